@@ -1,0 +1,49 @@
+# `make help` lists what can be done here. Needs only git, make and Python 3.11, or uv.
+
+TEMPLATE := {{ cookiecutter.repo_name }}
+# Spaces in a prerequisite's name need backslashes.
+LOCK := {{\ cookiecutter.repo_name\ }}/requirements.lock
+BIN := $(CURDIR)/.venv/bin
+
+# Caches would be copied into every generated project.
+export RUFF_NO_CACHE := true
+export DO_NOT_TRACK := 1
+
+.PHONY: help install demo test check fix lock clean
+
+help:  ## list the targets (the default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+install: .venv/installed  ## make .venv with Python 3.11, for the starter and the projects made from it
+
+.venv/installed: $(LOCK) pyproject.toml
+	@echo "Installing into .venv; this takes minutes the first time ..."
+	@sh "$(TEMPLATE)/install.sh" --no-deps -r "$(TEMPLATE)/requirements.lock"
+	@sh "$(TEMPLATE)/install.sh" --no-build-isolation .
+	@touch $@
+
+demo: .venv/installed  ## generate a project into build/ and run it: trains, evaluates and records two models
+	@rm -rf build/kedro-mlrun
+	@"$(BIN)/cookiecutter" . --no-input --output-dir build
+	@$(MAKE) --no-print-directory -C build/kedro-mlrun run-local VENV="$(CURDIR)/.venv"
+
+test: .venv/installed  ## run every test; those of the generated project too
+	@"$(BIN)/python" -m pytest
+
+check: .venv/installed  ## check format and style; change nothing
+	@"$(BIN)/ruff" format --check .
+	@"$(BIN)/ruff" check .
+
+fix: .venv/installed  ## mend format and style where that can be done safely
+	@"$(BIN)/ruff" check --fix --exit-zero .
+	@"$(BIN)/ruff" format .
+
+lock: .venv/installed  ## renew the generated project's requirements.lock
+	@rm -rf build/kedro-mlrun
+	@"$(BIN)/cookiecutter" . --no-input --output-dir build
+	@$(MAKE) --no-print-directory -C build/kedro-mlrun lock VENV="$(CURDIR)/.venv"
+	@cp build/kedro-mlrun/requirements.lock "$(TEMPLATE)/requirements.lock"
+
+clean:  ## remove .venv, build and caches
+	@rm -rf .venv build .hypothesis .pytest_cache .ruff_cache
+	@find hooks tests "$(TEMPLATE)" -type d \( -name __pycache__ -o -name ".*_cache" \) -prune -exec rm -rf {} +

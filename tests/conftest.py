@@ -1,0 +1,114 @@
+"""Projects to test: made from the files that a clone of this repository would hold."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parents[1]
+# The environment that the tests run in has everything a generated project needs.
+VENV = Path(sys.prefix)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder to run commands in, with nothing of the user's own settings."""
+
+    path: Path
+    variables: Mapping[str, str]
+
+    def run(
+        self, *command: str | Path, ok: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command there; with `ok` it must succeed."""
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env={**self.variables, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not ok or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def make(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs make there, with the environment that the tests run in."""
+        return self.run("make", "--no-print-directory", *arguments, f"VENV={VENV}", ok=ok)
+
+    def at(self, path: Path) -> "Folder":
+        """The same for another folder, which is made if it is missing."""
+        path.mkdir(parents=True, exist_ok=True)
+        return Folder(path, self.variables)
+
+    def files(self) -> dict[str, tuple[bytes, int]]:
+        """The content and mode of each file, by its path in the folder."""
+        return {
+            path.relative_to(self.path).as_posix(): (path.read_bytes(), path.stat().st_mode)
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Environment variables under which no setting of the user has a say."""
+    folder = tmp_path_factory.mktemp("settings")
+    config = folder / "cookiecutter.yml"
+    config.write_text(f"cookiecutters_dir: {folder}/clones\nreplay_dir: {folder}/replay\n")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MLRUN_", "KEDRO_", "V3IO_", "MAKE", "MFLAGS", "PYTEST_"))
+    }
+    return kept | {
+        "COOKIECUTTER_CONFIG": str(config),
+        "DO_NOT_TRACK": "1",
+        "COLUMNS": "200",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.com",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.com",
+    }
+
+
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory, settings: Mapping[str, str]) -> Folder:
+    """A clone of this repository as its files are now, committed or not."""
+    clone = tmp_path_factory.mktemp("starter") / "starter.git"
+    listed = Folder(ROOT, settings).run(
+        "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    folder = Folder(clone, settings)
+    folder.run("git", "init", "--quiet", "--initial-branch=main")
+    folder.run("git", "add", "--all")
+    folder.run("git", "commit", "--quiet", "--message=As it is now")
+    return folder
+
+
+@pytest.fixture
+def bake(starter: Folder, tmp_path: Path) -> Callable[..., Folder]:
+    """Generates a project: `bake()`, or with names, `bake(project_name="Churn")`."""
+
+    def bake(**names: str) -> Folder:
+        project = cookiecutter(
+            str(starter.path),
+            no_input=True,
+            extra_context=names,
+            output_dir=str(tmp_path),
+            config_file=starter.variables["COOKIECUTTER_CONFIG"],
+        )
+        return starter.at(Path(project))
+
+    return bake

@@ -1,0 +1,123 @@
+"""What is generated, and that both doors generate the same."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, VENV, Folder
+from packaging.requirements import Requirement
+
+TEMPLATE = "{{ cookiecutter.repo_name }}"
+KEDRO = VENV / "bin" / "kedro"
+COOKIECUTTER = VENV / "bin" / "cookiecutter"
+
+
+def generated(folder: Folder) -> Folder:
+    """The one project in a folder."""
+    (project,) = folder.path.iterdir()
+    return folder.at(project)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Kedro MLRun",
+        "churn",
+        "Mixed-case_Name 2",
+        "  spaces   around ",
+        "A name of more than sixty-three characters, had it a comma in it".replace(",", ""),
+    ],
+)
+def test_both_doors_give_the_same_project(starter: Folder, tmp_path: Path, name: str) -> None:
+    ours = starter.at(tmp_path / "cookiecutter")
+    ours.run(COOKIECUTTER, starter.path, "--no-input", f"project_name={name}")
+    theirs = starter.at(tmp_path / "kedro")
+    theirs.run(KEDRO, "new", f"--starter={starter.path}", "--name", name)
+
+    assert generated(ours).path.name == generated(theirs).path.name
+    assert generated(ours).files() == generated(theirs).files()
+
+
+def test_names_can_be_given_one_by_one(starter: Folder, tmp_path: Path) -> None:
+    names = {
+        "project_name": "Churn",
+        "repo_name": "churn.models",
+        "python_package": "churn_prediction",
+        "mlrun_project": "team-churn",
+    }
+    ours = starter.at(tmp_path / "cookiecutter")
+    ours.run(COOKIECUTTER, starter.path, "--no-input", *(f"{key}={names[key]}" for key in names))
+    config = tmp_path / "names.yml"
+    config.write_text(yaml.safe_dump(names))
+    theirs = starter.at(tmp_path / "kedro")
+    theirs.run(KEDRO, "new", f"--starter={starter.path}", "--config", config)
+
+    project = generated(ours)
+    assert project.path.name == "churn.models"
+    assert (project.path / "src" / "churn_prediction" / "__init__.py").is_file()
+    assert "team-churn" in (project.path / "conf" / "base" / "mlrun.yml").read_text()
+    assert project.files() == generated(theirs).files()
+
+
+def test_the_doors_take_the_url_of_a_git_repository(
+    starter: Folder, tmp_path: Path, bake: Callable[..., Folder]
+) -> None:
+    url = f"git+{starter.path.as_uri()}"
+    ours = starter.at(tmp_path / "cookiecutter")
+    ours.run(COOKIECUTTER, url, "--no-input")
+    theirs = starter.at(tmp_path / "kedro")
+    theirs.run(KEDRO, "new", f"--starter={url}", "--name", "Kedro MLRun")
+
+    assert generated(ours).files() == generated(theirs).files() == bake().files()
+
+
+def test_kedro_asks_for_the_project_name_only(starter: Folder, tmp_path: Path) -> None:
+    assert list(yaml.safe_load((starter.path / "prompts.yml").read_text())) == ["project_name"]
+
+
+def test_nothing_of_the_template_is_left(bake: Callable[..., Folder]) -> None:
+    for name, (content, _) in bake().files().items():
+        assert not re.search(rb"cookiecutter\.[a-z]|\{%", content), name
+        assert "{" not in name
+
+
+def test_python_files_of_the_template_are_python(starter: Folder) -> None:
+    """They are copied as they are, so that editors, linters and readers can work on them."""
+    files = list((starter.path / TEMPLATE).rglob("*.py"))
+    assert files
+    for path in files:
+        compile(path.read_text(encoding="utf-8"), path, "exec")
+        assert "cookiecutter" not in path.read_text(encoding="utf-8"), path
+
+
+def test_no_file_names_a_machine_or_a_package_index(starter: Folder) -> None:
+    theirs = re.compile(
+        rb"/root/|/home/[a-z]|/Users/[a-z]|(?<!no-emit)-(extra-)?index-url|(?<!emit)-find-links"
+        rb"|" + re.escape(str(ROOT).encode())
+    )
+    for name, (content, _) in starter.files().items():
+        if not name.startswith(".git/") and name != "tests/test_generation.py":
+            assert not theirs.search(content), (name, theirs.search(content))
+
+
+def test_the_lock_pins_every_dependency(bake: Callable[..., Folder]) -> None:
+    project = bake()
+    lock: dict[str, list[str]] = {}
+    for line in (project.path / "requirements.lock").read_text().splitlines():
+        if not line.startswith("#"):
+            name, version = re.fullmatch(r"([\w.-]+)==([\w.+-]+)(?: ; .+)?", line).groups()
+            lock.setdefault(name, []).append(version)
+    declared = tomllib.loads((project.path / "pyproject.toml").read_text())
+    build = declared["build-system"]["requires"]
+    declared = declared["project"]
+    starters = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for text in (
+        build + declared["dependencies"] + declared["optional-dependencies"]["dev"] + starters
+    ):
+        requirement = Requirement(text)
+        versions = lock.get(requirement.name, [])
+        assert versions, f"{text} is not in requirements.lock: make lock"
+        assert all(version in requirement.specifier for version in versions), (text, versions)

@@ -1,0 +1,26 @@
+"""The commands of the README are those that tests run."""
+
+import re
+
+from conftest import ROOT
+from test_project import shell_commands
+
+# A pattern of a command, and the test that runs it.
+RUN_BY = {
+    r"git clone \S+( \S+)?": "test_project: a clone and make demo",
+    r"cd \S+": "test_project: a clone and make demo",
+    r"make demo": "test_project: a clone and make demo",
+    r"make test": "the one that runs this",
+    r"make( help)?": "test_make: make lists every target",
+    r"make run-local": "test_project: the commands of its readme",
+    r"kedro new --starter=\S+( --name .+| --config \S+)?": "test_generation: both doors",
+    r"cookiecutter \S+( --no-input)?( project_name=.+)?": "test_generation: both doors",
+}
+
+
+def test_every_command_of_the_readme_is_run_by_a_test() -> None:
+    commands = shell_commands(ROOT / "README.md")
+    assert {"make demo", "make test"} <= set(commands)
+    for command in commands:
+        bare = command.split("  #")[0].strip()
+        assert any(re.fullmatch(pattern, bare) for pattern in RUN_BY), command
