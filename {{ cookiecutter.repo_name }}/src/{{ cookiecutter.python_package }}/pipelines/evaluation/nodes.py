@@ -1,0 +1,51 @@
+"""The steps of the evaluation pipeline; its pictures are in `plots.py`."""
+
+import pandas as pd
+
+from ..metrics import Prediction, score
+from ..parameters import EvaluationParameters
+
+
+def score_test(**predictions: Prediction) -> dict[str, dict[str, dict[str, float]]]:
+    """Judge every candidate on the test set.
+
+    Args:
+        **predictions: What each candidate says of the test set.
+
+    Returns:
+        `{"test": {candidate: {metric: value}}}`.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.array([0, 1])
+        >>> perfect = Prediction(truth, truth, np.eye(2), ("no", "yes"))
+        >>> score_test(perfect=perfect)["test"]["perfect"]["f1"]
+        1.0
+    """
+    return {"test": {name: score(prediction) for name, prediction in predictions.items()}}
+
+
+def rank_candidates(
+    metrics: dict[str, dict[str, dict[str, float]]], options: EvaluationParameters
+) -> tuple[str, pd.DataFrame]:
+    """Order the candidates by the configured metric.
+
+    Args:
+        metrics: What `score_test` returns.
+        options: The metric to order by.
+
+    Returns:
+        The best candidate's name, and the leaderboard: one row per candidate, best first (equals
+        by name), with the columns `candidate` and each metric.
+
+    Example:
+        >>> metrics = {"test": {"a": {"log_loss": 0.7}, "b": {"log_loss": 0.2}}}
+        >>> rank_candidates(metrics, EvaluationParameters(metric="log_loss"))[0]
+        'b'
+    """
+    rows = [{"candidate": name, **values} for name, values in metrics["test"].items()]
+    lowest_first = options.metric == "log_loss"
+    leaderboard = pd.DataFrame(rows).sort_values(
+        [options.metric, "candidate"], ascending=[lowest_first, True], ignore_index=True
+    )
+    return str(leaderboard["candidate"].iloc[0]), leaderboard

@@ -1,0 +1,155 @@
+"""The pictures of the evaluation pipeline, as the bytes of PNG files.
+
+They are drawn on figure objects: `matplotlib.pyplot` would keep state between nodes and may want
+a screen.
+"""
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..metrics import BINARY, Prediction, score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#1b6ca8", "#d1603d", "#3a7d44", "#7b4b94", "#b08900", "#555555")
+INK = "#333333"
+
+
+def plot_roc_curve(**predictions: Prediction) -> bytes:
+    r"""Draw the ROC curves of all candidates into one picture.
+
+    With two classes it is the curve of the last one; with more, the mean of the curves of each
+    class against the rest.
+
+    Args:
+        **predictions: What each candidate says of the test set.
+
+    Returns:
+        A PNG file.
+
+    Example:
+        >>> truth = np.array([0, 1])
+        >>> perfect = Prediction(truth, truth, np.eye(2), ("no", "yes"))
+        >>> plot_roc_curve(perfect=perfect)[:4]
+        b'\x89PNG'
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 6), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, prediction) in enumerate(predictions.items()):
+        auc = score(prediction)["roc_auc"]
+        axes.plot(
+            *_roc_points(prediction),
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=("-", "--")[number % 2],
+            linewidth=2,
+            label=f"{_text(name)} (AUC {auc:.4f})",
+        )
+    axes.plot([0, 1], [0, 1], color="#999999", linestyle=":", zorder=1, label="chance (AUC 0.5)")
+    classes = next(iter(predictions.values())).classes
+    if len(classes) == BINARY:
+        subject = f"{_text(classes[1])} against {_text(classes[0])}"
+    else:
+        subject = f"mean of {len(classes)} classes, each against the rest"
+    axes.set_title(f"ROC curve on the test set\n{subject}", color=INK, pad=12)
+    axes.set_xlabel("False positive rate", color=INK)
+    axes.set_ylabel("True positive rate", color=INK)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.grid(color="#e6e6e6")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+    return _png(figure)
+
+
+def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> bytes:
+    r"""Draw which classes the best candidate takes for which.
+
+    Args:
+        best_model: The name of the candidate to draw.
+        **predictions: What each candidate says of the test set.
+
+    Returns:
+        A PNG file; each cell has its number of rows and their share of the actual class.
+
+    Example:
+        >>> truth = np.array([0, 1])
+        >>> perfect = Prediction(truth, truth, np.eye(2), ("no", "yes"))
+        >>> plot_confusion_matrix("perfect", perfect=perfect)[:4]
+        b'\x89PNG'
+    """
+    from matplotlib.figure import Figure
+    from sklearn.metrics import confusion_matrix
+
+    prediction = predictions[best_model]
+    names = [_text(name) for name in prediction.classes]
+    counts = confusion_matrix(prediction.actual, prediction.predicted, labels=range(len(names)))
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+
+    side = min(4 + 0.6 * len(names), 20)  # inches
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        axes.text(
+            column,
+            row,
+            f"{count}\n{share:.1%}",
+            ha="center",
+            va="center",
+            color="white" if share > 0.5 else INK,  # noqa: PLR2004
+            fontsize=14 if len(names) == BINARY else 10,
+        )
+    axes.set_xticks(range(len(names)), names)
+    if len(names) > BINARY:
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title(
+        f"Confusion matrix of {_text(best_model)} on the test set\n"
+        "rows, and share of the actual class",
+        color=INK,
+        pad=12,
+    )
+    axes.set_xlabel("Predicted", color=INK)
+    axes.set_ylabel("Actual", color=INK)
+    axes.tick_params(length=0)
+    # White lines between the cells.
+    edges = np.arange(1, len(names)) - 0.5
+    axes.vlines(edges, -0.5, len(names) - 0.5, color="white", linewidth=2)
+    axes.hlines(edges, -0.5, len(names) - 0.5, color="white", linewidth=2)
+    axes.spines[:].set_visible(False)
+    return _png(figure)
+
+
+def _roc_points(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    """Give the false and true positive rates to draw, each of shape `(points,)`."""
+    from sklearn.metrics import roc_curve
+
+    classes = len(prediction.classes)
+    curves = [
+        roc_curve(prediction.actual == number, prediction.probabilities[:, number])[:2]
+        for number in ([1] if classes == BINARY else range(classes))
+    ]
+    if len(curves) == 1:
+        return curves[0]
+    grid = np.unique(np.concatenate([false for false, _ in curves]))
+    mean = np.mean([np.interp(grid, false, true) for false, true in curves], axis=0)
+    return np.r_[0, grid], np.r_[0, mean]
+
+
+def _text(name: str) -> str:
+    """Show a name as it is: a dollar sign would start a formula."""
+    return name.replace("$", r"\$")
+
+
+def _png(figure: "Figure") -> bytes:
+    """Give the figure as a PNG file."""
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=150, bbox_inches="tight", pad_inches=0.2)
+    return file.getvalue()
