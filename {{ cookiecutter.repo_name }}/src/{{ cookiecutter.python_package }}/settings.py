@@ -1,0 +1,12 @@
+"""Project settings, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
+
+from .tracking.config import CONFIG_PATTERNS
+from .tracking.hooks import MLRunHooks
+
+HOOKS = (MLRunHooks(),)
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": CONFIG_PATTERNS,
+}

@@ -1,0 +1,95 @@
+"""What all tests share: no setting of the machine, and a store of their own."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+API = os.environ.get("MLRUN_TEST_DBPATH")
+
+# What the user's shell or ~/.mlrun.env tells MLRun must not reach the tests, nor they a team's API.
+for name in [name for name in os.environ if name.startswith(("MLRUN_", "KEDRO_ENV"))]:
+    del os.environ[name]
+os.environ.update(MLRUN_IGNORE_ENV_FILE="true", DO_NOT_TRACK="true")
+
+import mlrun  # noqa: E402
+
+from tests import PROJECT, metadata, project_module  # noqa: E402
+
+Store = SimpleNamespace
+
+
+@pytest.fixture(params=["embedded", "api"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Give an empty MLRun project: on an embedded store, and on the API at MLRUN_TEST_DBPATH.
+
+    It has the `dbpath`, the `project`'s name, the `manager`, and `new_process()`, after which
+    nothing that the test did before is remembered but what is in the store.
+    """
+    if request.param == "api" and not API:
+        pytest.skip("MLRUN_TEST_DBPATH names no MLRun API")
+    dbpath = API if request.param == "api" else f"sqlite:///{tmp_path}/mlrun.db"
+    yield from _store(str(dbpath), tmp_path)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Store]:
+    """Give an empty MLRun project on an embedded store."""
+    yield from _store(f"sqlite:///{tmp_path}/mlrun.db", tmp_path)
+
+
+def _store(dbpath: str, folder: Path) -> Iterator[Store]:
+    manager = project_module("tracking").MLRunContextManager()
+    settings = {
+        "dbpath": dbpath,
+        "active_project": f"test-{uuid.uuid4().hex[:12]}",
+        "artifact_path": f"{folder}/artifacts",
+    }
+    # MLRun's own settings, which win over what a session reads from mlrun.yml.
+    mlrun.mlconf.update(settings)
+    manager.configure(None, folder)
+
+    def new_process() -> None:
+        while manager.owns_run:
+            manager.close_run()
+        manager._project = None
+        mlrun.run.global_context.set(None)
+        # MLRun keeps the first store that it resolved a store:// URL in.
+        mlrun.datastore.store_manager._db = None
+
+    new_process()
+    yield Store(
+        dbpath=dbpath,
+        project=settings["active_project"],
+        manager=manager,
+        new_process=new_process,
+    )
+    new_process()
+    mlrun.mlconf.update(dict.fromkeys(settings, ""))
+
+
+@pytest.fixture
+def python(embedded: Store, tmp_path: Path) -> Callable[[str], str]:
+    """Give a function that runs code in a new Python process on the embedded store."""
+
+    def run(code: str) -> str:
+        env = {
+            **os.environ,
+            "MLRUN_DBPATH": embedded.dbpath,
+            "MLRUN_ACTIVE_PROJECT": embedded.project,
+            "MLRUN_ARTIFACT_PATH": f"{tmp_path}/artifacts",
+            "PYTHONPATH": str(PROJECT / "src"),
+        }
+        code = f"from {metadata().package_name}.datasets import *\n{code}"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run

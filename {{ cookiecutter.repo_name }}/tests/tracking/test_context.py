@@ -1,0 +1,138 @@
+"""MLRunContextManager."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime
+
+import mlrun
+import pytest
+
+from tests import project_module
+from tests.conftest import Store
+
+tracking = project_module("tracking.context")
+
+
+def states(store: Store) -> list[tuple[str, str]]:
+    """Give names and states of the project's runs, oldest first."""
+    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    runs = mlrun.get_run_db().list_runs(project=store.project, start_time_from=long_ago)
+    return [(run["metadata"]["name"], run["status"]["state"]) for run in reversed(runs)]
+
+
+def test_there_is_one_manager() -> None:
+    """It is one for the process, under both of its names."""
+    manager = project_module("datasets").MLRunContextManager()
+    assert manager is tracking.MLRunContextManager()
+
+
+def test_the_project_is_created_when_missing(store: Store) -> None:
+    """No 404, and it is the same one the second time."""
+    assert store.manager.project.metadata.name == store.project
+    store.new_process()
+    assert store.manager.project.metadata.name == store.project
+    assert store.project in mlrun.get_run_db().list_projects()
+
+
+def test_reading_opens_no_run(store: Store) -> None:
+    """Only what is saved needs a run."""
+    assert store.manager.current is None
+    assert not store.manager.project.list_artifacts()
+    assert states(store) == []
+
+
+def test_saving_opens_a_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook or a script the first use opens a run, named as MLRUN_CONTEXT_NAME says."""
+    assert store.manager.context is store.manager.context
+    store.new_process()
+    monkeypatch.setenv("MLRUN_CONTEXT_NAME", "my exploration")
+    assert store.manager.context.name == "my-exploration"
+    store.new_process()
+    assert states(store) == [("kedro-mlrun-ctx", "completed"), ("my-exploration", "completed")]
+
+
+def test_runs_end_one_by_one(store: Store) -> None:
+    """Each run has its own context, its own end, and its own folder; one may hold another."""
+    outer = store.manager.open_run("outer")
+    inner = store.manager.open_run("inner")
+    assert store.manager.context is inner
+    assert mlrun.get_or_create_ctx("anything") is inner
+    store.manager.close_run(ValueError("wrong"))
+    assert store.manager.context is outer
+    store.manager.close_run()
+    assert store.manager.current is None
+    third = store.manager.open_run("third")
+    assert third.uid not in {outer.uid, inner.uid}
+    assert third.artifact_path.endswith(third.uid)
+    store.new_process()
+    assert states(store) == [("outer", "completed"), ("inner", "error"), ("third", "completed")]
+    run = mlrun.get_run_db().read_run(inner.uid, store.project)
+    assert run["status"]["error"] == "wrong"
+
+
+def handler(context: mlrun.MLClientCtx) -> None:
+    """Log as a node does, inside of an MLRun function."""
+    datasets = project_module("datasets")
+    manager = datasets.MLRunContextManager()
+    assert manager.context is context
+    assert manager.open_run("training") is context
+    datasets.MLRunResult(key="metrics", flatten=True).save({"accuracy": 0.9})
+    datasets.MLRunAbstractDataset(key="thing").save("text")
+    manager.close_run()
+
+
+def test_a_job_uses_its_own_run(store: Store) -> None:
+    """Inside an MLRun job the run is the job's, and its end is left to MLRun."""
+    assert store.manager.project  # The API refuses runs of a project that is not there.
+    run = mlrun.new_function("job").run(handler=handler, project=store.project)
+    assert run.status.results == {"accuracy": 0.9}
+    assert run.artifact("thing").get() == b"text"
+    store.new_process()
+    assert project_module("datasets").MLRunAbstractDataset(key="thing").load() == "text"
+    assert [state for _, state in states(store)] == ["completed"]
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("", "completed"),
+        ("raise ValueError('no luck')", "error"),
+        ("MLRunContextManager().open_run('training')", "error"),
+    ],
+)
+def test_runs_end_with_the_process(
+    embedded: Store, python: Callable[[str], str], code: str, state: str
+) -> None:
+    """No run says running for ever: a script's ends as the script does, others as failed."""
+    code = f"MLRunResult(key='accuracy').save(0.9)\n{code}"
+    with pytest.raises(AssertionError, match="no luck") if "raise" in code else nullcontext():
+        python(code)
+    assert states(embedded)[-1][1] == state
+
+
+def test_names_of_runs() -> None:
+    """MLRun takes at most 63 letters, digits, dots, hyphens and underscores."""
+    assert tracking.run_name("__default__") == "default"
+    assert tracking.run_name("data science/ä") == "data-science"
+    assert tracking.run_name("a" * 80) == "a" * 63
+    assert tracking.run_name("***") == "kedro-mlrun-ctx"
+
+
+def test_folders_of_runs() -> None:
+    """Law 2: a run's folder has its id, whatever the path."""
+    assert tracking.run_folder("s3://bucket/", "1f") == "s3://bucket/1f"
+    assert tracking.run_folder("s3://bucket/{{run.uid}}/x", "1f") == "s3://bucket/{{run.uid}}/x"
+
+
+def test_messages_hold_no_password(embedded: Store) -> None:
+    """Law 8: an address in a message is without what it may hold of credentials."""
+    mlrun.mlconf.dbpath = "https://user:hunter2@mlrun-api"
+    assert "https://mlrun-api" in embedded.manager.location
+    assert "hunter2" not in embedded.manager.location
+
+
+def test_without_a_project(embedded: Store) -> None:
+    """A missing name is one sentence that says what to set."""
+    mlrun.mlconf.active_project = ""
+    with pytest.raises(mlrun.errors.MLRunMissingProjectError, match="MLRUN_ACTIVE_PROJECT"):
+        _ = embedded.manager.project
