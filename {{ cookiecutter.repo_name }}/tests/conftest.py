@@ -5,16 +5,19 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-API = os.environ.get("MLRUN_TEST_DBPATH")
+API_VARIABLE = "MLRUN_TEST_DBPATH"
+API = os.environ.get(API_VARIABLE)
 
 # What the user's shell or ~/.mlrun.env tells MLRun must not reach the tests, nor they a team's API.
-for name in [name for name in os.environ if name.startswith(("MLRUN_", "KEDRO_ENV"))]:
-    del os.environ[name]
+for name in list(os.environ):
+    if name.startswith(("MLRUN_", "KEDRO_ENV")) and name != API_VARIABLE:
+        del os.environ[name]
 os.environ.update(MLRUN_IGNORE_ENV_FILE="true", DO_NOT_TRACK="true")
 
 import mlrun  # noqa: E402
@@ -32,7 +35,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     nothing that the test did before is remembered but what is in the store.
     """
     if request.param == "api" and not API:
-        pytest.skip("MLRUN_TEST_DBPATH names no MLRun API")
+        pytest.skip(f"{API_VARIABLE} names no MLRun API")
     dbpath = API if request.param == "api" else f"sqlite:///{tmp_path}/mlrun.db"
     yield from _store(str(dbpath), tmp_path)
 
@@ -59,6 +62,9 @@ def _store(dbpath: str, folder: Path) -> Iterator[Store]:
             manager.close_run()
         manager._project = None
         mlrun.run.global_context.set(None)
+        # What MLRun's functions leave behind when they ran in this process.
+        for name in ("MLRUN_META_TMPFILE", "MLRUN_EXEC_CONFIG"):
+            os.environ.pop(name, None)
         # MLRun keeps the first store that it resolved a store:// URL in.
         mlrun.datastore.store_manager._db = None
 
@@ -71,6 +77,13 @@ def _store(dbpath: str, folder: Path) -> Iterator[Store]:
     )
     new_process()
     mlrun.mlconf.update(dict.fromkeys(settings, ""))
+
+
+def states(store: Store) -> list[tuple[str, str]]:
+    """Give names and states of the project's runs, oldest first."""
+    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    runs = mlrun.get_run_db().list_runs(project=store.project, start_time_from=long_ago)
+    return [(run["metadata"]["name"], run["status"]["state"]) for run in reversed(runs)]
 
 
 @pytest.fixture

@@ -55,10 +55,7 @@ def test_pipelines_do_not_know_the_catalog() -> None:
         assert not [name for name in known if name.startswith(("kedro.io", "kedro_datasets"))], path
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["--help", "registry list", "catalog describe-datasets", "catalog list-patterns"],
-)
+@pytest.mark.parametrize("command", ["--help", "registry list", "catalog describe-datasets"])
 def test_a_simple_question_imports_nothing_slow(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", RUN_KEDRO, *command.split()],

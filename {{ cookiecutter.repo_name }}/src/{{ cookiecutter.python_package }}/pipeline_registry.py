@@ -1,15 +1,18 @@
-"""The pipelines that `kedro run` knows: one for each folder in `pipelines/`."""
+"""The pipelines that `kedro run` knows."""
 
-from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
+
+from .pipelines import evaluation, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Find the pipelines by name; `__default__` is all of them, in the order of their data.
+    """Name the pipelines.
 
     Returns:
-        `training`, `evaluation` and `__default__`.
+        `training`, `evaluation`, and as `__default__` both, in the order of their data.
     """
-    pipelines = find_pipelines(raise_errors=True)
-    pipelines["__default__"] = sum(pipelines.values(), Pipeline([]))
-    return pipelines
+    pipelines = {
+        "training": training.create_pipeline(),
+        "evaluation": evaluation.create_pipeline(),
+    }
+    return {**pipelines, "__default__": sum(pipelines.values(), Pipeline([]))}

@@ -73,6 +73,15 @@ def test_arrays_come_back(store: Store) -> None:
     np.testing.assert_array_equal(Dataset(key="array").load(), array, strict=True)
 
 
+@pytest.mark.parametrize(
+    "name", ["MLRunAbstractDataset", "MLRunDataframeDataset", "MLRunModel", "MLRunResult"]
+)
+def test_datasets_can_be_sent_to_another_process(name: str) -> None:
+    """Kedro's ParallelRunner pickles them."""
+    dataset = getattr(datasets, name)(key="thing", load_args={"iter": 1})
+    assert str(pickle.loads(pickle.dumps(dataset))) == str(dataset)
+
+
 def test_format_names_the_file(store: Store) -> None:
     """Bytes of a picture are a picture for everybody."""
     dataset = Dataset(key="plot", save_args={"format": "png"})

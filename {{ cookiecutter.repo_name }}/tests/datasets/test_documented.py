@@ -16,7 +16,7 @@ from kedro.io import DataCatalog
 from sklearn.linear_model import LogisticRegression
 
 from tests import metadata, project_module
-from tests.conftest import Store
+from tests.conftest import Store, states
 
 datasets = project_module("datasets")
 
@@ -24,7 +24,7 @@ QUICK_START = """
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
-trained_model = RandomForestClassifier(n_estimators=3).fit([[1.0], [2.0]], [0, 1])
+trained_model = RandomForestClassifier(bootstrap=False).fit([[1.0], [2.0]], [0, 1])
 df = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
 
 model_dataset = MLRunModel(
@@ -176,14 +176,18 @@ print("all loaded")
 """
 
 
-def test_every_example_works_and_loads_in_a_second_process(python: Callable[[str], str]) -> None:
-    """What the published datasets promise holds, and outlives the process."""
+def test_every_example_works_and_loads_in_a_second_process(
+    embedded: Store, python: Callable[[str], str]
+) -> None:
+    """What the published datasets promise holds, and outlives the process, whose run completes."""
     catalog = CATALOG.replace(
         "kedro_datasets_experimental.mlrun", f"{metadata().package_name}.datasets"
     )
     open_catalog = textwrap.dedent(OPEN_CATALOG).format(catalog=catalog)
     python(QUICK_START + DATASETS + open_catalog + USAGE)
+    assert states(embedded) == [("kedro-mlrun-ctx", "completed")]
     assert python(open_catalog + LOADS) == "all loaded"
+    assert len(states(embedded)) == 1  # Reading opened no other run.
 
 
 @pytest.mark.parametrize(

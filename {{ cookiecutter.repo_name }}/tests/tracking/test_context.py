@@ -1,23 +1,15 @@
 """MLRunContextManager."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from datetime import UTC, datetime
 
 import mlrun
 import pytest
+from kedro.io import DatasetError
 
 from tests import project_module
-from tests.conftest import Store
+from tests.conftest import Store, states
 
 tracking = project_module("tracking.context")
-
-
-def states(store: Store) -> list[tuple[str, str]]:
-    """Give names and states of the project's runs, oldest first."""
-    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
-    runs = mlrun.get_run_db().list_runs(project=store.project, start_time_from=long_ago)
-    return [(run["metadata"]["name"], run["status"]["state"]) for run in reversed(runs)]
 
 
 def test_there_is_one_manager() -> None:
@@ -92,22 +84,21 @@ def test_a_job_uses_its_own_run(store: Store) -> None:
     assert [state for _, state in states(store)] == ["completed"]
 
 
-@pytest.mark.parametrize(
-    ("code", "state"),
-    [
-        ("", "completed"),
-        ("raise ValueError('no luck')", "error"),
-        ("MLRunContextManager().open_run('training')", "error"),
-    ],
-)
-def test_runs_end_with_the_process(
-    embedded: Store, python: Callable[[str], str], code: str, state: str
-) -> None:
+def test_runs_end_with_the_process(embedded: Store, python: Callable[[str], str]) -> None:
     """No run says running for ever: a script's ends as the script does, others as failed."""
-    code = f"MLRunResult(key='accuracy').save(0.9)\n{code}"
-    with pytest.raises(AssertionError, match="no luck") if "raise" in code else nullcontext():
+    code = """
+MLRunResult(key="accuracy").save(0.9)
+MLRunContextManager().open_run("training")
+raise ValueError("no luck")
+"""
+    with pytest.raises(AssertionError, match="no luck"):
         python(code)
-    assert states(embedded)[-1][1] == state
+    assert states(embedded) == [("kedro-mlrun-ctx", "error"), ("training", "error")]
+    script, training = mlrun.get_run_db().list_runs(project=embedded.project, states=["error"])[
+        ::-1
+    ]
+    assert script["status"]["error"] == "no luck"
+    assert training["status"]["error"] == "The process ended before its run did."
 
 
 def test_names_of_runs() -> None:
@@ -131,8 +122,14 @@ def test_messages_hold_no_password(embedded: Store) -> None:
     assert "hunter2" not in embedded.manager.location
 
 
-def test_without_a_project(embedded: Store) -> None:
-    """A missing name is one sentence that says what to set."""
-    mlrun.mlconf.active_project = ""
-    with pytest.raises(mlrun.errors.MLRunMissingProjectError, match="MLRUN_ACTIVE_PROJECT"):
-        _ = embedded.manager.project
+@pytest.mark.parametrize(
+    ("setting", "variable"),
+    [("active_project", "MLRUN_ACTIVE_PROJECT"), ("dbpath", "MLRUN_DBPATH")],
+)
+def test_without_project_or_store(embedded: Store, setting: str, variable: str) -> None:
+    """A missing name is one sentence that says what to set; nothing is lost in silence."""
+    mlrun.mlconf.update({setting: ""})
+    with pytest.raises(mlrun.errors.MLRunMissingProjectError, match=variable):
+        _ = embedded.manager.context
+    with pytest.raises(DatasetError, match=variable):
+        project_module("datasets").MLRunResult(key="accuracy").save(0.9)

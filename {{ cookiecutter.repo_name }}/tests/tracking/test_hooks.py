@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from kedro.framework.session import KedroSession
 from kedro.pipeline import node, pipeline
 
 from tests import PROJECT, metadata, project_module
-from tests.conftest import Store
-from tests.tracking.test_context import states
+from tests.conftest import Store, states
 
 hooks = project_module("tracking.hooks")
 report = project_module("tracking.report")
@@ -25,7 +23,7 @@ named:
 keyed:
   type: PACKAGE.datasets.MLRunResult
   key: own-key
-"{name}.number":
+"{name}_number":
   type: PACKAGE.datasets.MLRunAbstractDataset
 old:
   type: PACKAGE.datasets.MLRunAbstractDataset
@@ -55,7 +53,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             [
                 node(lambda number: number, "params:number", "named", name="one"),
                 node(lambda number: number, "params:number", "keyed", name="two"),
-                node(lambda number: number, "params:number", "a.number", name="three"),
+                node(lambda number: number, "params:number", "a_number", name="three"),
                 node(lambda number: number, "params:number", "saved", name="four"),
             ]
         ),
@@ -83,7 +81,7 @@ def test_a_kedro_run_is_an_mlrun_run(store: Store, conf: Path) -> None:
     assert states(store) == [("good", "completed")]
     (record,) = mlrun.get_run_db().list_runs(project=store.project, name="good")
     assert record["status"]["results"] == {"named": 1, "own-key": 1}
-    assert set(record["status"]["artifact_uris"]) == {"a.number", "saved"}
+    assert set(record["status"]["artifact_uris"]) == {"a_number", "saved"}
 
 
 def test_two_runs_in_one_process(store: Store, conf: Path) -> None:
@@ -122,17 +120,29 @@ def test_the_run_is_shown(embedded: Store, conf: Path, capsys: pytest.CaptureFix
     run(conf, "good")
     (record,) = mlrun.get_run_db().list_runs(project=embedded.project, name="good")
     shown = capsys.readouterr().out
-    for part in ("'good'", record["metadata"]["uid"], "completed", "own-key", "a.number.json"):
+    for part in ("'good'", record["metadata"]["uid"], "completed", "own-key", "a_number.json"):
         assert part in shown
 
 
-def test_what_it_says_to_look_at_next_works(
-    embedded: Store, conf: Path, python: Callable[[str], str]
+def test_a_failure_is_shown(
+    embedded: Store, conf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The code that a run's end shows gives the table of runs, in a new process."""
+    """A run that failed says so, and why."""
+    with pytest.raises(ValueError, match="no luck"):
+        run(conf, "bad_pipeline")
+    shown = capsys.readouterr().out
+    assert "error" in shown
+    assert "ValueError" in shown
+    assert "no luck" in shown
+
+
+def test_what_it_says_to_look_at_next_works(embedded: Store, conf: Path) -> None:
+    """The code that a run's end shows gives the table of runs."""
     run(conf, "good")
     *imports, table = report.LOOK_FURTHER.format(package=metadata().package_name).splitlines()
-    assert "good" in python("\n".join([*imports, f"print({table}['name'])"]))
+    names: dict[str, Any] = {}
+    exec("\n".join([*imports, f"table = {table}"]), names)
+    assert list(names["table"]["name"]) == ["good"]
 
 
 def test_keys_for_the_catalog() -> None:

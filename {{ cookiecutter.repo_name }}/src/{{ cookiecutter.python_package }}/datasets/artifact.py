@@ -82,13 +82,17 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         self._load_args = dict(load_args or {})
         self._save_args = dict(save_args or {})
         self._version = version
-        self._manager = MLRunContextManager()
         unknown = set(self._load_args) - set(self.LOAD_ARGS)
         if unknown:
             raise DatasetError(
                 f"{type(self).__name__} '{key}' doesn't take {_names(unknown)} in load_args. "
                 f"Use one of {', '.join(self.LOAD_ARGS)}."
             )
+
+    @property
+    def _manager(self) -> MLRunContextManager:
+        # Asked for each time: the dataset may have been sent to another process.
+        return MLRunContextManager()
 
     def _describe(self) -> dict[str, Any]:
         return {"key": self.key, "load_args": self._load_args, "save_args": self._save_args}
@@ -185,7 +189,7 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
             with self._explained("looked for"):
                 self._find()
         except DatasetError as exc:
-            if isinstance(exc.__cause__, mlrun.errors.MLRunNotFoundError):
+            if isinstance(exc.__context__, mlrun.errors.MLRunNotFoundError):
                 return False
             raise
         return True
@@ -275,15 +279,18 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         try:
             yield
         except (DatasetError, mlrun.errors.MLRunBaseError, OSError, ValueError) as exc:
+            not_found = isinstance(exc, mlrun.errors.MLRunNotFoundError)
+            # Of these the message says all; what is behind others may be of use.
+            expected = not_found or isinstance(exc, DatasetError)
             advice = "Check the dataset's entry in the catalog."
-            if isinstance(exc, mlrun.errors.MLRunNotFoundError):
+            if not_found:
                 advice = (
                     "Run the pipeline that saves it, or check `key`, `load_args` and the project."
                 )
             reason = str(exc).rstrip(".")
             raise DatasetError(
                 f"'{self.key}' can't be {action} in {self._manager.location}: {reason}. {advice}"
-            ) from exc
+            ) from (None if expected else exc)
 
 
 def verified_bytes(artifact: Artifact, file: str | None = None) -> bytes:

@@ -113,19 +113,22 @@ class MLRunContextManager:
             MLRun's project object.
 
         Raises:
-            MLRunMissingProjectError: neither mlrun.yml nor MLRun's settings name a project.
+            MLRunMissingProjectError: neither mlrun.yml nor MLRun's settings name a project, or a
+                store.
         """
         import mlrun
 
         with self.lock:
             self._connect()
-            name = mlrun.mlconf.active_project
-            if not name:
-                raise mlrun.errors.MLRunMissingProjectError(
-                    "No MLRun project is named. "
-                    "Set MLRUN_ACTIVE_PROJECT, or `project` in mlrun.yml."
-                )
-            store = mlrun.mlconf.dbpath
+            store, name = mlrun.mlconf.dbpath, mlrun.mlconf.active_project
+            for value, what, where in (
+                (name, "project", "MLRUN_ACTIVE_PROJECT, or `project` in mlrun.yml"),
+                (store, "store", "MLRUN_DBPATH, or `dbpath` in mlrun.yml"),
+            ):
+                if not value:
+                    raise mlrun.errors.MLRunMissingProjectError(
+                        f"No MLRun {what} is named. Set {where}."
+                    )
             if not self._project or self._project_of != (store, name):
                 # Not the Kedro project's own folder, for MLRun records the git remote that it finds
                 # there, and that may hold a password.

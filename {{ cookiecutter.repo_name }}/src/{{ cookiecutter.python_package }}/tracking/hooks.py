@@ -79,7 +79,7 @@ class MLRunHooks:
         manager = MLRunContextManager()
         context = manager.context
         manager.close_run(error)
-        print_run(context)
+        print_run(context, error)
 
 
 def with_key(name: str, entry: Any) -> Any:

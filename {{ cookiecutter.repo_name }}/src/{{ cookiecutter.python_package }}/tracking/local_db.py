@@ -1,7 +1,7 @@
 """The embedded store: MLRun's run database on one SQLite file, for when there is no MLRun API.
 
-`MLRUN_DBPATH=sqlite:///PATH` chooses it. What MLRun's API keeps in its database is kept here with the
-same meaning, so that MLRun's own SDK works on it; what needs a cluster says that it needs an MLRun API.
+`MLRUN_DBPATH=sqlite:///PATH` chooses it. What MLRun's API keeps in its database is kept here with
+the same meaning, so that MLRun's own SDK works on it. What needs a cluster says that it does.
 """
 
 import base64
@@ -42,6 +42,7 @@ from mlrun.errors import (
     MLRunNotFoundError,
     MLRunNotImplementedServerError,
     MLRunPreconditionFailedError,
+    MLRunRuntimeError,
 )
 from mlrun.lists import ArtifactList, RunList
 from mlrun.projects import MlrunProject
@@ -82,7 +83,6 @@ MIGRATIONS: tuple[str, ...] = (
         owner INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
         name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
     );
-    CREATE INDEX run_labels_named ON run_labels (name, value);
     CREATE TABLE artifacts (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, uid TEXT NOT NULL,
         tree TEXT NOT NULL, iteration INTEGER NOT NULL, best_iteration INTEGER NOT NULL,
@@ -97,7 +97,6 @@ MIGRATIONS: tuple[str, ...] = (
         owner INTEGER NOT NULL REFERENCES artifacts (id) ON DELETE CASCADE,
         name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
     );
-    CREATE INDEX artifact_labels_named ON artifact_labels (name, value);
     CREATE TABLE artifact_tags (
         owner INTEGER NOT NULL REFERENCES artifacts (id) ON DELETE CASCADE,
         tag TEXT NOT NULL, tag_project TEXT NOT NULL, tag_key TEXT NOT NULL,
@@ -116,7 +115,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE function_tags (
         owner INTEGER NOT NULL REFERENCES functions (id) ON DELETE CASCADE,
         tag TEXT NOT NULL, tag_project TEXT NOT NULL, tag_name TEXT NOT NULL,
-        UNIQUE (tag_project, tag_name, tag)
+        PRIMARY KEY (owner, tag), UNIQUE (tag_project, tag_name, tag)
     );
     CREATE TABLE logs (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL, body BLOB NOT NULL
@@ -185,8 +184,8 @@ def _refusing(name: str) -> Callable[..., Any]:
     return refuse
 
 
-# Every public method of MLRun's clients, refusing; LocalRunDB overrides those that it supports. Made
-# from the installed MLRun's own list, so that a method added by a later release refuses as well.
+# Every public method of MLRun's clients, refusing; LocalRunDB overrides those that it supports.
+# Made from the installed MLRun's own list, so that a method of a later release refuses as well.
 _ApiOnly = type(
     "_ApiOnly",
     (RunDBInterface,),
@@ -202,8 +201,8 @@ _ApiOnly = type(
 class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     """MLRun's run database interface on SQLite.
 
-    Any number of threads and processes may use one store at once. Lists, filters, tags and trees mean
-    what they mean in MLRun's API (`mlrun.db.httpdb.HTTPRunDB`), whose arguments the methods take.
+    Any number of threads and processes may use one store at once. The methods take the arguments of
+    MLRun's client (`mlrun.db.httpdb.HTTPRunDB`), which explains them, and mean the same by them.
 
     Args:
         url: the store's URL, see `local_path`. The file is made when it is missing.
@@ -215,7 +214,8 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     Example:
         >>> import tempfile
         >>> db = LocalRunDB(f"sqlite:///{tempfile.mkdtemp()}/mlrun.db").connect()
-        >>> db.store_run({"metadata": {"name": "train"}, "status": {"state": "completed"}}, "1f", "iris")
+        >>> run = {"metadata": {"name": "train"}, "status": {"state": "completed"}}
+        >>> db.store_run(run, uid="1f", project="iris")
         >>> [run["metadata"]["name"] for run in db.list_runs(project="iris", states=["completed"])]
         ['train']
     """
@@ -231,20 +231,9 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def __repr__(self) -> str:
         return f"LocalRunDB({self.url!r})"
 
-    def connect(self, secrets: dict[str, Any] | None = None) -> "LocalRunDB":  # noqa: ARG002
-        """Open the store, making or migrating it where needed.
-
-        Args:
-            secrets: not used; the interface has it.
-
-        Returns:
-            The store itself.
-
-        Raises:
-            MLRunInvalidArgumentError: the file can't be used as a store.
-            MLRunPreconditionFailedError: a newer release of this code made the store.
-        """
-        # MLRun keeps what it made even where this fails, so each use of the connection checks the same.
+    def connect(self, secrets: dict[str, Any] | None = None) -> "LocalRunDB":
+        """Open the store, making or migrating it where needed; see the class for what it raises."""
+        # MLRun keeps this object even if that fails, so each first use of it opens and checks.
         _ = self._connection
         return self
 
@@ -252,29 +241,36 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        # One connection for each thread, and never one that a forked child took over from its parent.
-        if getattr(self._local, "pid", None) != os.getpid():
-            # SQLite forbids a child even to close that one.
-            self._local.of_parent = getattr(self._local, "connection", None)
-            self._local.connection = self._open()
-            self._local.pid = os.getpid()
-        return cast(sqlite3.Connection, self._local.connection)
+        # One connection for each thread, and never one that a forked child took over from its
+        # parent, or whose file was deleted: what is written to that is lost.
+        local = self._local
+        if getattr(local, "opened", None) != (os.getpid(), _inode(self.path)):
+            # Kept, because SQLite forbids a child even to close its parent's connection.
+            local.abandoned = getattr(local, "connection", None)
+            local.connection = self._open()
+            local.opened = (os.getpid(), _inode(self.path))
+        return cast(sqlite3.Connection, local.connection)
 
     def _open(self) -> sqlite3.Connection:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
-            try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
         except (sqlite3.Error, OSError) as exc:
-            raise MLRunInvalidArgumentError(
-                f"{self.path} can't be used as an embedded store: {exc}. "
-                "Name another file in MLRUN_DBPATH or mlrun.yml."
-            ) from exc
+            raise self._unusable(exc) from exc
+        try:
+            self._prepare(connection)
+        except BaseException as exc:
+            connection.close()
+            if isinstance(exc, sqlite3.Error):
+                raise self._unusable(exc) from exc
+            raise
         return connection
+
+    def _unusable(self, reason: Exception) -> MLRunInvalidArgumentError:
+        return MLRunInvalidArgumentError(
+            f"{self.path} can't be used as an embedded store: {reason}. "
+            "Name another file in MLRUN_DBPATH or mlrun.yml."
+        )
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check the file before anything in it is changed, and make or migrate the store."""
@@ -286,11 +282,11 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         version = _pragma(connection, "user_version")
         if version > len(MIGRATIONS):
             raise MLRunPreconditionFailedError(
-                f"The embedded store {self.path} has schema {version}, newer than {len(MIGRATIONS)}, "
-                "the newest that this project knows. Update the project, or use another store."
+                f"The embedded store {self.path} has schema {version}, and this project knows "
+                f"none newer than {len(MIGRATIONS)}. Update the project, or use another store."
             )
         _use_wal(connection)
-        # With WAL, NORMAL loses nothing when a process dies; only a power cut can take the last commits.
+        # With WAL, NORMAL loses nothing when a process dies; a power cut can take the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         if version < len(MIGRATIONS):
@@ -303,27 +299,26 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as exc:
             # SQLite may have rolled back by itself: when the disk is full, for example.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise
+            if not isinstance(exc, sqlite3.OperationalError):
+                raise
+            raise MLRunRuntimeError(
+                f"The embedded store {self.path} can't be written to: {exc}. "
+                "Check its disk and permissions, and whether another process holds it."
+            ) from exc
 
     def _select(self, what: str, where: "_Where", tail: str = "") -> list[sqlite3.Row]:
         # Table, column and clause texts are constants of this module; values are bound.
-        query = f"SELECT {what} WHERE {where} {tail}"  # noqa: S608
+        query = f"SELECT {what} WHERE {where} {tail}"
         return self._connection.execute(query, where.values).fetchall()
 
     # ---- projects
 
     def create_project(self, project: Any) -> MlrunProject:
         """Create a project.
-
-        Args:
-            project: a `MlrunProject`, MLRun's project schema, or a dict of it.
-
-        Returns:
-            The project.
 
         Raises:
             MLRunConflictError: there is one of that name.
@@ -336,15 +331,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         return self.get_project(name)
 
     def store_project(self, name: str, project: Any) -> MlrunProject:
-        """Create or replace a project.
-
-        Args:
-            name: the project's name.
-            project: a `MlrunProject`, MLRun's project schema, or a dict of it.
-
-        Returns:
-            The project.
-        """
+        """Create a project or replace it."""
         body = _as_dict(project)
         body.setdefault("metadata", {})["name"] = name
         with self._transaction() as connection:
@@ -368,14 +355,8 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def get_project(self, name: str) -> MlrunProject:
         """Read a project.
 
-        Args:
-            name: its name.
-
-        Returns:
-            The project.
-
         Raises:
-            MLRunNotFoundError: there is none of that name.
+            MLRunNotFoundError: there is none.
         """
         rows = self._select("body FROM projects", _Where().add("name = ?", name))
         if not rows:
@@ -389,17 +370,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         labels: Labels = None,
         state: str | None = None,
     ) -> list[Any]:
-        """List the projects, by name.
-
-        Args:
-            owner: only those of this owner.
-            format_: `name_only` (default) or `full`.
-            labels: only those with all of these labels.
-            state: only those in this state.
-
-        Returns:
-            Names, or `MlrunProject` objects.
-        """
+        """List the projects by name: their names, or the whole projects with `format_="full"`."""
         rows = self._select("body FROM projects", _Where(), "ORDER BY name")
         projects = [MlrunProject.from_dict(json.loads(row["body"])) for row in rows]
         wanted = [label.partition("=") for label in _label_list(labels)]
@@ -421,15 +392,10 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def delete_project(
         self, name: str, deletion_strategy: str = DeletionStrategy.restricted
     ) -> None:
-        """Delete a project; the artifacts' files stay.
-
-        Args:
-            name: its name; nothing happens when there is none.
-            deletion_strategy: `restricted` (default) refuses while the project holds something,
-                `cascade` deletes that too, `check` only checks.
+        """Delete a project, where there is one; the artifacts' files stay.
 
         Raises:
-            MLRunPreconditionFailedError: the project holds something and the strategy refuses.
+            MLRunPreconditionFailedError: it holds something, and the strategy isn't `cascade`.
         """
         strategy = DeletionStrategy(deletion_strategy)
         tables = ("runs", "artifacts", "functions")
@@ -447,15 +413,8 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
 
     # ---- runs
 
-    def store_run(self, struct: Any, uid: str, project: str = "", iter: int = 0) -> None:  # noqa: A002
-        """Write a run whole, replacing what was there.
-
-        Args:
-            struct: the run, as `RunObject` or dict.
-            uid: its id.
-            project: its project; by default the active one.
-            iter: its iteration, 0 for the run itself.
-        """
+    def store_run(self, struct: Any, uid: str, project: str = "", iter: int = 0) -> None:
+        """Write a run whole, replacing what was there."""
         project = _project(project)
         body = _as_dict(struct)
         with self._transaction() as connection:
@@ -467,17 +426,10 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         updates: dict[str, Any],
         uid: str,
         project: str = "",
-        iter: int = 0,  # noqa: A002
-        timeout: int = 45,  # noqa: ARG002
+        iter: int = 0,
+        timeout: int = 45,
     ) -> None:
-        """Change some fields of a run.
-
-        Args:
-            updates: new values by dotted field name, such as `status.state`.
-            uid: the run's id.
-            project: its project; by default the active one.
-            iter: its iteration, 0 for the run itself.
-            timeout: not used; the API's client has it.
+        """Change some fields of a run, by their dotted names such as `status.state`.
 
         Raises:
             MLRunNotFoundError: there is no such run.
@@ -533,22 +485,13 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         self,
         uid: str,
         project: str = "",
-        iter: int = 0,  # noqa: A002
+        iter: int = 0,
         format_: str = RunFormat.full,
     ) -> dict[str, Any]:
-        """Read a run.
-
-        Args:
-            uid: its id.
-            project: its project; by default the active one.
-            iter: its iteration, 0 for the run itself.
-            format_: `full` (default) adds the run's artifacts as `status.artifacts`.
-
-        Returns:
-            The run as a dict.
+        """Read a run; with its artifacts as `status.artifacts` in the `full` format.
 
         Raises:
-            MLRunNotFoundError: there is no such run.
+            MLRunNotFoundError: there is none.
         """
         project = _project(project)
         body = self._read_run(uid, project, iter)
@@ -562,17 +505,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def list_runs(self, *args: Any, **kwargs: Any) -> RunList:
         """List runs, newest start first.
 
-        Args:
-            *args: as for the keyword arguments, in the order of MLRun's interface.
-            **kwargs: `name` (`~text` for a part of it), `uid` (one or a list), `project`, `labels`,
-                `states`, `sort`, `iter` (True for iterations too), `start_time_from`,
-                `start_time_to`, `last_update_time_from`, `last_update_time_to`, `end_time_from`,
-                `end_time_to`, `partition_by`, `rows_per_partition`, `partition_sort_by`,
-                `partition_order`, `max_partitions`. Without any filter, MLRun gives the latest run
-                of each name within a week; so does this.
-
-        Returns:
-            The runs as dicts, in MLRun's `RunList`.
+        As in MLRun, without a filter only the latest run of each name within a week comes.
         """
         return RunList(self._list_runs(*args, **kwargs))
 
@@ -584,18 +517,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         page_token: str | None = None,
         **kwargs: Any,
     ) -> tuple[RunList, str | None]:
-        """List runs page by page.
-
-        Args:
-            *args: as `list_runs`.
-            page: the page's number, from 1.
-            page_size: runs on a page; MLRun's default is 200.
-            page_token: what the page before returned; stands for all arguments but `page`.
-            **kwargs: as `list_runs`.
-
-        Returns:
-            The page, and the next page's token or None.
-        """
+        """List runs page by page: the page, and the next one's token or None."""
         rows, token = self._page(self._list_runs, args, kwargs, page, page_size, page_token)
         return RunList(rows), token
 
@@ -607,7 +529,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         labels: Labels = None,
         states: list[str] | None = None,
         sort: bool = True,
-        iter: bool = False,  # noqa: A002
+        iter: bool = False,
         start_time_from: Time = None,
         start_time_to: Time = None,
         last_update_time_from: Time = None,
@@ -641,7 +563,8 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         if states:
             where.one_of("state", states)
         if not iter:
-            where.add("iteration = 0")
+            # With the plus, SQLite takes the index that leads to the few runs of those ids.
+            where.add("+iteration = 0" if uid else "iteration = 0")
         for column, (since, until) in times.items():
             where.between(column, since, until)
         where.labelled("run_labels", labels)
@@ -665,14 +588,8 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             json.loads(row["body"]) for row in self._select("body FROM runs", where, tail + limit)
         ]
 
-    def del_run(self, uid: str, project: str = "", iter: int = 0) -> None:  # noqa: A002, ARG002
-        """Delete a run with all of its iterations and its log; its artifacts stay.
-
-        Args:
-            uid: its id; nothing happens when there is none.
-            project: its project; by default the active one.
-            iter: not used: as in MLRun's API, all iterations go.
-        """
+    def del_run(self, uid: str, project: str = "", iter: int = 0) -> None:
+        """Delete a run, where there is one, with its iterations and its log; its artifacts stay."""
         self._delete_runs(_Where().of_project(project).add("uid = ?", uid))
 
     def del_runs(
@@ -683,18 +600,9 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         state: str | None = None,
         days_ago: int = 0,
     ) -> None:
-        """Delete runs with their logs; their artifacts stay.
-
-        Args:
-            name: only those of this name (`~text` for a part of it).
-            project: their project; by default the active one.
-            labels: only those with all of these labels.
-            state: only those in this state.
-            days_ago: only those that started within so many days; 0 for all.
-        """
-        where = _Where().of_project(project).named("name", name).labelled("run_labels", labels)
-        if state:
-            where.add("state = ?", state)
+        """Delete runs with their iterations and logs; their artifacts stay."""
+        where = _Where().of_project(project).named("name", name).equal({"state": state})
+        where.labelled("run_labels", labels)
         if days_ago:
             where.between("start_time", datetime.now(UTC) - timedelta(days=days_ago), None)
         self._delete_runs(where)
@@ -711,14 +619,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def store_log(
         self, uid: str, project: str = "", body: bytes | str | None = None, append: bool = False
     ) -> None:
-        """Write a run's log.
-
-        Args:
-            uid: the run's id.
-            project: its project; by default the active one.
-            body: the text or its bytes.
-            append: add to what is there instead of replacing it.
-        """
+        """Write a run's log, or add to it."""
         if not body:
             return
         project = _project(project)
@@ -736,22 +637,12 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         project: str = "",
         offset: int = 0,
         size: int | None = None,
-        attempt: int | None = None,  # noqa: ARG002
+        attempt: int | None = None,
     ) -> tuple[str, bytes]:
-        """Read a run's log.
-
-        Args:
-            uid: the run's id.
-            project: its project; by default the active one.
-            offset: bytes to pass over.
-            size: bytes to read at most; all when None or negative.
-            attempt: not used: runs on the embedded store are not tried again.
-
-        Returns:
-            The run's state, and the bytes.
+        """Read the state of a run and its log from a byte on; without a size, to its end.
 
         Raises:
-            MLRunNotFoundError: there is no such run.
+            MLRunNotFoundError: there is none.
         """
         if offset < 0:
             raise MLRunInvalidArgumentError("Offset cannot be negative")
@@ -763,15 +654,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         return state, log[offset:end]
 
     def get_log_size(self, uid: str, project: str = "") -> int:
-        """Give the size of a run's log.
-
-        Args:
-            uid: the run's id.
-            project: its project; by default the active one.
-
-        Returns:
-            Its bytes.
-        """
+        """Give the size of a run's log in bytes."""
         where = _Where().add("project = ? AND uid = ?", _project(project), uid)
         rows = self._select("COALESCE(SUM(LENGTH(body)), 0) AS size FROM logs", where)
         return cast(int, rows[0]["size"])
@@ -782,20 +665,9 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         project: str = "",
         watch: bool = True,
         offset: int = 0,
-        attempt: int | None = None,  # noqa: ARG002
+        attempt: int | None = None,
     ) -> tuple[str, int]:
-        """Print a run's log, and what is added to it until the run ends.
-
-        Args:
-            uid: the run's id.
-            project: its project; by default the active one.
-            watch: False to print what is there and return.
-            offset: bytes to pass over.
-            attempt: not used: runs on the embedded store are not tried again.
-
-        Returns:
-            The run's state, and the bytes read so far.
-        """
+        """Print a run's log until the run ends, and give its state and the bytes read."""
         while True:
             state, text = self.get_log(uid, project, offset)
             sys.stdout.write(text.decode(errors="replace"))
@@ -810,23 +682,12 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         self,
         key: str,
         artifact: Any,
-        iter: int | None = None,  # noqa: A002
+        iter: int | None = None,
         tag: str | None = None,
         project: str = "",
         tree: str | None = None,
     ) -> dict[str, Any]:
-        """Write an artifact's record, and make it the latest of its key.
-
-        Args:
-            key: its key in the store.
-            artifact: the record, as `Artifact` or dict.
-            iter: the iteration that produced it.
-            tag: a tag for it, besides `latest`.
-            project: its project; by default the active one.
-            tree: its tree: the run, or the workflow, that produced it.
-
-        Returns:
-            The record as it was written, with its `metadata.uid`.
+        """Write an artifact's record, and make it the latest of its key; give it as written.
 
         Raises:
             MLRunInvalidArgumentError: the key or the tag is malformed.
@@ -852,7 +713,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         with self._transaction() as connection:
             self._insert_project(connection, {"metadata": {"name": project}, "spec": {}})
             identity = {"project": project, "key": key, "uid": uid}
-            # As in MLRun's API, a new version becomes the latest; one stored again under a tag does not.
+            # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
             known = self._select("1 FROM artifacts", _Where().equal(identity))
             owner = _upsert(
                 connection,
@@ -901,7 +762,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             rows = self._select("id, iteration FROM artifacts", where)
             if spec.get("link_iteration") not in {row["iteration"] for row in rows}:
                 raise MLRunNotFoundError(
-                    f"Best iteration artifact not found - {project}/{key}:{spec.get('link_iteration')}"
+                    f"Iteration {spec.get('link_iteration')} of artifact {project}/{key} not found"
                 )
             for row in rows:
                 connection.execute(
@@ -914,47 +775,28 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         self,
         key: str,
         tag: str | None = None,
-        iter: int | None = None,  # noqa: A002
+        iter: int | None = None,
         project: str = "",
         tree: str | None = None,
         uid: str | None = None,
         format_: str = ArtifactFormat.full,
     ) -> dict[str, Any]:
-        """Read one artifact's record.
+        """Read an artifact's record: the latest where neither tag, tree nor uid tells which.
 
-        Args:
-            key: its key.
-            tag: its tag; `latest` when neither tag, tree nor uid is given.
-            iter: its iteration; 0 finds the best one where only iterations have it.
-            project: its project; by default the active one.
-            tree: its tree: the run, or the workflow, that produced it.
-            uid: its own id.
-            format_: `full` (default) or `minimal`.
-
-        Returns:
-            The record as a dict.
+        Iteration 0 is the run's own, or the best one where only iterations have the key.
 
         Raises:
             MLRunNotFoundError: there is none.
         """
         project = _project(project)
-        where = _Where().add("project = ? AND key = ?", project, key)
-        if uid:
-            where.add("uid = ?", uid)
-        if tree:
-            where.add("tree = ?", tree)
+        where = _Where()
         if not uid and not tree:
             tag = tag or LATEST
         if tag and not (uid and tag == LATEST):
-            where.add(
-                "id IN (SELECT owner FROM artifact_tags"
-                " WHERE tag_project = ? AND tag = ? AND tag_key = ?)",
-                project,
-                tag,
-                key,
-            )
-        if iter:
-            where.add("iteration = ?", iter)
+            where.tagged(tag, project, key)
+        else:
+            where.add("project = ? AND key = ?", project, key)
+        where.equal({"uid": uid, "tree": tree, "iteration": iter or None})
         if iter == 0:
             where.add("iteration = 0 OR best_iteration")
         # The run's own artifact before the best of its iterations, and of several the newest.
@@ -983,18 +825,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             return None
 
     def list_artifacts(self, *args: Any, **kwargs: Any) -> ArtifactList:
-        """List the artifacts' records, last updated first; one of several tags comes once for each.
-
-        Args:
-            *args: as for the keyword arguments, in the order of MLRun's interface.
-            **kwargs: `name` (`~text` for a part of it), `project`, `tag`, `labels`, `since`,
-                `until`, `iter`, `best_iteration`, `kind`, `category`, `tree`, `producer_uri`,
-                `format_`, `partition_by`, `rows_per_partition`, `partition_sort_by`,
-                `partition_order`.
-
-        Returns:
-            The records as dicts, in MLRun's `ArtifactList`.
-        """
+        """List artifacts' records, last updated first; one of several tags comes once for each."""
         return ArtifactList(self._list_artifacts(*args, **kwargs))
 
     def paginated_list_artifacts(
@@ -1005,18 +836,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         page_token: str | None = None,
         **kwargs: Any,
     ) -> tuple[ArtifactList, str | None]:
-        """List artifacts page by page.
-
-        Args:
-            *args: as `list_artifacts`.
-            page: the page's number, from 1.
-            page_size: records on a page; MLRun's default is 200.
-            page_token: what the page before returned; stands for all arguments but `page`.
-            **kwargs: as `list_artifacts`.
-
-        Returns:
-            The page, and the next page's token or None.
-        """
+        """List artifacts page by page: the page, and the next one's token or None."""
         rows, token = self._page(self._list_artifacts, args, kwargs, page, page_size, page_token)
         return ArtifactList(rows), token
 
@@ -1028,7 +848,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         labels: Labels = None,
         since: Time = None,
         until: Time = None,
-        iter: int | None = None,  # noqa: A002
+        iter: int | None = None,
         best_iteration: bool = False,
         kind: str | None = None,
         category: str | None = None,
@@ -1050,21 +870,18 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             raise MLRunInvalidArgumentError("Category and Kind filters can't be given together")
         where = _Where().of_project(project).named("key", name)
         where.labelled("artifact_labels", labels).between("updated", since, until)
-        if iter is not None:
-            where.add("iteration = ?", iter)
+        where.equal({"iteration": iter, "kind": kind, "tree": tree}).of_category(category)
         if best_iteration:
             where.add("best_iteration")
-        if kind:
-            where.add("kind = ?", kind)
-        if category:
-            kinds, exclude = ArtifactCategories(category).to_kinds_filter()
-            where.one_of("kind", kinds, exclude=exclude)
-        if tree:
-            where.add("tree = ?", tree)
         if producer_uri:
             where.add("instr(producer_uri, ?)", producer_uri)
+        exact = name and not name.startswith("~")
         if tag and tag != "*":
             where.add("tag = ?", tag)
+            if project != "*":
+                where.add("tag_project = ?", _project(project))
+            if exact:
+                where.add("tag_key = ?", name)
         if partition_by:
             columns = {
                 ArtifactPartitionByField.name: "key",
@@ -1073,10 +890,12 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             order = SortField(partition_sort_by or SortField.updated).value
             source = "artifacts LEFT JOIN artifact_tags ON owner = id"
             where.newest_of_each(source, columns, order, partition_order, rows_per_partition)
+        # With the plus, SQLite does not walk along the times where another index leads to the few.
+        plus = "+" if exact or tag or tree else ""
         rows = self._select(
             "body, tag FROM artifacts LEFT JOIN artifact_tags ON owner = id",
             where,
-            "ORDER BY updated DESC, id DESC, tag" + limit,
+            f"ORDER BY {plus}updated DESC, id DESC, tag{limit}",
         )
         bodies = [_with_tag(row["body"], row["tag"]) for row in rows]
         return [ArtifactFormat.format_obj(body, format_) for body in bodies]
@@ -1089,23 +908,13 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         tree: str | None = None,
         uid: str | None = None,
         deletion_strategy: str = ArtifactsDeletionStrategies.metadata_only,
-        secrets: dict[str, Any] | None = None,  # noqa: ARG002
-        iter: int | None = None,  # noqa: A002
+        secrets: dict[str, Any] | None = None,
+        iter: int | None = None,
     ) -> None:
-        """Delete records of a key; the files stay.
-
-        Args:
-            key: the key; without a further argument all of its versions go, as in MLRun's API.
-            tag: only the version with this tag.
-            project: its project; by default the active one.
-            tree: only those of this tree.
-            uid: only the one with this id.
-            deletion_strategy: only `metadata-only`, the default.
-            secrets: not used; the interface has it.
-            iter: only those of this iteration.
+        """Delete the records of a key, all of its versions if nothing tells which; the files stay.
 
         Raises:
-            MLRunNotImplementedServerError: another strategy is asked for.
+            MLRunNotImplementedServerError: the strategy would delete files as well.
         """
         if (
             ArtifactsDeletionStrategies(deletion_strategy)
@@ -1113,14 +922,9 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         ):
             raise _needs_api(f"deletion strategy '{deletion_strategy}'", self.url)
         where = _Where().of_project(project).add("key = ?", key)
-        if tree:
-            where.add("tree = ?", tree)
-        if uid:
-            where.add("uid = ?", uid)
+        where.equal({"tree": tree, "uid": uid, "iteration": iter})
         if tag and tag != "*":
-            where.add("id IN (SELECT owner FROM artifact_tags WHERE tag = ?)", tag)
-        if iter is not None:
-            where.add("iteration = ?", iter)
+            where.tagged(tag, project, key)
         self._delete_artifacts(where)
 
     def del_artifacts(
@@ -1132,22 +936,11 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         days_ago: int = 0,
         tree: str | None = None,
     ) -> None:
-        """Delete records; the files stay.
-
-        Args:
-            name: only those of this key (`~text` for a part of it).
-            project: their project; by default the active one.
-            tag: only those with this tag.
-            labels: only those with all of these labels.
-            days_ago: only those updated within so many days; 0 for all.
-            tree: only those of this tree.
-        """
+        """Delete artifacts' records; the files stay."""
         where = _Where().of_project(project).named("key", name)
-        where.labelled("artifact_labels", labels)
+        where.labelled("artifact_labels", labels).equal({"tree": tree})
         if tag and tag != "*":
-            where.add("id IN (SELECT owner FROM artifact_tags WHERE tag = ?)", tag)
-        if tree:
-            where.add("tree = ?", tree)
+            where.tagged(tag, project)
         if days_ago:
             where.between("updated", datetime.now(UTC) - timedelta(days=days_ago), None)
         self._delete_artifacts(where)
@@ -1161,19 +954,8 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def list_artifact_tags(
         self, project: str | None = None, category: str | None = None
     ) -> list[str]:
-        """List the tags that artifacts of a project have.
-
-        Args:
-            project: the project; by default the active one.
-            category: only those of artifacts of this category, such as `model`.
-
-        Returns:
-            The tags, each once, sorted.
-        """
-        where = _Where().of_project(project)
-        if category:
-            kinds, exclude = ArtifactCategories(category).to_kinds_filter()
-            where.one_of("kind", kinds, exclude=exclude)
+        """List the tags that artifacts of a project have, each once."""
+        where = _Where().of_project(project).of_category(category)
         rows = self._select(
             "DISTINCT tag FROM artifact_tags JOIN artifacts ON id = owner", where, "ORDER BY tag"
         )
@@ -1186,13 +968,9 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         objects: TagObjects | dict[str, Any],
         replace: bool = False,
     ) -> None:
-        """Tag artifacts.
+        """Tag artifacts; other versions of their keys lose the tag.
 
-        Args:
-            project: their project.
-            tag_name: the tag; another version of the same key loses it.
-            objects: which, in MLRun's `TagObjects`.
-            replace: take their other tags away, but for `latest`.
+        With `replace`, the artifacts lose their other tags but `latest`.
 
         Raises:
             MLRunInvalidArgumentError: the tag is malformed.
@@ -1209,13 +987,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def delete_objects_tag(
         self, project: str, tag_name: str, tag_objects: TagObjects | dict[str, Any]
     ) -> None:
-        """Take a tag away from artifacts.
-
-        Args:
-            project: their project.
-            tag_name: the tag.
-            tag_objects: which, in MLRun's `TagObjects`.
-        """
+        """Take a tag away from artifacts."""
         with self._transaction() as connection:
             for owner in self._identified(project, tag_objects):
                 connection.execute(
@@ -1225,25 +997,12 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def tag_artifacts(
         self, artifacts: Any, project: str, tag_name: str, replace: bool = False
     ) -> None:
-        """Tag artifacts.
-
-        Args:
-            artifacts: one or a list, as `Artifact` or dict.
-            project: their project.
-            tag_name: the tag; another version of the same key loses it.
-            replace: take their other tags away, but for `latest`.
-        """
+        """Tag artifacts, given as objects or dicts; see `tag_objects`."""
         objects = self._resolve_artifacts_to_tag_objects(artifacts)
         self.tag_objects(project, tag_name, objects, replace)
 
     def delete_artifacts_tags(self, artifacts: Any, project: str, tag_name: str) -> None:
-        """Take a tag away from artifacts.
-
-        Args:
-            artifacts: one or a list, as `Artifact` or dict.
-            project: their project.
-            tag_name: the tag.
-        """
+        """Take a tag away from artifacts, given as objects or dicts."""
         objects = self._resolve_artifacts_to_tag_objects(artifacts)
         self.delete_objects_tag(project, tag_name, objects)
 
@@ -1251,7 +1010,6 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         objects = objects if isinstance(objects, TagObjects) else TagObjects(**objects)
         owners = []
         for identifier in objects.identifiers:
-            where = _Where().of_project(project)
             columns = {
                 "key": identifier.key,
                 "uid": identifier.uid,
@@ -1259,9 +1017,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
                 "kind": identifier.kind,
                 "iteration": identifier.iter,
             }
-            for column, value in columns.items():
-                if value is not None:
-                    where.add(f"{column} = ?", value)
+            where = _Where().of_project(project).equal(columns)
             owners += [row["id"] for row in self._select("id FROM artifacts", where)]
         return owners
 
@@ -1275,18 +1031,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         tag: str | None = None,
         versioned: bool = False,
     ) -> str:
-        """Write a function.
-
-        Args:
-            function: the function, as runtime object or dict.
-            name: its name.
-            project: its project; by default the active one.
-            tag: a tag for it, `latest` by default.
-            versioned: keep it beside earlier ones, under its hash.
-
-        Returns:
-            Its hash.
-        """
+        """Write a function and give its hash; `versioned` keeps earlier ones."""
         name, project, tag = normalize_name(name), _project(project), tag or LATEST
         body = _as_dict(function)
         hash_key = cast(str, fill_function_hash(body, tag))
@@ -1316,16 +1061,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     def get_function(
         self, name: str, project: str = "", tag: str | None = None, hash_key: str = ""
     ) -> dict[str, Any]:
-        """Read a function.
-
-        Args:
-            name: its name.
-            project: its project; by default the active one.
-            tag: its tag, `latest` when neither tag nor hash is given.
-            hash_key: its hash.
-
-        Returns:
-            The function as a dict.
+        """Read a function: the latest where neither tag nor hash tells which.
 
         Raises:
             MLRunNotFoundError: there is none.
@@ -1342,12 +1078,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         )
 
     def delete_function(self, name: str, project: str = "") -> None:
-        """Delete a function with all of its versions.
-
-        Args:
-            name: its name; nothing happens when there is none.
-            project: its project; by default the active one.
-        """
+        """Delete a function, where there is one, with all of its versions."""
         with self._transaction() as connection:
             connection.execute(
                 "DELETE FROM functions WHERE project = ? AND name = ?",
@@ -1355,16 +1086,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             )
 
     def list_functions(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """List functions, last updated first.
-
-        Args:
-            *args: as for the keyword arguments, in the order of MLRun's client.
-            **kwargs: `name` (`~text` for a part of it), `project`, `tag`, `labels`, `since`,
-                `until`, `kind`, `format_`, `states`.
-
-        Returns:
-            The functions as dicts.
-        """
+        """List functions, last updated first; one of several tags comes once for each."""
         return self._list_functions(*args, **kwargs)
 
     def paginated_list_functions(
@@ -1375,18 +1097,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         page_token: str | None = None,
         **kwargs: Any,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """List functions page by page.
-
-        Args:
-            *args: as `list_functions`.
-            page: the page's number, from 1.
-            page_size: functions on a page; MLRun's default is 200.
-            page_token: what the page before returned; stands for all arguments but `page`.
-            **kwargs: as `list_functions`.
-
-        Returns:
-            The page, and the next page's token or None.
-        """
+        """List functions page by page: the page, and the next one's token or None."""
         return self._page(self._list_functions, args, kwargs, page, page_size, page_token)
 
     def _list_functions(
@@ -1404,10 +1115,9 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     ) -> list[dict[str, Any]]:
         where = _Where().of_project(project).named("name", name)
         where.labelled("function_labels", labels).between("updated", since, until)
-        if tag and tag != "*":
-            where.add("tag = ?", tag)
-        if kind:
-            where.add("kind = ?", kind)
+        if tag:
+            where.add("tag IS NOT NULL" if tag == "*" else "tag = ?", *({tag} - {"*"}))
+        where.equal({"kind": kind})
         if states:
             where.one_of("state", states)
         rows = self._select(
@@ -1429,7 +1139,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         page_size: int | None,
         page_token: str | None,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Give one page and the next one's token: the query itself, for there is no server to keep it."""
+        """Give one page and the next one's token, which is the query, for no server keeps it."""
         if page_token:
             try:
                 query, following, page_size = json.loads(base64.urlsafe_b64decode(page_token))
@@ -1467,8 +1177,10 @@ class _Where:
         return self
 
     def equal(self, values: dict[str, Any]) -> "_Where":
+        """Compare columns with values; None and "" are no condition."""
         for column, value in values.items():
-            self.add(f"{column} = ?", value)
+            if value not in {None, ""}:
+                self.add(f"{column} = ?", value)
         return self
 
     def of_project(self, project: str | None) -> "_Where":
@@ -1479,6 +1191,12 @@ class _Where:
         marks = ", ".join("?" * len(values))
         return self.add(f"{column} {'NOT ' if exclude else ''}IN ({marks})", *values)
 
+    def of_category(self, category: str | None) -> "_Where":
+        if not category:
+            return self
+        kinds, exclude = ArtifactCategories(category).to_kinds_filter()
+        return self.one_of("kind", kinds, exclude=exclude)
+
     def named(self, column: str, name: str | None) -> "_Where":
         return self.add(*_match(column, name)) if name else self
 
@@ -1488,6 +1206,14 @@ class _Where:
         if until:
             self.add(f"{column} <= ?", _utc(until))
         return self
+
+    def tagged(self, tag: str, project: str | None, key: str | None = None) -> "_Where":
+        tags = _Where().add("tag = ?", tag)
+        if project != "*":
+            tags.add("tag_project = ?", _project(project))
+        if key:
+            tags.add("tag_key = ?", key)
+        return self.add(f"id IN (SELECT owner FROM artifact_tags WHERE {tags})", *tags.values)  # noqa: S608
 
     def labelled(self, table: str, labels: Labels) -> "_Where":
         owners = table.removesuffix("_labels") + "s"
@@ -1526,7 +1252,8 @@ class _Where:
         kept = f"position <= {int(rows)}"
         if max_groups:
             kept += f" AND group_position <= {int(max_groups)}"
-        return self.add(f"id IN (SELECT id FROM ({grouped}) WHERE {kept})", *self.values)
+        clause = f"id IN (SELECT id FROM ({grouped}) WHERE {kept})"  # noqa: S608
+        return self.add(clause, *self.values)
 
 
 def _match(column: str, text: str) -> tuple[str, str]:
@@ -1565,6 +1292,13 @@ def _upsert(
     where = " AND ".join(f"{column} = ?" for column in identity)
     row = connection.execute(f"SELECT id FROM {table} WHERE {where}", list(identity.values()))  # noqa: S608
     return cast(int, row.fetchone()["id"])
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,12 @@ MLRunContextManager().project.list_runs(name="~").to_df()
 """
 
 
-def print_run(context: mlrun.MLClientCtx) -> None:
+def print_run(context: mlrun.MLClientCtx, error: BaseException | None = None) -> None:
     """Print a run: its name, id, state, results and artifacts, and where to look next.
 
     Args:
         context: the run's context.
+        error: what made it fail.
     """
     import mlrun
 
@@ -34,15 +36,17 @@ def print_run(context: mlrun.MLClientCtx) -> None:
         Text(f"\nMLRun run '{context.name}'"),
         _table(("id", context.uid), ("state", context.state)),
     ]
+    if error:
+        parts += [Text("\nError"), _table((type(error).__name__, str(error)))]
     if context.results:
         parts += [Text("\nResults"), _table(*context.results.items())]
     if files:
         parts += [Text("\nArtifacts"), _table(*files)]
     package = __package__.partition(".")[0]
+    python = f"{'PYTHONPATH=src ' if Path('src', package).is_dir() else ''}{_short(sys.executable)}"
     parts += [
-        Text(
-            f"\nRecorded in {MLRunContextManager().location}. To look further: `kedro ipython`, then"
-        ),
+        Text(f"\nRecorded in {MLRunContextManager().location}."),
+        Text(f"To look further, in a notebook or in `{python}`:"),
         *(Text(f"  {line}") for line in LOOK_FURTHER.format(package=package).splitlines()),
     ]
     # Never cut or folded to the terminal's width: a path is there to be copied.
@@ -60,9 +64,11 @@ def artifact_file(artifact: mlrun.artifacts.Artifact) -> str:
         model's own file.
     """
     model_file = getattr(artifact.spec, "model_file", None)
-    path = artifact.target_path + (model_file or "")
-    working_folder = f"{Path.cwd().as_posix()}/"
-    return path.removeprefix(working_folder)
+    return _short(artifact.target_path + (model_file or ""))
+
+
+def _short(path: str) -> str:
+    return path.removeprefix(f"{Path.cwd().as_posix()}/")
 
 
 def _table(*rows: tuple[str, Any]) -> Table:
