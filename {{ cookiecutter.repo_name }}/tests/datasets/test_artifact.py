@@ -31,7 +31,7 @@ OBJECTS = [
     float("inf"),
     (1, 2),
     {1: "a", "b": (2,)},
-    {"a", "b"},
+    {"a"},
     np.float64(0.5),
     Path("some/where"),
 ]
