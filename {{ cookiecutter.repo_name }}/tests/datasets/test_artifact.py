@@ -240,8 +240,11 @@ def test_keys_as_mlrun_writes_them(store: Store) -> None:
     context = store.manager.open_run("generate-data-main")
     context.log_artifact("user_data", body=b'{"a": 1}', format="json")
     context.log_artifact("notes", body="text", format="txt")
+    uid = context.uid
     store.new_process()
     assert Dataset(key="generate-data-main_user_data").load() == {"a": 1}
+    of_run = {"uid": uid}
+    assert Dataset(key="generate-data-main_user_data", load_args=of_run).load() == {"a": 1}
     assert Dataset(key="generate-data-main_notes").load() == "text"
     assert (
         Dataset(key=f"store://artifacts/{store.project}/generate-data-main_notes").load() == "text"

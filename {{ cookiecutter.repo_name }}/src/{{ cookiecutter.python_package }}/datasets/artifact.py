@@ -245,10 +245,10 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         import mlrun
 
         run = mlrun.get_run_db().read_run(uid, project)
-        uri = (run["status"].get("artifact_uris") or {}).get(key)
-        if not uri:
-            raise mlrun.errors.MLRunNotFoundError(f"run {uid} has no artifact '{key}'")
-        return _of_uri(uri)
+        for uri in (run["status"].get("artifact_uris") or {}).values():
+            if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
+                return _of_uri(uri)
+        raise mlrun.errors.MLRunNotFoundError(f"run {uid} has no artifact '{key}'")
 
     @staticmethod
     def _of_tree(key: str, project: str, args: dict[str, Any]) -> Artifact:
