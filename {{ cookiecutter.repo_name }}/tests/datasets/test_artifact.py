@@ -106,10 +106,24 @@ def test_unknown_arguments_are_named(embedded: Store) -> None:
         Dataset(key="thing", save_args={"lables": {}}).save(1)
     with pytest.raises(DatasetError, match="'tga'"):
         Dataset(key="thing", load_args={"tga": "x"})
+    with pytest.raises(DatasetError, match="a store:// URL says by itself"):
+        Dataset(key="store://artifacts/p/thing", load_args={"tag": "x"}).load()
 
 
-@pytest.mark.parametrize("key", [None, "", "../x", "a b", "-a", "a/b", "ä", "a:b", "store://a/b"])
-def test_unsafe_keys_are_refused(embedded: Store, key: str | None) -> None:
+def test_a_path_that_another_run_would_write_to_is_refused(store: Store) -> None:
+    """Law 2: a fixed target path is refused, an artifact path gets the run's id."""
+    folder = store.manager._folder / "elsewhere"
+    with pytest.raises(DatasetError, match="the next run would overwrite target_path"):
+        Dataset(key="thing", save_args={"target_path": f"{folder}/thing.json"}).save(1)
+    Dataset(key="thing", save_args={"artifact_path": str(folder)}).save(1)
+    path = store.manager.project.get_artifact("thing").target_path
+    assert path.startswith(f"{folder}/{store.manager.context.uid}/")
+
+
+@pytest.mark.parametrize(
+    "key", [None, "", 5, "../x", "a b", "-a", "a/b", "ä", "a:b", "store://a/b"]
+)
+def test_unsafe_keys_are_refused(embedded: Store, key: Any) -> None:
     """A key is never a path; the message names key, project and store."""
     with pytest.raises(DatasetError, match=f"(?s){embedded.project}.*{embedded.dbpath}"):
         Dataset(key=key).save(1)
@@ -136,12 +150,13 @@ def test_missing_artifacts_are_named(store: Store) -> None:
 
 
 def test_missing_bytes_are_an_error(embedded: Store) -> None:
-    """A record whose file was deleted says so."""
+    """A record whose file was deleted says so, and doesn't count as an output that exists."""
     Dataset(key="thing").save("text")
     path = Path(embedded.manager.project.get_artifact("thing").target_path)
     path.unlink()
     with pytest.raises(DatasetError, match=f"its file {path} is gone"):
         Dataset(key="thing").load()
+    assert not Dataset(key="thing").exists()
 
 
 def test_changed_pickles_are_not_read(embedded: Store) -> None:
@@ -190,6 +205,8 @@ def test_any_earlier_version_can_be_loaded(store: Store) -> None:
         assert Dataset(key=artifact.uri).load() == number
     with pytest.raises(DatasetError, match="can't be loaded"):
         Dataset(key="thing", load_args={"uid": "f" * 32}).load()
+    with pytest.raises(DatasetError, match="not found"):
+        Dataset(key="thing", load_args={"uid": uids[0], "tag": "v1"}).load()
     with pytest.raises(DatasetError, match="has no artifact 'other'"):
         Dataset(key="other", load_args={"uid": uids[0]}).load()
 

@@ -1,6 +1,7 @@
 """MLRunDataframeDataset."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,26 @@ FRAMES = {
     "same name": pd.DataFrame({"a": [1, 2]}, index=pd.Index([3, 4], name="a")),
 }
 ONLY_PARQUET = {
+    "categories": pd.DataFrame(
+        {
+            "int": pd.Categorical([2, None, 1], categories=[1, 2, 3]),
+            "float": pd.Categorical([0.5, 1.5, 0.5]),
+            "bool": pd.Categorical([True, False, True]),
+            "time": pd.Categorical(pd.to_datetime(["2024-01-02", "2024-01-01", None])),
+            "bins": pd.cut(pd.Series([1, 5, 9]), 3),
+        }
+    ),
+    "no rows": pd.DataFrame({"a": pd.Categorical([], categories=["x", "y"]), "b": []}),
+    "no columns": pd.DataFrame(index=[1, 2]),
+    "offset": pd.DataFrame({"a": pd.to_datetime(["2024-01-01T00:00:00+02:00"])}),
+    "offset index": pd.DataFrame({"a": [1]}, index=pd.to_datetime(["2024-01-01T00:00:00+02:00"])),
+    "zone": pd.DataFrame(
+        {"a": pd.to_datetime(["2024-01-01"]).tz_localize(ZoneInfo("Europe/Berlin"))}
+    ),
+    "seconds": pd.DataFrame({"a": np.array(["2024-01-01"], dtype="datetime64[s]")}),
+    "arrow text": pd.DataFrame({"a": pd.array(["x", None], dtype="string[pyarrow]")}),
+    "category index": pd.DataFrame({"a": [1, 2]}, index=pd.CategoricalIndex([3, 4])),
+    "nullable index": pd.DataFrame({"a": [1, 2]}, index=pd.Index([3, 4], dtype="Int64")),
     "periods": pd.DataFrame({"a": pd.period_range("2024-01", periods=2, freq="M")}),
     "missing text": pd.DataFrame({"a": ["x", None, ""]}),
     "column levels": pd.DataFrame(
@@ -96,7 +117,7 @@ def test_any_frame_comes_back(embedded: Store, frame: pd.DataFrame) -> None:
     [
         ([1, 2], "a data frame is expected and this is a list"),
         (pd.DataFrame({"a": [1, "x"]}), "column a"),
-        (pd.DataFrame({"a": pd.Series([1, None], dtype=object)}), 'name="a"'),
+        (pd.DataFrame({"a": pd.Series([1, None], dtype=object)}), "a int would come back as float"),
         (pd.DataFrame({"a": [[1], [2]]}), "column 'a' a list would come back as ndarray"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "[Dd]uplicate column names"),
     ],

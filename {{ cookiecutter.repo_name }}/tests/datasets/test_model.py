@@ -116,6 +116,8 @@ def test_what_is_not_a_model(embedded: Store) -> None:
         Dataset(key="model", model_format="ubj").save(LogisticRegression())
     with pytest.raises(DatasetError, match="can't be pickled"):
         Dataset(key="model").save(lambda: 0)
+    with pytest.raises(DatasetError, match="doesn't keep the model's `missing`"):
+        Dataset(key="model", model_format="ubj").save(xgboost.XGBClassifier(missing=-1.0).fit(X, Y))
     project_module("datasets").MLRunAbstractDataset(key="text").save("text")
     with pytest.raises(DatasetError, match="kind 'artifact' and not a model"):
         Dataset(key="text").load()

@@ -135,14 +135,27 @@ def test_results_that_mlrun_logged(store: Store) -> None:
     assert Dataset(key="accuracy").load() == 0.9
 
 
-def test_two_datasets_keep_apart(embedded: Store) -> None:
-    """Law 1: a dataset never overwrites the results of another one."""
-    Dataset(key="training", flatten=True).save({"accuracy": 0.9})
-    with pytest.raises(DatasetError, match=r"\['accuracy'\] already, from 'training'"):
-        Dataset(key="evaluation", flatten=True).save({"accuracy": 0.8})
-    assert Dataset(key="training", flatten=True).load() == {"accuracy": 0.9}
-    Dataset(key="training", flatten=True).save({"accuracy": 0.7})
-    assert Dataset(key="training", flatten=True).load() == {"accuracy": 0.7}
+def test_two_datasets_keep_apart(store: Store) -> None:
+    """Law 1: a dataset never overwrites the results of another one; its key tells them apart."""
+    first, second = Dataset(key="metrics", flatten=True), Dataset(key="eval_metrics", flatten=True)
+    first.save({"accuracy": 0.9, "loss": 0.1})
+    second.save({"accuracy": 0.8})
+    first.save({"accuracy": 0.7})
+    results = store.manager.current.results
+    assert results == {"accuracy": 0.7, "loss": 0.1, "eval_metrics.accuracy": 0.8}
+    store.new_process()
+    assert first.load() == {"accuracy": 0.7}
+    assert second.load() == {"accuracy": 0.8}
+
+
+def test_results_by_tree(store: Store) -> None:
+    """The tree of a run that is in no workflow is its id, as it is for its artifacts."""
+    uid = store.manager.open_run("training").uid
+    Dataset(key="accuracy").save(0.9)
+    store.new_process()
+    store.manager.open_run("training")
+    Dataset(key="accuracy").save(0.8)
+    assert Dataset(key="accuracy", load_args={"tree": uid}).load() == 0.9
 
 
 @pytest.mark.parametrize(

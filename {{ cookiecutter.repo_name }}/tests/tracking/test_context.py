@@ -84,6 +84,30 @@ def test_a_job_uses_its_own_run(store: Store) -> None:
     assert [state for _, state in states(store)] == ["completed"]
 
 
+def sweep(context: mlrun.MLClientCtx, number: int) -> None:
+    """Log as a node does, once for each iteration."""
+    project_module("datasets").MLRunResult(key="metrics", flatten=True).save({"accuracy": number})
+    project_module("datasets").MLRunAbstractDataset(key="thing").save(number)
+
+
+def test_after_a_sweep(store: Store) -> None:
+    """What ran in this process before is over: the next run is its own, and the best is loaded."""
+    datasets = project_module("datasets")
+    assert store.manager.project
+    task = mlrun.new_function("sweep").run(
+        handler=sweep,
+        project=store.project,
+        hyperparams={"number": [1, 3, 2]},
+        hyper_param_options=mlrun.model.HyperParamOptions(selector="max.accuracy"),
+        artifact_path=mlrun.mlconf.artifact_path,
+    )
+    assert datasets.MLRunAbstractDataset(key="thing").load() == 3
+    assert datasets.MLRunResult(key="metrics", flatten=True).load() == {"accuracy": 3}
+    of_run = {"uid": task.metadata.uid, "iter": 1}
+    assert datasets.MLRunAbstractDataset(key="thing", load_args=of_run).load() == 1
+    assert store.manager.open_run("training").uid != task.metadata.uid
+
+
 def test_runs_end_with_the_process(embedded: Store, python: Callable[[str], str]) -> None:
     """No run says running for ever: a script's ends as the script does, others as failed."""
     code = """
@@ -111,6 +135,8 @@ def test_names_of_runs() -> None:
 
 def test_folders_of_runs() -> None:
     """Law 2: a run's folder has its id, whatever the path."""
+    assert tracking.run_folder("/folder/", "1f") == "/folder/1f"
+    assert tracking.run_folder("folder", "1f").startswith("/")
     assert tracking.run_folder("s3://bucket/", "1f") == "s3://bucket/1f"
     assert tracking.run_folder("s3://bucket/{{run.uid}}/x", "1f") == "s3://bucket/{{run.uid}}/x"
 

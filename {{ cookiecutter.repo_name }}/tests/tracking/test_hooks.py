@@ -35,7 +35,7 @@ saved:
 
 
 def fail(_: Any) -> None:
-    raise ValueError("no luck")
+    raise ValueError("no luck [/bad]")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_two_runs_in_one_process(store: Store, conf: Path) -> None:
     run(conf, "good")
     assert states(store) == [("bad_pipeline", "error"), ("good", "completed")]
     (record,) = mlrun.get_run_db().list_runs(project=store.project, name="bad_pipeline")
-    assert record["status"]["error"] == "no luck"
+    assert record["status"]["error"] == "no luck [/bad]"
     assert record["status"]["artifact_uris"].keys() == {"saved"}
 
 
@@ -133,7 +133,7 @@ def test_a_failure_is_shown(
     shown = capsys.readouterr().out
     assert "error" in shown
     assert "ValueError" in shown
-    assert "no luck" in shown
+    assert "no luck [/bad]" in shown
 
 
 def test_what_it_says_to_look_at_next_works(embedded: Store, conf: Path) -> None:
@@ -153,6 +153,8 @@ def test_keys_for_the_catalog() -> None:
     assert hooks.with_key("a@pandas", {"type": kind})["key"] == "a"
     assert hooks.with_key("a", {"type": kind, "key": "b"})["key"] == "b"
     assert hooks.with_key("a", {"type": "pandas.CSVDataset"}) == {"type": "pandas.CSVDataset"}
+    wrapped = hooks.with_key("a", {"type": "CachedDataset", "dataset": {"type": kind}})
+    assert wrapped["dataset"]["key"] == "a"
     assert hooks.with_key("_anchor", ["not a dataset"]) == ["not a dataset"]
 
 

@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,7 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         # What MLRun's function doesn't name itself it hands on to the artifact's class.
         known = {*inspect.signature(log).parameters, *inspect.signature(kind).parameters}
         ours = {"item", "key", "body", "df", "local_path", "src_path", "model_dir", "model_file"}
+        ours |= {"is_inline", "project"}
         unknown = set(self._save_args) - (known - ours - {"kwargs"})
         if unknown:
             raise DatasetError(f"MLRun's {log.__name__} doesn't take {_names(unknown)}")
@@ -140,6 +142,12 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         if not isinstance(labels, dict):
             # A list of names, as the documentation of the published datasets has it.
             labels = dict.fromkeys(map(str, labels), "true")
+        target = self._save_args.get("target_path")
+        if target and context.uid not in target:
+            raise DatasetError(
+                f"the next run would overwrite target_path {target}; use artifact_path, below "
+                "which each run has a folder of its own"
+            )
         path = run_folder(
             self._save_args.get("artifact_path") or context.artifact_path, context.uid
         )
@@ -154,13 +162,16 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         }
 
     def _check_key(self) -> None:
-        if not self.key:
-            raise DatasetError("the dataset has no key; give it `key`, or a name in the catalog")
-        if not KEY_PATTERN.fullmatch(self.key):
+        if not KEY_PATTERN.fullmatch(self._named()):
             raise DatasetError(
                 "a key to save under has letters, digits, hyphens, underscores and dots, "
                 "with a letter or digit at each end"
             )
+
+    def _named(self) -> str:
+        if not self.key or not isinstance(self.key, str):
+            raise DatasetError("the dataset has no key; give it `key`, or a name in the catalog")
+        return self.key
 
     # ---- loading
 
@@ -183,47 +194,48 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         return _decode(artifact, type_name, artifact.spec.format or suffix)
 
     def _exists(self) -> bool:
-        import mlrun
-
         try:
             with self._explained("looked for"):
-                self._find()
+                found = self._find()
         except DatasetError as exc:
-            if isinstance(exc.__context__, mlrun.errors.MLRunNotFoundError):
+            if _is_not_found(exc.__context__):
                 return False
             raise
-        return True
+        path = getattr(found, "target_path", None)
+        return not path or "://" in path or Path(path).exists()
 
     def _find(self) -> Artifact:
         """Find the record of the artifact to load."""
         import mlrun
 
-        key = self.key
-        if not key:
-            raise DatasetError("the dataset has no key; give it `key`, or a name in the catalog")
+        name = self._named()
         project = self._load_args.get("project") or self._manager.project.metadata.name
-        if mlrun.datastore.is_store_uri(key):
-            return _found(mlrun.datastore.get_store_resource(key, project=project), key)
-        key = self._save_args.get("db_key") or key
-        if self._version and self._version.load:
-            return self._of_run_or_tag(key, project, self._version.load)
+        version = self._version and self._version.load
+        if mlrun.datastore.is_store_uri(name):
+            if self._load_args or version:
+                raise DatasetError("a store:// URL says by itself which version; leave others out")
+            return _found(mlrun.datastore.get_store_resource(name, project=project), name)
+        key = str(self._save_args.get("db_key") or name)
+        if version:
+            return self._of_run_or_tag(key, project, version)
 
         args = {name: self._load_args.get(name) for name in ("tag", "uid", "tree", "iter")}
         if not any(value is not None for value in args.values()):
             current = self._manager.current
-            uri = current.artifact_uris.get(key) if current else None
+            uri = current.artifact_uris.get(name) if current else None
             if uri and not self._load_args.get("project"):
                 return _of_uri(uri)
         if args["tree"]:
             return self._of_tree(key, project, args)
+        iteration = args["iter"]
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
-        args["iter"] = 0 if args["iter"] is None and not args["uid"] else args["iter"]
+        args["iter"] = 0 if iteration is None and not args["uid"] else iteration
         try:
             return self._read_artifact(key, project, args)
         except mlrun.errors.MLRunNotFoundError:
-            if not args["uid"]:
+            if not args["uid"] or args["tag"]:
                 raise
-        return self._of_run(key, project, args["uid"])
+        return self._of_run(key, project, args["uid"], iteration or 0)
 
     @staticmethod
     def _read_artifact(key: str, project: str, args: dict[str, Any]) -> Artifact:
@@ -241,10 +253,10 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
             return self._read_artifact(key, project, {"tag": version, "iter": 0})
 
     @staticmethod
-    def _of_run(key: str, project: str, uid: str) -> Artifact:
+    def _of_run(key: str, project: str, uid: str, iteration: int = 0) -> Artifact:
         import mlrun
 
-        run = mlrun.get_run_db().read_run(uid, project)
+        run = mlrun.get_run_db().read_run(uid, project, iter=iteration)
         for uri in (run["status"].get("artifact_uris") or {}).values():
             if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
                 return _of_uri(uri)
@@ -274,12 +286,10 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
         """Turn what goes wrong into one DatasetError that names key, project and store."""
-        import mlrun
-
         try:
             yield
-        except (DatasetError, mlrun.errors.MLRunBaseError, OSError, ValueError) as exc:
-            not_found = isinstance(exc, mlrun.errors.MLRunNotFoundError)
+        except Exception as exc:
+            not_found = _is_not_found(exc)
             # Of these the message says all; what is behind others may be of use.
             expected = not_found or isinstance(exc, DatasetError)
             advice = "Check the dataset's entry in the catalog."
@@ -287,10 +297,20 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
                 advice = (
                     "Run the pipeline that saves it, or check `key`, `load_args` and the project."
                 )
-            reason = str(exc).rstrip(".")
+            try:
+                location = self._manager.location
+            except Exception:
+                # MLRun connects while it is imported; the reason says what came of that.
+                location = "MLRun"
+            reason = (str(exc) or type(exc).__name__).rstrip(".")
             raise DatasetError(
-                f"'{self.key}' can't be {action} in {self._manager.location}: {reason}. {advice}"
+                f"'{self.key}' can't be {action} in {location}: {reason}. {advice}"
             ) from (None if expected else exc)
+
+
+def _is_not_found(exc: BaseException | None) -> bool:
+    # Not by the class, for which MLRun would have to be imported, which may be what failed.
+    return getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
 
 
 def verified_bytes(artifact: Artifact, file: str | None = None) -> bytes:

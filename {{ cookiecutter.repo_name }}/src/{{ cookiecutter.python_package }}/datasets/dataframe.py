@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 from kedro.io import DatasetError
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from mlrun.artifacts import Artifact
 
 INDEX_FREQ = "kedro-mlrun-index-freq"
+DTYPES = "kedro-mlrun-dtypes"
 SCHEMA = "schema"
 
 
@@ -67,7 +70,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 # CSV holds no types. They stand beside it, with the first row, for without one
                 # Parquet holds no categories.
                 _write_parquet(data.iloc[:1], schema)
-                data.to_csv(file)
+                _with_flat_names(data).to_csv(file)
                 loaded = _read_csv(file.read_bytes(), schema.read_bytes())
             else:
                 _write_parquet(data, file)
@@ -85,17 +88,14 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             url = f"{arguments['artifact_path']}/{self.key}.schema.parquet"
             mlrun.get_dataitem(url).put(schema.read_bytes())
             arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
-        # MLRun uploads the file. From the frame it makes its preview, in which the index is a
-        # column, and each column has a name of one level.
-        shown = data
-        if set(data.index.names) & set(data.columns):
-            shown = shown.rename_axis([None] * data.index.nlevels)
-        if data.columns.nlevels > 1:
-            shown = shown.set_axis([".".join(map(str, name)) for name in data.columns], axis=1)
+        if data.columns.empty:
+            # Of which MLRun fails to make statistics.
+            arguments["stats"] = False
         with warnings.catch_warnings():
             # Its statistics of booleans, infinities and such.
             warnings.simplefilter("ignore", RuntimeWarning)
-            context.log_dataset(self.key, shown, local_path=str(file), **arguments)
+            # MLRun uploads the file; the frame is for its preview.
+            context.log_dataset(self.key, _for_preview(data), local_path=str(file), **arguments)
 
     def _read(self, artifact: Artifact) -> pd.DataFrame:
         import mlrun
@@ -113,21 +113,70 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
 
 
 def _write_parquet(frame: pd.DataFrame, file: Path) -> None:
+    notes: dict[str, Any] = {}
     freq = getattr(frame.index, "freqstr", None)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and freq:
-        # Parquet has no place for it; a frame's `attrs` travel with it.
-        attrs = {**frame.attrs, INDEX_FREQ: freq}
-        frame = frame.copy(deep=False)
-        frame.attrs = attrs
+        notes[INDEX_FREQ] = freq
+    _to_parquet(frame, file, notes)
+    loaded = _dtypes(_read_parquet(file.read_bytes()))
+    changed = {
+        position: _describe_dtype(dtype)
+        for position, dtype in enumerate(_dtypes(frame))
+        if dtype != loaded[position]
+    }
+    if changed:
+        _to_parquet(frame, file, {**notes, DTYPES: changed})
+
+
+def _to_parquet(frame: pd.DataFrame, file: Path, notes: dict[str, Any]) -> None:
+    # A frame's `attrs` travel with it, and so can what Parquet has no place for.
+    attrs = {**frame.attrs, **notes}
+    frame = frame.copy(deep=False)
+    for position, dtype in enumerate(frame.dtypes):
+        if isinstance(getattr(dtype, "categories", None), pd.IntervalIndex):
+            # Parquet takes intervals, but not as categories.
+            plain = frame.iloc[:, position].astype(dtype.categories.dtype)
+            frame.isetitem(position, plain)
+    frame.attrs = attrs
     frame.to_parquet(file)
 
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
     frame = pd.read_parquet(io.BytesIO(content))
     freq = frame.attrs.pop(INDEX_FREQ, None)
+    levels = frame.index.nlevels
+    for position, description in frame.attrs.pop(DTYPES, {}).items():
+        dtype, column = _described_dtype(description), int(position) - levels
+        if column >= 0:
+            frame.isetitem(column, frame.iloc[:, column].astype(dtype))
+        elif levels == 1:
+            frame.index = frame.index.astype(dtype)
     if freq and len(frame):
         frame.index.freq = freq
     return frame
+
+
+def _dtypes(frame: pd.DataFrame) -> list[Any]:
+    return list(frame.reset_index(allow_duplicates=True).dtypes)
+
+
+def _describe_dtype(dtype: Any) -> Any:
+    if isinstance(dtype, pd.CategoricalDtype):
+        values = pd.DataFrame({"categories": dtype.categories}).to_parquet()
+        return {"ordered": dtype.ordered, "categories": base64.b64encode(values).decode()}
+    if isinstance(dtype, pd.DatetimeTZDtype) and isinstance(dtype.tz, ZoneInfo):
+        return {"unit": dtype.unit, "zone": dtype.tz.key}
+    return f"string[{dtype.storage}]" if isinstance(dtype, pd.StringDtype) else str(dtype)
+
+
+def _described_dtype(description: Any) -> Any:
+    if isinstance(description, str):
+        return description
+    if "zone" in description:
+        return pd.DatetimeTZDtype(description["unit"], ZoneInfo(description["zone"]))
+    values = pd.read_parquet(io.BytesIO(base64.b64decode(description["categories"])))
+    categories = pd.Index(values["categories"]).rename(None)
+    return pd.CategoricalDtype(categories, description["ordered"])
 
 
 def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
@@ -164,6 +213,30 @@ def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
     return frame
 
 
+def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give a frame that MLRun can show: the index is a column there, and zones have a name."""
+    shown = _with_flat_names(frame).copy(deep=False)
+    if set(shown.index.names) & set(shown.columns):
+        shown = shown.rename_axis([None] * shown.index.nlevels)
+    for position, dtype in enumerate(shown.dtypes):
+        if _has_unnamed_zone(dtype):
+            shown.isetitem(position, shown.iloc[:, position].dt.tz_convert("UTC"))
+    if _has_unnamed_zone(shown.index):
+        shown.index = shown.index.tz_convert("UTC")
+    return shown
+
+
+def _has_unnamed_zone(owner: Any) -> bool:
+    zone = getattr(owner, "tz", None)
+    return zone is not None and not hasattr(zone, "zone")
+
+
+def _with_flat_names(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.columns.nlevels == 1:
+        return frame
+    return frame.set_axis([".".join(map(str, name)) for name in frame.columns], axis=1)
+
+
 def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
     """Raise an AssertionError or ValueError that names what would come back changed."""
     with warnings.catch_warnings():
@@ -175,7 +248,8 @@ def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
             continue
         pairs = zip(saved.iloc[:, position], loaded.iloc[:, position], strict=True)
         for before, after in pairs:
-            if after is not None and type(after) is not type(before):
+            missing = pd.api.types.is_scalar(before) and pd.isna(before)
+            if not missing and type(after) is not type(before):
                 raise ValueError(
                     f"in column '{saved.columns[position]}' a {type(before).__name__} "
                     f"would come back as {type(after).__name__}"

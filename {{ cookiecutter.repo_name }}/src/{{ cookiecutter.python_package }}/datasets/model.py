@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,13 @@ class MLRunModel(MLRunAbstractDataset):
                 ) from exc
         else:
             _check_xgboost(_type_name(data), self._model_format)
+            missing, objective = getattr(data, "missing", math.nan), getattr(data, "objective", "")
+            if missing is not None and not math.isnan(missing) or callable(objective):
+                raise DatasetError(
+                    f"model_format '{self._model_format}' doesn't keep the model's `missing` or "
+                    "an `objective` of one's own, and it would predict otherwise; "
+                    "use model_format: pkl"
+                )
             data.save_model(file)
         arguments = self._log_arguments(context, data, context.log_model, ModelArtifact)
         arguments.setdefault("framework", self._framework)

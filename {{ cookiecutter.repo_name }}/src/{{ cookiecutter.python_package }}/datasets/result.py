@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,24 +83,24 @@ class MLRunResult(MLRunAbstractDataset):
     def _log(self, context: mlrun.MLClientCtx, data: Any, folder: Path) -> None:  # noqa: ARG002
         value = _plain(data, str(self.key))
         paths = list(_paths(value)) if self._flatten and isinstance(value, dict) else [[]]
+        own = PATHS + str(self.key)
+        taken = {
+            name
+            for annotation, text in context.annotations.items()
+            if annotation.startswith(PATHS) and annotation != own
+            for name, _ in json.loads(text)
+        }
         results: dict[str, Any] = {}
+        named_paths = []
         for path in paths:
             name = ".".join(path) or str(self.key)
-            if name in results:
-                raise DatasetError(f"two of its values would both be the result '{name}'")
+            # Where another dataset has that result already, the key tells the two apart.
+            name = f"{self.key}.{name}" if name in taken else name
+            if name in taken or name in results:
+                raise DatasetError(f"two values would both be the result '{name}'; rename one")
             results[name] = _at(value, path)
-        for annotation, text in context.annotations.items():
-            taken = (
-                {name for name, _ in json.loads(text)} if annotation.startswith(PATHS) else set()
-            )
-            if annotation != PATHS + str(self.key) and taken & set(results):
-                raise DatasetError(
-                    f"the run has {sorted(taken & set(results))} already, from "
-                    f"'{annotation.removeprefix(PATHS)}'; let the node nest its results under "
-                    "another name, or leave `flatten` out"
-                )
-        named_paths = [[".".join(path) or self.key, path] for path in paths]
-        context.set_annotation(PATHS + str(self.key), json.dumps(named_paths))
+            named_paths.append([name, path])
+        context.set_annotation(own, json.dumps(named_paths))
         # One call for all, and right away: a job's own context would wait for the end of the run.
         context.log_results(results, **{"commit": True, **self._save_args})
 
@@ -148,12 +149,23 @@ class MLRunResult(MLRunAbstractDataset):
                 yield current.annotations, current.results
             runs = self._newest_runs(db, project)
         for run in runs:
-            if args.get("iter") in {None, run["metadata"].get("iteration")}:
-                results = run["status"].get("results") or {}
-                yield run["metadata"].get("annotations") or {}, results
+            if args.get("iter") not in {None, run["metadata"].get("iteration")}:
+                continue
+            yield run["metadata"].get("annotations") or {}, run["status"].get("results") or {}
+            best = (run["status"].get("results") or {}).get("best_iteration")
+            if best:
+                # MLRun gives a sweep its best iteration's results, but not their annotations.
+                child = db.read_run(run["metadata"]["uid"], project, iter=best)
+                yield child["metadata"].get("annotations") or {}, child["status"]["results"]
 
     def _newest_runs(self, db: Any, project: str) -> Iterator[dict[str, Any]]:
+        import mlrun
+
         tree = self._load_args.get("tree")
+        if tree:
+            # The tree of a run that is in no workflow is the run's own id.
+            with suppress(mlrun.errors.MLRunNotFoundError):
+                yield db.read_run(tree, project)
         token = None
         query: dict[str, Any] = {
             "project": project,

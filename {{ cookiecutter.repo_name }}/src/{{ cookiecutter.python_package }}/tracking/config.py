@@ -55,6 +55,9 @@ class MLRunConfig(BaseModel):
         Returns:
             The same configuration, good from every working folder.
 
+        Raises:
+            MLRunConfigError: MLRun could not keep artifacts in the folder.
+
         Example:
             >>> MLRunConfig(project="iris").resolved(Path("/iris")).artifact_path
             '/iris/.mlrun/artifacts'
@@ -64,7 +67,14 @@ class MLRunConfig(BaseModel):
             path = project_path / self.dbpath.removeprefix("sqlite:///")
             changes["dbpath"] = f"sqlite:///{path.as_posix()}"
         if "://" not in self.artifact_path:
-            changes["artifact_path"] = (project_path / self.artifact_path).as_posix()
+            folder = (project_path / self.artifact_path).as_posix()
+            if set(folder) & set("#?"):
+                # MLRun takes each path for a URL, and what follows these for no part of it.
+                raise MLRunConfigError(
+                    f"MLRun can't keep artifacts in {folder}, because of its # or ?. "
+                    "Move the project, or name another artifact_path in mlrun.yml."
+                )
+            changes["artifact_path"] = folder
         return self.model_copy(update=changes)
 
     @classmethod
@@ -91,9 +101,9 @@ class MLRunConfig(BaseModel):
         try:
             return cls(**values).resolved(project_path)
         except ValidationError as exc:
+            # Without the values, which may hold a password.
             problems = "; ".join(
-                f"{'.'.join(map(str, error['loc']))}={error['input']!r}: {error['msg']}"
-                for error in exc.errors()
+                f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()
             )
             raise MLRunConfigError(
                 f"mlrun.yml in {config_loader.conf_source} can't be used ({problems}). "

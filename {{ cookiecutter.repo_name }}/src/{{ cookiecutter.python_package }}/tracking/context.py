@@ -169,10 +169,14 @@ class MLRunContextManager:
     def current(self) -> mlrun.MLClientCtx | None:
         """The context of the run that is going on, or None. Unlike `context`, this opens none."""
         import mlrun
+        from mlrun.common.runtimes.constants import RunStates
 
         with self.lock:
             self._connect()
             current = mlrun.run.global_context.get()
+            if current is not None and current.state in RunStates.terminal_states():
+                # Of a function that ran to its end in this process.
+                current = None
             if current is None and _IN_JOB and not self._runs:
                 current = mlrun.get_or_create_ctx(DEFAULT_CONTEXT_NAME)
             return current or (self._runs[-1] if self._runs else None)
@@ -271,12 +275,14 @@ def run_folder(artifact_path: str, uid: str) -> str:
         uid: the run's id.
 
     Returns:
-        The path with the run's id in it.
+        The path with the run's id in it; absolute, unless it is a URL.
 
     Example:
         >>> run_folder("s3://bucket/artifacts", "1f0c")
         's3://bucket/artifacts/1f0c'
     """
+    if "://" not in artifact_path:
+        artifact_path = Path(artifact_path).absolute().as_posix()
     if uid in artifact_path or "{{run.uid}}" in artifact_path:
         return artifact_path
     return f"{artifact_path.rstrip('/')}/{uid}"

@@ -96,6 +96,9 @@ def with_key(name: str, entry: Any) -> Any:
         >>> with_key("model@json", {"type": DATASETS + "MLRunModel"})["key"]
         'model'
     """
+    if isinstance(entry, dict) and "dataset" in entry:
+        # One that wraps another, such as Kedro's CachedDataset.
+        return {**entry, "dataset": with_key(name, entry["dataset"])}
     if not isinstance(entry, dict) or not str(entry.get("type", "")).startswith(DATASETS):
         return entry
     # What follows an @ is Kedro's transcoding: the same data by another name.

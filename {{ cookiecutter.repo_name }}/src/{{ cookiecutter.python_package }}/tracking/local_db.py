@@ -1211,7 +1211,7 @@ class _Where:
         tags = _Where().add("tag = ?", tag)
         if project != "*":
             tags.add("tag_project = ?", _project(project))
-        if key:
+        if key is not None:
             tags.add("tag_key = ?", key)
         return self.add(f"id IN (SELECT owner FROM artifact_tags WHERE {tags})", *tags.values)  # noqa: S608
 

@@ -75,5 +75,6 @@ def _table(*rows: tuple[str, Any]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     for name, value in rows:
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-        table.add_row(f"  {name}", shown)
+        # As Text, for Rich would take brackets for its markup.
+        table.add_row(Text(f"  {name}"), Text(shown))
     return table
