@@ -1,5 +1,6 @@
 """MLRunDataframeDataset."""
 
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -136,6 +137,27 @@ def test_csv_refuses_what_it_would_change(embedded: Store) -> None:
         Dataset(key="frame", save_args={"format": "csv"}).save(pd.DataFrame({"a": ["x", ""]}))
     with pytest.raises(DatasetError, match="format 'xlsx' is not known"):
         Dataset(key="frame", save_args={"format": "xlsx"}).save(pd.DataFrame({"a": [1]}))
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+@pytest.mark.parametrize("save_args", [{"tag": "no tag!"}, {"label_column": "none"}])
+def test_a_save_that_fails_leaves_nothing(
+    embedded: Store, file_format: str, save_args: dict[str, Any]
+) -> None:
+    """No record, and no file, of the save that failed; what was saved before stays."""
+    dataset = Dataset(key="frame", save_args={"format": file_format})
+    folder = Path(embedded.manager.context.artifact_path)
+    for _ in range(2):
+        with pytest.raises(DatasetError, match="'frame' can't be saved"):
+            Dataset(key="frame", save_args={"format": file_format, **save_args}).save(
+                FRAMES["numbers"]
+            )
+        left = [path for path in folder.rglob("*") if path.is_file()]
+        assert len(left) == len(embedded.manager.project.list_artifacts()) * (
+            2 if file_format == "csv" else 1
+        )
+        dataset.save(FRAMES["numbers"])
+    pd.testing.assert_frame_equal(dataset.load(), FRAMES["numbers"])
 
 
 def test_mlrun_shows_the_frame(store: Store) -> None:

@@ -123,3 +123,12 @@ def test_what_is_not_a_model(embedded: Store) -> None:
         Dataset(key="text").load()
     with pytest.raises(DatasetError, match="'lable'"):
         Dataset(key="model", save_args={"lable": 1}).save(forest())
+
+
+def test_a_save_that_fails_leaves_nothing(embedded: Store) -> None:
+    """No record, and no file."""
+    with pytest.raises(DatasetError, match="'model' can't be saved"):
+        Dataset(key="model", save_args={"extra_data": {"plot": "missing.png"}}).save(forest())
+    folder = Path(embedded.manager.context.artifact_path)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+    assert embedded.manager.project.list_models() == []

@@ -7,6 +7,7 @@ import inspect
 import json
 import pickle
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,9 +124,21 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         file = folder / f"data.{file_format}"
         file.write_bytes(content)
         arguments = self._log_arguments(context, data, context.log_artifact, Artifact)
-        context.log_artifact(
-            self.key, local_path=str(file), **{**arguments, "format": file_format, "upload": True}
-        )
+        arguments.update(format=file_format, upload=True)
+        self._call(context.log_artifact, local_path=str(file), **arguments)
+
+    def _call(self, log: Callable[..., Any], **arguments: Any) -> None:
+        """Call one of MLRun's log functions; what it has written when it fails is removed."""
+        try:
+            log(self.key, **arguments)
+        except BaseException:
+            path = arguments["artifact_path"]
+            written = list(Path(path).rglob("*")) if "://" not in path else []
+            for file in written:
+                # Nothing of an earlier save: a run keeps those of one key in folders of their own.
+                if file.name == self.key or file.stem in {self.key, f"{self.key}.schema"}:
+                    shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+            raise
 
     def _log_arguments(
         self, context: mlrun.MLClientCtx, data: Any, log: Callable[..., Any], kind: type[Artifact]

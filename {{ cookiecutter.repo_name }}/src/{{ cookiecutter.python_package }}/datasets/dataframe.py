@@ -95,7 +95,8 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             # Its statistics of booleans, infinities and such.
             warnings.simplefilter("ignore", RuntimeWarning)
             # MLRun uploads the file; the frame is for its preview.
-            context.log_dataset(self.key, _for_preview(data), local_path=str(file), **arguments)
+            preview = _for_preview(data)
+            self._call(context.log_dataset, df=preview, local_path=str(file), **arguments)
 
     def _read(self, artifact: Artifact) -> pd.DataFrame:
         import mlrun

@@ -107,9 +107,8 @@ class MLRunModel(MLRunAbstractDataset):
         arguments = self._log_arguments(context, data, context.log_model, ModelArtifact)
         arguments.setdefault("framework", self._framework)
         arguments.setdefault("algorithm", type(data).__name__)
-        context.log_model(
-            self.key, model_dir=str(folder), model_file=file.name, **{**arguments, "upload": True}
-        )
+        arguments.update(model_dir=str(folder), model_file=file.name, upload=True)
+        self._call(context.log_model, **arguments)
 
     def _read(self, artifact: Artifact) -> Any:
         if artifact.kind != "model":
