@@ -95,7 +95,7 @@ def test_python_files_of_the_template_are_python(starter: Folder) -> None:
 
 def test_no_file_names_a_machine_or_a_package_index(starter: Folder) -> None:
     theirs = re.compile(
-        rb"/root/|/home/[a-z]|/Users/[a-z]|(?<!no-emit)-(extra-)?index-url|(?<!emit)-find-links"
+        rb"/[r]oot/|/home/[a-z]|/Users/[a-z]|(?<!no-emit)-(extra-)?index-url|(?<!emit)-find-links"
         rb"|" + re.escape(str(ROOT).encode())
     )
     for name, (content, _) in starter.files().items():
