@@ -20,8 +20,6 @@ for name in list(os.environ):
         del os.environ[name]
 os.environ.update(MLRUN_IGNORE_ENV_FILE="true", DO_NOT_TRACK="true")
 
-import mlrun  # noqa: E402
-
 from tests import PROJECT, metadata, project_module  # noqa: E402
 
 Store = SimpleNamespace
@@ -47,6 +45,9 @@ def embedded(tmp_path: Path) -> Iterator[Store]:
 
 
 def _store(dbpath: str, folder: Path) -> Iterator[Store]:
+    # Not at the top: pytest's own process would wait for it before it starts those of the tests.
+    import mlrun
+
     manager = project_module("tracking").MLRunContextManager()
     settings = {
         "dbpath": dbpath,
@@ -81,6 +82,8 @@ def _store(dbpath: str, folder: Path) -> Iterator[Store]:
 
 def states(store: Store) -> list[tuple[str, str]]:
     """Give names and states of the project's runs, oldest first."""
+    import mlrun
+
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
     runs = mlrun.get_run_db().list_runs(project=store.project, start_time_from=long_ago)
     return [(run["metadata"]["name"], run["status"]["state"]) for run in reversed(runs)]

@@ -7,8 +7,6 @@ import multiprocessing
 import os
 import random
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +28,7 @@ from mlrun.errors import (
     MLRunRuntimeError,
 )
 
-from tests import PROJECT, metadata, project_module
+from tests import project_module
 
 local_db = project_module("tracking.local_db")
 LocalRunDB = local_db.LocalRunDB
@@ -75,32 +73,12 @@ def use(url: str, folder: Path) -> None:
 # ---- how it is chosen
 
 
-def in_new_process(code: str, **env: str) -> str:
-    """Run code in a new Python process, and give what it prints."""
-    env = {**os.environ, "PYTHONPATH": str(PROJECT / "src"), **env}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def test_importing_tracking_registers_the_store(url):
-    """sqlite:// URLs work when tracking is imported before MLRun, and MLRun finds one at once.
-
-    All other tests import it after MLRun, as a notebook may.
-    """
-    code = f"""
-import {metadata().package_name}.tracking, sys
-assert "mlrun" not in sys.modules
-import mlrun
-print(type(mlrun.get_run_db()).__name__, mlrun.get_run_db().list_projects())
-"""
-    assert in_new_process(code, MLRUN_DBPATH=url) == "LocalRunDB []"
-
-
 def test_the_url_chooses_the_database(url):
-    """An MLRun API is used as ever. This test fails when MLRun changes its private way in."""
+    """An MLRun API is used as ever. This test fails when MLRun changes its private way in.
+
+    Here MLRun was imported before the package, as in a notebook; where a test runs code in a new
+    process (`python` in conftest.py), it is the other way round.
+    """
     run_db = mlrun.db.factory.RunDBFactory()._rundb_container.run_db
     assert type(run_db("http://mlrun-api:8080")) is HTTPRunDB
     assert type(run_db("https://mlrun-api")) is HTTPRunDB
