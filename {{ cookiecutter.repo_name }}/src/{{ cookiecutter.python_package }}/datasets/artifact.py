@@ -367,7 +367,7 @@ def _read_bytes(artifact: Artifact, file: str | None = None) -> bytes:
 
 def _encode(data: Any, file_format: str | None) -> tuple[bytes, str]:
     """Give an object's bytes and the format that tells how to read them."""
-    if isinstance(data, bytes) and type(data) is bytes:
+    if type(data) is bytes:
         return data, file_format or "bin"
     if type(data) is str:
         return data.encode(errors="surrogatepass"), file_format or "txt"

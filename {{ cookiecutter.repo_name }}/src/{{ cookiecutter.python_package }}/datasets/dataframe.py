@@ -73,8 +73,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 _with_flat_names(data).to_csv(file)
                 loaded = _read_csv(file.read_bytes(), schema.read_bytes())
             else:
-                _write_parquet(data, file)
-                loaded = _read_parquet(file.read_bytes())
+                loaded = _write_parquet(data, file)
             _check_same(loaded, data)
         except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
             reason = " ".join(str(exc).split())
@@ -113,20 +112,24 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         return frame
 
 
-def _write_parquet(frame: pd.DataFrame, file: Path) -> None:
+def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Write a frame, and give what will be read."""
     notes: dict[str, Any] = {}
     freq = getattr(frame.index, "freqstr", None)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and freq:
         notes[INDEX_FREQ] = freq
     _to_parquet(frame, file, notes)
-    loaded = _dtypes(_read_parquet(file.read_bytes()))
+    loaded = _read_parquet(file.read_bytes())
+    pairs = zip(_dtypes(frame), _dtypes(loaded), strict=True)
     changed = {
-        position: _describe_dtype(dtype)
-        for position, dtype in enumerate(_dtypes(frame))
-        if dtype != loaded[position]
+        position: _describe_dtype(before)
+        for position, (before, after) in enumerate(pairs)
+        if before != after
     }
-    if changed:
-        _to_parquet(frame, file, {**notes, DTYPES: changed})
+    if not changed:
+        return loaded
+    _to_parquet(frame, file, {**notes, DTYPES: changed})
+    return _read_parquet(file.read_bytes())
 
 
 def _to_parquet(frame: pd.DataFrame, file: Path, notes: dict[str, Any]) -> None:
@@ -245,7 +248,8 @@ def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
         warnings.simplefilter("ignore", FutureWarning)
         pd.testing.assert_frame_equal(loaded, saved, check_exact=True)
     for position, dtype in enumerate(saved.dtypes):
-        if dtype.kind != "O":
+        # All others are compared whole above; these hold Python's own objects.
+        if not pd.api.types.is_object_dtype(dtype):
             continue
         pairs = zip(saved.iloc[:, position], loaded.iloc[:, position], strict=True)
         for before, after in pairs:

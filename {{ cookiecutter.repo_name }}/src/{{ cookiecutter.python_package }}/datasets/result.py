@@ -104,34 +104,22 @@ class MLRunResult(MLRunAbstractDataset):
         # One call for all, and right away: a job's own context would wait for the end of the run.
         context.log_results(results, **{"commit": True, **self._save_args})
 
-    def load(self) -> Any:
-        """Give back what was saved.
-
-        Returns:
-            The value, or with `flatten` the nested dict.
-
-        Raises:
-            DatasetError: no run has such a result.
-        """
-        with self._explained("loaded"):
-            return self._find_value()
-
     def _find(self) -> Any:
-        return self._find_value()
-
-    def _find_value(self) -> Any:
+        """Find the value itself: results have no record of their own."""
         import mlrun
 
-        if not self.key:
-            raise DatasetError("the dataset has no key; give it `key`, or a name in the catalog")
+        key = self._named()
         for notes, results in self._candidates():
-            text = notes.get(PATHS + self.key)
+            text = notes.get(PATHS + key)
             if text:
                 return _nested(json.loads(text), results)
-            if self.key in results:
+            if key in results:
                 # One that was logged without this dataset.
-                return _restored(results[self.key])
+                return _restored(results[key])
         raise mlrun.errors.MLRunNotFoundError("no run has such a result")
+
+    def _read(self, artifact: Any) -> Any:
+        return artifact
 
     def _candidates(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Give annotations and results of the runs to look at, in the order to look at them."""
