@@ -59,7 +59,7 @@ def _store(dbpath: str, folder: Path) -> Iterator[Store]:
     manager.configure(None, folder)
 
     def new_process() -> None:
-        while manager.owns_run:
+        while manager._runs:
             manager.close_run()
         manager._project = None
         mlrun.run.global_context.set(None)

@@ -1,5 +1,6 @@
 """MLRunContextManager."""
 
+import multiprocessing
 from collections.abc import Callable
 
 import mlrun
@@ -109,7 +110,7 @@ def test_after_a_sweep(store: Store) -> None:
 
 
 def test_runs_end_with_the_process(embedded: Store, python: Callable[[str], str]) -> None:
-    """No run says running for ever: a script's ends as the script does, others as failed."""
+    """No run says running for ever: a script's ends as the script does."""
     code = """
 MLRunResult(key="accuracy").save(0.9)
 MLRunContextManager().open_run("training")
@@ -121,8 +122,89 @@ raise ValueError("no luck")
     script, training = mlrun.get_run_db().list_runs(project=embedded.project, states=["error"])[
         ::-1
     ]
-    assert script["status"]["error"] == "no luck"
-    assert training["status"]["error"] == "The process ended before its run did."
+    assert script["status"]["error"] == training["status"]["error"] == "no luck"
+
+
+def test_a_killed_process_leaves_no_run_that_says_running(store: Store) -> None:
+    """It is recognised when the next run begins; runs of processes that live, or elsewhere, stay."""
+    killed = store.manager.open_run("killed", labels={"process": "4000000000-1"})
+    alive = store.manager.open_run("alive")
+    elsewhere = store.manager.open_run("elsewhere")
+    label = {"metadata.labels.process": "4000000000-1"}
+    db = mlrun.get_run_db()
+    db.update_run(label, killed.uid, store.project)
+    db.update_run({**label, "metadata.labels.host": "other"}, elsewhere.uid, store.project)
+    store.manager.abort_lost_runs()
+    found = {
+        context.name: db.read_run(context.uid, store.project)["status"]
+        for context in (killed, alive, elsewhere)
+    }
+    assert {name: status["state"] for name, status in found.items()} == {
+        "killed": "aborted",
+        "alive": "running",
+        "elsewhere": "running",
+    }
+    assert found["killed"]["error"].startswith("Its process 4000000000 on ")
+    assert found["killed"]["error"].endswith(" was killed.")
+
+
+def add_results(worker: int) -> None:
+    """Save as a node does in a worker process of ParallelRunner."""
+    datasets = project_module("datasets")
+    for number in range(3):
+        result = datasets.MLRunResult(key=f"result_{worker}_{number}")
+        result.run_id = "parallel"
+        result.save(number)
+        artifact = datasets.MLRunAbstractDataset(key=f"artifact_{worker}_{number}")
+        artifact.run_id = "parallel"
+        artifact.save(f"{worker}-{number}")
+        assert artifact.load() == f"{worker}-{number}"
+
+
+def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
+    """Nothing is lost, though all of them write to the one run."""
+    uid = store.manager.open_run("parallel", "parallel").uid
+    workers = [
+        multiprocessing.get_context("fork").Process(target=add_results, args=(number,))
+        for number in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    store.manager.close_run(run_id="parallel")
+    (record,) = mlrun.get_run_db().list_runs(project=store.project, uid=uid)
+    names = {f"{worker}_{number}" for worker in range(4) for number in range(3)}
+    assert record["status"]["state"] == "completed"
+    assert record["status"]["results"].keys() == {f"result_{name}" for name in names}
+    assert record["status"]["artifact_uris"].keys() == {f"artifact_{name}" for name in names}
+    assert tracking.workers.notes(uid) is None
+
+
+def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is loaded is the chain's; what the chain has not is an error, though others have it."""
+    datasets = project_module("datasets")
+    thing = datasets.MLRunAbstractDataset(key="thing")
+    result = datasets.MLRunResult(key="number")
+    for chain, value in (("morning", 1), ("evening", 2), ("", 3)):
+        monkeypatch.setenv(tracking.CHAIN, chain)
+        store.manager.open_run("training")
+        thing.save(value)
+        result.save(value)
+        store.new_process()
+    for chain, value in (("morning", 1), ("evening", 2), ("", 3)):
+        monkeypatch.setenv(tracking.CHAIN, chain)
+        assert (thing.load(), result.load()) == (value, value)
+        assert datasets.MLRunAbstractDataset(key="thing", load_args={"tag": "latest"}).load() == 3
+    monkeypatch.setenv(tracking.CHAIN, "noon")
+    with pytest.raises(DatasetError, match=r"chain noon has no artifact .*--chain-id noon"):
+        thing.load()
+    with pytest.raises(DatasetError, match="no run in chain noon has such a result"):
+        result.load()
+    monkeypatch.setenv(tracking.CHAIN, "no/chain")
+    with pytest.raises(project_module("tracking.config").MLRunConfigError, match="no/chain"):
+        store.manager.open_run("training")
 
 
 def test_names_of_runs() -> None:

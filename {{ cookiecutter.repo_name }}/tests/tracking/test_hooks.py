@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import mlrun
+import pandas as pd
 import pytest
+import yaml
 from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
 from kedro.pipeline import node, pipeline
 
 from tests import PROJECT, metadata, project_module
 from tests.conftest import Store, states
 
 hooks = project_module("tracking.hooks")
-report = project_module("tracking.report")
+datasets = project_module("datasets")
 
 CATALOG = """
 named:
@@ -31,7 +34,12 @@ old:
   versioned: true
 saved:
   type: PACKAGE.datasets.MLRunAbstractDataset
+table:
+  type: pandas.CSVDataset
+  filepath: FOLDER/table.csv
+  save_args: {index: false}
 """
+OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
 
 
 def fail(_: Any) -> None:
@@ -46,6 +54,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "base").mkdir()
     (folder / "base" / "mlrun.yml").write_text("project: never-used")
     catalog = CATALOG.replace("PACKAGE", str(metadata().package_name))
+    catalog = catalog.replace("FOLDER", str(tmp_path))
     (folder / "base" / "catalog.yml").write_text(catalog)
     (folder / "base" / "parameters.yml").write_text("number: 1")
     registered = {
@@ -61,6 +70,14 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             [node(lambda number: number, "params:number", "saved"), node(fail, "saved", None)]
         ),
         "reader": pipeline([node(lambda number: number, "old", "named")]),
+        "tables": pipeline(
+            [
+                node(lambda number: pd.DataFrame({"x": [number]}), "params:number", "table"),
+                node(lambda table: {"rows": len(table)}, "table", "in_memory"),
+                node(lambda found: found["rows"], "in_memory", "named"),
+            ]
+        ),
+        "broken": pipeline([node(lambda table: table, "table", "named", name="uses_table")]),
     }
     registry = project_module("pipeline_registry")
     monkeypatch.setattr(registry, "register_pipelines", lambda: registered)
@@ -79,9 +96,9 @@ def test_a_kedro_run_is_an_mlrun_run(store: Store, conf: Path) -> None:
     """It is named after the pipeline and completed; keys are the catalog's names, patterns' too."""
     run(conf, "good")
     assert states(store) == [("good", "completed")]
-    (record,) = mlrun.get_run_db().list_runs(project=store.project, name="good")
+    record = newest(store, "good")
     assert record["status"]["results"] == {"named": 1, "own-key": 1}
-    assert set(record["status"]["artifact_uris"]) == {"a_number", "saved"}
+    assert set(record["status"]["artifact_uris"]) == {"a_number", "saved"} | OWN
 
 
 def test_two_runs_in_one_process(store: Store, conf: Path) -> None:
@@ -90,9 +107,11 @@ def test_two_runs_in_one_process(store: Store, conf: Path) -> None:
         run(conf, "bad_pipeline")
     run(conf, "good")
     assert states(store) == [("bad_pipeline", "error"), ("good", "completed")]
-    (record,) = mlrun.get_run_db().list_runs(project=store.project, name="bad_pipeline")
-    assert record["status"]["error"] == "no luck [/bad]"
-    assert record["status"]["artifact_uris"].keys() == {"saved"}
+    record = newest(store, "bad_pipeline")
+    what, _, where = record["status"]["error"].partition("\n\n")
+    assert what.startswith("Node 'fail") and what.endswith("ValueError: no luck [/bad]")
+    assert where.startswith("Traceback") and "in fail" in where
+    assert record["status"]["artifact_uris"].keys() == {"saved"} | OWN
 
 
 def test_earlier_versions_by_load_versions(store: Store, conf: Path) -> None:
@@ -102,17 +121,20 @@ def test_earlier_versions_by_load_versions(store: Store, conf: Path) -> None:
     first = mlrun.get_run_db().list_runs(project=store.project, name="good")[-1]
     run(conf, "reader", load_versions={"old": first["metadata"]["uid"]})
     run(conf, "reader")
-    newest, older = mlrun.get_run_db().list_runs(project=store.project, name="reader")
+    later, older = mlrun.get_run_db().list_runs(project=store.project, name="reader")
     assert older["status"]["results"] == {"named": 1}
-    assert newest["status"]["results"] == {"named": 2}
+    assert later["status"]["results"] == {"named": 2}
+    # What an earlier run has saved is an input, with its uid.
+    assert older["spec"]["inputs"] == {"saved": first["status"]["artifact_uris"]["saved"]}
+    assert later["spec"]["inputs"].keys() == {"saved"}
+    assert later["spec"]["inputs"] != older["spec"]["inputs"]
 
 
 def test_only_missing_outputs(embedded: Store, conf: Path) -> None:
     """What an earlier run has saved is not made again."""
     run(conf, "good")
     run(conf, "good", only_missing_outputs=True)
-    newest = mlrun.get_run_db().list_runs(project=embedded.project, name="good")[0]
-    assert not newest["status"].get("artifact_uris")
+    assert newest(embedded, "good")["status"]["artifact_uris"].keys() == OWN - {"kedro.nodes"}
 
 
 def test_the_run_is_shown(embedded: Store, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,13 +158,91 @@ def test_a_failure_is_shown(
     assert "no luck [/bad]" in shown
 
 
-def test_what_it_says_to_look_at_next_works(embedded: Store, conf: Path) -> None:
-    """The code that a run's end shows gives the table of runs."""
+def newest(store: Store, name: str) -> dict[str, Any]:
+    return dict(mlrun.get_run_db().list_runs(project=store.project, name=name)[0])
+
+
+def test_what_a_run_tells(store: Store, conf: Path) -> None:
+    """Parameters with dots, the run's own options, and labels to find it by."""
+    run(conf, "good", 7, node_names=["one"])
+    record = newest(store, "good")
+    parameters = record["spec"]["parameters"]
+    assert parameters["number"] == 7
+    assert parameters["kedro.nodes"] == ["one"]
+    assert parameters["kedro.pipeline"] == "good"
+    labels = record["metadata"]["labels"]
+    assert labels["pipeline"] == "good"
+    assert {"session", "owner", "host", "process", "kedro-version", "mlrun-version"} <= set(labels)
+    nodes = datasets.MLRunDataframeDataset(key="kedro.nodes").load()
+    assert list(nodes["action"]) == ["run", "save"]
+    assert list(nodes["dataset"]) == [None, "named"]
+    assert (nodes["seconds"] >= 0).all()
+    graph = datasets.MLRunAbstractDataset(key="kedro.pipeline").load()
+    assert "<svg" in str(graph)
+    uid = record["metadata"]["uid"]
+    of_run = {"uid": uid}
+    catalog = datasets.MLRunAbstractDataset(key="kedro.catalog", load_args=of_run).load()
+    assert yaml.safe_load(catalog)["named"]["key"] == "named"
+
+
+def test_a_large_parameter_is_in_the_artifact_only(embedded: Store, conf: Path) -> None:
+    """The run's record, which each list of runs reads, stays small; nothing is lost."""
+    (conf / "base" / "parameters.yml").write_text(f"number: 1\ntext: {'x' * 100_000}")
     run(conf, "good")
-    *imports, table = report.LOOK_FURTHER.format(package=metadata().package_name).splitlines()
-    names: dict[str, Any] = {}
-    exec("\n".join([*imports, f"table = {table}"]), names)
-    assert list(names["table"]["name"]) == ["good"]
+    shown = newest(embedded, "good")["spec"]["parameters"]["text"]
+    assert len(shown) < 100
+    assert "kedro.parameters" in shown
+    whole = datasets.MLRunAbstractDataset(key="kedro.parameters").load()
+    assert yaml.safe_load(whole)["text"] == "x" * 100_000
+
+
+@pytest.mark.parametrize("switch", ["parameters", "nodes", "pipeline", "catalog"])
+def test_each_part_can_be_switched_off(embedded: Store, conf: Path, switch: str) -> None:
+    configure(conf, **{switch: False})
+    run(conf, "good")
+    record = newest(embedded, "good")
+    kept = {"a_number", "saved"} | OWN - {f"kedro.{switch}"}
+    assert record["status"]["artifact_uris"].keys() == kept
+    assert ("number" in record["spec"]["parameters"]) == (switch != "parameters")
+
+
+@pytest.mark.parametrize("off", [{"enabled": False}, {"skip_pipelines": ["g*"]}])
+def test_tracking_can_be_off(embedded: Store, conf: Path, off: dict[str, Any]) -> None:
+    """Nothing is recorded, and the nodes still pass on what they would save in MLRun."""
+    configure(conf, **off)
+    run(conf, "good")
+    assert states(embedded) == []
+    if "skip_pipelines" in off:
+        run(conf, "tables")
+        assert states(embedded) == [("tables", "completed")]
+
+
+def test_other_datasets_can_be_recorded(store: Store, conf: Path) -> None:
+    """A file as it is, and what is in memory as MLRun keeps it; each once."""
+    configure(conf, datasets=["table", "in_*"])
+    run(conf, "tables", 5)
+    record = newest(store, "tables")
+    assert record["status"]["artifact_uris"].keys() == {"table", "in_memory"} | OWN
+    table = mlrun.datastore.get_store_resource(record["status"]["artifact_uris"]["table"])
+    assert table.target_path.endswith("table.csv")
+    assert datasets.MLRunAbstractDataset(key="table").load() == b"x\n5\n"
+    assert datasets.MLRunAbstractDataset(key="in_memory").load() == {"rows": 1}
+    # It stays the same when the file is written again.
+    run(conf, "tables", 6)
+    of_run = {"load_args": {"uid": record["metadata"]["uid"]}}
+    assert datasets.MLRunAbstractDataset(key="table", **of_run).load() == b"x\n5\n"
+
+
+def test_what_cannot_be_loaded_is_its_nodes_error(embedded: Store, conf: Path) -> None:
+    with pytest.raises(DatasetError):
+        run(conf, "broken")
+    error = newest(embedded, "broken")["status"]["error"]
+    assert error.startswith("Node 'uses_table': DatasetError: ")
+
+
+def configure(conf: Path, **tracking: Any) -> None:
+    settings = {"project": "never-used", "tracking": tracking}
+    (conf / "base" / "mlrun.yml").write_text(yaml.safe_dump(settings))
 
 
 def test_keys_for_the_catalog() -> None:

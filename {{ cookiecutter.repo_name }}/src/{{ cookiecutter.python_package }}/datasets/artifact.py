@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError, Version
 
-from ..tracking.context import MLRunContextManager, run_folder
+from ..tracking.context import MLRunContextManager, chain_id, run_folder
 
 if TYPE_CHECKING:
     import mlrun
@@ -39,7 +39,9 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
     pickle is read only when its bytes have the hash that was recorded with them.
 
     Without anything in `load_args`, loading gives what the run that is going on has saved, and
-    otherwise the artifact that was saved last. Saving always goes to the run that is going on.
+    otherwise the artifact that was saved last; in a chain of runs (`kedro run --chain-id`) that of
+    the chain. What comes from an earlier run becomes an input of the one that is going on. Saving
+    always goes to the run that is going on.
 
     Args:
         key: the artifact's key in MLRun: letters, digits, hyphens, underscores and dots. In a
@@ -70,6 +72,9 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
     """
 
     LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project")
+
+    run_id: str | None = None
+    """The id that Kedro gave the run that the dataset is in, where it is in one."""
 
     def __init__(
         self,
@@ -111,9 +116,10 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
             DatasetError: the key is missing or unsafe, the object can't be kept as it is, an
                 argument in `save_args` is unknown, or the store can't be written to.
         """
-        with self._explained("saved"), TemporaryDirectory() as folder, self._manager.lock:
+        with self._explained("saved"), TemporaryDirectory() as folder:
             self._check_key()
-            self._log(self._manager.context, data, Path(folder))
+            with self._manager.recording(self.run_id) as context:
+                self._log(context, data, Path(folder))
 
     def _log(self, context: mlrun.MLClientCtx, data: Any, folder: Path) -> None:
         """Write the object to a file in a folder of passage, and log that file."""
@@ -199,12 +205,24 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
                 that were recorded.
         """
         with self._explained("loaded"):
-            return self._read(self._find())
+            found = self._find()
+            data = self._read(found)
+            self._note_input(found)
+            return data
 
     def _read(self, artifact: Artifact) -> Any:
         type_name = (artifact.labels or {}).get(TYPE_LABEL)
         suffix = Path(artifact.target_path or "").suffix.removeprefix(".")
         return _decode(artifact, type_name, artifact.spec.format or suffix)
+
+    def _note_input(self, artifact: Artifact) -> None:
+        """Make what an earlier run saved an input of the run that is going on."""
+        current = self._manager.current_of(self.run_id) if self.run_id else None
+        producer = (artifact.producer or {}).get("uri", "").rpartition("/")[2]
+        if current is not None and producer != current.uid:
+            # With its uid, and without a tag, which may move on to a later version.
+            uri = artifact.get_store_url(with_tag=False)
+            self._manager.add_input(artifact.spec.db_key, uri, self.run_id)
 
     def _exists(self) -> bool:
         try:
@@ -234,10 +252,11 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
 
         args = {name: self._load_args.get(name) for name in ("tag", "uid", "tree", "iter")}
         if not any(value is not None for value in args.values()):
-            current = self._manager.current
+            current = self._manager.current_of(self.run_id)
             uri = current.artifact_uris.get(name) if current else None
             if uri and not self._load_args.get("project"):
                 return _of_uri(uri)
+            args["tree"] = None if self._load_args else chain_id() or None
         if args["tree"]:
             return self._of_tree(key, project, args)
         iteration = args["iter"]
@@ -290,7 +309,8 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         )
         found = [record for record in found if args["uid"] in {None, record["metadata"]["uid"]}]
         if not found:
-            raise mlrun.errors.MLRunNotFoundError(f"tree {args['tree']} has no artifact '{key}'")
+            what = "chain" if args["tree"] == chain_id() else "tree"
+            raise mlrun.errors.MLRunNotFoundError(f"{what} {args['tree']} has no artifact '{key}'")
         newest = max(found, key=lambda record: str(record["metadata"].get("updated")))
         return mlrun.artifacts.dict_to_artifact(newest)
 
@@ -310,6 +330,11 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
                 advice = (
                     "Run the pipeline that saves it, or check `key`, `load_args` and the project."
                 )
+                if chain_id() and not self._load_args:
+                    advice = (
+                        f"Run the pipeline that saves it with `--chain-id {chain_id()}`, or choose "
+                        "a version by `load_args` or `--load-versions`."
+                    )
             try:
                 location = self._manager.location
             except Exception:
@@ -346,7 +371,7 @@ def verified_bytes(artifact: Artifact, file: str | None = None) -> bytes:
     if recorded != found:
         raise DatasetError(
             f"{file or artifact.target_path} has the hash {found} and not {recorded}, which was "
-            "recorded for it, so it isn't unpickled. Restore the file, or save the artifact anew"
+            "recorded for it, so it isn't read. Restore the file, or save the artifact anew"
         )
     return content
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError, Version
 
+from ..tracking.context import chain_id
 from .artifact import MLRunAbstractDataset
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class MLRunResult(MLRunAbstractDataset):
     """A number, a text, or a dict of them, as results of the run.
 
     Results belong to a run and have no versions of their own: loading gives those of the run that
-    is going on, and otherwise those of the newest run that has them.
+    is going on, and otherwise those of the newest run that has them, in a chain of that chain.
 
     Args:
         key: the result's name. With `flatten` the names are those of the dict's values, and the key
@@ -116,10 +117,14 @@ class MLRunResult(MLRunAbstractDataset):
             if key in results:
                 # One that was logged without this dataset.
                 return _restored(results[key])
-        raise mlrun.errors.MLRunNotFoundError("no run has such a result")
+        where = f" in chain {chain_id()}" if chain_id() and not self._load_args else ""
+        raise mlrun.errors.MLRunNotFoundError(f"no run{where} has such a result")
 
     def _read(self, artifact: Any) -> Any:
         return artifact
+
+    def _note_input(self, artifact: Any) -> None:
+        """Note nothing, for a result has no record that could be an input."""
 
     def _candidates(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Give annotations and results of the runs to look at, in the order to look at them."""
@@ -132,7 +137,7 @@ class MLRunResult(MLRunAbstractDataset):
         if uid:
             runs: Any = [db.read_run(uid, project, iter=args.get("iter") or 0)]
         else:
-            current = self._manager.current
+            current = self._manager.current_of(self.run_id)
             if current is not None and not args:
                 yield current.annotations, current.results
             runs = self._newest_runs(db, project)
@@ -149,7 +154,7 @@ class MLRunResult(MLRunAbstractDataset):
     def _newest_runs(self, db: Any, project: str) -> Iterator[dict[str, Any]]:
         import mlrun
 
-        tree = self._load_args.get("tree")
+        tree = self._load_args.get("tree") or (not self._load_args and chain_id())
         if tree:
             # The tree of a run that is in no workflow is the run's own id.
             with suppress(mlrun.errors.MLRunNotFoundError):

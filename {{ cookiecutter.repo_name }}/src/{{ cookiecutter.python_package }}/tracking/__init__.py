@@ -19,12 +19,14 @@ __all__ = ["MLRunConfig", "MLRunContextManager"]
 @wrapt.when_imported("mlrun.db.factory")
 def _register_embedded_store(factory: ModuleType) -> None:
     from dependency_injector import providers
-    from mlrun.db.httpdb import HTTPRunDB
 
     def run_db(url: str, *args: Any, **kwargs: Any) -> Any:
+        from . import api
         from .local_db import LocalRunDB, is_local_url
 
-        return (LocalRunDB if is_local_url(url) else HTTPRunDB)(url, *args, **kwargs)
+        if is_local_url(url):
+            return LocalRunDB(url, *args, **kwargs)
+        return api.run_db(lambda: MLRunContextManager().embedded_store, url, *args, **kwargs)
 
     # The way in that MLRun's own server uses for its database. MLRun has no public one.
     factory.RunDBFactory()._rundb_container.run_db.override(providers.Factory(run_db))

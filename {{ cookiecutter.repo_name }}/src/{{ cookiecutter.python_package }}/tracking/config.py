@@ -1,5 +1,6 @@
 """`conf/<env>/mlrun.yml` as a typed object."""
 
+import fnmatch
 import os
 import warnings
 from pathlib import Path
@@ -23,6 +24,61 @@ class MLRunConfigError(click.ClickException, ValueError):
     """
 
 
+class TrackingConfig(BaseModel):
+    """What of a run is recorded: `tracking` in mlrun.yml.
+
+    Args:
+        enabled: False records no run. What the nodes save in MLRun then stays in memory.
+        skip_pipelines: names of pipelines, or patterns such as `report_*`, whose runs are not
+            recorded, as if `enabled` were False for them.
+        datasets: names or patterns of other catalog entries whose data becomes an artifact, too.
+        parameters: Kedro's parameters, as the run's parameters and as an artifact.
+        nodes: a table of how long each node took, and the size of what it loaded and saved.
+        pipeline: a picture of the pipeline's graph.
+        catalog: the catalog that the run had.
+
+    Example:
+        >>> TrackingConfig(skip_pipelines=["report_*"]).records(["report_weekly"])
+        False
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    skip_pipelines: list[str] = []
+    datasets: list[str] = []
+    parameters: bool = True
+    nodes: bool = True
+    pipeline: bool = True
+    catalog: bool = True
+
+    def records(self, pipelines: list[str]) -> bool:
+        """Tell whether a run of pipelines is recorded.
+
+        Args:
+            pipelines: the names of the pipelines that run together.
+
+        Returns:
+            False if tracking is off, or each of them is one to skip.
+        """
+        return self.enabled and not all(_matches(name, self.skip_pipelines) for name in pipelines)
+
+    def records_dataset(self, name: str) -> bool:
+        """Tell whether a catalog entry's data becomes an artifact, too.
+
+        Args:
+            name: the entry's name.
+
+        Returns:
+            True if `datasets` names it.
+        """
+        return _matches(name, self.datasets)
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 class MLRunConfig(BaseModel):
     """Where runs are recorded. MLRun's own environment variables win over each of these.
 
@@ -34,6 +90,7 @@ class MLRunConfig(BaseModel):
         artifact_path: where artifacts are kept: a folder, relative to the project's folder, or a
             URL such as `s3://bucket/path`. Each run has a folder of its own below it.
             `MLRUN_ARTIFACT_PATH` wins over it, and so does what an MLRun API gives its clients.
+        tracking: what of a run is recorded.
 
     Example:
         >>> MLRunConfig(project="iris").dbpath
@@ -45,6 +102,7 @@ class MLRunConfig(BaseModel):
     project: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
     dbpath: str = Field(default="sqlite:///.mlrun/mlrun.db", pattern=r"^(sqlite:///.|https?://.)")
     artifact_path: str = Field(default=".mlrun/artifacts", min_length=1)
+    tracking: TrackingConfig = TrackingConfig()
 
     def resolved(self, project_path: Path) -> "MLRunConfig":
         """Make relative paths absolute.
@@ -137,3 +195,19 @@ def find_config(start: Path) -> tuple[MLRunConfig | None, Path]:
         config_patterns=CONFIG_PATTERNS,
     )
     return MLRunConfig.load(loader, project_path), project_path
+
+
+def mlrun_dbpath() -> str:
+    """Find out, without importing MLRun, which run database it is told to use.
+
+    Returns:
+        `MLRUN_DBPATH` as the environment has it, or MLRun's environment file (`MLRUN_ENV_FILE`, by
+        default `~/.mlrun.env`); empty where neither tells.
+    """
+    import dotenv
+
+    if os.environ.get("MLRUN_DBPATH") or os.environ.get("MLRUN_IGNORE_ENV_FILE"):
+        return os.environ.get("MLRUN_DBPATH", "")
+    default = os.environ.get("MLRUN_DEFAULT_ENV_FILE", "~/.mlrun.env")
+    file = Path(os.environ.get("MLRUN_ENV_FILE", default)).expanduser()
+    return (file.is_file() and dotenv.dotenv_values(file).get("MLRUN_DBPATH")) or ""

@@ -6,13 +6,21 @@ import atexit
 import getpass
 import os
 import re
+import socket
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .config import MLRunConfig, find_config
+from . import api, workers
+from .config import MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
+from .process import is_alive, process_label
+from .secrets import hide
 
 if TYPE_CHECKING:
     import mlrun
@@ -20,13 +28,30 @@ if TYPE_CHECKING:
 DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"
 """The name of a run that a notebook or a script opens by saving something."""
 
+CHAIN = "MLRUN_CHAIN_ID"
+"""The environment variable with the id that ties separate runs together."""
+
+CHAIN_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+PROCESS = "process"
+"""The label that tells which process of the host has the run open."""
+
 # A job finds its run in this variable from its first moment on. Later it may also be left over from
 # a function that ran to its end in this process.
 _IN_JOB = bool(os.environ.get("MLRUN_EXEC_CONFIG"))
 
 
+@dataclass
+class _OpenRun:
+    context: mlrun.MLClientCtx
+    run_id: str | None
+    """Kedro's; None for a run that was opened by saving something."""
+    owned: bool
+    """False for the run of an MLRun job, which MLRun ends."""
+
+
 class MLRunContextManager:
-    """MLRun's project and run, one of each for the process.
+    """MLRun's project and runs, for the whole process.
 
     Example:
         ```python
@@ -37,6 +62,9 @@ class MLRunContextManager:
 
     The settings come from `conf/<env>/mlrun.yml`. What MLRun itself was told wins: `MLRUN_DBPATH`,
     `MLRUN_ACTIVE_PROJECT`, `MLRUN_ARTIFACT_PATH`, its environment file, `mlrun.set_environment`.
+
+    A run of a Kedro pipeline is found by the id that Kedro gives it, also by the worker processes
+    of `ParallelRunner`. Without an id it is the newest that is open.
     """
 
     _instance: ClassVar[MLRunContextManager | None] = None
@@ -44,22 +72,39 @@ class MLRunContextManager:
     lock: RLock
     """To be held while something is logged: MLRun's context is not made for several threads."""
 
+    recorded_error: BaseException | None
+    """What made the last pipeline fail, once it is in the run's record."""
+
     def __new__(cls) -> MLRunContextManager:
         """Give the process's one manager."""
         if cls._instance is None:
             cls._instance = super().__new__(cls)
             cls._instance._reset()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=cls._instance._leave_to_parent)
         return cls._instance
 
     def _reset(self) -> None:
         self.lock = RLock()
+        self.recorded_error = None
         self._config: MLRunConfig | None = None
         self._folder: Path | None = None
         self._applied: dict[str, str] = {}
+        self._reached = ""
         self._project: mlrun.MlrunProject | None = None
         self._project_of = ("", "")
-        self._runs: list[mlrun.MLClientCtx] = []
-        self._opened_by_use: mlrun.MLClientCtx | None = None
+        self._runs: list[_OpenRun] = []
+
+    def _leave_to_parent(self) -> None:
+        """Forget, in a forked process, what belongs to the one that it was forked from."""
+        self.lock = RLock()
+        self._runs = []
+        self._project = None
+        mlrun = sys.modules.get("mlrun")
+        if mlrun:
+            mlrun.run.global_context.set(None)
+            # A connection can't be shared with the parent.
+            api.forget_connection()
 
     def configure(self, config: MLRunConfig | None, folder: Path) -> None:
         """Take over settings. Without this, the first use looks for them in the project's files.
@@ -71,16 +116,28 @@ class MLRunContextManager:
         self._config = config
         self._folder = folder
 
-    def _connect(self) -> None:
+    def _connect(self, ask: bool = True) -> None:
         """Point MLRun to the configured store and project, where it isn't told otherwise."""
         if self._folder is None:
             here = Path(__file__)
             self.configure(*find_config(Path.cwd() if "site-packages" in here.parts else here))
+        parent = workers.announced()
+        if parent:
+            self._config = None
+        mlrun_module = sys.modules.get("mlrun")
+        told = mlrun_module.mlconf.dbpath if mlrun_module else mlrun_dbpath()
+        store = (parent and parent.dbpath) or told or (self._config and self._config.dbpath) or ""
+        if ask and store != self._reached:
+            # Before MLRun is imported, which connects at once, and waits for longer.
+            api.check(store)
+            self._reached = store
         import mlrun
 
         if "MLRUN_LOG_LEVEL" not in os.environ:
             # MLRun tells of each project that it loads; Kedro's log and our table say what matters.
             mlrun.utils.logger.set_logger_level("WARNING")
+        if parent:
+            mlrun.mlconf.dbpath, mlrun.mlconf.active_project = parent.dbpath, parent.project
         if not self._config:
             return
         settings = {
@@ -97,13 +154,18 @@ class MLRunContextManager:
     @property
     def location(self) -> str:
         """Project and store in words, for messages; without what a URL may hold of credentials."""
+        self._connect(ask=False)
         import mlrun
 
-        self._connect()
         store = re.sub(
             r"//[^/@]*@", "//", mlrun.mlconf.dbpath or "no store (MLRUN_DBPATH is not set)"
         )
         return f"project '{mlrun.mlconf.active_project}' of {store}"
+
+    @property
+    def embedded_store(self) -> str:
+        """The URL of the embedded store that keeps what an MLRun API could not be sent."""
+        return f"sqlite:///{(Path(self._folder or '.') / '.mlrun' / 'mlrun.db').as_posix()}"
 
     @property
     def project(self) -> mlrun.MlrunProject:
@@ -116,10 +178,10 @@ class MLRunContextManager:
             MLRunMissingProjectError: neither mlrun.yml nor MLRun's settings name a project, or a
                 store.
         """
-        import mlrun
-
         with self.lock:
             self._connect()
+            import mlrun
+
             store, name = mlrun.mlconf.dbpath, mlrun.mlconf.active_project
             for value, what, where in (
                 (name, "project", "MLRUN_ACTIVE_PROJECT, or `project` in mlrun.yml"),
@@ -160,95 +222,335 @@ class MLRunContextManager:
             MLRun's execution context.
         """
         with self.lock:
-            current = self.current
-            if current is None:
-                current = self._opened_by_use = self.open_run(DEFAULT_CONTEXT_NAME)
-            return current
+            return self.current or self.open_run(DEFAULT_CONTEXT_NAME)
 
     @property
     def current(self) -> mlrun.MLClientCtx | None:
         """The context of the run that is going on, or None. Unlike `context`, this opens none."""
+        return self.current_of(None)
+
+    def current_of(self, run_id: str | None) -> mlrun.MLClientCtx | None:
+        """Find a run that is going on.
+
+        Args:
+            run_id: the id that Kedro gave it; None for the newest run.
+
+        Returns:
+            The run's context, or None. In a worker process it is a copy that sends nothing.
+        """
+        with self.lock:
+            self._connect()
+            run = self._open_run_of(run_id)
+            if run and run_id:
+                return run.context
+            reference = workers.announced(run_id)
+            if reference:
+                return _copy(reference)
+            if run_id:
+                return None
+            return self._mlruns_own() or (run.context if run else None)
+
+    def _open_run_of(self, run_id: str | None) -> _OpenRun | None:
+        for run in reversed(self._runs):
+            if run_id in {None, run.run_id}:
+                return run
+        return None
+
+    def _mlruns_own(self) -> mlrun.MLClientCtx | None:
+        """Give the context that MLRun has for this process, which may be one of ours, or None."""
         import mlrun
         from mlrun.common.runtimes.constants import RunStates
 
+        current = mlrun.run.global_context.get()
+        if current is not None and current.state in RunStates.terminal_states():
+            # Of a function that ran to its end in this process.
+            current = None
+        if current is None and _IN_JOB and not self._runs:
+            current = mlrun.get_or_create_ctx(DEFAULT_CONTEXT_NAME)
+        return current
+
+    def has_open(self, run_id: str) -> bool:
+        """Tell whether this process, and not its parent, has a run open.
+
+        Args:
+            run_id: the id that Kedro gave the run.
+
+        Returns:
+            True from `open_run` to `close_run`.
+        """
+        return self._open_run_of(run_id) is not None
+
+    @contextmanager
+    def recording(self, run_id: str | None = None) -> Iterator[mlrun.MLClientCtx]:
+        """Give the context to log to, for as long as nobody else in this process logs.
+
+        Args:
+            run_id: the id that Kedro gave the run; None for the newest. Without a run that is
+                going on, one is opened.
+
+        Yields:
+            The run's context. What a worker process logs to it is added to the run at the end.
+        """
         with self.lock:
             self._connect()
-            current = mlrun.run.global_context.get()
-            if current is not None and current.state in RunStates.terminal_states():
-                # Of a function that ran to its end in this process.
-                current = None
-            if current is None and _IN_JOB and not self._runs:
-                current = mlrun.get_or_create_ctx(DEFAULT_CONTEXT_NAME)
-            return current or (self._runs[-1] if self._runs else None)
+            reference = None if self._open_run_of(run_id) else workers.announced(run_id)
+            if reference is None:
+                # Of a run that has ended, nothing changes any more.
+                yield self.current_of(run_id) or self.context
+                return
+            copy = _copy(reference)
+            yield copy
+            _add(copy, reference)
 
-    @property
-    def owns_run(self) -> bool:
-        """Whether this manager opened the run that is going on, and so has to end it."""
-        return bool(self._runs) and self.current is self._runs[-1]
-
-    def open_run(self, name: str) -> mlrun.MLClientCtx:
+    def open_run(
+        self,
+        name: str,
+        run_id: str | None = None,
+        labels: dict[str, str] | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> mlrun.MLClientCtx:
         """Open a run, unless an MLRun job has opened one.
 
         Args:
             name: the run's name, where `MLRUN_CONTEXT_NAME` gives none. Characters that MLRun does
                 not take become hyphens.
+            run_id: the id that Kedro gives the run, for a run of a pipeline.
+            labels: labels of the run, beside those of its owner, process, host and chain.
+            parameters: parameters of the run.
 
         Returns:
             The run's context. A run that this process had open goes on after `close_run`.
-        """
-        import mlrun
 
+        Raises:
+            MLRunConfigError: `MLRUN_CHAIN_ID` can't be an id.
+        """
         with self.lock:
-            current = self.current
-            if current is not None and not self.owns_run:
-                return current
-            project = self.project.metadata.name
-            uid = uuid.uuid4().hex
-            spec = {
-                "metadata": {
-                    "name": run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name),
-                    "uid": uid,
-                    "project": project,
-                    "labels": {"owner": getpass.getuser()},
-                },
-                "spec": {"output_path": run_folder(mlrun.mlconf.artifact_path, uid)},
-            }
-            # With a spec, MLRun gives a new context even where it keeps that of an earlier run.
-            context = mlrun.get_or_create_ctx(name, spec=spec)
-            self._runs.append(context)
+            self._connect()
+            import mlrun
+
+            labels = {**(labels or {}), PROCESS: process_label()}
+            if chain_id():
+                labels["workflow"] = chain_id()
+            foreign = self._mlruns_own()
+            if any(foreign is run.context for run in self._runs):
+                foreign = None
+            if foreign is not None:
+                for label, value in labels.items():
+                    foreign.set_label(label, value, replace=False)
+                # MLRun has no public way to add several at once.
+                foreign._parameters.update(parameters or {})
+                context = foreign
+            else:
+                project = self.project.metadata.name
+                self._ask_again()
+                self.abort_lost_runs()
+                uid = uuid.uuid4().hex
+                spec = {
+                    "metadata": {
+                        "name": run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name),
+                        "uid": uid,
+                        "project": project,
+                        "labels": {"owner": getpass.getuser(), **labels},
+                    },
+                    "spec": {
+                        "output_path": run_folder(mlrun.mlconf.artifact_path, uid),
+                        "parameters": parameters or {},
+                    },
+                }
+                # With a spec, MLRun gives a new context even where it keeps an earlier run's.
+                context = mlrun.get_or_create_ctx(name, spec=spec)
+            self._runs.append(_OpenRun(context, run_id, owned=foreign is None))
+            if run_id:
+                workers.announce(
+                    run_id, workers.RunReference(context.uid, context.project, mlrun.mlconf.dbpath)
+                )
             atexit.unregister(self._close_at_exit)
             atexit.register(self._close_at_exit)
             return context
 
-    def close_run(self, error: BaseException | None = None) -> None:
-        """End the run that this manager opened last; a job's own run is left to MLRun.
+    def _ask_again(self) -> None:
+        """Let a run that begins try an API again that an earlier run has lost."""
+        import mlrun
+
+        client = mlrun.get_run_db()
+        if api.unsent(client):
+            api.check(client.base_url)
+            client.kept = None
+
+    def merge_workers(self, run_id: str) -> list[dict[str, Any]]:
+        """Take over what worker processes have added to a run.
+
+        Args:
+            run_id: the id that Kedro gave the run.
+
+        Returns:
+            The notes that they left.
+        """
+        import mlrun
+
+        run = self._open_run_of(run_id)
+        notes = workers.notes(run.context.uid) if run else None
+        if run is None or notes is None:
+            return []
+        with self.lock:
+            record = mlrun.get_run_db().read_run(run.context.uid, run.context.project)
+            run.context.log_results(record["status"].get("results") or {}, commit=False)
+            for name, text in (record["metadata"].get("annotations") or {}).items():
+                run.context.set_annotation(name, text)
+            run.context.inputs.update(record["spec"].get("inputs") or {})
+            # The run's own view of them; its property gives a copy.
+            run.context._artifacts_manager.artifact_uris.update(
+                record["status"].get("artifact_uris") or {}
+            )
+        return notes
+
+    def add_input(self, key: str, uri: str, run_id: str | None = None) -> None:
+        """Note that a pipeline's run uses an artifact of an earlier run.
+
+        Args:
+            key: the artifact's key.
+            uri: its `store://` URI.
+            run_id: the id that Kedro gave the run; without one nothing is noted, for whoever looks
+                at data in a notebook runs nothing.
+        """
+        current = self.current_of(run_id) if run_id else None
+        if current is None or current.inputs.get(key) == uri:
+            return
+        if key in current.inputs:
+            key = f"{key}-{uri.rpartition('^')[2][:8]}"
+        with self.recording(run_id) as context:
+            # It is sent with what the run saves next, or at its end.
+            context.inputs[key] = uri
+
+    def close_run(
+        self,
+        error: BaseException | str | None = None,
+        run_id: str | None = None,
+        aborted: str = "",
+    ) -> None:
+        """End a run; a job's own run is left to MLRun.
 
         Args:
             error: what made the run fail; None for a run that completed.
+            run_id: the id that Kedro gave the run; None for the newest.
+            aborted: why the run was ended from outside, where it was.
         """
         import mlrun
 
         with self.lock:
-            if not self.owns_run:
-                if self.current is not None:
-                    self.current.commit()
+            run = self._open_run_of(run_id)
+            if run is None:
                 return
-            context = self._runs.pop()
-            if error is None:
-                context.commit(completed=True)
-            else:
-                context.set_state(error=str(error) or type(error).__name__, commit=False)
-                context.commit()
-            # MLRun forgets a context that completed, but keeps one that failed.
-            mlrun.run.global_context.set(self._runs[-1] if self._runs else None)
+            if run.run_id:
+                self.merge_workers(run.run_id)
+                workers.withdraw(run.run_id)
+            self._runs.remove(run)
+            context = run.context
+            if error is not None and run.owned:
+                context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
+            context.commit(completed=run.owned and not (error or aborted))
+            if aborted:
+                _set_aborted(context.uid, context.project, aborted)
+                context.set_state("aborted", commit=False)
+            if run.owned:
+                # MLRun forgets a context that completed, but keeps one that failed.
+                newest = self._open_run_of(None)
+                mlrun.run.global_context.set(newest.context if newest else None)
 
     def _close_at_exit(self) -> None:
-        while self.owns_run:
-            error: BaseException | None = RuntimeError("The process ended before its run did.")
-            if self._runs[-1] is self._opened_by_use:
-                # What ended a script is in `last_value`; in a notebook that is any cell's error.
-                error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
+        while self._runs:
+            # What ended a script is in `last_value`; in a notebook that is any cell's error.
+            error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
             self.close_run(error)
+
+    def abort_lost_runs(self) -> None:
+        """Set the runs to aborted whose process on this host was killed."""
+        project, host = self.project.metadata.name, socket.gethostname()
+        import mlrun
+
+        db = mlrun.get_run_db()
+        running = db.list_runs(
+            project=project,
+            labels=[f"host={host}", PROCESS],
+            states=["running"],
+            # Without it, MLRun lists the runs of one week.
+            start_time_from=datetime(2000, 1, 1, tzinfo=UTC),
+        )
+        for run in running:
+            labels = run["metadata"]["labels"]
+            process = labels.get(PROCESS, "")
+            # Older APIs give those of other states, too, or by labels that were changed since.
+            is_ours = run["status"].get("state") == "running" and labels.get("host") == host
+            if is_ours and not is_alive(process):
+                uid = run["metadata"]["uid"]
+                reason = f"Its process {process.partition('-')[0]} on {host} was killed."
+                _set_aborted(uid, project, reason)
+                workers.remove(uid)
+
+
+# What a worker process may add to; each is a dict.
+ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
+
+
+def _copy(reference: workers.RunReference) -> mlrun.MLClientCtx:
+    """Make a context that knows of the run what the store knows now, and sends nothing."""
+    import mlrun
+
+    db = mlrun.get_run_db()
+    record = db.read_run(reference.uid, reference.project)
+    context = mlrun.MLClientCtx.from_dict(record, rundb=db, store_run=False, include_status=True)
+    # What it knows is out of date as soon as another worker adds to the run.
+    context._rundb = None
+    return context
+
+
+def _add(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
+    """Add to the run what was logged to a copy."""
+    import mlrun
+    from mlrun.utils import get_in
+
+    db, struct = mlrun.get_run_db(), copy.to_dict()
+    with workers.one_at_a_time(reference.uid):
+        record = db.read_run(reference.uid, reference.project)
+        updates = {
+            field: {**(get_in(record, field) or {}), **(get_in(struct, field) or {})}
+            for field in ADDED
+        }
+        db.update_run(updates, reference.uid, reference.project)
+
+
+def _set_aborted(uid: str, project: str, reason: str) -> None:
+    import mlrun
+
+    db = mlrun.get_run_db()
+    record = db.read_run(uid, project)
+    now = datetime.now(UTC).isoformat()
+    record["status"].pop("artifacts", None)
+    record["status"].update(state="aborted", error=reason, status_text=reason, last_update=now)
+    # Not by update_run, for MLRun's API aborts only what runs in the cluster.
+    db.store_run(record, uid, project)
+
+
+def chain_id() -> str:
+    """Give the id that ties this run to others, so that they share their artifacts.
+
+    Returns:
+        What `MLRUN_CHAIN_ID` holds; empty where it isn't set.
+
+    Raises:
+        MLRunConfigError: it can't be an id.
+
+    Example:
+        >>> chain_id()
+        ''
+    """
+    value = os.environ.get(CHAIN, "")
+    if value and not CHAIN_PATTERN.fullmatch(value):
+        raise MLRunConfigError(
+            f"The chain id '{value}' can't be a label of a run. Use at most 63 letters, digits, "
+            "hyphens, underscores and dots, with a letter or digit at each end."
+        )
+    return value
 
 
 def run_name(name: str) -> str:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 from pathlib import Path
+from time import perf_counter
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
+from kedro.io import MemoryDataset, SharedMemoryDataCatalog
+from kedro.io.core import is_parameter
+from kedro.io.shared_memory_dataset import SharedMemoryDataset
 
-from .config import MLRunConfig
+from . import record, secrets, workers
+from .config import MLRunConfig, TrackingConfig
 from .context import MLRunContextManager
-from .report import print_run
+from .pipeline_run import DATASETS, PipelineRun, record_dataset
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+    from kedro.pipeline.node import Node
 
-DATASETS = f"{__package__.rpartition('.')[0]}.datasets."
+SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+SIGNAL_EXIT = 128
+INTERRUPTED = "It was interrupted before its end."
 
 
 class MLRunHooks:
@@ -29,6 +46,16 @@ class MLRunHooks:
         ```
     """
 
+    def __init__(self) -> None:
+        self._tracking = TrackingConfig()
+        self._runs: dict[str, PipelineRun] = {}
+        self._handlers: dict[int, Any] = {}
+        self._stopped_by = ""
+        self._local = threading.local()
+        self._load_seconds: dict[tuple[str, str, int], float] = {}
+
+    # ---- a session begins
+
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Take over mlrun.yml, and give each MLRun dataset its catalog name as key.
@@ -41,7 +68,9 @@ class MLRunHooks:
         """
         loader = context.config_loader
         folder = Path(context.project_path)
-        MLRunContextManager().configure(MLRunConfig.load(loader, folder), folder)
+        config = MLRunConfig.load(loader, folder)
+        MLRunContextManager().configure(config, folder)
+        self._tracking = config.tracking
         try:
             catalog = loader["catalog"]
         except MissingConfigException:
@@ -51,35 +80,255 @@ class MLRunHooks:
         loader["catalog"] = {name: with_key(name, entry) for name, entry in catalog.items()}
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def after_catalog_created(
+        self,
+        conf_catalog: dict[str, Any],
+        conf_creds: dict[str, Any],
+        parameters: dict[str, Any],
+        save_version: str | None,
+    ) -> None:
+        """Learn what is secret, and what the run that is about to begin has to work with.
+
+        Args:
+            conf_catalog: the catalog's configuration.
+            conf_creds: the credentials.
+            parameters: the parameters, as they are in the catalog.
+            save_version: the id of the run; None for a catalog that no run is for.
+        """
+        secrets.register(conf_creds, everything=True)
+        secrets.register(parameters["parameters"])
+        secrets.install()
+        if save_version:
+            self._runs[save_version] = PipelineRun(
+                save_version, self._tracking, parameters["parameters"], conf_catalog
+            )
+
+    # ---- a run begins
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Open the run.
 
         Args:
             run_params: what Kedro was asked to run.
+            pipeline: the pipeline, or the part of it that runs.
+            catalog: the catalog of this run.
         """
+        run_id = run_params["run_id"]
         names = run_params.get("pipeline_names") or ["__default__"]
-        MLRunContextManager().open_run("-".join(name.strip("_") for name in names))
+        if not self._tracking.records(names):
+            del self._runs[run_id]
+            _keep_in_memory(pipeline, catalog)
+            return
+        for name in pipeline.datasets():
+            _bind(catalog.get(name, fallback_to_runtime_pattern=True), run_id)
+        self._runs[run_id].begin(pipeline, run_params)
+        self._watch_for_interrupts()
+
+    # ---- nodes and data
 
     @hook_impl
-    def after_pipeline_run(self) -> None:
-        """Complete the run, and show it."""
-        self._end_run(None)
+    def before_dataset_loaded(self, node: Node) -> None:
+        """Start the clock.
+
+        Args:
+            node: the node that something is loaded for.
+        """
+        self._note(None, {"begun": node.name})
+        self._local.started = perf_counter()
 
     @hook_impl
-    def on_pipeline_error(self, error: Exception) -> None:
+    def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Stop the clock.
+
+        Args:
+            dataset_name: the dataset's name.
+            data: what was loaded.
+            node: the node that it was loaded for.
+        """
+        # This hook isn't told which run it is in. The next one is, and has the very same object.
+        seconds = perf_counter() - self._local.started
+        self._load_seconds[node.name, dataset_name, id(data)] = seconds
+
+    @hook_impl
+    def before_node_run(
+        self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], run_id: str
+    ) -> None:
+        """Note what was loaded, and start the node's clock.
+
+        Args:
+            node: the node.
+            catalog: the catalog of this run.
+            inputs: what was loaded for the node, by the names of the datasets.
+            run_id: the id of the run.
+        """
+        self._note(run_id, {"begun": node.name})
+        for name, data in inputs.items():
+            seconds = self._load_seconds.pop((node.name, name, id(data)), None)
+            if not is_parameter(name):
+                self._note_data(run_id, catalog.get(name), node, name, "load", seconds, data)
+        # Its saves happen in this thread.
+        self._local.run_id, self._local.catalog = run_id, catalog
+        self._local.started = perf_counter()
+
+    @hook_impl
+    def after_node_run(self, node: Node, run_id: str) -> None:
+        """Note how long the node took.
+
+        Args:
+            node: the node.
+            run_id: the id of the run.
+        """
+        seconds = perf_counter() - self._local.started
+        self._note(run_id, {"node": node.name, "action": "run", "seconds": seconds})
+
+    @hook_impl
+    def on_node_error(self, node: Node, run_id: str) -> None:
+        """Note which node failed.
+
+        Args:
+            node: the node.
+            run_id: the id of the run.
+        """
+        self._note(run_id, {"failed": node.name})
+
+    @hook_impl
+    def before_dataset_saved(self) -> None:
+        """Start the clock."""
+        self._local.started = perf_counter()
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Note what was saved.
+
+        Args:
+            dataset_name: the dataset's name.
+            data: what was saved.
+            node: the node that returned it.
+        """
+        seconds = perf_counter() - self._local.started
+        dataset = self._local.catalog.get(dataset_name)
+        self._note_data(self._local.run_id, dataset, node, dataset_name, "save", seconds, data)
+
+    def _note_data(
+        self,
+        run_id: str,
+        dataset: Any,
+        node: Node,
+        name: str,
+        action: str,
+        seconds: float | None,
+        data: Any,
+    ) -> None:
+        size = record.size_of(dataset, data)
+        note = {"node": node.name, "action": action, "dataset": name, "seconds": seconds, **size}
+        if self._note(run_id, note) and self._tracking.records_dataset(name):
+            record_dataset(run_id, name, dataset, data, saved=action == "save")
+
+    def _note(self, run_id: str | None, note: dict[str, Any]) -> bool:
+        """Keep a note for the end of the run; False where no run is recorded."""
+        run = self._runs.get(run_id or next(reversed(self._runs), ""))
+        if run and run.is_open:
+            run.notes.append(note)
+            return True
+        reference = workers.announced(run_id)
+        if reference:
+            workers.leave_note(reference.uid, note)
+        return reference is not None
+
+    # ---- a run ends
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Complete the run, and show it.
+
+        Args:
+            run_params: what Kedro was asked to run.
+        """
+        self._end_run(run_params["run_id"])
+
+    @hook_impl
+    def on_pipeline_error(self, run_params: dict[str, Any], error: Exception) -> None:
         """End the run as failed, and show it.
 
         Args:
+            run_params: what Kedro was asked to run.
             error: what failed.
         """
-        self._end_run(error)
+        self._end_run(run_params["run_id"], error)
 
-    @staticmethod
-    def _end_run(error: Exception | None) -> None:
-        manager = MLRunContextManager()
-        context = manager.context
-        manager.close_run(error)
-        print_run(context, error)
+    def _end_run(
+        self, run_id: str, error: BaseException | None = None, aborted: str = ""
+    ) -> None:
+        run = self._runs.pop(run_id, None)
+        if run and run.is_open:
+            run.end(error, aborted)
+        if not self._runs:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            self._handlers = {}
+
+    # ---- what Kedro tells no hook of
+
+    def _watch_for_interrupts(self) -> None:
+        """Let a run that is stopped from outside end as aborted."""
+        atexit.unregister(self._end_interrupted)
+        atexit.register(self._end_interrupted)
+        ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if ipython:
+            # There the process goes on.
+            ipython.events.register("post_run_cell", self._after_cell)
+        if self._handlers or threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            # Not what is ignored, as nohup wants it.
+            if callable(handler) or handler == signal.SIG_DFL:
+                self._handlers[number] = handler
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal, and do what would have been done without this."""
+        self._stopped_by = SIGNALS[number]
+        handler = self._handlers[number]
+        if callable(handler):
+            handler(number, frame)
+        elif multiprocessing.parent_process():
+            # A worker, which was born with its parent's handlers.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        else:
+            # So that the nodes' own clean-up and the end of the run take place.
+            sys.exit(SIGNAL_EXIT + number)
+
+    def _end_interrupted(self) -> None:
+        reason = f"It was stopped by {self._stopped_by}." if self._stopped_by else INTERRUPTED
+        for run_id in list(self._runs):
+            self._end_run(run_id, aborted=reason)
+        self._stopped_by = ""
+
+    def _after_cell(self, *_args: Any) -> None:
+        self._end_interrupted()
+        ipython = sys.modules["IPython"].get_ipython()
+        ipython.events.unregister("post_run_cell", self._after_cell)
+
+
+def _bind(dataset: Any, run_id: str) -> None:
+    """Tell a dataset which run it is in, also one that another wraps, such as CachedDataset."""
+    while dataset is not None:
+        if hasattr(dataset, "run_id"):
+            dataset.run_id = run_id
+        dataset = getattr(dataset, "_dataset", None)
+
+
+def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
+    shared = isinstance(catalog, SharedMemoryDataCatalog)
+    for name in pipeline.all_outputs():
+        if hasattr(catalog.get(name), "run_id"):
+            catalog[name] = SharedMemoryDataset() if shared else MemoryDataset()
 
 
 def with_key(name: str, entry: Any) -> Any:
@@ -96,10 +345,12 @@ def with_key(name: str, entry: Any) -> Any:
         >>> with_key("model@json", {"type": DATASETS + "MLRunModel"})["key"]
         'model'
     """
-    if isinstance(entry, dict) and "dataset" in entry:
+    if not isinstance(entry, dict):
+        return entry
+    if str(entry.get("type", "")).startswith(DATASETS):
+        # What follows an @ is Kedro's transcoding: the same data by another name.
+        return {**entry, "key": entry.get("key") or name.partition("@")[0]}
+    if "dataset" in entry:
         # One that wraps another, such as Kedro's CachedDataset.
         return {**entry, "dataset": with_key(name, entry["dataset"])}
-    if not isinstance(entry, dict) or not str(entry.get("type", "")).startswith(DATASETS):
-        return entry
-    # What follows an @ is Kedro's transcoding: the same data by another name.
-    return {**entry, "key": entry.get("key") or name.partition("@")[0]}
+    return entry

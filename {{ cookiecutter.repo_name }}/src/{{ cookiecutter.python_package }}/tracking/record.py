@@ -424,16 +424,33 @@ def _shape(data: Any) -> dict[str, int]:
     return {}
 
 
-def _file_size(dataset: Any) -> dict[str, int]:
+def file_of(dataset: Any) -> Path | None:
+    """Give the file of a dataset on this machine.
+
+    Args:
+        dataset: a Kedro dataset.
+
+    Returns:
+        The file that it would load now; None where it has none, or none here.
+
+    Example:
+        >>> file_of(None) is None
+        True
+    """
     # Kedro has no public way to a dataset's file; these are what its own documentation has
     # datasets name them, and what kedro-viz reads.
     path = getattr(dataset, "_filepath", None)
     if path is None or getattr(dataset, "_protocol", "file") not in {"file", "local"}:
-        return {}
+        return None
     try:
         if getattr(dataset, "_version", None):
             path = dataset._get_load_path()
-        file = Path(str(path))
-        return {"bytes": file.stat().st_size} if file.is_file() else {}
+        return Path(str(path)) if Path(str(path)).is_file() else None
     except Exception:
-        return {}
+        # Somebody else's class; that its file isn't found is no reason to fail a run.
+        return None
+
+
+def _file_size(dataset: Any) -> dict[str, int]:
+    file = file_of(dataset)
+    return {"bytes": file.stat().st_size} if file else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,47 +11,59 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from . import api
 from .context import MLRunContextManager
 
 if TYPE_CHECKING:
     import mlrun
 
-LOOK_FURTHER = """\
-from {package}.datasets import MLRunContextManager
-MLRunContextManager().project.list_runs(name="~").to_df()
-"""
+OWN = "kedro."
+"""Beginning of the keys of what is recorded beside what the nodes save."""
 
-
-def print_run(context: mlrun.MLClientCtx, error: BaseException | None = None) -> None:
+def print_run(uid: str, project: str) -> None:
     """Print a run: its name, id, state, results and artifacts, and where to look next.
 
     Args:
-        context: the run's context.
-        error: what made it fail.
+        uid: the run's id.
+        project: its MLRun project.
     """
     import mlrun
 
-    artifacts = [mlrun.datastore.get_store_resource(uri) for uri in context.artifact_uris.values()]
-    files = [(artifact.spec.db_key, artifact_file(artifact)) for artifact in artifacts]
-    parts: list[Any] = [
-        Text(f"\nMLRun run '{context.name}'"),
-        _table(("id", context.uid), ("state", context.state)),
+    client = mlrun.get_run_db()
+    run = client.read_run(uid, project)
+    status = run["status"]
+    artifacts = map(mlrun.artifacts.dict_to_artifact, status.get("artifacts") or [])
+    files = [
+        (artifact.spec.db_key, artifact_file(artifact))
+        for artifact in artifacts
+        if not artifact.spec.db_key.startswith(OWN)
     ]
-    if error:
-        parts += [Text("\nError"), _table((type(error).__name__, str(error)))]
-    if context.results:
-        parts += [Text("\nResults"), _table(*context.results.items())]
+    parts: list[Any] = [
+        Text(f"\nMLRun run '{run['metadata']['name']}'"),
+        _table(("id", uid), ("state", status["state"])),
+    ]
+    if status.get("error"):
+        parts += [Text("\nError"), Text(f"  {status['error'].partition(chr(10))[0]}")]
+    if status.get("results"):
+        parts += [Text("\nResults"), _table(*status["results"].items())]
     if files:
         parts += [Text("\nArtifacts"), _table(*files)]
-    package = __package__.partition(".")[0]
-    python = f"{'PYTHONPATH=src ' if Path('src', package).is_dir() else ''}{_short(sys.executable)}"
-    parts += [
-        Text(f"\nRecorded in {MLRunContextManager().location}."),
-        Text(f"To look further, in a notebook or in `{python}`:"),
-        *(Text(f"  {line}") for line in LOOK_FURTHER.format(package=package).splitlines()),
-    ]
+    kept = api.unsent(client)
+    if kept:
+        where = f"{client.base_url} stopped answering. The run is kept in {kept.url}."
+        hint = f"To send it later: {_kedro()} mlrun push {uid[:8]}"
+    else:
+        where = f"Recorded in {MLRunContextManager().location}."
+        hint = f"To look further: {_kedro()} mlrun show {uid[:8]}"
+    parts += [Text(f"\n{where}"), Text(hint)]
     # Never cut or folded to the terminal's width: a path is there to be copied.
     Console(soft_wrap=True, width=1000).print(Group(*parts))
+
+
+def _kedro() -> str:
+    """Give the command as it works without an activated environment."""
+    own = Path(sys.executable).with_name("kedro").as_posix()
+    return "kedro" if shutil.which("kedro") == own else _short(own)
 
 
 def artifact_file(artifact: mlrun.artifacts.Artifact) -> str:

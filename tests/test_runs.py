@@ -1,0 +1,316 @@
+"""How runs end, what ties them together, and which runners they had: in processes of their own."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import VENV, Folder
+
+KEDRO = VENV / "bin" / "kedro"
+
+# Pipelines of 40 nodes, of one that fails, and of one that takes its time.
+REGISTRY = '''
+import logging, os, time
+from pathlib import Path
+
+import pandas as pd
+from kedro.pipeline import Node, Pipeline
+
+from .pipelines import evaluation, training
+
+
+def make(params):
+    return pd.DataFrame({"x": range(params["rows"])})
+
+
+def fail(frame, db):
+    raise ValueError(f"no connection with {db['password']}")
+
+
+def wait(frame):
+    Path("waiting").touch()
+    for _ in range(600):
+        if Path("go").exists():
+            return frame
+        time.sleep(0.1)
+
+
+def tell(db):
+    logging.getLogger("kedro").warning("connecting with %s", db["password"])
+    return "told"
+
+
+def pass_on(frame):
+    time.sleep(0.01)
+    return frame, float(frame["x"].mean())
+
+
+def register_pipelines():
+    made = Node(make, "params:made", "made", name="make")
+    many = [Node(make, "params:made", "frame_0", name="node_0")]
+    many += [
+        Node(pass_on, f"frame_{n // 4}", [f"frame_{n + 1}", f"mean_{n + 1}"], name=f"node_{n + 1}")
+        for n in range(39)
+    ]
+    return {
+        "__default__": training.create_pipeline() + evaluation.create_pipeline(),
+        "training": training.create_pipeline(),
+        "evaluation": evaluation.create_pipeline(),
+        "many": Pipeline(many),
+        "failing": Pipeline([made, Node(fail, ["made", "params:db"], "never", name="break")]),
+        "waiting": Pipeline([made, Node(wait, "made", "frame_late", name="wait")]),
+        "telling": Pipeline([Node(tell, "params:db", "told", name="tell")]),
+    }
+'''
+CATALOG = """
+made:
+  type: kedro_mlrun.datasets.MLRunDataframeDataset
+"frame_{n}":
+  type: kedro_mlrun.datasets.MLRunDataframeDataset
+"mean_{n}":
+  type: kedro_mlrun.datasets.MLRunResult
+told:
+  type: text.TextDataset
+  filepath: data/told.txt
+  credentials: db
+"""
+PARAMETERS = "made: {rows: 7}\ndb: {user: me, password: hunter2}\n"
+SCRIPT = """
+import json, sys
+from kedro_mlrun.datasets import *
+import mlrun
+manager = MLRunContextManager()
+db = (manager.project, mlrun.get_run_db())[1]
+def runs():
+    return db.list_runs(project=manager.project.metadata.name, start_time_from="2000-01-01T00:00:00+00:00")
+"""
+
+
+@pytest.fixture
+def project(bake: Callable[..., Folder]) -> Folder:
+    """A generated project with the pipelines of this file beside its own."""
+    project = bake()
+    package = project.path / "src" / "kedro_mlrun"
+    (package / "pipeline_registry.py").write_text(REGISTRY)
+    with (project.path / "conf" / "base" / "catalog.yml").open("a") as catalog:
+        catalog.write(CATALOG)
+    (project.path / "conf" / "base" / "parameters.yml").write_text(PARAMETERS)
+    (project.path / "conf" / "local" / "credentials.yml").write_text(
+        "db: {user: me, password: hunter2}\n"
+    )
+    return project
+
+
+def kedro(project: Folder, *arguments: str, ok: bool = True, **variables: str) -> str:
+    """Run kedro, and give all that it prints."""
+    done = project.run(KEDRO, *arguments, ok=ok, **variables)
+    return done.stdout + done.stderr
+
+
+def python(project: Folder, code: str, **variables: str) -> Any:
+    """Run code in a process of its own, and give what it prints last, which is JSON."""
+    done = project.run(VENV / "bin" / "python", "-c", SCRIPT + code, PYTHONPATH="src", **variables)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def records(project: Folder) -> list[dict[str, Any]]:
+    """Give MLRun's records of all runs, newest first, those of killed processes mended."""
+    return python(
+        project,
+        "manager.abort_lost_runs()\n"
+        "print(json.dumps([db.read_run(r['metadata']['uid'], r['metadata']['project']) "
+        "for r in runs()], default=str))",
+    )
+
+
+def start(project: Folder, pipeline: str) -> subprocess.Popen[str]:
+    """Start a run, and wait until its last node is at work."""
+    process = subprocess.Popen(
+        [KEDRO, "run", f"--pipelines={pipeline}"],
+        cwd=project.path,
+        env=dict(project.variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for _ in range(600):
+        if (project.path / "waiting").exists():
+            return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError(process.communicate()[0])
+
+
+def test_a_run_that_fails_is_stopped_or_killed_says_so(project: Folder) -> None:
+    """What it had saved by then is there, and loads."""
+    kedro(project, "run", "--pipelines=failing", ok=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        process = start(project, "waiting")
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        (project.path / "waiting").unlink()
+    killed, interrupted, stopped, failed = records(project)
+
+    assert failed["status"]["state"] == "error"
+    first, _, rest = failed["status"]["error"].partition("\n\n")
+    assert first == "Node 'break': ValueError: no connection with *****"
+    assert "Traceback" in rest and "in fail" in rest
+    for run, reason in (
+        (stopped, "It was stopped by SIGTERM."),
+        (interrupted, "It was stopped by Ctrl-C."),
+        (killed, "was killed."),
+    ):
+        assert run["status"]["state"] == "aborted"
+        assert run["status"]["error"].endswith(reason)
+    for run in (failed, stopped, interrupted, killed):
+        uid = run["metadata"]["uid"]
+        of_run = f"MLRunDataframeDataset('made', load_args={{'uid': '{uid}'}})"
+        assert python(project, f"print(len({of_run}.load()))") == 7
+    for run in (failed, stopped, interrupted):
+        assert "kedro.nodes" in run["status"]["artifact_uris"]
+
+
+RUNNERS = ["SequentialRunner", "ThreadRunner", "ParallelRunner", "SequentialRunner --async"]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_each_runner_records_all_of_a_run_once(project: Folder, runner: str) -> None:
+    printed = kedro(project, "run", "--pipelines=many", *f"--runner={runner}".split())
+    assert "Traceback" not in printed
+    (run,) = records(project)
+    assert run["status"]["state"] == "completed"
+    frames = {f"frame_{n}" for n in range(40)}
+    own = {f"kedro.{name}" for name in ("nodes", "pipeline", "parameters", "catalog")}
+    assert run["status"]["artifact_uris"].keys() == frames | own
+    assert run["status"]["results"] == {f"mean_{n}": 3.0 for n in range(1, 40)}
+    assert run["metadata"]["labels"]["pipeline"] == "many"
+    assert run["spec"]["parameters"]["kedro.runner"] == runner.partition(" ")[0]
+    artifacts = python(
+        project, "print(json.dumps([a['metadata']['key'] for a in db.list_artifacts(tag='*')]))"
+    )
+    stored = python(
+        project,
+        "print(json.dumps([a['metadata']['key'] for a in "
+        "db.list_artifacts(project=manager.project.metadata.name, "
+        f"tree={run['metadata']['uid']!r})]))",
+    )
+    assert sorted(stored) == sorted(frames | own) and set(artifacts) == frames | own
+    nodes = python(
+        project,
+        "print(MLRunDataframeDataset('kedro.nodes').load().to_json(orient='records'))",
+    )
+    for action in ("run", "load", "save"):
+        steps = [step for step in nodes if step["action"] == action]
+        counted = {(step["node"], step["dataset"]) for step in steps}
+        assert len(steps) == len(counted)
+        assert {step["node"] for step in steps} == {f"node_{n}" for n in range(40)} - (
+            {"node_0"} if action == "load" else set()
+        )
+        assert all(step["seconds"] >= 0 for step in steps)
+
+
+def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None:
+    """Step by step as a scheduler would, with a newer model trained in between."""
+
+    def run(pipeline: str, *arguments: str, **variables: str) -> dict[str, Any]:
+        kedro(project, "run", f"--pipelines={pipeline}", *arguments, **variables)
+        return records(project)[0]
+
+    trees = "--params=random_forest.model.arguments.n_estimators="
+    trained = run("training", "--chain-id=morning", f"{trees}3")
+    newer = run("training", f"{trees}5")
+    other = run("training", f"{trees}7", MLRUN_CHAIN_ID="evening")
+    evaluated = run("evaluation", "--chain-id", "morning")
+
+    inputs = evaluated["spec"]["inputs"]
+    assert inputs.keys() == {"random_forest.model", "xgboost.model", "test_set"}
+    for key, uri in inputs.items():
+        assert uri == trained["status"]["artifact_uris"][key]
+    assert evaluated["metadata"]["labels"]["workflow"] == "morning"
+    assert other["metadata"]["labels"]["workflow"] == "evening"
+    assert "workflow" not in newer["metadata"]["labels"]
+
+    # Without a chain, the newest model of all; a chosen one goes before the chain's.
+    uid = newer["metadata"]["uid"]
+    chosen = run(
+        "evaluation", "--chain-id=morning", f"--load-versions=random_forest.model:{uid}"
+    )
+    model = "random_forest.model"
+    assert chosen["spec"]["inputs"][model] == newer["status"]["artifact_uris"][model]
+    assert run("evaluation")["spec"]["inputs"] == {
+        key: other["status"]["artifact_uris"][key] for key in inputs
+    }
+
+    printed = kedro(project, "run", "--pipelines=evaluation", "--chain-id=noon", ok=False)
+    assert "chain noon has no artifact" in printed
+    assert "Run the pipeline that saves it with `--chain-id noon`" in printed
+    printed = kedro(project, "run", "--chain-id=not one", ok=False)
+    assert "The chain id 'not one' can't be a label" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_password_is_nowhere(project: Folder) -> None:
+    printed = [
+        kedro(project, "run", "--pipelines=telling", "--params=db.password=hunter2,made.rows=3"),
+        kedro(project, "run", "--pipelines=failing", ok=False),
+        kedro(project, "run", "--pipelines=telling", "--runner=ParallelRunner"),
+    ]
+    failed = records(project)[1]
+    assert failed["spec"]["parameters"]["db.user"] == "me"
+    assert failed["spec"]["parameters"]["db.password"] == "*****"
+    assert "connecting with *****" in printed[0]
+    assert [text for text in printed if "hunter2" in text] == []
+    holding = [
+        path
+        for path in (project.path / ".mlrun").rglob("*")
+        if path.is_file() and b"hunter2" in path.read_bytes()
+    ]
+    assert holding == []
+
+
+def test_two_sessions_in_one_process_are_two_runs(project: Folder) -> None:
+    code = """
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(Path.cwd())
+try:
+    with KedroSession.create() as session:
+        session.run(pipeline_names=["failing"])
+except ValueError:
+    pass
+with KedroSession.create() as session:
+    session.run(pipeline_names=["many"])
+print(json.dumps([[run["metadata"]["name"], run["status"]["state"]] for run in runs()]))
+"""
+    assert python(project, code) == [["many", "completed"], ["failing", "error"]]
+
+
+def test_a_notebook_reads_without_a_run(project: Folder) -> None:
+    """And a cell that is interrupted leaves no run that says it is running."""
+    kedro(project, "run", "--pipelines=many")
+    code = """
+from IPython.testing.globalipapp import start_ipython
+shell = start_ipython()
+shell.run_cell("%load_ext kedro.ipython").raise_error()
+shell.run_cell("frame = catalog.load('frame_3')").raise_error()
+assert len(shell.user_ns["frame"]) == 7
+before = len(runs())
+shell.run_cell('''
+import signal
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+signal.alarm(20)
+session.run(pipeline_names=["waiting"])
+''')
+print(json.dumps([before, [run["status"]["state"] for run in runs()]]))
+"""
+    assert python(project, code) == [1, ["aborted", "completed"]]

@@ -1,0 +1,268 @@
+"""An MLRun API that doesn't answer: at the start of a run, and in its middle."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from http import HTTPStatus
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from .local_db import LocalRunDB
+
+CONNECT_SECONDS, ANSWER_SECONDS, LONGEST_WAIT = 3, 4, 8
+
+UNSENT = "unsent-to"
+"""The label of a run in the embedded store that an MLRun API is still to be sent."""
+
+
+class APIUnreachableError(click.ClickException, ConnectionError):
+    """The MLRun API doesn't answer.
+
+    Being one of click's, it reaches the user of `kedro` as one line and not as a traceback.
+    """
+
+
+def check(url: str) -> None:
+    """Make sure that an MLRun API answers, within ten seconds.
+
+    Args:
+        url: the run database; one that is no `http(s)://` URL needs no answer.
+
+    Raises:
+        APIUnreachableError: it doesn't.
+
+    Example:
+        >>> check("sqlite:///mlrun.db")
+    """
+    if not url.startswith("http"):
+        return
+    outcome: list[str] = ["no answer"]
+    # In a thread, for looking up a name can't be given a limit.
+    thread = threading.Thread(target=lambda: outcome.append(_knock(url)), daemon=True)
+    thread.start()
+    thread.join(LONGEST_WAIT)
+    if outcome[-1]:
+        raise APIUnreachableError(
+            f"The MLRun API at {_address(url)} doesn't answer ({outcome[-1]}). Start it, or correct "
+            "MLRUN_DBPATH or `dbpath` in mlrun.yml; to record in the embedded store instead, set "
+            "MLRUN_DBPATH=sqlite:///.mlrun/mlrun.db."
+        )
+
+
+def _knock(url: str) -> str:
+    """Give the reason why an API doesn't answer; empty if it does."""
+    import requests
+
+    try:
+        response = requests.get(
+            f"{url.rstrip('/')}/api/v1/healthz", timeout=(CONNECT_SECONDS, ANSWER_SECONDS)
+        )
+    except requests.exceptions.SSLError:
+        # It does, and MLRun has settings of its own for certificates.
+        return ""
+    except requests.RequestException as exc:
+        reason = getattr(exc.args[0] if exc.args else exc, "reason", exc)
+        return str(reason).rpartition(": ")[2] or type(exc).__name__
+    # Who must log in first, does so with MLRun's own means.
+    if response.ok or response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return ""
+    return f"it says {response.status_code} {response.reason}"
+
+
+def _address(url: str) -> str:
+    """Give a URL without the password that it may hold."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def forget_connection() -> None:
+    """Let MLRun connect anew, in a process that was forked from one that was connected."""
+    import mlrun
+
+    factory = sys.modules.get("mlrun.db.factory")
+    if factory:
+        # MLRun has no public way to do that without asking the API something.
+        factory.RunDBFactory()._run_db = None
+    mlrun.datastore.store_manager._db = None
+
+
+WRITES = ("store_run", "update_run", "store_artifact", "store_log")
+READS = ("read_run", "read_artifact", "list_runs", "list_artifacts", "paginated_list_runs")
+
+
+def run_db(embedded_store: Callable[[], str], *args: Any, **kwargs: Any) -> Any:
+    """Make MLRun's client for an API, so that nothing is lost when the API goes away.
+
+    From the first record on that can't be sent, the client works on an embedded store, which gets
+    all records of the runs that are open, and to these runs the label `unsent-to`.
+
+    Args:
+        embedded_store: gives the URL of that store.
+        *args: of `mlrun.db.httpdb.HTTPRunDB`.
+        **kwargs: the same.
+
+    Returns:
+        The client.
+    """
+    return _client_class()(embedded_store, *args, **kwargs)
+
+
+def unsent(client: Any) -> LocalRunDB | None:
+    """Give the embedded store with what could not be sent.
+
+    Args:
+        client: MLRun's run database.
+
+    Returns:
+        The store; None while nothing is lost.
+    """
+    return getattr(client, "kept", None)
+
+
+@functools.cache
+def _client_class() -> type:
+    # In a function, for MLRun is imported only when it is needed.
+    from mlrun.db.httpdb import HTTPRunDB
+
+    class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
+        """MLRun's client, with what it has sent of the runs that are open."""
+
+        def __init__(self, embedded_store: Callable[[], str], *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.embedded_store = embedded_store
+            self.kept: LocalRunDB | None = None
+            self.journal: list[tuple[str, dict[str, Any], Any]] = []
+            self.renamed: dict[str, str] = {}
+
+    for name in WRITES:
+        setattr(KeepingRunDB, name, _writing(getattr(HTTPRunDB, name)))
+    for name in READS:
+        setattr(KeepingRunDB, name, _reading(getattr(HTTPRunDB, name)))
+    return KeepingRunDB
+
+
+def _writing(send: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    def write(client: Any, *args: Any, **kwargs: Any) -> Any:
+        # A copy, for what MLRun hands over goes on changing.
+        arguments = deepcopy(signature(send).bind(None, *args, **kwargs).arguments)
+        del arguments["self"]
+        if client.kept is None:
+            try:
+                with _quiet():
+                    answer = send(client, *args, **kwargs)
+            except Exception as exc:
+                if not _is_lost(exc):
+                    raise
+                _keep(client)
+            else:
+                _remember(client, send.__name__, arguments, answer)
+                return answer
+        return _write_kept(client, send.__name__, arguments)
+
+    return write
+
+
+def _reading(ask: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(ask)
+    def read(client: Any, *args: Any, **kwargs: Any) -> Any:
+        kept = client.kept
+        return getattr(kept, ask.__name__)(*args, **kwargs) if kept else ask(client, *args, **kwargs)
+
+    return read
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Say once, and not at each of the many tries, that an API doesn't answer."""
+
+    def once(record: logging.LogRecord) -> bool:
+        if not said and record.levelno >= logging.WARNING:
+            said.append(record)
+            logging.getLogger(__name__).warning(
+                "The MLRun API doesn't answer. Trying again for half a minute ..."
+            )
+        return False
+
+    said: list[logging.LogRecord] = []
+    loggers = [logging.getLogger(name) for name in ("urllib3.connectionpool", "mlrun.http-client")]
+    for logger in loggers:
+        logger.addFilter(once)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(once)
+
+
+def _is_lost(exc: Exception) -> bool:
+    import requests
+
+    gateway_says = {
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+    return getattr(exc, "error_status_code", None) in gateway_says or isinstance(
+        exc.__cause__, requests.RequestException
+    )
+
+
+def _remember(client: Any, name: str, arguments: dict[str, Any], answer: Any) -> None:
+    """Note what was sent, until its run has ended."""
+    from mlrun.common.runtimes.constants import RunStates
+
+    client.journal.append((name, arguments, answer))
+    updates = arguments.get("updates") or {}
+    if updates.get("status.state") in RunStates.terminal_states():
+        uid = arguments["uid"]
+        client.journal = [entry for entry in client.journal if _run_of(entry[1]) != uid]
+
+
+def _run_of(arguments: dict[str, Any]) -> str:
+    if "artifact" not in arguments:
+        return str(arguments["uid"])
+    producer = (arguments["artifact"].get("spec") or {}).get("producer") or {}
+    return str(producer.get("uri", "")).rpartition("/")[2]
+
+
+def _keep(client: Any) -> None:
+    """Put what was sent of the open runs into the embedded store, which is used from now on."""
+    from .local_db import LocalRunDB
+
+    client.kept = LocalRunDB(client.embedded_store())
+    for name, arguments, sent in client.journal:
+        kept = _write_kept(client, name, arguments)
+        if name == "store_artifact":
+            # An API of another release gives artifacts other uids, which the run goes on naming.
+            client.renamed[sent["metadata"]["uid"]] = kept["metadata"]["uid"]
+    client.journal = []
+
+
+def _write_kept(client: Any, name: str, arguments: dict[str, Any]) -> Any:
+    if name in {"store_run", "update_run"}:
+        arguments = _renamed(arguments, client.renamed)
+    answer = getattr(client.kept, name)(**arguments)
+    if name in {"store_run", "update_run"}:
+        run = {field: arguments[field] for field in ("uid", "project", "iter") if field in arguments}
+        # Each time, for MLRun writes all labels of a run anew.
+        client.kept.update_run({f"metadata.labels.{UNSENT}": _address(client.base_url)}, **run)
+    return answer
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _renamed(item, names) for key, item in value.items()}
+    if isinstance(value, str):
+        for old, new in names.items():
+            value = value.replace(f"^{old}", f"^{new}")
+    return value

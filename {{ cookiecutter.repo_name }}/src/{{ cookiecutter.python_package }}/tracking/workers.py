@@ -1,0 +1,145 @@
+"""What the processes of one run share: ParallelRunner's workers find the run of their parent."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+VARIABLE = "KEDRO_MLRUN_RUNS"
+"""The environment variable that tells worker processes of the runs that their parent has open."""
+
+LONGEST_WAIT = 600
+"""Seconds that a worker waits for others that write to the same run."""
+
+
+class RunReference(NamedTuple):
+    """What a worker process needs to find its parent's run."""
+
+    uid: str
+    project: str
+    dbpath: str
+
+
+def announce(run_id: str, reference: RunReference) -> None:
+    """Let the processes that start from now on find a run.
+
+    Args:
+        run_id: the id that Kedro gave the run.
+        reference: where MLRun has it.
+
+    Example:
+        >>> announce("2026-11-21T10.00.00.000Z", RunReference("1f", "iris", "sqlite:///a.db"))
+            >>> withdraw("2026-11-21T10.00.00.000Z")
+    """
+    _write({**_announced(), run_id: reference})
+
+
+def withdraw(run_id: str) -> None:
+    """Take back what `announce` told, and remove what the workers have left.
+
+    Args:
+        run_id: the id that Kedro gave the run.
+    """
+    runs = _announced()
+    reference = runs.pop(run_id, None)
+    _write(runs)
+    if reference:
+        remove(reference.uid)
+
+
+def remove(uid: str) -> None:
+    """Remove what the workers of a run have left.
+
+    Args:
+        uid: the run's id in MLRun.
+    """
+    _file(uid).unlink(missing_ok=True)
+
+
+def announced(run_id: str | None = None) -> RunReference | None:
+    """Find a run that a parent process has open.
+
+    Args:
+        run_id: the id that Kedro gave it; None for the newest.
+
+    Returns:
+        Where MLRun has it; None where no parent announced it.
+    """
+    # Not in a program that a node starts, which inherits the variable, too.
+    runs = _announced() if multiprocessing.parent_process() else {}
+    return runs.get(run_id) if run_id else next(reversed(runs.values()), None)
+
+
+def _announced() -> dict[str, RunReference]:
+    runs = json.loads(os.environ.get(VARIABLE) or "{}")
+    return {run_id: RunReference(*reference) for run_id, reference in runs.items()}
+
+
+def _write(runs: dict[str, RunReference]) -> None:
+    if runs:
+        os.environ[VARIABLE] = json.dumps(runs)
+    else:
+        os.environ.pop(VARIABLE, None)
+
+
+@contextmanager
+def one_at_a_time(uid: str) -> Iterator[None]:
+    """Keep the other workers of a run waiting.
+
+    Args:
+        uid: the run's id in MLRun.
+    """
+    with _opened(uid) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+
+
+def leave_note(uid: str, note: dict[str, Any]) -> None:
+    """Tell the run's parent process something.
+
+    Args:
+        uid: the run's id in MLRun.
+        note: what JSON can hold.
+    """
+    with _opened(uid) as connection:
+        connection.execute("INSERT INTO notes (body) VALUES (?)", (json.dumps(note),))
+
+
+def notes(uid: str) -> list[dict[str, Any]] | None:
+    """Read what the workers of a run told.
+
+    Args:
+        uid: the run's id in MLRun.
+
+    Returns:
+        Their notes in the order in which they came; None where there were no workers.
+    """
+    if not _file(uid).exists():
+        return None
+    with _opened(uid) as connection:
+        rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
+    return [json.loads(body) for (body,) in rows]
+
+
+@contextmanager
+def _opened(uid: str) -> Iterator[sqlite3.Connection]:
+    # A database of its own, for SQLite's locks work between processes on every system, and are
+    # gone with the process that held them.
+    with closing(
+        sqlite3.connect(_file(uid), timeout=LONGEST_WAIT, isolation_level=None)
+    ) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("CREATE TABLE IF NOT EXISTS notes (body TEXT NOT NULL)")
+        yield connection
+
+
+def _file(uid: str) -> Path:
+    return Path(tempfile.gettempdir(), f"kedro-mlrun-{uid}.db")
