@@ -1,12 +1,16 @@
 """The project's own pipelines, run as `kedro run` runs them, with the project's own data."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import mlrun
+import pytest
+import yaml
 from kedro.framework.session import KedroSession
+from kedro.validation import DataValidationError
 
-from tests import PROJECT, project_module
+from tests import PROJECT, metadata, project_module
 from tests.conftest import Store
 
 datasets = project_module("datasets")
@@ -59,7 +63,7 @@ def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
 
 
 def test_what_a_run_records(store: Store) -> None:
-    """Both models, both sets, the leaderboard, two pictures; six metrics for each model and set."""
+    """Models, sets, leaderboard, learning curve, pictures; six metrics for each model and set."""
     record = kedro_run(store, "__default__")
     results = record["status"]["results"]
     assert results["best_model"] in {"random_forest", "xgboost"}
@@ -73,13 +77,37 @@ def test_what_a_run_records(store: Store) -> None:
         "test_set",
         "random_forest.model",
         "xgboost.model",
+        "xgboost.learning_curve",
+        "xgboost.learning_curve.chart",
         "leaderboard",
         "roc_curve",
         "confusion_matrix",
     }
     models = store.manager.project.list_models(tag="latest")
     assert {model.spec.framework for model in models} == {"sklearn", "xgboost"}
-    assert datasets.MLRunAbstractDataset(key="roc_curve").load().startswith(b"\x89PNG")
+    for key in ("roc_curve", "confusion_matrix", "xgboost.learning_curve.chart"):
+        assert datasets.MLRunAbstractDataset(key=key).load().startswith(b"\x89PNG")
+    curve = datasets.MLRunMetricHistory(key="xgboost.learning_curve").load()
+    assert curve["test"].loc[200] == pytest.approx(results["test.xgboost.log_loss"], rel=1e-5)
+
+
+def test_a_row_that_breaks_the_schema_stops_the_run(store: Store, tmp_path: Path) -> None:
+    """Before anything is computed; the run has failed, and says why."""
+    rows = (PROJECT / "data" / "01_raw" / "measurements.csv").read_text(encoding="utf-8")
+    (tmp_path / "bad.csv").write_text(rows.replace("17.99,", "-17.99,", 1), encoding="utf-8")
+    environment = tmp_path / "conf" / "bad"
+    shutil.copytree(PROJECT / "conf", tmp_path / "conf")
+    environment.mkdir()
+    entry = {"type": "pandas.CSVDataset", "filepath": str(tmp_path / "bad.csv")}
+    entry["validator"] = f"{metadata().package_name}.pipelines.schemas.Measurements"
+    (environment / "catalog.yml").write_text(yaml.safe_dump({"measurements": entry}))
+    session = KedroSession.create(PROJECT, env="bad", conf_source=str(tmp_path / "conf"))
+    with pytest.raises(DataValidationError), session:
+        session.run(pipeline_names=["training"])
+    (record,) = mlrun.get_run_db().list_runs(project=store.project, name="training")
+    assert record["status"]["state"] == "error"
+    assert "mean_radius: in_range(0, inf) — 1 case" in record["status"]["error"]
+    assert not record["status"].get("artifact_uris")
 
 
 def test_evaluation_by_itself(store: Store) -> None:

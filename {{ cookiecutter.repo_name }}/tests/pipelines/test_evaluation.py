@@ -8,6 +8,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from kedro_datasets.pandas import CSVDataset
+from matplotlib import pyplot
 from PIL import Image
 from sklearn import metrics as reference
 
@@ -117,19 +118,34 @@ def test_best_comes_first(metric, order):
     assert leaderboard.set_index("candidate").to_dict("index") == scores
 
 
+def drawn(figure):
+    """Give the figure as Kedro's dataset for it writes it."""
+    file = BytesIO()
+    figure.savefig(file, bbox_inches="tight")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
 def test_pictures_can_be_opened(data, request):
-    """Both pictures are PNG files of a legible size, for any number and any names of classes."""
+    """Both pictures are of a legible size, for any number and any names of classes."""
     frame = request.getfixturevalue(data).replace({"kind": {"rose": "$ro_se^$"}})
     model, test_set = train(frame, FOREST)
     predictions = dict.fromkeys(["forest", "other"], metrics.predict(model, test_set, "kind"))
     roc = plots.plot_roc_curve(**predictions)
-    for picture in (roc, plots.plot_confusion_matrix("other", **predictions)):
-        image = Image.open(BytesIO(picture))
+    for figure in (roc, plots.plot_confusion_matrix("other", **predictions)):
+        image = Image.open(BytesIO(drawn(figure)))
         image.verify()
         assert image.format == "PNG"
         assert min(image.size) > 600
-    assert roc == plots.plot_roc_curve(**predictions)
+    assert drawn(roc) == drawn(plots.plot_roc_curve(**predictions))
+
+
+def test_figures_are_not_kept(two_kinds):
+    """Pyplot, which keeps the figures that it makes for ever, is not told of them."""
+    model, test_set = train(two_kinds, FOREST)
+    figure = plots.plot_roc_curve(forest=metrics.predict(model, test_set, "kind"))
+    assert figure.axes
+    assert pyplot.get_fignums() == []
 
 
 def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
@@ -149,7 +165,9 @@ def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
                     )
                 ),
                 "params:xgboost.model": MemoryDataset(
-                    parameters.EstimatorParameters(**BOOSTING, arguments={"n_estimators": 10})
+                    parameters.EstimatorParameters(
+                        **BOOSTING, arguments={"n_estimators": 10, "n_jobs": 1}
+                    )
                 ),
             }
         )
@@ -159,12 +177,19 @@ def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
         return {name: dataset.load() for name, dataset in outputs.items()}
 
     first, again = run(), run()
-    assert set(first) == {"training_metrics", "leaderboard", "roc_curve", "confusion_matrix"}
+    assert set(first) == {
+        "xgboost.learning_curve",
+        "training_metrics",
+        "leaderboard",
+        "roc_curve",
+        "confusion_matrix",
+    }
+    assert len(first["xgboost.learning_curve"]) == 10
     assert set(first["training_metrics"]["train"]) == set(candidates)
     assert first["leaderboard"]["f1"].is_monotonic_decreasing
     assert first["leaderboard"]["accuracy"].min() > 0.6
     assert first["leaderboard"].equals(again["leaderboard"])
-    assert first["roc_curve"] == again["roc_curve"]
+    assert drawn(first["roc_curve"]) == drawn(again["roc_curve"])
 
 
 def test_evaluation_runs_by_itself():

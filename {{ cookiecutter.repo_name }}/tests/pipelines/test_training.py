@@ -1,5 +1,6 @@
 """The training pipeline: what is split and trained, and what is refused."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
@@ -10,7 +11,9 @@ metrics = project_module("pipelines.metrics")
 parameters = project_module("pipelines.parameters")
 training = project_module("pipelines.training")
 nodes = project_module("pipelines.training.nodes")
+learning_curve = project_module("pipelines.training.curves").learning_curve
 candidates = project_module("pipelines").CANDIDATES
+boosted = project_module("pipelines").BOOSTED
 
 FOREST = parameters.EstimatorParameters(
     estimator="sklearn.ensemble.RandomForestClassifier",
@@ -180,14 +183,66 @@ def test_wrong_parameters_are_refused(model, values):
         getattr(parameters, model)(**values)
 
 
+@pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
+def test_learning_curve_is_xgboosts_own(data, request, tmp_path):
+    """It is what XGBoost tells of both sets while it trains, and doesn't need to be told then."""
+    train, test = nodes.split_data(request.getfixturevalue(data), options())
+    model = nodes.train_model(train, "kind", BOOSTING)
+    model.save_model(tmp_path / "model.ubj")
+    loaded = type(model)()
+    loaded.load_model(tmp_path / "model.ubj")
+    curve = learning_curve(loaded, train, test[test.columns[::-1]], "kind")
+
+    sets = [
+        (part.drop(columns="kind"), metrics.class_codes(part, "kind")) for part in (train, test)
+    ]
+    model.fit(*sets[0], eval_set=sets, verbose=False)
+    told = [next(iter(result.values())) for result in model.evals_result().values()]
+    np.testing.assert_allclose(curve["train"], told[0], rtol=1e-5)
+    np.testing.assert_allclose(curve["test"], told[1], rtol=1e-5)
+    assert curve.index.to_list() == list(range(1, 11))
+    assert curve.axes[0].name == "round"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "arguments", "rounds"),
+    [
+        ("xgboost.XGBClassifier", {"n_estimators": 250, "max_depth": 1, "n_jobs": 1}, 100),
+        ("xgboost.XGBClassifier", {"n_estimators": 3, "booster": "dart", "n_jobs": 1}, 3),
+        ("xgboost.XGBClassifier", {"n_estimators": 3, "booster": "gblinear", "n_jobs": 1}, 0),
+        ("xgboost.XGBRFClassifier", {"n_estimators": 3}, 1),
+        ("sklearn.ensemble.GradientBoostingClassifier", {"n_estimators": 3}, 3),
+        ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 3}, 3),
+        ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 3}, 0),
+        ("sklearn.linear_model.LogisticRegression", {}, 0),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_any_estimator_has_a_learning_curve(two_kinds, estimator, arguments, rounds):
+    """One that doesn't learn in rounds has an empty one; many rounds are thinned out."""
+    train, test = nodes.split_data(two_kinds, options())
+    description = parameters.EstimatorParameters(estimator=estimator, arguments=arguments)
+    model = nodes.train_model(train, "kind", description)
+    curve = learning_curve(model, train, test, "kind")
+    assert len(curve) == rounds
+    assert curve.columns.to_list() == ["train", "test"]
+    assert curve.notna().all(axis=None)
+    if rounds:
+        last = metrics.score(metrics.predict(model, test, "kind"))["log_loss"]
+        assert curve["test"].iloc[-1] == pytest.approx(last, rel=1e-5)
+
+
 def test_candidates_are_namespaces():
     """Each candidate is the same nodes in a namespace that holds its parameters and its model."""
     pipeline = training.create_pipeline()
     assert candidates == ("random_forest", "xgboost")
     for name in candidates:
-        train, predict = pipeline.only_nodes_with_namespaces([name]).nodes
+        train, *others = pipeline.only_nodes_with_namespaces([name]).nodes
+        predict, *curve = sorted(others, key=lambda node: node.name, reverse=True)
         assert train.inputs == ["training_set", "params:split.target", f"params:{name}.model"]
         assert train.outputs == [f"{name}.model"]
         assert predict.inputs == [f"{name}.model", "training_set", "params:split.target"]
+        outputs = [f"{name}.learning_curve"] if name in boosted else []
+        assert [output for node in curve for output in node.outputs] == outputs
     datasets = {name for name in pipeline.inputs() if not name.startswith("params:")}
     assert datasets == {"measurements"}

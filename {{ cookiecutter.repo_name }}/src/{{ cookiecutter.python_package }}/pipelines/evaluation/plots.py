@@ -1,10 +1,9 @@
-"""The pictures of the evaluation pipeline, as the bytes of PNG files.
+"""The pictures of the evaluation pipeline; the catalog decides in which format they are kept.
 
 They are drawn on figure objects: `matplotlib.pyplot` would keep state between nodes and may want
 a screen.
 """
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +11,15 @@ import numpy as np
 from ..metrics import BINARY, Prediction, score
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#1b6ca8", "#d1603d", "#3a7d44", "#7b4b94", "#b08900", "#555555")
 INK = "#333333"
 
 
-def plot_roc_curve(**predictions: Prediction) -> bytes:
-    r"""Draw the ROC curves of all candidates into one picture.
+def plot_roc_curve(**predictions: Prediction) -> "Figure":
+    """Draw the ROC curves of all candidates into one picture.
 
     With two classes it is the curve of the last one; with more, the mean of the curves of each
     class against the rest.
@@ -28,18 +28,15 @@ def plot_roc_curve(**predictions: Prediction) -> bytes:
         **predictions: What each candidate says of the test set.
 
     Returns:
-        A PNG file.
+        A figure with a line for each candidate.
 
     Example:
         >>> truth = np.array([0, 1])
         >>> perfect = Prediction(truth, truth, np.eye(2), ("no", "yes"))
-        >>> plot_roc_curve(perfect=perfect)[:4]
-        b'\x89PNG'
+        >>> [line.get_label() for line in plot_roc_curve(perfect=perfect).axes[0].lines]
+        ['perfect (AUC 1.0000)', 'chance (AUC 0.5)']
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _figure(6.4, 6)
     for number, (name, prediction) in enumerate(predictions.items()):
         auc = score(prediction)["roc_auc"]
         axes.plot(
@@ -63,10 +60,10 @@ def plot_roc_curve(**predictions: Prediction) -> bytes:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False)
-    return _png(figure)
+    return figure
 
 
-def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> bytes:
+def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> "Figure":
     r"""Draw which classes the best candidate takes for which.
 
     Args:
@@ -74,15 +71,15 @@ def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> bytes:
         **predictions: What each candidate says of the test set.
 
     Returns:
-        A PNG file; each cell has its number of rows and their share of the actual class.
+        A figure; each cell has its number of rows and their share of the actual class.
 
     Example:
         >>> truth = np.array([0, 1])
         >>> perfect = Prediction(truth, truth, np.eye(2), ("no", "yes"))
-        >>> plot_confusion_matrix("perfect", perfect=perfect)[:4]
-        b'\x89PNG'
+        >>> figure = plot_confusion_matrix("perfect", perfect=perfect)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['1\n100.0%', '0\n0.0%', '0\n0.0%', '1\n100.0%']
     """
-    from matplotlib.figure import Figure
     from sklearn.metrics import confusion_matrix
 
     prediction = predictions[best_model]
@@ -91,8 +88,7 @@ def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> bytes:
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
 
     side = min(4 + 0.6 * len(names), 20)  # inches
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _figure(side, side)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
@@ -124,7 +120,15 @@ def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> bytes:
     axes.vlines(edges, -0.5, len(names) - 0.5, color="white", linewidth=2)
     axes.hlines(edges, -0.5, len(names) - 0.5, color="white", linewidth=2)
     axes.spines[:].set_visible(False)
-    return _png(figure)
+    return figure
+
+
+def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
+    """Make a figure of so many inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    return figure, figure.subplots()
 
 
 def _roc_points(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
@@ -146,10 +150,3 @@ def _roc_points(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
 def _text(name: str) -> str:
     """Show a name as it is: a dollar sign would start a formula."""
     return name.replace("$", r"\$")
-
-
-def _png(figure: "Figure") -> bytes:
-    """Give the figure as a PNG file."""
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=150, bbox_inches="tight", pad_inches=0.2)
-    return file.getvalue()

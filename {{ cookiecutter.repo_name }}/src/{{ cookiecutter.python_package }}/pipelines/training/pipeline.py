@@ -2,8 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .. import CANDIDATES
+from .. import BOOSTED, CANDIDATES
 from ..metrics import predict
+from .curves import learning_curve
 from .nodes import score_training, split_data, train_model
 
 
@@ -11,7 +12,8 @@ def create_pipeline() -> Pipeline:
     """Split the data, then train each candidate in a namespace of its own.
 
     Returns:
-        The nodes `split`, `<candidate>.train`, `<candidate>.predict_training` and `score_training`.
+        The nodes `split`, `<candidate>.train`, `<candidate>.predict_training`, for those that learn
+        in rounds `<candidate>.learning_curve`, and `score_training`.
 
     Example:
         >>> sorted(name for name in create_pipeline().inputs() if "split" not in name)
@@ -33,6 +35,16 @@ def create_pipeline() -> Pipeline:
             ),
         ]
     )
+    boosted = Pipeline(
+        [
+            Node(
+                learning_curve,
+                inputs=["model", "training_set", "test_set", "params:split.target"],
+                outputs="learning_curve",
+                name="learning_curve",
+            )
+        ]
+    )
     # Kedro reserves names with dots for nodes inside their namespace: what leaves it has none.
     predictions = {name: f"{name}_training_prediction" for name in CANDIDATES}
     return Pipeline(
@@ -52,6 +64,15 @@ def create_pipeline() -> Pipeline:
                     outputs={"prediction": predictions[name]},
                 )
                 for name in CANDIDATES
+            ),
+            *(
+                Pipeline(
+                    boosted,
+                    namespace=name,
+                    inputs={"training_set", "test_set"},
+                    parameters="params:split.target",
+                )
+                for name in BOOSTED
             ),
             Node(
                 score_training,
