@@ -1,24 +1,20 @@
 """How runs end, what ties them together, and which runners they had: in processes of their own."""
 
 import json
-import os
-import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from conftest import VENV, Folder
+from stub_api import stub_api
 
 KEDRO = VENV / "bin" / "kedro"
 
 # Pipelines of 40 nodes, of one that fails, and of one that takes its time.
-REGISTRY = '''
+REGISTRY = """
 import logging, os, time
 from pathlib import Path
 
@@ -70,7 +66,7 @@ def register_pipelines():
         "waiting": Pipeline([made, Node(wait, "made", "frame_late", name="wait")]),
         "telling": Pipeline([Node(tell, "params:db", "told", name="tell")]),
     }
-'''
+"""
 CATALOG = """
 made:
   type: kedro_mlrun.datasets.MLRunDataframeDataset
@@ -85,13 +81,13 @@ told:
 """
 PARAMETERS = "made: {rows: 7}\ndb: {user: me, password: hunter2}\n"
 SCRIPT = """
-import json, sys
+import json
 from kedro_mlrun.datasets import *
+project = MLRunContextManager().project.metadata.name
 import mlrun
-manager = MLRunContextManager()
-db = (manager.project, mlrun.get_run_db())[1]
+db = mlrun.get_run_db()
 def runs():
-    return db.list_runs(project=manager.project.metadata.name, start_time_from="2000-01-01T00:00:00+00:00")
+    return db.list_runs(project=project, start_time_from="2000-01-01T00:00:00+00:00")
 """
 
 
@@ -126,18 +122,18 @@ def records(project: Folder) -> list[dict[str, Any]]:
     """Give MLRun's records of all runs, newest first, those of killed processes mended."""
     return python(
         project,
-        "manager.abort_lost_runs()\n"
+        "MLRunContextManager().abort_lost_runs()\n"
         "print(json.dumps([db.read_run(r['metadata']['uid'], r['metadata']['project']) "
         "for r in runs()], default=str))",
     )
 
 
-def start(project: Folder, pipeline: str) -> subprocess.Popen[str]:
+def start(project: Folder, pipeline: str, **variables: str) -> subprocess.Popen[str]:
     """Start a run, and wait until its last node is at work."""
     process = subprocess.Popen(
         [KEDRO, "run", f"--pipelines={pipeline}"],
         cwd=project.path,
-        env=dict(project.variables),
+        env={**project.variables, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -171,10 +167,13 @@ def test_a_run_that_fails_is_stopped_or_killed_says_so(project: Folder) -> None:
     ):
         assert run["status"]["state"] == "aborted"
         assert run["status"]["error"].endswith(reason)
-    for run in (failed, stopped, interrupted, killed):
-        uid = run["metadata"]["uid"]
-        of_run = f"MLRunDataframeDataset('made', load_args={{'uid': '{uid}'}})"
-        assert python(project, f"print(len({of_run}.load()))") == 7
+    uids = [run["metadata"]["uid"] for run in (failed, stopped, interrupted, killed)]
+    loaded = python(
+        project,
+        "print(json.dumps([len(MLRunDataframeDataset('made', load_args={'uid': uid}).load())"
+        f"for uid in {uids}]))",
+    )
+    assert loaded == [7] * 4
     for run in (failed, stopped, interrupted):
         assert "kedro.nodes" in run["status"]["artifact_uris"]
 
@@ -194,20 +193,14 @@ def test_each_runner_records_all_of_a_run_once(project: Folder, runner: str) -> 
     assert run["status"]["results"] == {f"mean_{n}": 3.0 for n in range(1, 40)}
     assert run["metadata"]["labels"]["pipeline"] == "many"
     assert run["spec"]["parameters"]["kedro.runner"] == runner.partition(" ")[0]
-    artifacts = python(
-        project, "print(json.dumps([a['metadata']['key'] for a in db.list_artifacts(tag='*')]))"
-    )
-    stored = python(
+    stored, nodes = python(
         project,
-        "print(json.dumps([a['metadata']['key'] for a in "
-        "db.list_artifacts(project=manager.project.metadata.name, "
-        f"tree={run['metadata']['uid']!r})]))",
+        f"records = db.list_artifacts(project=project, tree={run['metadata']['uid']!r})\n"
+        "nodes = MLRunDataframeDataset('kedro.nodes').load().to_json(orient='records')\n"
+        "keys = [record['metadata']['key'] for record in records]\n"
+        "print(json.dumps([keys, json.loads(nodes)]))",
     )
-    assert sorted(stored) == sorted(frames | own) and set(artifacts) == frames | own
-    nodes = python(
-        project,
-        "print(MLRunDataframeDataset('kedro.nodes').load().to_json(orient='records'))",
-    )
+    assert sorted(stored) == sorted(frames | own)
     for action in ("run", "load", "save"):
         steps = [step for step in nodes if step["action"] == action]
         counted = {(step["node"], step["dataset"]) for step in steps}
@@ -241,9 +234,7 @@ def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None
 
     # Without a chain, the newest model of all; a chosen one goes before the chain's.
     uid = newer["metadata"]["uid"]
-    chosen = run(
-        "evaluation", "--chain-id=morning", f"--load-versions=random_forest.model:{uid}"
-    )
+    chosen = run("evaluation", "--chain-id=morning", f"--load-versions=random_forest.model:{uid}")
     model = "random_forest.model"
     assert chosen["spec"]["inputs"][model] == newer["status"]["artifact_uris"][model]
     assert run("evaluation")["spec"]["inputs"] == {
@@ -307,10 +298,57 @@ assert len(shell.user_ns["frame"]) == 7
 before = len(runs())
 shell.run_cell('''
 import signal
-signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-signal.alarm(20)
+from pathlib import Path
+def interrupt(*_):
+    if Path("waiting").exists():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
 session.run(pipeline_names=["waiting"])
 ''')
 print(json.dumps([before, [run["status"]["state"] for run in runs()]]))
 """
     assert python(project, code) == [1, ["aborted", "completed"]]
+
+
+def test_an_api_that_does_not_answer_stops_the_run_at_its_start(project: Folder) -> None:
+    """In one sentence that names its address, and the embedded store as the way out."""
+    for address in ("http://127.0.0.1:9", "http://me:hunter2@127.0.0.1:9"):
+        printed = kedro(project, "run", "--pipelines=many", ok=False, MLRUN_DBPATH=address)
+        assert "The MLRun API at http://127.0.0.1:9 doesn't answer" in printed
+        assert "MLRUN_DBPATH=sqlite:///.mlrun/mlrun.db" in printed
+        assert "Traceback" not in printed and "hunter2" not in printed
+
+
+def test_nothing_is_lost_when_the_api_goes_away(project: Folder) -> None:
+    """What can't be sent is in the embedded store, whole, and says where it belongs."""
+    # MLRun tries again for half a minute, if it is let.
+    impatient = {"MLRUN_HTTPDB__RETRY_API_CALL_ON_EXCEPTION": "disabled"}
+    impatient["MLRUN_HTTP_RETRY_DEFAULTS__MAX_RETRIES"] = "0"
+    with stub_api() as api:
+        process = start(project, "waiting", MLRUN_DBPATH=api.url, **impatient)
+        api.shutdown()
+        api.server_close()
+        (project.path / "go").touch()
+        printed = process.communicate(timeout=60)[0]
+        (sent,) = api.runs.values()
+    assert sent["status"]["state"] == "running"
+    assert process.returncode == 0, printed
+    assert "The MLRun API doesn't answer. Trying again" in printed
+    assert f"{api.url} stopped answering. The run is kept in sqlite:///" in printed
+    assert f"mlrun push {sent['metadata']['uid'][:8]}" in printed
+    assert "Retrying" not in printed and "Traceback" not in printed
+
+    (kept,) = records(project)
+    assert kept["metadata"]["uid"] == sent["metadata"]["uid"]
+    assert kept["metadata"]["labels"]["unsent-to"] == api.url
+    assert kept["status"]["state"] == "completed"
+    assert {"made", "frame_late"} <= kept["status"]["artifact_uris"].keys()
+    # What was sent before, under other uids, is whole as well.
+    loaded = python(
+        project,
+        "print(json.dumps([len(MLRunDataframeDataset(key, load_args="
+        f"{{'uid': {kept['metadata']['uid']!r}}}).load()) for key in ('made', 'frame_late')]))",
+    )
+    assert loaded == [7, 7]

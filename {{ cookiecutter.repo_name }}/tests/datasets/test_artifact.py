@@ -164,7 +164,7 @@ def test_changed_pickles_are_not_read(embedded: Store) -> None:
     Dataset(key="thing").save((1, 2))
     path = Path(embedded.manager.project.get_artifact("thing").target_path)
     path.write_bytes(pickle.dumps("evil"))
-    with pytest.raises(DatasetError, match="recorded for it, so it isn't unpickled"):
+    with pytest.raises(DatasetError, match="recorded for it, so it isn't read"):
         Dataset(key="thing").load()
 
 

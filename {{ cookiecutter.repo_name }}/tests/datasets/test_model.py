@@ -92,7 +92,7 @@ def test_changed_models_are_not_read(embedded: Store) -> None:
             return (Path(file.parent / "evil").touch, ())
 
     joblib.dump(Evil(), file)
-    with pytest.raises(DatasetError, match="so it isn't unpickled"):
+    with pytest.raises(DatasetError, match="so it isn't read"):
         Dataset(key="model").load()
     assert not (file.parent / "evil").exists()
 

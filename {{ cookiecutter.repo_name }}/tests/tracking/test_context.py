@@ -126,7 +126,7 @@ raise ValueError("no luck")
 
 
 def test_a_killed_process_leaves_no_run_that_says_running(store: Store) -> None:
-    """It is recognised when the next run begins; runs of processes that live, or elsewhere, stay."""
+    """It is recognised when the next run begins; runs of living processes stay as they are."""
     killed = store.manager.open_run("killed", labels={"process": "4000000000-1"})
     alive = store.manager.open_run("alive")
     elsewhere = store.manager.open_run("elsewhere")

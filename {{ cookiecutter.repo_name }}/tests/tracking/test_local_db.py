@@ -80,8 +80,8 @@ def test_the_url_chooses_the_database(url):
     process (`python` in conftest.py), it is the other way round.
     """
     run_db = mlrun.db.factory.RunDBFactory()._rundb_container.run_db
-    assert type(run_db("http://mlrun-api:8080")) is HTTPRunDB
-    assert type(run_db("https://mlrun-api")) is HTTPRunDB
+    assert isinstance(run_db("http://mlrun-api:8080"), HTTPRunDB)
+    assert isinstance(run_db("https://mlrun-api"), HTTPRunDB)
     assert type(run_db(url)) is LocalRunDB
 
 

@@ -52,8 +52,8 @@ def check(url: str) -> None:
     thread.join(LONGEST_WAIT)
     if outcome[-1]:
         raise APIUnreachableError(
-            f"The MLRun API at {_address(url)} doesn't answer ({outcome[-1]}). Start it, or correct "
-            "MLRUN_DBPATH or `dbpath` in mlrun.yml; to record in the embedded store instead, set "
+            f"The MLRun API at {_address(url)} doesn't answer ({outcome[-1]}). Start it, or "
+            "correct MLRUN_DBPATH or `dbpath` in mlrun.yml; to use the embedded store instead, set "
             "MLRUN_DBPATH=sqlite:///.mlrun/mlrun.db."
         )
 
@@ -176,7 +176,9 @@ def _reading(ask: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(ask)
     def read(client: Any, *args: Any, **kwargs: Any) -> Any:
         kept = client.kept
-        return getattr(kept, ask.__name__)(*args, **kwargs) if kept else ask(client, *args, **kwargs)
+        return (
+            getattr(kept, ask.__name__)(*args, **kwargs) if kept else ask(client, *args, **kwargs)
+        )
 
     return read
 
@@ -253,7 +255,9 @@ def _write_kept(client: Any, name: str, arguments: dict[str, Any]) -> Any:
         arguments = _renamed(arguments, client.renamed)
     answer = getattr(client.kept, name)(**arguments)
     if name in {"store_run", "update_run"}:
-        run = {field: arguments[field] for field in ("uid", "project", "iter") if field in arguments}
+        run = {
+            field: arguments[field] for field in ("uid", "project", "iter") if field in arguments
+        }
         # Each time, for MLRun writes all labels of a run anew.
         client.kept.update_run({f"metadata.labels.{UNSENT}": _address(client.base_url)}, **run)
     return answer

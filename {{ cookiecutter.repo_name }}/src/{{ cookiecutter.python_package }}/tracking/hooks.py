@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -71,6 +72,10 @@ class MLRunHooks:
         config = MLRunConfig.load(loader, folder)
         MLRunContextManager().configure(config, folder)
         self._tracking = config.tracking
+        for kind in ("credentials", "parameters", "catalog"):
+            with suppress(MissingConfigException):
+                secrets.register(loader[kind], everything=kind == "credentials")
+        secrets.install()
         try:
             catalog = loader["catalog"]
         except MissingConfigException:
@@ -81,23 +86,17 @@ class MLRunHooks:
 
     @hook_impl
     def after_catalog_created(
-        self,
-        conf_catalog: dict[str, Any],
-        conf_creds: dict[str, Any],
-        parameters: dict[str, Any],
-        save_version: str | None,
+        self, conf_catalog: dict[str, Any], parameters: dict[str, Any], save_version: str | None
     ) -> None:
-        """Learn what is secret, and what the run that is about to begin has to work with.
+        """Learn what the run that is about to begin has to work with.
 
         Args:
             conf_catalog: the catalog's configuration.
-            conf_creds: the credentials.
             parameters: the parameters, as they are in the catalog.
             save_version: the id of the run; None for a catalog that no run is for.
         """
-        secrets.register(conf_creds, everything=True)
+        # Once more, for these are typed.
         secrets.register(parameters["parameters"])
-        secrets.install()
         if save_version:
             self._runs[save_version] = PipelineRun(
                 save_version, self._tracking, parameters["parameters"], conf_catalog
@@ -165,6 +164,10 @@ class MLRunHooks:
             run_id: the id of the run.
         """
         self._note(run_id, {"begun": node.name})
+        if multiprocessing.parent_process():
+            # A worker that isn't forked knows no secrets yet.
+            secrets.register(inputs)
+            secrets.install()
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):
@@ -259,9 +262,7 @@ class MLRunHooks:
         """
         self._end_run(run_params["run_id"], error)
 
-    def _end_run(
-        self, run_id: str, error: BaseException | None = None, aborted: str = ""
-    ) -> None:
+    def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)
         if run and run.is_open:
             run.end(error, aborted)

@@ -111,7 +111,8 @@ class PipelineRun:
         """Tell which node failed, with what, and where in the code."""
         failed = [note["failed"] for note in self.notes if "failed" in note] or self._unfinished()
         nodes = " or ".join(f"'{name}'" for name in failed)
-        what = f"{type(error).__name__}: {error}"
+        # The first empty line divides what happened from where.
+        what = re.sub(r"\n\s*\n", "\n", f"{type(error).__name__}: {error}".strip())
         first = f"Node {nodes}: {what}" if nodes else what
         return f"{first}\n\n{''.join(traceback.format_exception(error))}"
 

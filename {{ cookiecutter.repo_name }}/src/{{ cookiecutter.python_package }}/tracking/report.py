@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 OWN = "kedro."
 """Beginning of the keys of what is recorded beside what the nodes save."""
+
 
 def print_run(uid: str, project: str) -> None:
     """Print a run: its name, id, state, results and artifacts, and where to look next.
@@ -43,7 +45,9 @@ def print_run(uid: str, project: str) -> None:
         _table(("id", uid), ("state", status["state"])),
     ]
     if status.get("error"):
-        parts += [Text("\nError"), Text(f"  {status['error'].partition(chr(10))[0]}")]
+        # What happened; where in the code comes after an empty line.
+        what = status["error"].partition("\n\n")[0]
+        parts += [Text("\nError"), Text(textwrap.indent(what, "  "))]
     if status.get("results"):
         parts += [Text("\nResults"), _table(*status["results"].items())]
     if files:
