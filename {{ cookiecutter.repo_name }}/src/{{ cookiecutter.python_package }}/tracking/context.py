@@ -295,7 +295,7 @@ class MLRunContextManager:
             self._connect()
             reference = None if self._open_run_of(run_id) else workers.announced(run_id)
             if reference is None:
-                # Of a run that has ended, nothing changes any more.
+                # What has ended doesn't change: its data sets save to the run that goes on now.
                 yield self.current_of(run_id) or self.context
                 return
             copy = _copy(reference)
@@ -326,47 +326,51 @@ class MLRunContextManager:
         """
         with self.lock:
             self._connect()
-            import mlrun
-
             labels = {**(labels or {}), PROCESS: process_label()}
             if chain_id():
                 labels["workflow"] = chain_id()
-            foreign = self._mlruns_own()
-            if any(foreign is run.context for run in self._runs):
-                foreign = None
-            if foreign is not None:
-                for label, value in labels.items():
-                    foreign.set_label(label, value, replace=False)
-                # MLRun has no public way to add several at once.
-                foreign._parameters.update(parameters or {})
-                context = foreign
+            context = self._mlruns_own()
+            owned = context is None or any(context is run.context for run in self._runs)
+            if context is None or owned:
+                context = self._new_context(name, labels, parameters or {})
             else:
-                project = self.project.metadata.name
-                self._ask_again()
-                self.abort_lost_runs()
-                uid = uuid.uuid4().hex
-                spec = {
-                    "metadata": {
-                        "name": run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name),
-                        "uid": uid,
-                        "project": project,
-                        "labels": {"owner": getpass.getuser(), **labels},
-                    },
-                    "spec": {
-                        "output_path": run_folder(mlrun.mlconf.artifact_path, uid),
-                        "parameters": parameters or {},
-                    },
-                }
-                # With a spec, MLRun gives a new context even where it keeps an earlier run's.
-                context = mlrun.get_or_create_ctx(name, spec=spec)
-            self._runs.append(_OpenRun(context, run_id, owned=foreign is None))
+                for label, value in labels.items():
+                    context.set_label(label, value, replace=False)
+                # MLRun has no public way to add several at once.
+                context._parameters.update(parameters or {})
+            self._runs.append(_OpenRun(context, run_id, owned))
             if run_id:
-                workers.announce(
-                    run_id, workers.RunReference(context.uid, context.project, mlrun.mlconf.dbpath)
-                )
+                import mlrun
+
+                reference = (context.uid, context.project, mlrun.mlconf.dbpath)
+                workers.announce(run_id, workers.RunReference(*reference))
             atexit.unregister(self._close_at_exit)
             atexit.register(self._close_at_exit)
             return context
+
+    def _new_context(
+        self, name: str, labels: dict[str, str], parameters: dict[str, Any]
+    ) -> mlrun.MLClientCtx:
+        project = self.project.metadata.name
+        import mlrun
+
+        self._ask_again()
+        self.abort_lost_runs()
+        uid = uuid.uuid4().hex
+        spec = {
+            "metadata": {
+                "name": run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name),
+                "uid": uid,
+                "project": project,
+                "labels": {"owner": getpass.getuser(), **labels},
+            },
+            "spec": {
+                "output_path": run_folder(mlrun.mlconf.artifact_path, uid),
+                "parameters": parameters,
+            },
+        }
+        # With a spec, MLRun gives a new context even where it keeps that of an earlier run.
+        return mlrun.get_or_create_ctx(name, spec=spec)
 
     def _ask_again(self) -> None:
         """Let a run that begins try an API again that an earlier run has lost."""
@@ -449,7 +453,7 @@ class MLRunContextManager:
             if error is not None and run.owned:
                 context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
             context.commit(completed=run.owned and not (error or aborted))
-            if aborted:
+            if aborted and run.owned:
                 _set_aborted(context.uid, context.project, aborted)
                 context.set_state("aborted", commit=False)
             if run.owned:
