@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import inspect
+import json
 import multiprocessing
 import os
 import random
@@ -149,6 +150,54 @@ def test_arguments_are_those_of_mlruns_client(name):
     assert ours == arguments(HTTPRunDB, name)
 
 
+def test_what_the_api_has_no_question_for(db):
+    """Runs and artifacts by the beginning of their ids, and runs by what they have used."""
+    for uid, used in {"ab1": "9e5a", "ab2": "9e5a", "b": "77"}.items():
+        run = run_() | {"spec": {"inputs": {"model": f"store://models/iris/model#0@t^{used}"}}}
+        db.store_run(run, uid, "iris")
+    found = db.runs_beginning_with("ab", "iris", 5)
+    assert [run["metadata"]["uid"] for run in found] == ["ab1", "ab2"]
+    assert len(db.runs_beginning_with("ab", "iris", 1)) == 1
+    assert db.runs_beginning_with("a_", "iris") == db.runs_beginning_with("ab", "other") == []
+    runs, number = db.runs_using("9e5a", "iris", limit=1)
+    assert ([run["metadata"]["uid"] for run in runs], number) == (["ab2"], 2)
+    db.store_run(run_(), "ab1", "iris")
+    db.del_run("ab2", "iris")
+    assert db.runs_using("9e5a", "iris") == ([], 0)
+    store_version(db, "t1")
+    uid = db.read_artifact("model", project="iris")["metadata"]["uid"]
+    (artifact,) = db.artifacts_beginning_with(uid[:6], "iris")
+    assert artifact["metadata"]["uid"] == uid
+
+
+def store_file(db: Any, folder: Path, key: str, run_id: str) -> Path:
+    """Store an artifact with its bytes, in a folder of a run or elsewhere."""
+    file = folder / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(key)
+    producer = {"kind": "run", "uri": f"iris/{run_id}"}
+    spec = {"db_key": key, "target_path": str(file), "producer": producer}
+    db.store_artifact(key, {"metadata": {"key": key}, "spec": spec}, project="iris", tree=run_id)
+    return file
+
+
+def test_files_are_deleted_only_where_asked_for(db, tmp_path):
+    """As in MLRun: `data-force` deletes file and record or neither, `data-optional` what it can."""
+    uid = "0" * 32
+    kept = store_file(db, tmp_path / uid / "train", "kept", uid)
+    own = store_file(db, tmp_path / uid / "train", "own", uid)
+    shared = store_file(db, tmp_path / "train", "shared", uid)
+    db.del_artifact("kept", project="iris")
+    db.del_artifact("own", project="iris", deletion_strategy="data-force")
+    assert (kept.exists(), own.exists()) == (True, False)
+    with pytest.raises(MLRunInvalidArgumentError, match="shared is not in a folder of the run"):
+        db.del_artifact("shared", project="iris", deletion_strategy="data-force")
+    assert db.read_artifact("shared", project="iris")
+    db.del_artifact("shared", project="iris", deletion_strategy="data-optional")
+    assert db.list_artifacts(project="iris") == []
+    assert shared.exists()
+
+
 # ---- the file
 
 
@@ -165,7 +214,7 @@ def test_a_newer_schema_is_refused(db, url):
     change(db.path, "PRAGMA user_version = 99")
     before = db.path.read_bytes()
     for _ in range(2):
-        with pytest.raises(MLRunPreconditionFailedError, match="schema 99, .* newer than 1"):
+        with pytest.raises(MLRunPreconditionFailedError, match="schema 99, .* newer than 2"):
             mlrun.get_run_db(url).store_run(run_(), "u1", "iris")
     assert db.path.read_bytes() == before
     assert list(db.path.parent.iterdir()) == [db.path]
@@ -182,6 +231,29 @@ def test_an_older_schema_is_migrated(db, url, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(MLRunPreconditionFailedError):
         LocalRunDB(url).connect()
+
+
+def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
+    """What its runs have used is found, whatever else their records hold."""
+    uri = "store://models/iris/model#0:latest@t1^{}"
+    bodies: list[dict[str, Any]] = [
+        {"spec": {"inputs": {"model": uri.format("9e5a"), "raw": "s3://a^b"}}},
+        {"spec": {"inputs": {"model": uri.format("9e5a")}}, "status": {"loss": float("nan")}},
+        {"spec": {"inputs": {"model": "store://models/iris/model:latest"}}},
+        {"spec": {}},
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(local_db, "MIGRATIONS", local_db.MIGRATIONS[:1])
+        first = LocalRunDB(url).connect()
+    columns = "project, uid, iteration, name, state, start_time, updated, body"
+    for number, body in enumerate(bodies):
+        values = ("iris", f"u{number}", 0, "train", "completed", f"{number}", "", json.dumps(body))
+        first._connection.execute(
+            f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(values))})", values
+        )
+    runs, number = LocalRunDB(url).connect().runs_using("9e5a", "iris")
+    assert [run["spec"] for run in runs] == [bodies[1]["spec"], bodies[0]["spec"]]
+    assert number == 2
 
 
 def test_a_migration_that_fails_changes_nothing(db, url, monkeypatch):
@@ -482,6 +554,9 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
     "function": lambda db: db.get_function("train", "iris"),
     "function again": lambda db: db.store_function({"metadata": {}}, "train", "iris"),
     "functions": lambda db: db.list_functions(project="iris", tag="latest"),
+    "runs by beginning": lambda db: db.runs_beginning_with("u", "iris"),
+    "artifacts by beginning": lambda db: db.artifacts_beginning_with("9e", "iris"),
+    "runs by input": lambda db: db.runs_using("9e5a", "iris"),
     "deleted artifact": lambda db: db.del_artifact(**KEY, tag="latest"),
     "deleted run": lambda db: db.del_run("u1", "iris"),
 }
@@ -510,9 +585,9 @@ def test_indices_are_used(db, query):
 
 
 OFTEN = [
-    *("run", "update of a run", "runs by id", "first runs"),
+    *("run", "update of a run", "runs by id", "first runs", "runs by beginning", "runs by input"),
     *("latest", "tagged", "of a tree", "artifact again", "first artifacts"),
-    *("artifact by tag", "artifacts by tag", "artifacts by tree"),
+    *("artifact by tag", "artifacts by tag", "artifacts by tree", "artifacts by beginning"),
 ]
 
 

@@ -55,6 +55,9 @@ from mlrun.utils import (
     validate_tag_name,
 )
 
+from .deletion import delete_data
+from .records import artifact_uid
+
 SCHEME = "sqlite"
 LATEST = "latest"
 APPLICATION_ID = int.from_bytes(b"mlrn", "big")
@@ -121,6 +124,20 @@ MIGRATIONS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL, body BLOB NOT NULL
     );
     CREATE INDEX logs_of_run ON logs (project, uid);
+    """,
+    # Which versions of artifacts each run has used. JSON has no NaN, but Python writes it.
+    """
+    CREATE TABLE run_inputs (
+        owner INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        name TEXT NOT NULL, artifact_uid TEXT NOT NULL, PRIMARY KEY (owner, name)
+    );
+    CREATE INDEX run_inputs_of_artifact ON run_inputs (artifact_uid);
+    INSERT INTO run_inputs (owner, name, artifact_uid)
+        SELECT runs.id, inputs.key, substr(inputs.value, instr(inputs.value, '^') + 1)
+        FROM runs, json_each(
+            replace(replace(body, 'NaN', 'null'), 'Infinity', '0'), '$.spec.inputs') AS inputs
+        WHERE inputs.value LIKE 'store://%^%';
+    CREATE INDEX artifacts_with_uid ON artifacts (project, uid);
     """,
 )
 
@@ -473,6 +490,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             },
         )
         _write_labels(connection, "run_labels", owner, metadata.get("labels"))
+        _write_inputs(connection, owner, (body.get("spec") or {}).get("inputs"))
 
     def _read_run(self, uid: str, project: str, iteration: int) -> dict[str, Any]:
         where = _Where().add("project = ? AND uid = ? AND iteration = ?", project, uid, iteration)
@@ -587,6 +605,41 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         return [
             json.loads(row["body"]) for row in self._select("body FROM runs", where, tail + limit)
         ]
+
+    def runs_beginning_with(self, uid: str, project: str = "", limit: int = 2) -> RunList:
+        """List runs by the beginning of their ids, a question that MLRun's API can't be asked.
+
+        Args:
+            uid: the beginning of an id.
+            project: the MLRun project; by default the active one.
+            limit: how many to give at most.
+
+        Returns:
+            The runs in the order of their ids.
+        """
+        where = _Where().of_project(project).beginning("uid", uid).add("iteration = 0")
+        rows = self._select("body FROM runs", where, f"ORDER BY uid LIMIT {limit:d}")
+        return RunList(json.loads(row["body"]) for row in rows)
+
+    def runs_using(
+        self, artifact_uid: str, project: str = "", limit: int = 20
+    ) -> tuple[RunList, int]:
+        """List runs that have an artifact in `spec.inputs`, another question that the API lacks.
+
+        Args:
+            artifact_uid: the uid of the artifact's version.
+            project: the MLRun project of the runs; by default the active one.
+            limit: how many to give at most.
+
+        Returns:
+            The runs, newest start first, and how many there are in all.
+        """
+        # With the plus, SQLite takes the index that leads to the few runs.
+        where = _Where().add("+project = ? AND +iteration = 0", _project(project))
+        where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", artifact_uid)
+        tail = f"ORDER BY start_time DESC, id DESC LIMIT {limit:d}"
+        runs = [json.loads(row["body"]) for row in self._select("body FROM runs", where, tail)]
+        return RunList(runs), self._select("COUNT(*) AS number FROM runs", where)[0]["number"]
 
     def del_run(self, uid: str, project: str = "", iter: int = 0) -> None:
         """Delete a run, where there is one, with its iterations and its log; its artifacts stay."""
@@ -900,6 +953,21 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         bodies = [_with_tag(row["body"], row["tag"]) for row in rows]
         return [ArtifactFormat.format_obj(body, format_) for body in bodies]
 
+    def artifacts_beginning_with(self, uid: str, project: str = "", limit: int = 2) -> ArtifactList:
+        """List artifacts' records by the beginning of their uids, which the API can't be asked.
+
+        Args:
+            uid: the beginning of a uid.
+            project: the MLRun project; by default the active one.
+            limit: how many to give at most.
+
+        Returns:
+            The records in the order of their uids.
+        """
+        where = _Where().of_project(project).beginning("uid", uid)
+        rows = self._select("body FROM artifacts", where, f"ORDER BY uid LIMIT {limit:d}")
+        return ArtifactList(_with_tag(row["body"], None) for row in rows)
+
     def del_artifact(
         self,
         key: str,
@@ -911,21 +979,30 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         secrets: dict[str, Any] | None = None,
         iter: int | None = None,
     ) -> None:
-        """Delete the records of a key, all of its versions if nothing tells which; the files stay.
+        """Delete the records of a key, all of its versions if nothing tells which.
+
+        The files stay, unless the strategy deletes them as well: `data-optional` those that it can,
+        `data-force` all of them or nothing.
 
         Raises:
-            MLRunNotImplementedServerError: the strategy would delete files as well.
+            MLRunInvalidArgumentError: with `data-force`, a file is not the run's own, see
+                `deletion.delete_data`.
         """
-        if (
-            ArtifactsDeletionStrategies(deletion_strategy)
-            != ArtifactsDeletionStrategies.metadata_only
-        ):
-            raise _needs_api(f"deletion strategy '{deletion_strategy}'", self.url)
+        strategy = ArtifactsDeletionStrategies(deletion_strategy)
         where = _Where().of_project(project).add("key = ?", key)
         where.equal({"tree": tree, "uid": uid, "iteration": iter})
         if tag and tag != "*":
             where.tagged(tag, project, key)
-        self._delete_artifacts(where)
+        with self._transaction() as connection:
+            rows = self._select("body FROM artifacts", where)
+            connection.execute(f"DELETE FROM artifacts WHERE {where}", where.values)  # noqa: S608
+            for row in rows if strategy != ArtifactsDeletionStrategies.metadata_only else ():
+                try:
+                    delete_data(json.loads(row["body"]))
+                except Exception:
+                    # Before the records are gone for good.
+                    if strategy == ArtifactsDeletionStrategies.data_force:
+                        raise
 
     def del_artifacts(
         self,
@@ -943,9 +1020,6 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             where.tagged(tag, project)
         if days_ago:
             where.between("updated", datetime.now(UTC) - timedelta(days=days_ago), None)
-        self._delete_artifacts(where)
-
-    def _delete_artifacts(self, where: "_Where") -> None:
         with self._transaction() as connection:
             connection.execute(f"DELETE FROM artifacts WHERE {where}", where.values)  # noqa: S608
 
@@ -1200,6 +1274,9 @@ class _Where:
     def named(self, column: str, name: str | None) -> "_Where":
         return self.add(*_match(column, name)) if name else self
 
+    def beginning(self, column: str, text: str) -> "_Where":
+        return self.add(f"{column} >= ? AND {column} < ?", text, text + chr(sys.maxunicode))
+
     def between(self, column: str, since: Time, until: Time) -> "_Where":
         if since:
             self.add(f"{column} >= ?", _utc(since))
@@ -1275,6 +1352,17 @@ def _write_labels(
     connection.executemany(
         f"INSERT INTO {table} (owner, name, value) VALUES (?, ?, ?)",  # noqa: S608
         [(owner, name, str(value)) for name, value in (labels or {}).items()],
+    )
+
+
+def _write_inputs(
+    connection: sqlite3.Connection, owner: int, inputs: dict[str, Any] | None
+) -> None:
+    connection.execute("DELETE FROM run_inputs WHERE owner = ?", (owner,))
+    uids = {name: artifact_uid(uri) for name, uri in (inputs or {}).items()}
+    connection.executemany(
+        "INSERT INTO run_inputs (owner, name, artifact_uid) VALUES (?, ?, ?)",
+        [(owner, name, uid) for name, uid in uids.items() if uid],
     )
 
 

@@ -1,0 +1,48 @@
+"""The commands of a generated project, as processes of their own."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import VENV, Folder
+
+KEDRO = VENV / "bin" / "kedro"
+FAILING = "--params=split.target=nope"
+
+
+def test_a_run_is_looked_at(bake: Callable[..., Folder]) -> None:
+    """From `kedro run` with a chain id to its record; what is piped is whole, and alone."""
+    project = bake()
+    project.run(KEDRO, "run", "--pipelines=training", "--chain-id=x1", COLUMNS="80")
+    listed = project.run(KEDRO, "mlrun", "runs", COLUMNS="20")
+    assert listed.stderr == ""
+    head, row = (line.split() for line in listed.stdout.splitlines())
+    assert head[:3] == ["id", "name", "state"]
+    found = json.loads(project.run(KEDRO, "mlrun", "show", "last", "--json").stdout)
+    assert row[:3] == [found["uid"], "training", "completed"]
+    assert "xgboost.model" in found["artifacts"]
+    path = project.run(KEDRO, "mlrun", "open", "xgboost.model").stdout.strip()
+    assert Path(path).is_file()
+    done = project.run(KEDRO, "mlrun", "show", "nothing", ok=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+def test_a_run_that_fails_ends_in_one_line(bake: Callable[..., Folder]) -> None:
+    """However it is started; the traceback is in its record."""
+    project = bake()
+    for command in ([KEDRO, "run"], [sys.executable, "-m", "kedro_mlrun"]):
+        done = project.run(*command, FAILING, ok=False, PYTHONPATH="src")
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("Error: The run failed with ")
+        assert "Traceback" not in done.stdout + done.stderr
+    done = project.run(KEDRO, "run", "--verbose", FAILING, ok=False)
+    assert "Traceback" in done.stdout + done.stderr
+    assert "Traceback" in project.run(KEDRO, "mlrun", "show", "last").stdout
+
+
+def test_the_benchmark_runs(starter: Folder) -> None:
+    """With small numbers: its stores are made, its commands work, and their times are shown."""
+    arguments = ["--runs=20", "--repeat=1", "--case=runs"]
+    done = starter.run(sys.executable, "benchmarks/scale.py", *arguments)
+    assert done.stdout.count("kedro mlrun runs") == 2

@@ -1,0 +1,527 @@
+"""The project's own commands: `kedro mlrun …`, and `kedro run` with a chain id."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, ENV_HELP
+
+from .tracking import MLRunContextManager
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from .tracking.records import Record, Records
+
+STATES = ("created", "pending", "running", "completed", "error", "aborted")
+PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
+"""The spaces at the end of a line, before the codes that end its style."""
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@click.group(context_settings=CONTEXT_SETTINGS, name=__package__)
+def cli() -> None:
+    """Commands of this project."""
+
+
+# ---- kedro run
+
+
+def _run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
+    """Run the pipeline."""
+    try:
+        with _variable("MLRUN_CHAIN_ID", chain_id):
+            # The function behind Kedro's own command.
+            return kedro_run.callback(**options)  # type: ignore[misc]
+    except Exception as exc:
+        if verbose or MLRunContextManager().recorded_error is not exc:
+            raise
+        # What the exception says stands above, in the table of the run.
+        raise click.ClickException(
+            f"The run failed with {type(exc).__name__}. Its traceback: kedro mlrun show last"
+        ) from None
+
+
+@contextmanager
+def _variable(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable, and set it back: a notebook's process goes on."""
+    before = os.environ.get(name)
+    if value:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif value:
+            del os.environ[name]
+
+
+run = click.Command(
+    "run",
+    callback=_run,
+    params=[
+        *kedro_run.params,
+        click.Option(
+            ["--chain-id"],
+            help="Tie this run to others with the same id: it takes their artifacts, "
+            "also where newer ones exist. MLRUN_CHAIN_ID does the same.",
+        ),
+        click.Option(
+            ["--verbose", "-v"], is_flag=True, help="See the stack trace of a run that fails."
+        ),
+    ],
+    help=kedro_run.help,
+    context_settings=CONTEXT_SETTINGS,
+)
+cli.add_command(run)
+
+
+# ---- kedro mlrun
+
+
+@cli.group("mlrun")
+def mlrun_group() -> None:
+    """Look at recorded runs, models and artifacts.
+
+    RUN is the id of a run, the unique beginning of one, a name (its newest run), or `last`.
+    ARTIFACT is a key (its latest version), KEY:TAG, KEY@RUN, a store:// URI, or a uid.
+    """
+
+
+class _NamedWrongly(click.ClickException):
+    """What a person has named isn't there, or isn't one thing alone."""
+
+    exit_code = 2
+
+
+class _Since(click.ParamType):
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        ago = re.fullmatch(r"(\d{1,6})([mhdw])", value)
+        try:
+            if ago:
+                return datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(
+                f"'{value}' is no time. Write 30m, 12h, 7d or 2w for so long ago, or a date such "
+                "as 2026-11-21 or 2026-11-21T08:00.",
+                param,
+                ctx,
+            )
+
+
+class _Progress:
+    """A bar on a terminal's stderr, from the second second on."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("Opening the records", total=None)
+        self._timer = threading.Timer(1, self._progress.start)
+
+    def __enter__(self) -> _Progress:
+        if self._progress.console.is_terminal:
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_exc_info: Any) -> None:
+        self._timer.cancel()
+        if self._timer.ident is not None:
+            self._timer.join()
+            self._progress.stop()
+
+    def __call__(self, what: str, number: int) -> None:
+        self._progress.update(self._task, description=f"Looking through {what}: {number:,}")
+
+
+@contextmanager
+def _opened(env: str | None) -> Iterator[Records]:
+    """Give the project's records; what goes wrong becomes one sentence."""
+    if env:
+        # As Kedro's own commands do it that have no session.
+        os.environ["KEDRO_ENV"] = env
+    try:
+        # MLRun and Kedro log to stdout, where nothing belongs but the answer.
+        with redirect_stdout(sys.stderr), _Progress() as progress:
+            from .tracking.records import RecordNotFoundError, Records
+
+            try:
+                yield Records.open(progress)
+            except RecordNotFoundError as exc:
+                raise _NamedWrongly(str(exc)) from exc
+    except click.ClickException:
+        raise
+    except Exception as exc:
+        if not isinstance(exc, OSError) and not type(exc).__module__.startswith("mlrun."):
+            raise
+        raise click.ClickException(str(exc) or type(exc).__name__) from exc
+
+
+def _answer(
+    as_json: bool, data: Any, table: Callable[[int], RenderableType], whole: bool = False
+) -> None:
+    """Print an answer for a machine, or for a person: for its terminal's width, or `whole`."""
+    if as_json:
+        _print_json(data)
+        return
+    from rich.console import Console
+
+    from .tracking.tables import NO_LIMIT
+
+    console = Console(highlight=False)
+    if whole or not console.is_terminal:
+        # The terminal itself folds such lines, so that ids and paths can be copied.
+        console = Console(width=NO_LIMIT, highlight=False)
+    with console.capture() as capture:
+        console.print(table(console.width), soft_wrap=True)
+    for line in capture.get().splitlines():
+        click.echo(PADDING.sub(r"\1", line))
+
+
+def _print_json(data: Any) -> None:
+    click.echo(json.dumps(_plain(data), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON has: NaN and infinity as text, as the datasets record them."""
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command with the options that all of them have."""
+    make = mlrun_group.command(name, epilog=f"Example: {example}")
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        command = make(function)
+        command.params += [
+            click.Option(["--env", "-e"], help=ENV_HELP),
+            click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for programs."),
+        ]
+        return command
+
+    return decorate
+
+
+_limit = functools.partial(
+    click.option, "--limit", "-n", type=click.IntRange(1), default=20, show_default=True
+)
+
+
+@_command("runs", "kedro mlrun runs --pipeline training --state error --since 7d")
+@click.option("--pipeline", "-p", default="", help="Only runs of this Kedro pipeline.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only runs in this state."
+)
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME[=VALUE]", help="Only runs with this label."
+)
+@click.option("--since", type=_Since(), help="Only runs started since: 12h, 7d, 2w, 2026-11-21.")
+@_limit(help="At most so many.")
+def runs(
+    pipeline: str,
+    states: Sequence[str],
+    labels: Sequence[str],
+    since: datetime | None,
+    limit: int,
+    env: str | None,
+    as_json: bool,
+) -> None:
+    """List runs, newest first."""
+    from .tracking.records import summary
+    from .tracking.tables import runs_table
+
+    with _opened(env) as records:
+        found = [
+            summary(item)
+            for item in records.runs(
+                pipeline=pipeline, states=states, labels=labels, since=since, limit=limit
+            )
+        ]
+    if not found and not as_json:
+        filtered = pipeline or states or labels or since
+        click.echo(
+            f"Project '{records.project}' has no such run."
+            if filtered
+            else f"Project '{records.project}' has no runs yet. To make one: kedro run",
+            err=True,
+        )
+        return
+    _answer(as_json, found, functools.partial(runs_table, found))
+
+
+@_command("show", "kedro mlrun show last")
+@click.argument("which", metavar="RUN")
+def show(which: str, env: str | None, as_json: bool) -> None:
+    """Show a run: parameters, inputs, results, artifacts, error."""
+    from .tracking.records import artifact_summary, summary
+    from .tracking.tables import run_view
+
+    with _opened(env) as records:
+        found = records.run(which)
+        of_run = summary(found)
+        saved = [] if as_json else list(map(artifact_summary, records.artifacts_of(found)))
+    _answer(as_json, of_run, lambda _width: run_view(of_run, saved), whole=True)
+
+
+@_command("compare", "kedro mlrun compare 3f2a last --html compared.html")
+@click.argument("which", metavar="RUN RUN…", nargs=-1, required=True)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write MLRun's parallel coordinates to this file instead.",
+)
+def compare(which: Sequence[str], html: Path | None, env: str | None, as_json: bool) -> None:
+    """Show in what runs differ, and by how much.
+
+    That is, their parameters and results, with the differences to the first run's.
+    """
+    from .tracking.tables import comparison
+
+    if len(which) < 2:  # noqa: PLR2004
+        raise click.UsageError("Name two runs or more to compare.")
+    with _opened(env) as records:
+        found = [records.run(name) for name in which]
+        compared = records.compare(found)
+        if html:
+            _write_html(found, html)
+    if html and not as_json:
+        click.echo(str(html))
+        return
+    _answer(as_json, compared, functools.partial(comparison, compared))
+
+
+def _write_html(found: list[Record], file: Path) -> None:
+    from .tracking.records import comparable
+
+    try:
+        comparable(found).compare(show=False, filename=str(file))
+    except ImportError as exc:
+        raise click.ClickException(
+            f"MLRun's comparison needs {exc.name or 'plotly'}, which isn't installed. "
+            "Install it: pip install plotly"
+        ) from exc
+
+
+@_command("artifacts", "kedro mlrun artifacts --run last")
+@click.option("--key", "-k", default="", help="Only versions of this key.")
+@click.option("--kind", default="", help="Only of this kind: model, dataset, plot, artifact …")
+@click.option("--tag", "-t", default="", help="Only versions with this tag, such as latest.")
+@click.option("--run", "-r", "which", metavar="RUN", help="Only what this run has saved.")
+@_limit(help="At most so many.")
+def artifacts(
+    key: str, kind: str, tag: str, which: str | None, limit: int, env: str | None, as_json: bool
+) -> None:
+    """List versions of artifacts, newest first.
+
+    What each run records of itself (kedro.parameters and the like) is listed with --run or --key.
+    """
+    filters = {"key": key, "kind": kind, "tag": tag, "limit": limit, "own": bool(key or which)}
+    _list_artifacts(env, as_json, which, filters)
+
+
+@_command("models", "kedro mlrun models --tag latest")
+@click.option("--key", "-k", default="", help="Only versions of this key.")
+@click.option("--tag", "-t", default="", help="Only versions with this tag, such as latest.")
+@_limit(help="At most so many.")
+def models(key: str, tag: str, limit: int, env: str | None, as_json: bool) -> None:
+    """List versions of models, newest first."""
+    _list_artifacts(env, as_json, None, {"key": key, "kind": "model", "tag": tag, "limit": limit})
+
+
+def _list_artifacts(
+    env: str | None, as_json: bool, which: str | None, filters: dict[str, Any]
+) -> None:
+    from .tracking.records import artifact_summary
+    from .tracking.tables import artifacts_table
+
+    with _opened(env) as records:
+        of_run = records.run(which) if which else None
+        found = list(map(artifact_summary, records.artifacts(run=of_run, **filters)))
+    if not found and not as_json:
+        click.echo(f"Project '{records.project}' has no such artifact.", err=True)
+        return
+    _answer(as_json, found, functools.partial(artifacts_table, found))
+
+
+@_command("open", "kedro mlrun open roc_curve --view")
+@click.argument("which", metavar="ARTIFACT")
+@click.option("--view", is_flag=True, help="Open it with this desktop's viewer, too.")
+def open_artifact(which: str, view: bool, env: str | None, as_json: bool) -> None:
+    """Print the path of an artifact's file or folder."""
+    from .tracking.records import artifact_summary
+
+    with _opened(env) as records:
+        found = artifact_summary(records.artifact(which))
+    path = found["path"]
+    if not path:
+        raise click.ClickException(
+            f"Artifact '{which}' has no file: it is in its record. Load it with the catalog."
+        )
+    if "://" not in path and not Path(path).exists():
+        raise click.ClickException(
+            f"{path} is not there. It was written on another machine, or deleted since."
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        click.echo(path)
+    if view and click.launch(path):
+        raise click.ClickException("No viewer could be opened here. Copy the file to look at it.")
+
+
+@_command("lineage", "kedro mlrun lineage xgboost.model")
+@click.argument("which", metavar="ARTIFACT_OR_RUN")
+@click.option(
+    "--depth",
+    type=click.IntRange(1, 50),
+    default=4,
+    show_default=True,
+    help="How many runs to go back, and on.",
+)
+def lineage(which: str, depth: int, env: str | None, as_json: bool) -> None:
+    """Show where an artifact or a run came from, and what came of it.
+
+    A name that is both an artifact's key and a run's is taken for the artifact's.
+    """
+    from rich.console import Group
+
+    from .tracking.lineage import downstream, upstream
+    from .tracking.tables import lineage_tree, node_text
+
+    with _opened(env) as records:
+        start = _artifact_or_run(records, which)
+        back = upstream(records, start, depth)
+        on = downstream(records, start, depth)
+    data = {
+        **{name: value for name, value in back.to_dict().items() if name != "follows"},
+        "upstream": back.to_dict()["follows"],
+        "downstream": on.to_dict()["follows"],
+    }
+    _answer(
+        as_json,
+        data,
+        lambda _width: Group(
+            node_text(back),
+            lineage_tree("came from", back),
+            lineage_tree("used by" if not on.is_run else "saved", on),
+        ),
+    )
+
+
+def _artifact_or_run(records: Records, which: str) -> Record:
+    from .tracking.records import LAST, RecordNotFoundError
+
+    if which == LAST:
+        return records.run(which)
+    try:
+        return records.artifact(which)
+    except RecordNotFoundError as no_artifact:
+        try:
+            return records.run(which)
+        except RecordNotFoundError as no_run:
+            raise RecordNotFoundError(
+                f"Project '{records.project}' has neither an artifact nor a run '{which}'.",
+                no_artifact.nearest + no_run.nearest,
+            ) from None
+
+
+@_command("tag", "kedro mlrun tag xgboost.model@last production")
+@click.argument("which", metavar="ARTIFACT")
+@click.argument("tag")
+def tag_artifact(which: str, tag: str, env: str | None, as_json: bool) -> None:
+    """Tag a version of an artifact.
+
+    Other versions of its key lose the tag.
+    """
+    from .tracking.records import artifact_summary
+
+    with _opened(env) as records:
+        found = records.artifact(which)
+        records.tag(found, tag)
+        tagged = artifact_summary(records.artifact(f"{found['spec']['db_key']}:{tag}"))
+    if as_json:
+        _print_json(tagged)
+    else:
+        click.echo(f"{tagged['key']} of run {tagged['run']} is tagged {', '.join(tagged['tags'])}")
+
+
+@_command("delete", "kedro mlrun delete 3f2a --artifacts")
+@click.argument("which", metavar="RUN")
+@click.option("--artifacts", is_flag=True, help="Also what it has saved: records and files.")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask.")
+def delete(which: str, artifacts: bool, yes: bool, env: str | None, as_json: bool) -> None:
+    """Delete a run, after asking.
+
+    Its artifacts stay and can be loaded, unless --artifacts is given.
+    """
+    from .tracking.deletion import delete_run
+    from .tracking.records import summary
+
+    with _opened(env) as records:
+        found = records.run(which)
+        of_run = summary(found)
+        saved = records.artifacts_of(found) if artifacts else []
+        used = {item["spec"]["db_key"]: _users(records, item, of_run["uid"]) for item in saved}
+    for key, users in used.items():
+        if users:
+            click.echo(f"Warning: {key} is an input of {users}.", err=True)
+    what = f"run '{of_run['name']}' {of_run['uid']}"
+    if artifacts:
+        what += f" with {len(saved)} artifacts ({', '.join(used)})"
+    if not yes:
+        click.confirm(f"Delete {what}?", abort=True, err=True)
+    with _opened(env) as records:
+        outcome = delete_run(records, found, artifacts)
+    for item in outcome["kept"]:
+        click.echo(f"Warning: {item['reason']}", err=True)
+    if as_json:
+        _print_json({"uid": of_run["uid"], **outcome})
+    else:
+        click.echo(f"Deleted {what}.")
+
+
+def _users(records: Records, artifact: Record, uid: str) -> str:
+    """Name the other runs that have used an artifact."""
+    named = 3
+    users, number = records.runs_using(artifact, named + 1)
+    names = [
+        f"run '{user['metadata']['name']}' {user['metadata']['uid']}"
+        for user in users
+        if user["metadata"]["uid"] != uid
+    ]
+    more = f" and {number - named} more" if number > named and len(names) > named else ""
+    return ", ".join(names[:named]) + more
