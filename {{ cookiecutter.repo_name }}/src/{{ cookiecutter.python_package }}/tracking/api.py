@@ -224,8 +224,12 @@ def _remember(client: Any, name: str, arguments: dict[str, Any], answer: Any) ->
     from mlrun.common.runtimes.constants import RunStates
 
     client.journal.append((name, arguments, answer))
-    updates = arguments.get("updates") or {}
-    if updates.get("status.state") in RunStates.terminal_states():
+    written = arguments.get("struct") or {}
+    written = written if isinstance(written, dict) else written.to_dict()
+    state = (arguments.get("updates") or {}).get(
+        "status.state", written.get("status", {}).get("state")
+    )
+    if state in RunStates.terminal_states():
         uid = arguments["uid"]
         client.journal = [entry for entry in client.journal if _run_of(entry[1]) != uid]
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from . import api
 from .context import MLRunContextManager
-
-if TYPE_CHECKING:
-    import mlrun
-
-OWN = "kedro."
-"""Beginning of the keys of what is recorded beside what the nodes save."""
+from .records import OWN, artifact_file
+from .tables import indented, pairs, shown_path
 
 
 def print_run(uid: str, project: str) -> None:
@@ -34,24 +28,22 @@ def print_run(uid: str, project: str) -> None:
     client = mlrun.get_run_db()
     run = client.read_run(uid, project)
     status = run["status"]
-    artifacts = map(mlrun.artifacts.dict_to_artifact, status.get("artifacts") or [])
     files = [
-        (artifact.spec.db_key, artifact_file(artifact))
-        for artifact in artifacts
-        if not artifact.spec.db_key.startswith(OWN)
+        (record["spec"]["db_key"], shown_path(artifact_file(record)))
+        for record in status.get("artifacts") or []
+        if not record["spec"]["db_key"].startswith(OWN)
     ]
     parts: list[Any] = [
         Text(f"\nMLRun run '{run['metadata']['name']}'"),
-        _table(("id", uid), ("state", status["state"])),
+        pairs(("id", uid), ("state", status["state"])),
     ]
     if status.get("error"):
         # What happened; where in the code comes after an empty line.
-        what = status["error"].partition("\n\n")[0]
-        parts += [Text("\nError"), Text(textwrap.indent(what, "  "))]
+        parts += [Text("\nError"), Text(indented(status["error"].partition("\n\n")[0]))]
     if status.get("results"):
-        parts += [Text("\nResults"), _table(*status["results"].items())]
+        parts += [Text("\nResults"), pairs(*status["results"].items())]
     if files:
-        parts += [Text("\nArtifacts"), _table(*files)]
+        parts += [Text("\nArtifacts"), pairs(*files)]
     kept = api.unsent(client)
     if kept:
         where = f"{client.base_url} stopped answering. The run is kept in {kept.url}."
@@ -67,31 +59,4 @@ def print_run(uid: str, project: str) -> None:
 def _kedro() -> str:
     """Give the command as it works without an activated environment."""
     own = Path(sys.executable).with_name("kedro").as_posix()
-    return "kedro" if shutil.which("kedro") == own else _short(own)
-
-
-def artifact_file(artifact: mlrun.artifacts.Artifact) -> str:
-    """Give the file or folder that an artifact's bytes are in.
-
-    Args:
-        artifact: the artifact's record.
-
-    Returns:
-        Its path, from the working folder where it is in it, or its URL; for a model that of the
-        model's own file.
-    """
-    model_file = getattr(artifact.spec, "model_file", None)
-    return _short(artifact.target_path + (model_file or ""))
-
-
-def _short(path: str) -> str:
-    return path.removeprefix(f"{Path.cwd().as_posix()}/")
-
-
-def _table(*rows: tuple[str, Any]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
-    for name, value in rows:
-        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-        # As Text, for Rich would take brackets for its markup.
-        table.add_row(Text(f"  {name}"), Text(shown))
-    return table
+    return "kedro" if shutil.which("kedro") == own else shown_path(own)

@@ -76,7 +76,7 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> RenderableType:
     began, took = shown_time(run["start_time"]), shown_seconds(run["seconds"])
     parts: list[RenderableType] = [
         Text(f"Run '{run['name']}'", style="bold"),
-        _pairs(
+        pairs(
             ("id", run["uid"]),
             ("state", _state(run["state"])),
             ("started", began),
@@ -95,9 +95,9 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> RenderableType:
     }
     for title, values in sections.items():
         if values:
-            parts += [Text(f"\n{title}", style="bold"), _pairs(*values.items())]
+            parts += [Text(f"\n{title}", style="bold"), pairs(*values.items())]
     if run["error"]:
-        parts += [Text("\nError", style="bold red"), Text(_indented(run["error"]))]
+        parts += [Text("\nError", style="bold red"), Text(indented(run["error"]))]
     return Group(*parts)
 
 
@@ -183,6 +183,8 @@ def lineage_tree(title: str, node: Node, guide_style: str = "dim") -> Tree:
     """
     tree = Tree(Text(title, style="bold"), guide_style=guide_style)
     _grow(tree, node)
+    if not tree.children:
+        tree.add(Text("nothing that was recorded", style="dim"))
     return tree
 
 
@@ -222,6 +224,38 @@ def node_text(node: Node) -> Text:
 
 
 # ---- values
+
+
+def pairs(*rows: tuple[str, Any]) -> Table:
+    """Show names and values, one pair in a line.
+
+    Args:
+        *rows: the pairs.
+
+    Returns:
+        A table without heads.
+    """
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        # As Text, for Rich would take brackets for its markup.
+        table.add_row(Text(f"  {name}"), value if isinstance(value, Text) else Text(shown(value)))
+    return table
+
+
+def indented(text: str) -> str:
+    """Indent a text as values are.
+
+    Args:
+        text: one or more lines.
+
+    Returns:
+        The lines, indented by two.
+
+    Example:
+        >>> indented("no luck")
+        '  no luck'
+    """
+    return "\n".join(f"  {line}" for line in text.strip().splitlines())
 
 
 def shown(value: Any) -> str:
@@ -322,10 +356,6 @@ def _first_line(text: str | None) -> str:
     return line if len(line) <= WIDE else f"{line[: WIDE - 1]}…"
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.strip().splitlines())
-
-
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
@@ -335,14 +365,6 @@ def _table(*columns: str) -> Table:
             no_wrap=column not in FLEXIBLE,
             overflow="fold",
         )
-    return table
-
-
-def _pairs(*rows: tuple[str, Any]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value in rows:
-        # As Text, for Rich would take brackets for its markup.
-        table.add_row(Text(f"  {name}"), value if isinstance(value, Text) else Text(shown(value)))
     return table
 
 
