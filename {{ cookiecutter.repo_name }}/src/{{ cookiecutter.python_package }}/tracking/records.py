@@ -77,11 +77,12 @@ class Records:
         Returns:
             The records.
         """
-        import mlrun
-
         manager = MLRunContextManager()
         project = manager.project.metadata.name
         manager.abort_lost_runs()
+        # After the manager, which doesn't wait long for an API that doesn't answer, as MLRun does.
+        import mlrun
+
         return cls(mlrun.get_run_db(), project, progress)
 
     @property
