@@ -15,8 +15,10 @@ class StubAPI(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    allow_reuse_address = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.requests: list[tuple[str, str, Any]] = []
         self.projects: dict[str, Any] = {}
         self.runs: dict[str, Any] = {}
@@ -96,9 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def stub_api() -> Iterator[StubAPI]:
+def stub_api(port: int = 0) -> Iterator[StubAPI]:
     """Give an API that answers, until it is closed or the block ends."""
-    with StubAPI() as api:
+    with StubAPI(port) as api:
         threading.Thread(target=api.serve_forever, args=(0.05,), daemon=True).start()
         yield api
         api.shutdown()

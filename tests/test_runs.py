@@ -333,6 +333,7 @@ def test_nothing_is_lost_when_the_api_goes_away(project: Folder) -> None:
         (project.path / "go").touch()
         printed = process.communicate(timeout=60)[0]
         (sent,) = api.runs.values()
+        port = api.server_address[1]
     assert sent["status"]["state"] == "running"
     assert process.returncode == 0, printed
     assert "The MLRun API doesn't answer. Trying again" in printed
@@ -352,3 +353,19 @@ def test_nothing_is_lost_when_the_api_goes_away(project: Folder) -> None:
         f"{{'uid': {kept['metadata']['uid']!r}}}).load()) for key in ('made', 'frame_late')]))",
     )
     assert loaded == [7, 7]
+
+    # Later, from where MLRun is told to record now, it is sent; once.
+    with stub_api(port) as api:
+        printed = kedro(project, "mlrun", "push")
+        assert f"with {len(kept['status']['artifact_uris'])} artifacts to {api.url}" in printed
+        (arrived,) = api.runs.values()
+        assert kedro(project, "mlrun", "push").startswith("Nothing of project")
+        requests = len(api.requests)
+        missing = kedro(project, "mlrun", "push", "last", ok=False)
+        assert "is left to be sent" in missing
+        assert len(api.requests) == requests
+    assert arrived["status"]["state"] == "completed"
+    assert "unsent-to" not in arrived["metadata"]["labels"]
+    uids = {artifact["metadata"]["uid"] for artifact in api.artifacts.values()}
+    named = arrived["status"]["artifact_uris"].values()
+    assert {uri.rpartition("^")[2] for uri in named} == uids

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +22,7 @@ SUMMARY = {
     *("uid", "name", "state", "start_time", "parameters", "results", "labels"),
     *("artifacts", "inputs", "error"),
 }
-ALL = ["artifacts", "compare", "delete", "lineage", "models", "open", "runs", "show", "tag"]
+ALL = ["artifacts", "compare", "delete", "lineage", "models", "open", "push", "runs", "show", "tag"]
 
 
 @pytest.fixture(autouse=True)
@@ -149,19 +148,11 @@ def test_compare(made, tmp_path):
 
 def test_compare_as_html(made, tmp_path):
     """By MLRun's own comparison."""
-    pytest.importorskip("plotly")
     file = tmp_path / "compared.html"
     assert lines("compare", made.training, made.evaluation, "--html", str(file)) == [[str(file)]]
     assert "parcoords" in file.read_text()
     done = kedro_mlrun("compare", "last", made.training, "--html", str(file))
     assert (done.exit_code, "Leave it out" in done.stderr) == (1, True)
-
-
-def test_compare_as_html_without_plotly(made, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    arguments = ["compare", made.training, made.evaluation, "--html", str(tmp_path / "c.html")]
-    done = kedro_mlrun(*arguments)
-    assert (done.exit_code, "pip install plotly" in done.stderr) == (1, True)
 
 
 def test_artifacts_and_models(made):

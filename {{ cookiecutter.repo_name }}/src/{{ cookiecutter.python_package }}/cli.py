@@ -327,13 +327,7 @@ def compare(which: Sequence[str], html: Path | None, env: str | None, as_json: b
 def _write_html(found: list[Record], file: Path) -> None:
     from .tracking.records import comparable
 
-    try:
-        comparable(found).compare(show=False, filename=str(file))
-    except ImportError as exc:
-        raise click.ClickException(
-            f"MLRun's comparison needs {exc.name or 'plotly'}, which isn't installed. "
-            "Install it: pip install plotly"
-        ) from exc
+    comparable(found).compare(show=False, filename=str(file))
 
 
 @_command("artifacts", "kedro mlrun artifacts --run last")
@@ -512,6 +506,31 @@ def delete(which: str, artifacts: bool, yes: bool, env: str | None, as_json: boo
         _print_json({"uid": of_run["uid"], **outcome})
     else:
         click.echo(f"Deleted {what}.")
+
+
+@_command("push", "kedro mlrun push")
+@click.argument("which", metavar="[RUN]…", nargs=-1)
+def push(which: Sequence[str], env: str | None, as_json: bool) -> None:
+    """Send what an MLRun API missed that went away during a run.
+
+    Such a run is in the embedded store. Without RUN, all of them are sent.
+    """
+    with _opened(env) as records:
+        from .tracking.push import push_run, unsent_runs
+
+        kept = records.kept()
+        found = [kept.run(name) for name in which] or unsent_runs(kept)
+        sent = [push_run(kept, run, records.db) for run in found]
+    if not sent and not as_json:
+        click.echo(f"Nothing of project '{records.project}' is left to be sent.", err=True)
+        return
+    if as_json:
+        _answer(as_json, sent, lambda _width: "")
+    for run in [] if as_json else sent:
+        click.echo(
+            f"Sent run '{run['name']}' {run['uid']} with {run['artifacts']} artifacts to "
+            f"{run['address']}"
+        )
 
 
 def _users(records: Records, artifact: Record, uid: str) -> str:

@@ -199,7 +199,7 @@ def test_a_catalog_gives_it_back_as_configuration(embedded: Store) -> None:
         ({"type": "json.JSONDataset", "filepath": ".."}, "no filepath that names a file"),
         ({"type": "json.JSONDataset", "filepath": "s3://b/x.json"}, "another store.*artifact_path"),
         ({"type": "json.JSONDataset", "filepath": "x", "credentials": {}}, "another store"),
-        ({"type": "json.JSONDataset", "filepath": "x", "versioned": True}, "beside `dataset`"),
+        ({"type": "json.JSONDataset", "filepath": "x", "versioned": True}, "Leave it out"),
         ({"type": "json.JSONDatasat", "filepath": "x"}, "JSONDatasat"),
         ({"type": "json.JSONDataset", "filepath": "x", "indent": 2}, "indent"),
     ],

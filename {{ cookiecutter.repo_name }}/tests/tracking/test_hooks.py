@@ -31,7 +31,6 @@ keyed:
 old:
   type: PACKAGE.datasets.MLRunAbstractDataset
   key: saved
-  versioned: true
 saved:
   type: PACKAGE.datasets.MLRunAbstractDataset
 table:

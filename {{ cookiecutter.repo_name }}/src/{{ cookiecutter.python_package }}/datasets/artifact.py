@@ -52,7 +52,8 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
             `get_artifact`.
         save_args: further arguments of MLRun's `log_artifact`, such as `tag`, `labels` or `format`
             (how the file's name ends).
-        version: Kedro's version, for `versioned: true`; the load version is a run's id or a tag.
+        version: Kedro's version, given by `kedro run --load-versions=NAME:VERSION`: the id of the
+            run that saved it, or a tag.
         metadata: anything; for other tools.
 
     Raises:
@@ -72,6 +73,9 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
     """
 
     LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project")
+
+    versioned = True
+    """Kedro gives each dataset of a class that has this its load version."""
 
     run_id: str | None = None
     """The id that Kedro gave the run that the dataset is in, where it is in one."""

@@ -34,7 +34,7 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         load_args: as in `MLRunAbstractDataset`; those of the wrapped dataset stand in `dataset`.
         save_args: further arguments of MLRun's `log_artifact`, such as `tag`, `labels` or `viewer`;
             those of the wrapped dataset stand in `dataset`.
-        version: as in `MLRunAbstractDataset`; `versioned: true` stands beside `dataset`.
+        version: as in `MLRunAbstractDataset`.
         metadata: as in `MLRunAbstractDataset`.
 
     Raises:
@@ -94,7 +94,7 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         if "versioned" in dataset:
             raise self._refusal(
                 f"{self._type} has `versioned`, and MLRun keeps the versions",
-                "Move `versioned` beside `dataset`.",
+                "Leave it out.",
             )
         if "format" in self._save_args:
             raise self._refusal(

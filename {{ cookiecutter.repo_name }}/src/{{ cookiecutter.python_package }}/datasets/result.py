@@ -41,7 +41,7 @@ class MLRunResult(MLRunAbstractDataset):
             nested dict.
         load_args: which run's: `uid` (the run's), `tree` (the workflow's id), `iter` and `project`.
         save_args: further arguments of MLRun's `log_results`: `commit`.
-        version: Kedro's version, for `versioned: true`; the load version is a run's id.
+        version: as in `MLRunAbstractDataset`, but never a tag.
         metadata: as in `MLRunAbstractDataset`.
 
     Example:

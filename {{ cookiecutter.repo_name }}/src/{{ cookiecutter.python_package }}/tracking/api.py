@@ -256,7 +256,7 @@ def _keep(client: Any) -> None:
 
 def _write_kept(client: Any, name: str, arguments: dict[str, Any]) -> Any:
     if name in {"store_run", "update_run"}:
-        arguments = _renamed(arguments, client.renamed)
+        arguments = renamed(arguments, client.renamed)
     answer = getattr(client.kept, name)(**arguments)
     if name in {"store_run", "update_run"}:
         run = {
@@ -267,10 +267,23 @@ def _write_kept(client: Any, name: str, arguments: dict[str, Any]) -> Any:
     return answer
 
 
-def _renamed(value: Any, names: dict[str, str]) -> Any:
+def renamed(value: Any, uids: dict[str, str]) -> Any:
+    """Give URIs of artifacts other uids.
+
+    Args:
+        value: URIs, in dicts of any depth.
+        uids: the new uid of each artifact's uid.
+
+    Returns:
+        A copy; what is in it beside such URIs stays as it is.
+
+    Example:
+        >>> renamed({"model": "store://models/iris/forest#0@f1^9e5a"}, {"9e5a": "77"})
+        {'model': 'store://models/iris/forest#0@f1^77'}
+    """
     if isinstance(value, dict):
-        return {key: _renamed(item, names) for key, item in value.items()}
-    if isinstance(value, str):
-        for old, new in names.items():
-            value = value.replace(f"^{old}", f"^{new}")
+        return {key: renamed(item, uids) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith("store://"):
+        before, caret, uid = value.rpartition("^")
+        return f"{before}{caret}{uids.get(uid, uid)}"
     return value

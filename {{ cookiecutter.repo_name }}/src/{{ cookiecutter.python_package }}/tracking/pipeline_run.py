@@ -13,7 +13,8 @@ from kedro.io import AbstractDataset
 from . import graph, record, secrets
 from .config import TrackingConfig
 from .context import MLRunContextManager, run_folder
-from .report import OWN, print_run
+from .records import OWN
+from .report import print_run
 
 if TYPE_CHECKING:
     import mlrun

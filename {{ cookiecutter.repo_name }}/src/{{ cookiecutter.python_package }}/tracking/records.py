@@ -85,6 +85,12 @@ class Records:
 
         return cls(mlrun.get_run_db(), project, progress)
 
+    def kept(self) -> Records:
+        """Give the project's records in the embedded store, wherever these are."""
+        from .local_db import LocalRunDB
+
+        return Records(LocalRunDB(MLRunContextManager().embedded_store), self.project)
+
     @property
     def _store(self) -> Any:
         """The embedded store, or None for an MLRun API."""

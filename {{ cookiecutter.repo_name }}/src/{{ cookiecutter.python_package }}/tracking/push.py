@@ -1,0 +1,72 @@
+"""Runs that an MLRun API was not sent, sent later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .api import UNSENT, check, renamed
+from .records import RecordNotFoundError, Records
+
+if TYPE_CHECKING:
+    from .records import Record
+
+
+def unsent_runs(kept: Records) -> list[Record]:
+    """List the runs that an API is still to be sent.
+
+    Args:
+        kept: the records of the embedded store.
+
+    Returns:
+        The runs' records, newest first.
+    """
+    return kept.runs(labels=[UNSENT], limit=None)
+
+
+def push_run(kept: Records, run: Record, client: Any) -> dict[str, Any]:
+    """Send a run and its artifacts to the MLRun API that missed them; their files stay.
+
+    Args:
+        kept: the records of the embedded store.
+        run: the run's record in it.
+        client: MLRun's client for that API, or of anything else, where it is not what MLRun is
+            told to use now.
+
+    Returns:
+        The run's `name` and `uid`, the API's `address`, and the number of `artifacts`.
+
+    Raises:
+        RecordNotFoundError: nothing of the run is left to be sent.
+        APIUnreachableError: the API still doesn't answer.
+    """
+    import mlrun
+
+    uid, project = run["metadata"]["uid"], kept.project
+    labels = dict(run["metadata"].get("labels") or {})
+    address = labels.pop(UNSENT, "")
+    if not address:
+        raise RecordNotFoundError(f"Nothing of run '{uid}' is left to be sent.")
+    if not str(getattr(client, "base_url", "")):
+        check(address)
+        client = mlrun.get_run_db(address)
+    uris: dict[str, str] = {}
+    artifacts = kept.artifacts_of(run)
+    for record in artifacts:
+        metadata, key = record["metadata"], record["spec"]["db_key"]
+        sent = client.store_artifact(
+            key, record, iter=metadata.get("iter"), project=project, tree=metadata["tree"]
+        )
+        # An API of another release gives artifacts other uids.
+        uris[metadata["uid"]] = sent["metadata"]["uid"]
+    status = {name: value for name, value in run["status"].items() if name != "artifacts"}
+    status["artifact_uris"] = renamed(status.get("artifact_uris") or {}, uris)
+    # The run after its artifacts, so that it names none that isn't there.
+    whole = {**run, "metadata": {**run["metadata"], "labels": labels}, "status": status}
+    client.store_run(whole, uid, project)
+    kept.db.update_run({"metadata.labels": labels}, uid, project)
+    return {
+        "name": run["metadata"]["name"],
+        "uid": uid,
+        "address": address,
+        "artifacts": len(artifacts),
+    }
