@@ -24,20 +24,21 @@ RESERVED = frozenset(
     docstring_parser dotenv durationpy dynaconf editables execnet executing fastjsonschema fonttools
     frozenlist fsspec git gitdb grimp hatchling hypothesis idna importlib_metadata importlinter
     inflection iniconfig ipykernel ipykernel_launcher ipython jedi jinja2 joblib jsonpath_ng
-    jsonschema jsonschema_specifications jupyter jupyter_client jupyter_core jupyterlab_pygments jwt
-    kedro kedro_datasets kedro_datasets_benchmarks kedro_datasets_experimental kedro_telemetry kfp
-    kfp_server_api kiwisolver kubernetes lazy_loader librt markdown_it markupsafe matplotlib
-    matplotlib_inline mdurl mergedeep mistune mlrun mlrun_pipelines more_itertools mpl_toolkits
-    multidict mypy mypy_extensions mypyc narwhals nbclient nbconvert nbformat nest_asyncio
-    nest_asyncio2 nuclio nuclio_sdk numpy nvidia oauthlib omegaconf orderly_set orjson packaging
-    pandas pandocfilters parse parso pathspec pexpect pil pip pkg_resources platformdirs pluggy
-    prompt_toolkit propcache ptyprocess pure_eval py pyarrow pycparser pydantic pydantic_core
-    pydevd_plugins pygments pylab pyparsing pyproject_hooks pytest python python3 pytz referencing
-    requests requests_oauthlib rich rpds ruff scipy semver setuptools six sklearn slugify smmap
-    sortedcontainers soupsieve src stack_data storey tabulate tests text_unidecode threadpoolctl
-    tinycss2 tomli_w tomlkit tornado traitlets trove_classifiers typing_extensions typing_inspection
-    tzdata urllib3 uuid_utils uv v3io v3iofs vendor_licenses wcwidth webencodings websocket wheel
-    wrapt xdist xgboost xxhash yaml yarl zipp zmq
+    jsonschema jsonschema_specifications jupyter jupyter_client jupyter_core jupyterlab_plotly
+    jupyterlab_pygments jwt kedro kedro_datasets kedro_datasets_benchmarks
+    kedro_datasets_experimental kedro_telemetry kfp kfp_server_api kiwisolver kubernetes lazy_loader
+    librt markdown_it markupsafe matplotlib matplotlib_inline mdurl mergedeep mistune mlrun
+    mlrun_pipelines more_itertools mpl_toolkits multidict mypy mypy_extensions mypyc narwhals
+    nbclient nbconvert nbformat nest_asyncio nest_asyncio2 nuclio nuclio_sdk numpy nvidia oauthlib
+    omegaconf orderly_set orjson packaging pandas pandera pandocfilters parse parso pathspec pexpect
+    pil pip pkg_resources platformdirs plotly pluggy prompt_toolkit propcache ptyprocess pure_eval
+    py pyarrow pycparser pydantic pydantic_core pydevd_plugins pygments pylab pyparsing
+    pyproject_hooks pytest python python3 pytz referencing requests requests_oauthlib rich rpds ruff
+    scipy semver setuptools six sklearn slugify smmap sortedcontainers soupsieve src stack_data
+    storey tabulate tenacity tests text_unidecode threadpoolctl tinycss2 tomli_w tomlkit tornado
+    traitlets trove_classifiers typeguard typing_extensions typing_inspect typing_inspection tzdata
+    urllib3 uuid_utils uv v3io v3iofs vendor_licenses wcwidth webencodings websocket wheel wrapt
+    xdist xgboost xxhash yaml yarl zipp zmq
     """.split()
 )
 # Folders and files are named after both, and file systems end at 255 characters.

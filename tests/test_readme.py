@@ -12,6 +12,8 @@ RUN_BY = {
     r"make demo": "test_project: a clone and make demo",
     r"make test": "the one that runs this",
     r"make( help)?": "test_make: make lists every target",
+    r"kedro mlrun (runs|show last|lineage \S+)": "test_project: the commands of its readme",
+    r"kedro mlrun compare training last": "the generated project's test_cli",
     r"make run-local": "test_project: the commands of its readme",
     r"kedro new --starter=\S+( --name .+| --config \S+)?": "test_generation: both doors",
     r"cookiecutter \S+( --no-input)?( project_name=.+)?": "test_generation: both doors",

@@ -69,6 +69,13 @@ def test_mistakes_are_named(tmp_path: Path, text: str, reason: str) -> None:
     assert "hunter2" not in str(error.value)
 
 
+def test_an_environment_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named, and not the file that would be in it."""
+    monkeypatch.setenv("KEDRO_ENV", "nosuch")
+    with pytest.raises(config.MLRunConfigError, match="no environment 'nosuch' in .*conf"):
+        config.find_config(PROJECT)
+
+
 def test_the_project_is_found_without_kedro(tmp_path: Path) -> None:
     """A script or a notebook in the project's folder uses its settings; elsewhere are none."""
     found, folder = config.find_config(PROJECT / "src")

@@ -152,8 +152,14 @@ class MLRunConfig(BaseModel):
         try:
             values = config_loader["mlrun"]
         except (MissingConfigException, KeyError) as exc:
+            folder, env = Path(config_loader.conf_source), config_loader.env
+            if env and folder.is_dir() and not (folder / env).is_dir():
+                raise MLRunConfigError(
+                    f"There is no environment '{env}' in {folder}. "
+                    "Name one that has a folder there, or make it."
+                ) from exc
             raise MLRunConfigError(
-                f"No mlrun.yml found in {config_loader.conf_source}. "
+                f"No mlrun.yml found in {folder}. "
                 "Put one there that names at least the MLRun project: `project: my-project`."
             ) from exc
         try:
