@@ -232,6 +232,18 @@ def test_other_datasets_can_be_recorded(store: Store, conf: Path) -> None:
     assert datasets.MLRunAbstractDataset(key="table", **of_run).load() == b"x\n5\n"
 
 
+def test_a_run_that_cannot_begin_has_failed(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kedro tells no hook of it, and still it doesn't say that it is running."""
+    broken = project_module("tracking.graph")
+    monkeypatch.setattr(broken, "graph_html", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(conf, "good")
+    monkeypatch.undo()
+    assert states(embedded) == [("good", "error")]
+
+
 def test_what_cannot_be_loaded_is_its_nodes_error(embedded: Store, conf: Path) -> None:
     with pytest.raises(DatasetError):
         run(conf, "broken")

@@ -18,7 +18,7 @@ import click
 if TYPE_CHECKING:
     from .local_db import LocalRunDB
 
-CONNECT_SECONDS, ANSWER_SECONDS, LONGEST_WAIT = 3, 4, 8
+CONNECT_SECONDS, ANSWER_SECONDS, LONGEST_WAIT = 3, 3, 6
 
 UNSENT = "unsent-to"
 """The label of a run in the embedded store that an MLRun API is still to be sent."""

@@ -123,8 +123,8 @@ class MLRunHooks:
             return
         for name in pipeline.datasets():
             _bind(catalog.get(name, fallback_to_runtime_pattern=True), run_id)
-        self._runs[run_id].begin(pipeline, run_params)
         self._watch_for_interrupts()
+        self._runs[run_id].begin(pipeline, run_params)
 
     # ---- nodes and data
 
@@ -266,7 +266,7 @@ class MLRunHooks:
         run = self._runs.pop(run_id, None)
         if run and run.is_open:
             run.end(error, aborted)
-        if not self._runs:
+        if not any(run.is_open for run in self._runs.values()):
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
             self._handlers = {}

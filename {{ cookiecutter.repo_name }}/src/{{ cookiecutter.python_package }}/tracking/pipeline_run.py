@@ -73,8 +73,19 @@ class PipelineRun:
         MLRunContextManager().open_run(
             title, self.run_id, record.labels(run_params, run_params["project_path"]), short
         )
+        try:
+            self._record_setup(pipeline, title, parameters, short != parameters)
+        except Exception as error:
+            # Kedro tells of no error that comes before the first node.
+            self.end(error)
+            raise
+
+    def _record_setup(
+        self, pipeline: Pipeline, title: str, parameters: dict[str, Any], shortened: bool
+    ) -> None:
+        tracking = self.tracking
         texts: dict[str, str] = {}
-        if tracking.parameters or short != parameters:
+        if tracking.parameters or shortened:
             texts["parameters.yaml"] = record.config_yaml(
                 self._parameters if tracking.parameters else parameters
             )
