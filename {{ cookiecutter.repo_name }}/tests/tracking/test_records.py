@@ -92,7 +92,8 @@ def test_progress_is_told_where_there_are_many_pages(records, made):
         records.db, records.project, lambda what, number: told.append((what, number))
     )
     assert len(slow.runs(limit=None)) == 4
-    assert told in ([], [("runs", 2)])
+    # MLRun's API has an empty page after the last one.
+    assert told in ([], [("runs", 2)], [("runs", 2), ("runs", 4)])
 
 
 def test_a_run_is_found(records, made):

@@ -454,7 +454,7 @@ class Records:
             runs, number = self._store.runs_using(uid, self.project, limit)
             return list(runs), number
         # What has used it was still going on after it was made.
-        since = record["metadata"].get("created") or _LONG_AGO
+        since = moment(record["metadata"].get("created")) or _LONG_AGO
         using = [
             run
             for run in self._pages("runs", _PAGE, last_update_time_from=since)
