@@ -26,6 +26,7 @@ demo: .venv/installed  ## generate a project into build/ and run it: trains, eva
 	@rm -rf build/kedro-mlrun
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
 	@$(MAKE) --no-print-directory -C build/kedro-mlrun run-local VENV="$(CURDIR)/.venv"
+	@echo "Before that: cd build/kedro-mlrun"
 
 test: .venv/installed  ## run every test; those of the generated project too
 	@"$(BIN)/python" -m pytest

@@ -21,6 +21,8 @@ def test_a_clone_and_make_demo_end_with_a_recorded_run(starter: Folder, tmp_path
     clone = starter.at(tmp_path / "clone")
     done = clone.run("make", "demo")
     assert "completed" in done.stdout
+    # A warning that a new user can do nothing about.
+    assert "WARNING" not in done.stdout + done.stderr
     assert clone.run("git", "status", "--porcelain").stdout == ""
 
 

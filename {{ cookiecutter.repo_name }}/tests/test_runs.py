@@ -107,7 +107,7 @@ def test_a_row_that_breaks_the_schema_stops_the_run(store: Store, tmp_path: Path
         session.run(pipeline_names=["training"])
     (record,) = mlrun.get_run_db().list_runs(project=store.project, name="training")
     assert record["status"]["state"] == "error"
-    assert "mean_radius: in_range(0, inf) — 1 case" in record["status"]["error"]
+    assert "mean_radius: finite_and_at_least_0 — 1 case" in record["status"]["error"]
     assert set(record["status"]["artifact_uris"]) <= OWN
 
 

@@ -52,7 +52,7 @@ def _run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
             raise
         # What the exception says stands above, in the table of the run.
         raise click.ClickException(
-            f"The run failed with {type(exc).__name__}. Its traceback: kedro mlrun show last"
+            f"The run failed with {type(exc).__name__}. The command above shows its traceback."
         ) from None
 
 
@@ -519,18 +519,20 @@ def push(which: Sequence[str], env: str | None, as_json: bool) -> None:
         from .tracking.push import push_run, unsent_runs
 
         kept = records.kept()
-        found = [kept.run(name) for name in which] or unsent_runs(kept)
-        sent = [push_run(kept, run, records.db) for run in found]
-    if not sent and not as_json:
-        click.echo(f"Nothing of project '{records.project}' is left to be sent.", err=True)
-        return
+        sent = []
+        for found in [kept.run(name) for name in which] or unsent_runs(kept):
+            run = push_run(kept, found)
+            sent.append(run)
+            # Each by itself, for the next one may fail.
+            click.echo(
+                f"Sent run '{run['name']}' {run['uid']} with {run['artifacts']} artifacts to "
+                f"{run['address']}",
+                err=True,
+            )
     if as_json:
         _answer(as_json, sent, lambda _width: "")
-    for run in [] if as_json else sent:
-        click.echo(
-            f"Sent run '{run['name']}' {run['uid']} with {run['artifacts']} artifacts to "
-            f"{run['address']}"
-        )
+    elif not sent:
+        click.echo(f"Nothing of project '{records.project}' is left to be sent.", err=True)
 
 
 def _users(records: Records, artifact: Record, uid: str) -> str:

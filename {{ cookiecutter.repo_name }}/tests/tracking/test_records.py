@@ -8,7 +8,7 @@ from typing import Any
 
 import mlrun
 import pytest
-from mlrun.errors import MLRunInvalidArgumentError, MLRunPreconditionFailedError
+from mlrun.errors import MLRunPreconditionFailedError
 
 from tests import project_module
 from tests.conftest import Store
@@ -221,8 +221,9 @@ def test_artifacts_are_listed_newest_first(records, made):
 
 
 def test_a_malformed_tag(records, made):
-    with pytest.raises(MLRunInvalidArgumentError):
-        records.tag(records.artifact("model"), "not a tag")
+    for tag in ("not a tag", "", "a" * 57):
+        with pytest.raises(records_module.RecordNotFoundError, match="can't be a tag"):
+            records.tag(records.artifact("model"), tag)
 
 
 # ---- lineage

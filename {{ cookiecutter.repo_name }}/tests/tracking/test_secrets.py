@@ -283,9 +283,8 @@ def test_arguments_that_fit_no_message_are_hidden() -> None:
 
 
 def test_records_without_a_secret_are_left_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
-    secrets.register(
-        {"password": "sword" + "fish7"}  # the source may be shown, too
-    )
+    # Written so that the source, which may be shown, too, tells nothing.
+    secrets.register(dict(password="sword" + "fish7"))
     secrets.install()
     try:
         fail("nothing")

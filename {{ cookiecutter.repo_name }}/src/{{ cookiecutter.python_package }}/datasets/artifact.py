@@ -334,7 +334,9 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
                 advice = (
                     "Run the pipeline that saves it, or check `key`, `load_args` and the project."
                 )
-                if chain_id() and not self._load_args:
+                if self._version and self._version.load:
+                    advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
+                elif chain_id() and not self._load_args:
                     advice = (
                         f"Run the pipeline that saves it with `--chain-id {chain_id()}`, or choose "
                         "a version by `load_args` or `--load-versions`."

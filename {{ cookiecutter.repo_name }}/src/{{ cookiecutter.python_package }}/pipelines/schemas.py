@@ -9,16 +9,14 @@ import math
 from typing import Any
 
 import pandas as pd
-from pandera.pandas import DataFrameModel, Field
+from pandera.pandas import DataFrameModel, Field, check
 
 DIAGNOSES = ["benign", "malignant"]
 
 
 def _measured() -> Any:
     # Coerced, so that whole numbers will do, and of a column with text in it the rows are counted.
-    return Field(
-        in_range={"min_value": 0, "max_value": math.inf, "include_max": False}, coerce=True
-    )
+    return Field(coerce=True)
 
 
 class Measurements(DataFrameModel):
@@ -60,6 +58,12 @@ class Measurements(DataFrameModel):
     worst_symmetry: float | None = _measured()
     worst_fractal_dimension: float | None = _measured()
     diagnosis: str | None = Field(isin=DIAGNOSES)
+
+    @check("^(mean|worst)_|_error$", regex=True)
+    def finite_and_at_least_0(cls, values: pd.Series) -> pd.Series:
+        """What is no number is counted as that."""
+        numbers = pd.to_numeric(values, errors="coerce")
+        return numbers.isna() | ((numbers >= 0) & (numbers < math.inf))
 
 
 class SplitData(Measurements):

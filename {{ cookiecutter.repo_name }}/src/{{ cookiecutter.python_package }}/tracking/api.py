@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from http import HTTPStatus
-from inspect import signature
+from inspect import BoundArguments, signature
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,7 +54,7 @@ def check(url: str) -> None:
     thread.join(LONGEST_WAIT)
     if outcome[-1]:
         raise APIUnreachableError(
-            f"The MLRun API at {_address(url)} doesn't answer ({outcome[-1]}). Start it, or "
+            f"The MLRun API at {address(url)} doesn't answer ({outcome[-1]}). Start it, or "
             "correct MLRUN_DBPATH or `dbpath` in mlrun.yml; to use the embedded store instead, set "
             "MLRUN_DBPATH=sqlite:///.mlrun/mlrun.db."
         )
@@ -62,13 +64,16 @@ def _knock(url: str) -> str:
     """Give the reason why an API doesn't answer; empty if it does."""
     import requests
 
+    # As MLRun's own setting has it, which can't be asked before it is imported.
+    verify = os.environ.get("MLRUN_HTTPDB__HTTP__VERIFY", "").lower() not in {"false", "0"}
     try:
-        response = requests.get(
-            f"{url.rstrip('/')}/api/v1/healthz", timeout=(CONNECT_SECONDS, ANSWER_SECONDS)
-        )
-    except requests.exceptions.SSLError:
-        # It does, and MLRun has settings of its own for certificates.
-        return ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            response = requests.get(
+                f"{url.rstrip('/')}/api/v1/healthz",
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                verify=verify,
+            )
     except requests.RequestException as exc:
         reason = getattr(exc.args[0] if exc.args else exc, "reason", exc)
         return str(reason).rpartition(": ")[2] or type(exc).__name__
@@ -78,10 +83,21 @@ def _knock(url: str) -> str:
     return f"it says {response.status_code} {response.reason}"
 
 
-def _address(url: str) -> str:
-    """Give a URL without the password that it may hold."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def address(url: str) -> str:
+    """Give a URL without the credentials that it may hold.
+
+    Args:
+        url: the run database.
+
+    Returns:
+        The URL as it may be shown.
+
+    Example:
+        >>> address("https://me:p@ss/word@mlrun-api:8080")
+        'https://mlrun-api:8080'
+    """
+    scheme, separator, rest = url.partition("://")
+    return url if scheme == "sqlite" else f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def forget_connection() -> None:
@@ -175,12 +191,33 @@ def _writing(send: Callable[..., Any]) -> Callable[..., Any]:
 def _reading(ask: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(ask)
     def read(client: Any, *args: Any, **kwargs: Any) -> Any:
-        kept = client.kept
-        return (
-            getattr(kept, ask.__name__)(*args, **kwargs) if kept else ask(client, *args, **kwargs)
-        )
+        if client.kept is None:
+            try:
+                with _quiet():
+                    return ask(client, *args, **kwargs)
+            except Exception as exc:
+                # Where no run is open, nothing of it could be read.
+                if not _is_lost(exc) or not client.journal:
+                    raise
+                _keep(client)
+        return _read_kept(client, ask, signature(ask).bind(None, *args, **kwargs))
 
     return read
+
+
+def _read_kept(client: Any, ask: Callable[..., Any], bound: BoundArguments) -> Any:
+    from mlrun.errors import MLRunNotFoundError, MLRunRuntimeError
+
+    uid = bound.arguments.get("uid")
+    if isinstance(uid, str):
+        bound.arguments["uid"] = client.renamed.get(uid, uid)
+    try:
+        return getattr(client.kept, ask.__name__)(*bound.args[1:], **bound.kwargs)
+    except MLRunNotFoundError as exc:
+        raise MLRunRuntimeError(
+            f"the MLRun API at {address(client.base_url)} stopped answering during this run, and "
+            f"the embedded store hasn't what was asked: {exc}"
+        ) from exc
 
 
 @contextmanager
@@ -214,9 +251,10 @@ def _is_lost(exc: Exception) -> bool:
         HTTPStatus.SERVICE_UNAVAILABLE,
         HTTPStatus.GATEWAY_TIMEOUT,
     }
-    return getattr(exc, "error_status_code", None) in gateway_says or isinstance(
-        exc.__cause__, requests.RequestException
-    )
+    if isinstance(exc.__cause__, requests.HTTPError):
+        # It answered; only a gateway answers in place of an API that is away.
+        return getattr(exc, "error_status_code", None) in gateway_says
+    return isinstance(exc.__cause__, requests.RequestException)
 
 
 def _remember(client: Any, name: str, arguments: dict[str, Any], answer: Any) -> None:
@@ -263,7 +301,7 @@ def _write_kept(client: Any, name: str, arguments: dict[str, Any]) -> Any:
             field: arguments[field] for field in ("uid", "project", "iter") if field in arguments
         }
         # Each time, for MLRun writes all labels of a run anew.
-        client.kept.update_run({f"metadata.labels.{UNSENT}": _address(client.base_url)}, **run)
+        client.kept.update_run({f"metadata.labels.{UNSENT}": address(client.base_url)}, **run)
     return answer
 
 

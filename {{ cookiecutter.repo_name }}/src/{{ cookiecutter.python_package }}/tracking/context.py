@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
+import multiprocessing.util
 import os
 import re
 import socket
@@ -21,6 +22,7 @@ from . import api, workers
 from .config import MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
 from .process import is_alive, process_label
 from .secrets import hide
+from .secrets import register as register_secrets
 
 if TYPE_CHECKING:
     import mlrun
@@ -32,6 +34,9 @@ CHAIN = "MLRUN_CHAIN_ID"
 """The environment variable with the id that ties separate runs together."""
 
 CHAIN_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+OURS = "opened_by_kedro_mlrun"
+"""The attribute of contexts that this package has opened, and so has to end."""
 
 PROCESS = "process"
 """The label that tells which process of the host has the run open."""
@@ -121,14 +126,18 @@ class MLRunContextManager:
         if self._folder is None:
             here = Path(__file__)
             self.configure(*find_config(Path.cwd() if "site-packages" in here.parts else here))
-        parent = workers.announced()
-        if parent:
-            self._config = None
+        parent = None if self._runs else workers.announced()
         mlrun_module = sys.modules.get("mlrun")
         told = mlrun_module.mlconf.dbpath if mlrun_module else mlrun_dbpath()
         store = (parent and parent.dbpath) or told or (self._config and self._config.dbpath) or ""
+        if store and not store.startswith(STORES):
+            raise MLRunConfigError(
+                f"'{store}' is no run database. Set MLRUN_DBPATH, or `dbpath` in mlrun.yml, to "
+                "http://…, https://… or sqlite:///PATH."
+            )
         if ask and store != self._reached:
             # Before MLRun is imported, which connects at once, and waits for longer.
+            register_secrets(store)
             api.check(store)
             self._reached = store
         import mlrun
@@ -136,20 +145,22 @@ class MLRunContextManager:
         if "MLRUN_LOG_LEVEL" not in os.environ:
             # MLRun tells of each project that it loads; Kedro's log and our table say what matters.
             mlrun.utils.logger.set_logger_level("WARNING")
-        if parent:
-            mlrun.mlconf.dbpath, mlrun.mlconf.active_project = parent.dbpath, parent.project
-        if not self._config:
-            return
-        settings = {
-            "dbpath": self._config.dbpath,
-            "active_project": self._config.project,
-            "artifact_path": self._config.artifact_path,
-        }
+        settings = (
+            {
+                "dbpath": self._config.dbpath,
+                "active_project": self._config.project,
+                "artifact_path": self._config.artifact_path,
+            }
+            if self._config
+            else {}
+        )
         for name, value in settings.items():
             current = getattr(mlrun.mlconf, name)
             if not current or current == self._applied.get(name):
                 setattr(mlrun.mlconf, name, value)
                 self._applied[name] = value
+        if parent:
+            mlrun.mlconf.dbpath, mlrun.mlconf.active_project = parent.dbpath, parent.project
 
     @property
     def location(self) -> str:
@@ -157,9 +168,7 @@ class MLRunContextManager:
         self._connect(ask=False)
         import mlrun
 
-        store = re.sub(
-            r"//[^/@]*@", "//", mlrun.mlconf.dbpath or "no store (MLRUN_DBPATH is not set)"
-        )
+        store = api.address(mlrun.mlconf.dbpath) or "no store (MLRUN_DBPATH is not set)"
         return f"project '{mlrun.mlconf.active_project}' of {store}"
 
     @property
@@ -267,6 +276,10 @@ class MLRunContextManager:
             current = None
         if current is None and _IN_JOB and not self._runs:
             current = mlrun.get_or_create_ctx(DEFAULT_CONTEXT_NAME)
+        ours = any(current is run.context for run in self._runs)
+        if getattr(current, OURS, False) and not ours:
+            # It was opened before `%reload_kedro`, which imports this package anew.
+            self._runs.append(_OpenRun(current, None, owned=True))
         return current
 
     def has_open(self, run_id: str) -> bool:
@@ -346,6 +359,9 @@ class MLRunContextManager:
                 workers.announce(run_id, workers.RunReference(*reference))
             atexit.unregister(self._close_at_exit)
             atexit.register(self._close_at_exit)
+            if multiprocessing.parent_process():
+                # These end without the functions of `atexit`.
+                multiprocessing.util.Finalize(None, self._close_at_exit, exitpriority=0)
             return context
 
     def _new_context(
@@ -362,7 +378,7 @@ class MLRunContextManager:
                 "name": run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name),
                 "uid": uid,
                 "project": project,
-                "labels": {"owner": getpass.getuser(), **labels},
+                "labels": {"owner": _user(), **labels},
             },
             "spec": {
                 "output_path": run_folder(mlrun.mlconf.artifact_path, uid),
@@ -370,7 +386,9 @@ class MLRunContextManager:
             },
         }
         # With a spec, MLRun gives a new context even where it keeps that of an earlier run.
-        return mlrun.get_or_create_ctx(name, spec=spec)
+        context = mlrun.get_or_create_ctx(name, spec=spec)
+        setattr(context, OURS, True)
+        return context
 
     def _ask_again(self) -> None:
         """Let a run that begins try an API again that an earlier run has lost."""
@@ -439,12 +457,17 @@ class MLRunContextManager:
             run_id: the id that Kedro gave the run; None for the newest.
             aborted: why the run was ended from outside, where it was.
         """
+        with self.lock:
+            run = self._open_run_of(run_id)
+            if run is not None:
+                self._close(run, error, aborted)
+
+    def _close(
+        self, run: _OpenRun, error: BaseException | str | None = None, aborted: str = ""
+    ) -> None:
         import mlrun
 
         with self.lock:
-            run = self._open_run_of(run_id)
-            if run is None:
-                return
             if run.run_id:
                 self.merge_workers(run.run_id)
                 workers.withdraw(run.run_id)
@@ -462,10 +485,13 @@ class MLRunContextManager:
                 mlrun.run.global_context.set(newest.context if newest else None)
 
     def _close_at_exit(self) -> None:
-        while self._runs:
-            # What ended a script is in `last_value`; in a notebook that is any cell's error.
-            error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
-            self.close_run(error)
+        # What ended a script is in `last_value`; in a notebook that is any cell's error.
+        error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
+        for run in [run for run in reversed(self._runs) if run.run_id is None]:
+            if isinstance(error, KeyboardInterrupt):
+                self._close(run, aborted="It was stopped by Ctrl-C.")
+            else:
+                self._close(run, error)
 
     def abort_lost_runs(self) -> None:
         """Set the runs to aborted whose process on this host was killed."""
@@ -490,6 +516,17 @@ class MLRunContextManager:
                 reason = f"Its process {process.partition('-')[0]} on {host} was killed."
                 _set_aborted(uid, project, reason)
                 workers.remove(uid)
+
+
+STORES = ("sqlite:", "http://", "https://")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a number that no user has.
+        return str(os.getuid())
 
 
 # What a worker process may add to; each is a dict.

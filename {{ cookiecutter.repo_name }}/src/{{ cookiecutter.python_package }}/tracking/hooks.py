@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
 import os
 import signal
@@ -36,6 +37,14 @@ SIGNAL_EXIT = 128
 INTERRUPTED = "It was interrupted before its end."
 
 
+class _Thread(threading.local):
+    """What one thread is at: by node, for a node may run a session of its own."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, float] = {}
+        self.runs: dict[str, tuple[str, CatalogProtocol]] = {}
+
+
 class MLRunHooks:
     """Makes each run of a Kedro pipeline a run in MLRun, named after the pipeline.
 
@@ -52,7 +61,7 @@ class MLRunHooks:
         self._runs: dict[str, PipelineRun] = {}
         self._handlers: dict[int, Any] = {}
         self._stopped_by = ""
-        self._local = threading.local()
+        self._thread = _Thread()
         self._load_seconds: dict[tuple[str, str, int], float] = {}
 
     # ---- a session begins
@@ -122,7 +131,9 @@ class MLRunHooks:
             _keep_in_memory(pipeline, catalog)
             return
         for name in pipeline.datasets():
-            _bind(catalog.get(name, fallback_to_runtime_pattern=True), run_id)
+            dataset = _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
+            if dataset is not None:
+                dataset.run_id = run_id
         self._watch_for_interrupts()
         self._runs[run_id].begin(pipeline, run_params)
 
@@ -136,7 +147,7 @@ class MLRunHooks:
             node: the node that something is loaded for.
         """
         self._note(None, {"begun": node.name})
-        self._local.started = perf_counter()
+        self._thread.started[node.name] = perf_counter()
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -148,7 +159,7 @@ class MLRunHooks:
             node: the node that it was loaded for.
         """
         # This hook isn't told which run it is in. The next one is, and has the very same object.
-        seconds = perf_counter() - self._local.started
+        seconds = perf_counter() - self._thread.started[node.name]
         self._load_seconds[node.name, dataset_name, id(data)] = seconds
 
     @hook_impl
@@ -173,8 +184,8 @@ class MLRunHooks:
             if not is_parameter(name):
                 self._note_data(run_id, catalog.get(name), node, name, "load", seconds, data)
         # Its saves happen in this thread.
-        self._local.run_id, self._local.catalog = run_id, catalog
-        self._local.started = perf_counter()
+        self._thread.runs[node.name] = run_id, catalog
+        self._thread.started[node.name] = perf_counter()
 
     @hook_impl
     def after_node_run(self, node: Node, run_id: str) -> None:
@@ -184,7 +195,7 @@ class MLRunHooks:
             node: the node.
             run_id: the id of the run.
         """
-        seconds = perf_counter() - self._local.started
+        seconds = perf_counter() - self._thread.started[node.name]
         self._note(run_id, {"node": node.name, "action": "run", "seconds": seconds})
 
     @hook_impl
@@ -198,9 +209,13 @@ class MLRunHooks:
         self._note(run_id, {"failed": node.name})
 
     @hook_impl
-    def before_dataset_saved(self) -> None:
-        """Start the clock."""
-        self._local.started = perf_counter()
+    def before_dataset_saved(self, node: Node) -> None:
+        """Start the clock.
+
+        Args:
+            node: the node that returned what is saved.
+        """
+        self._thread.started[node.name] = perf_counter()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -211,9 +226,10 @@ class MLRunHooks:
             data: what was saved.
             node: the node that returned it.
         """
-        seconds = perf_counter() - self._local.started
-        dataset = self._local.catalog.get(dataset_name)
-        self._note_data(self._local.run_id, dataset, node, dataset_name, "save", seconds, data)
+        seconds = perf_counter() - self._thread.started[node.name]
+        run_id, catalog = self._thread.runs[node.name]
+        dataset = catalog.get(dataset_name)
+        self._note_data(run_id, dataset, node, dataset_name, "save", seconds, data)
 
     def _note_data(
         self,
@@ -266,7 +282,9 @@ class MLRunHooks:
         run = self._runs.pop(run_id, None)
         if run and run.is_open:
             run.end(error, aborted)
-        if not any(run.is_open for run in self._runs.values()):
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and not any(run.is_open for run in self._runs.values()):
+            self._stopped_by = ""
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
             self._handlers = {}
@@ -275,8 +293,8 @@ class MLRunHooks:
 
     def _watch_for_interrupts(self) -> None:
         """Let a run that is stopped from outside end as aborted."""
-        atexit.unregister(self._end_interrupted)
-        atexit.register(self._end_interrupted)
+        atexit.unregister(self._at_exit)
+        atexit.register(self._at_exit)
         ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         if ipython:
             # There the process goes on.
@@ -304,32 +322,54 @@ class MLRunHooks:
             # So that the nodes' own clean-up and the end of the run take place.
             sys.exit(SIGNAL_EXIT + number)
 
-    def _end_interrupted(self) -> None:
-        reason = f"It was stopped by {self._stopped_by}." if self._stopped_by else INTERRUPTED
-        for run_id in list(self._runs):
-            self._end_run(run_id, aborted=reason)
-        self._stopped_by = ""
+    def _at_exit(self) -> None:
+        self._end_unfinished(list(self._runs), getattr(sys, "last_value", None))
 
-    def _after_cell(self, *_args: Any) -> None:
-        self._end_interrupted()
+    def _after_cell(self, result: Any) -> None:
+        # Those of other threads go on.
+        here = [
+            run_id for run_id, run in self._runs.items() if run.thread is threading.current_thread()
+        ]
+        self._end_unfinished(here, result.error_in_exec)
         ipython = sys.modules["IPython"].get_ipython()
         ipython.events.unregister("post_run_cell", self._after_cell)
 
+    def _end_unfinished(self, run_ids: list[str], error: BaseException | None) -> None:
+        reason = f"It was stopped by {self._stopped_by}." if self._stopped_by else INTERRUPTED
+        for run_id in run_ids:
+            if isinstance(error, Exception) and not self._stopped_by:
+                # Of another hook, before the first node or after the last one.
+                self._end_run(run_id, error)
+            else:
+                self._end_run(run_id, aborted=reason)
+        self._stopped_by = ""
 
-def _bind(dataset: Any, run_id: str) -> None:
-    """Tell a dataset which run it is in, also one that another wraps, such as CachedDataset."""
-    while dataset is not None:
-        if hasattr(dataset, "run_id"):
-            dataset.run_id = run_id
+
+def _of_mlrun(dataset: Any) -> Any:
+    """Give the MLRun dataset that a dataset is, or wraps, as CachedDataset does; or None."""
+    while dataset is not None and not hasattr(dataset, "run_id"):
         dataset = getattr(dataset, "_dataset", None)
+    return dataset
 
 
 def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
     shared = isinstance(catalog, SharedMemoryDataCatalog)
-    for name in pipeline.all_outputs():
-        if hasattr(catalog.get(name), "run_id"):
-            catalog[name] = SharedMemoryDataset() if shared else MemoryDataset()
+    saved = {
+        name.partition("@")[0]
+        for name in pipeline.all_outputs()
+        if _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
+    }
+    memory = {stem: SharedMemoryDataset() if shared else MemoryDataset() for stem in saved}
+    logger = logging.getLogger("kedro.io.data_catalog")
+    level = logger.level
+    # It warns of each dataset that is replaced.
+    logger.setLevel(logging.ERROR)
+    for name in pipeline.datasets():
+        stem = name.partition("@")[0]
+        if stem in memory:
+            catalog[name] = memory[stem]
+    logger.setLevel(level)
 
 
 def with_key(name: str, entry: Any) -> Any:

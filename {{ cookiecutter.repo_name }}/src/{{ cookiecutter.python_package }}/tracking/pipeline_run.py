@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 
 from . import graph, record, secrets
 from .config import TrackingConfig
@@ -44,6 +46,7 @@ class PipelineRun:
         self.run_id = run_id
         self.tracking = tracking
         self.notes: list[dict[str, Any]] = []
+        self.thread = threading.current_thread()
         self._parameters = parameters
         self._catalog = catalog
         self._pipeline: Pipeline | None = None
@@ -168,7 +171,11 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
         name, {"type": DATASETS + kind, "key": key, "save_args": save_args}
     )
     artifact.run_id = run_id  # type: ignore[attr-defined]
-    artifact.save(data)
+    try:
+        artifact.save(data)
+    except DatasetError as error:
+        # The pipeline itself can do without.
+        logging.getLogger(__name__).warning("%s", error)
 
 
 def _log_text(context: mlrun.MLClientCtx, name: str, text: str) -> None:

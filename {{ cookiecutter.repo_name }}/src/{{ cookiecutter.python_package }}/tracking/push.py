@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .api import UNSENT, check, renamed
-from .records import RecordNotFoundError, Records
+from .api import UNSENT, address, check, renamed
+from .records import RecordNotFoundError, Records, moment
 
 if TYPE_CHECKING:
     from .records import Record
@@ -23,14 +23,12 @@ def unsent_runs(kept: Records) -> list[Record]:
     return kept.runs(labels=[UNSENT], limit=None)
 
 
-def push_run(kept: Records, run: Record, client: Any) -> dict[str, Any]:
+def push_run(kept: Records, run: Record) -> dict[str, Any]:
     """Send a run and its artifacts to the MLRun API that missed them; their files stay.
 
     Args:
         kept: the records of the embedded store.
         run: the run's record in it.
-        client: MLRun's client for that API, or of anything else, where it is not what MLRun is
-            told to use now.
 
     Returns:
         The run's `name` and `uid`, the API's `address`, and the number of `artifacts`.
@@ -40,19 +38,26 @@ def push_run(kept: Records, run: Record, client: Any) -> dict[str, Any]:
         APIUnreachableError: the API still doesn't answer.
     """
     import mlrun
+    from mlrun.db.httpdb import HTTPRunDB
 
     uid, project = run["metadata"]["uid"], kept.project
     labels = dict(run["metadata"].get("labels") or {})
-    address = labels.pop(UNSENT, "")
-    if not address:
+    marked = labels.pop(UNSENT, "")
+    if not marked:
         raise RecordNotFoundError(f"Nothing of run '{uid}' is left to be sent.")
-    if not str(getattr(client, "base_url", "")):
-        check(address)
-        client = mlrun.get_run_db(address)
+    # The mark is without the credentials that MLRun may be told.
+    told = mlrun.mlconf.dbpath
+    url = told if address(told) == marked else marked
+    check(url)
+    # MLRun's own, for ours would keep what can't be sent where it comes from.
+    client = HTTPRunDB(url).connect()
     uris: dict[str, str] = {}
     artifacts = kept.artifacts_of(run)
     for record in artifacts:
         metadata, key = record["metadata"], record["spec"]["db_key"]
+        # As MLRun writes times: its API reads no others.
+        metadata["created"] = str(moment(metadata.get("created")))
+        metadata.pop("updated", None)
         sent = client.store_artifact(
             key, record, iter=metadata.get("iter"), project=project, tree=metadata["tree"]
         )
@@ -67,6 +72,6 @@ def push_run(kept: Records, run: Record, client: Any) -> dict[str, Any]:
     return {
         "name": run["metadata"]["name"],
         "uid": uid,
-        "address": address,
+        "address": marked,
         "artifacts": len(artifacts),
     }

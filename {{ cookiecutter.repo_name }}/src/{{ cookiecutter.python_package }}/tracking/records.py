@@ -24,6 +24,9 @@ OWN = "kedro."
 
 Record = dict[str, Any]
 
+# As MLRun's own rule for tags (mlrun.utils.regex.tag_name).
+TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,54}[A-Za-z0-9])?")
+
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE = 200
 _CANDIDATES = 3
@@ -258,7 +261,12 @@ class Records:
         filters = {"name": key or None, "kind": kind or None, "tag": tag or None}
         # Each version comes once for each of its tags.
         size = min(2 * (limit or _PAGE), _PAGE)
-        versions = _versions(self._pages("artifacts", size, **filters))
+        rows: Iterable[Record] = self._pages("artifacts", size, **filters)
+        versions: Iterable[Record] = _versions(rows)
+        if not self._store:
+            # MLRun's API gives them in no order.
+            rows = sorted(rows, key=lambda row: str(row["metadata"].get("uid")))
+            versions = sorted(_versions(rows), key=_written, reverse=True)
         shown = (record for record in versions if own or not _key(record).startswith(OWN))
         found = list(islice(shown, limit))
         if tag:
@@ -303,16 +311,19 @@ class Records:
         if mlrun.datastore.is_store_uri(which):
             text = mlrun.datastore.parse_store_uri(which)[1]
         try:
-            project, key, _, tag, tree, uid = mlrun.utils.parse_artifact_uri(text, self.project)
+            parts = mlrun.utils.parse_artifact_uri(text, self.project)
         except ValueError:
             raise RecordNotFoundError(f"'{which}' can't be an artifact's key or URI.") from None
+        project, key, iteration, tag, tree, uid = parts
         if project != self.project:
             raise RecordNotFoundError(
                 f"'{which}' is an artifact of project '{project}', and this is '{self.project}'. "
                 "Set MLRUN_ACTIVE_PROJECT to look there."
             )
         found = self._versions_of(key, tag, tree, uid)
-        if not found and tree and not uid:
+        if "#" in text:
+            found = [item for item in found if (item["metadata"].get("iter") or 0) == iteration]
+        elif not found and tree and not uid:
             found = self._saved_by(tree, key)
         if not found and text == key and re.fullmatch("[0-9a-f]{6,40}", key):
             found = self._artifacts_beginning_with(key)
@@ -359,7 +370,8 @@ class Records:
         return list(islice(found, _CANDIDATES))
 
     def _nearest_artifacts(self, which: str, key: str) -> list[str]:
-        keys = [_key(record) for record in self.artifacts(tag="latest", limit=_PAGE)]
+        latest = self.artifacts(tag="latest", limit=_PAGE)
+        keys = [_key(record) for record in latest if not _key(record).startswith(OWN)]
         if key in keys and which != key:
             return [
                 f"{key}@{producer(record)}"
@@ -382,11 +394,13 @@ class Records:
             tag: the tag: letters, digits, hyphens, underscores and dots.
 
         Raises:
-            MLRunInvalidArgumentError: the tag is malformed.
+            RecordNotFoundError: no version can have such a tag.
         """
-        from mlrun.utils import validate_tag_name
-
-        validate_tag_name(tag, "tag")
+        if not TAG.fullmatch(tag):
+            raise RecordNotFoundError(
+                f"'{tag}' can't be a tag. Use at most 56 letters, digits, hyphens, underscores and "
+                "dots, with a letter or digit at each end."
+            )
         self.db.tag_artifacts([record], self.project, tag)
 
     def make_newest_the_latest(self, key: str) -> None:

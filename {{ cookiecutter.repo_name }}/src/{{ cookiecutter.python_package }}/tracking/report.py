@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -44,13 +45,15 @@ def print_run(uid: str, project: str) -> None:
         parts += [Text("\nResults"), pairs(*status["results"].items())]
     if files:
         parts += [Text("\nArtifacts"), pairs(*files)]
+    environment = (run["metadata"].get("labels") or {}).get("environment", "local")
+    option = "" if environment == "local" else f" --env {environment}"
     kept = api.unsent(client)
     if kept:
         where = f"{client.base_url} stopped answering. The run is kept in {kept.url}."
-        hint = f"To send it later: {_kedro()} mlrun push {uid[:8]}"
+        hint = f"To send it later: {_kedro()} mlrun push {uid[:8]}{option}"
     else:
         where = f"Recorded in {MLRunContextManager().location}."
-        hint = f"To look further: {_kedro()} mlrun show {uid[:8]}"
+        hint = f"To look further: {_kedro()} mlrun show {uid[:8]}{option}"
     parts += [Text(f"\n{where}"), Text(hint)]
     # Never cut or folded to the terminal's width: a path is there to be copied.
     Console(soft_wrap=True, width=1000).print(Group(*parts))
@@ -59,4 +62,4 @@ def print_run(uid: str, project: str) -> None:
 def _kedro() -> str:
     """Give the command as it works without an activated environment."""
     own = Path(sys.executable).with_name("kedro").as_posix()
-    return "kedro" if shutil.which("kedro") == own else shown_path(own)
+    return "kedro" if shutil.which("kedro") == own else shlex.quote(shown_path(own))

@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -31,7 +32,8 @@ REDACTED = "*****"
 # What a name ends with says what it is of: `db_password` is a password, `password_column` a column.
 _SECRETS = frozenset(
     "apikey auth authorization bearer cookie cookies creds credential credentials dsn jwt oauth "
-    "passcode passphrase passwd password passwords passwort pat pwd secret secrets webhook".split()
+    "otp passcode passkey passphrase passwd password passwords passwort pat pin pw pwd secret "
+    "secrets userpass webhook".split()
 )
 # These are secrets after certain words only: a key may be one of a table, a pass one over the data.
 _OF_KEYS = frozenset(
@@ -52,8 +54,8 @@ _TOKENS_OF_TEXT = frozenset(
 )
 # These may follow without making it another thing: `password_hash`, `token_prod`, `password2`.
 _QUALIFIERS = frozenset(
-    "base64 b64 default dev hash id new old plain plaintext prod production staging str string "
-    "test text uri url v1 v2 value".split()
+    "base base64 b64 default dev file hash header id json new old pem plain plaintext prod "
+    "production staging str string test text uri url v1 v2 value".split()
 )
 _STRINGS = frozenset({("connection", "string"), ("conn", "string"), ("connection", "str")})
 _STRINGS |= {("conn", "str"), ("connection", "uri"), ("connection", "url")}
@@ -65,7 +67,8 @@ _BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a
 
 # In http the user alone may be a token; elsewhere (`abfss://container@account`) it is a name.
 _URL = re.compile(r"""(?i)((?<![a-z])[a-z][a-z0-9+.-]*)://([^\s/?#'"<>]*)@""")
-_NAMED = re.compile(r"""((?:^|(?<=[?&;,\s'"({]))[\w.-]+)=([^&;\s'"]+)""")
+_NAMED = re.compile(r"""((?:^|(?<=[?&;,\s'"({]))[\w.-]+)(=|["']\s*:\s*["']?)([^&;,\s'"})]+)""")
+_BEARER = re.compile(r"(?i)\b(bearer|basic)(\s+)([\w.~+/=-]{8,})")
 
 # Not what derives from them, such as named tuples, which are made in another way.
 _CONTAINERS = (list, tuple, set, frozenset)
@@ -135,6 +138,9 @@ def redacted(value: Any, name: str = "") -> Any:
 
 def _redacted(value: Any, secret: bool) -> Any:
     if isinstance(value, Mapping):
+        if {"name", "value"} <= value.keys() and is_secret(str(value["name"])):
+            # As HTTP headers and Kubernetes' variables are written.
+            value = {**value, "value": _redacted(value["value"], True)}
         return {
             _without_credentials(key) if isinstance(key, str) else key: _redacted(
                 item, secret or is_secret(str(key))
@@ -154,10 +160,13 @@ def _without_credentials(text: str) -> str:
         text = _URL.sub(
             lambda url: f"{url[1]}://{REDACTED}@" if _url_secrets(url) else url[0], text
         )
-    if "=" in text:
+    if "=" in text or ":" in text:
         text = _NAMED.sub(
-            lambda named: f"{named[1]}={REDACTED}" if is_secret(named[1]) else named[0], text
+            lambda named: f"{named[1]}{named[2]}{REDACTED}" if is_secret(named[1]) else named[0],
+            text,
         )
+    if "earer" in text or "asic" in text:
+        text = _BEARER.sub(rf"\1\2{REDACTED}", text)
     return text
 
 
@@ -229,7 +238,7 @@ def _secret_texts(value: Any, secret: bool) -> Iterator[str]:
     if isinstance(value, str):
         for url in _URL.finditer(value):
             yield from _url_secrets(url)
-        yield from (named[2] for named in _NAMED.finditer(value) if is_secret(named[1]))
+        yield from (named[3] for named in _NAMED.finditer(value) if is_secret(named[1]))
 
 
 def _forms(value: str) -> Iterator[tuple[str, bool]]:
@@ -479,7 +488,7 @@ def _hidden_traceback(error: BaseException, handlers: Iterable[logging.Handler])
     text = "".join(told.format()).rstrip("\n")
     around = "".join(_source_around(told, set()))
     shows_locals = any(getattr(handler, "tracebacks_show_locals", False) for handler in handlers)
-    if shows_locals or hide(text) != text or hide(around) != around:
+    if shows_locals or hide(text) != text or _found(around):
         return hide(text)
     return None
 
@@ -522,8 +531,32 @@ class _HidingExceptHook:
             self._hook(kind, error, trace)
 
 
+class _HidingThreadHook:
+    """Shows the error that ends a thread."""
+
+    def __init__(self, hook: Callable[..., Any]) -> None:
+        self._hook = hook
+
+    def __call__(self, args: Any) -> None:
+        error = args.exc_value
+        if error and (text := _hidden_traceback(error, _handlers(None))):
+            sys.stderr.write(f"{text}\n")
+        else:
+            self._hook(args)
+
+
+def _show_in_ipython(
+    shell: Any, kind: Any, error: BaseException, trace: Any, tb_offset: int | None = None
+) -> None:
+    """Show the error that ends a notebook's cell."""
+    if text := _hidden_traceback(error, _handlers(None)):
+        sys.stderr.write(f"{text}\n")
+    else:
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+
 def install() -> None:
-    """Hide known secrets in all logs, and in the traceback that ends the process.
+    """Hide known secrets in all logs, and in tracebacks that end a process, thread or cell.
 
     To be called when logging is configured; again does no harm. In handlers that are added later,
     and not by MLRun, a record's extra fields aren't hidden; its message and traceback are.
@@ -532,6 +565,11 @@ def install() -> None:
         logging.setLogRecordFactory(_HidingFactory(logging.getLogRecordFactory()))
     if not isinstance(sys.excepthook, _HidingExceptHook):
         sys.excepthook = _HidingExceptHook(sys.excepthook)
+    if not isinstance(threading.excepthook, _HidingThreadHook):
+        threading.excepthook = _HidingThreadHook(threading.excepthook)
+    ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if ipython:
+        ipython.set_custom_exc((Exception,), _show_in_ipython)
     _filter_handlers()
     _watch_mlrun()
 

@@ -4,7 +4,7 @@ They are drawn on figure objects: `matplotlib.pyplot` would keep state between n
 a screen.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ COLOURS = ("#1b6ca8", "#d1603d", "#3a7d44", "#7b4b94", "#b08900", "#555555")
 INK = "#333333"
 
 
-def plot_roc_curve(**predictions: Prediction) -> "Figure":
+def plot_roc_curve(**predictions: Prediction) -> Any:
     """Draw the ROC curves of all candidates into one picture.
 
     With two classes it is the curve of the last one; with more, the mean of the curves of each
@@ -63,7 +63,7 @@ def plot_roc_curve(**predictions: Prediction) -> "Figure":
     return figure
 
 
-def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> "Figure":
+def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> Any:
     r"""Draw which classes the best candidate takes for which.
 
     Args:
