@@ -40,6 +40,10 @@ def wait(frame):
         time.sleep(0.1)
 
 
+def count(frame, late):
+    return len(frame) + len(late)
+
+
 def tell(db):
     logging.getLogger("kedro").warning("connecting with %s", db["password"])
     return "told"
@@ -63,7 +67,13 @@ def register_pipelines():
         "evaluation": evaluation.create_pipeline(),
         "many": Pipeline(many),
         "failing": Pipeline([made, Node(fail, ["made", "params:db"], "never", name="break")]),
-        "waiting": Pipeline([made, Node(wait, "made", "frame_late", name="wait")]),
+        "waiting": Pipeline(
+            [
+                made,
+                Node(wait, "made", "frame_late", name="wait"),
+                Node(count, ["made", "frame_late"], "mean_late", name="count"),
+            ]
+        ),
         "telling": Pipeline([Node(tell, "params:db", "told", name="tell")]),
     }
 """
@@ -295,6 +305,8 @@ shell = start_ipython()
 shell.run_cell("%load_ext kedro.ipython").raise_error()
 shell.run_cell("frame = catalog.load('frame_3')").raise_error()
 assert len(shell.user_ns["frame"]) == 7
+shell.run_cell("from kedro_mlrun.datasets import *\\nMLRunResult('seen').save(1)").raise_error()
+shell.run_cell("%reload_kedro").raise_error()
 before = len(runs())
 shell.run_cell('''
 import signal
@@ -309,7 +321,8 @@ session.run(pipeline_names=["waiting"])
 ''')
 print(json.dumps([before, [run["status"]["state"] for run in runs()]]))
 """
-    assert python(project, code) == [1, ["aborted", "completed"]]
+    # The run in the middle is the one that was opened by saving something.
+    assert python(project, code) == [2, ["aborted", "running", "completed"]]
 
 
 def test_an_api_that_does_not_answer_stops_the_run_at_its_start(project: Folder) -> None:
@@ -345,6 +358,8 @@ def test_nothing_is_lost_when_the_api_goes_away(project: Folder) -> None:
     assert kept["metadata"]["uid"] == sent["metadata"]["uid"]
     assert kept["metadata"]["labels"]["unsent-to"] == api.url
     assert kept["status"]["state"] == "completed"
+    # The last node loaded what was sent before, too.
+    assert kept["status"]["results"] == {"mean_late": 14}
     assert {"made", "frame_late"} <= kept["status"]["artifact_uris"].keys()
     # What was sent before, under other uids, is whole as well.
     loaded = python(

@@ -207,6 +207,16 @@ def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatc
         store.manager.open_run("training")
 
 
+def test_a_user_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as any number."""
+
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert store.manager.open_run("training").labels["owner"].isdigit()
+
+
 def test_names_of_runs() -> None:
     """MLRun takes at most 63 letters, digits, dots, hyphens and underscores."""
     assert tracking.run_name("__default__") == "default"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,28 @@ old:
   key: saved
 saved:
   type: PACKAGE.datasets.MLRunAbstractDataset
+cached:
+  type: CachedDataset
+  dataset:
+    type: PACKAGE.datasets.MLRunAbstractDataset
+"frame@saved":
+  type: PACKAGE.datasets.MLRunDataframeDataset
+"frame@loaded":
+  type: PACKAGE.datasets.MLRunDataframeDataset
 table:
   type: pandas.CSVDataset
   filepath: FOLDER/table.csv
   save_args: {index: false}
 """
 OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
+
+
+BARRIER = threading.Barrier(2, timeout=60)
+
+
+def meet(number: int) -> int:
+    BARRIER.wait()
+    return number
 
 
 def fail(_: Any) -> None:
@@ -76,6 +93,15 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 node(lambda found: found["rows"], "in_memory", "named"),
             ]
         ),
+        "wrapped": pipeline(
+            [
+                node(lambda number: number, "params:number", "cached"),
+                node(lambda n: pd.DataFrame({"x": [n]}), "cached", "frame@saved"),
+                node(lambda frame: lambda: len(frame), "frame@loaded", "function"),
+                node(lambda function: function(), "function", "named"),
+            ]
+        ),
+        "waiting": pipeline([node(meet, "params:number", "named")]),
         "broken": pipeline([node(lambda table: table, "table", "named", name="uses_table")]),
     }
     registry = project_module("pipeline_registry")
@@ -214,6 +240,34 @@ def test_tracking_can_be_off(embedded: Store, conf: Path, off: dict[str, Any]) -
     if "skip_pipelines" in off:
         run(conf, "tables")
         assert states(embedded) == [("tables", "completed")]
+    else:
+        run(conf, "wrapped")
+        assert states(embedded) == []
+
+
+def test_what_cannot_be_recorded_beside_is_a_warning(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run doesn't fail because of what it could do without."""
+    configure(conf, datasets=["*"])
+    run(conf, "wrapped")
+    record = newest(embedded, "wrapped")
+    assert record["status"]["state"] == "completed"
+    assert record["status"]["artifact_uris"].keys() == {"cached", "frame"} | OWN
+    assert "can't be pickled" in caplog.text
+
+
+def test_two_runs_at_once(embedded: Store, conf: Path) -> None:
+    """Of two threads, each has a run of its own."""
+    threads = [threading.Thread(target=run, args=(conf, "waiting", number)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    records = mlrun.get_run_db().list_runs(project=embedded.project, name="waiting")
+    assert [record["status"]["state"] for record in records] == ["completed"] * 2
+    found = {(r["spec"]["parameters"]["number"], r["status"]["results"]["named"]) for r in records}
+    assert found == {(1, 1), (2, 2)}
 
 
 def test_other_datasets_can_be_recorded(store: Store, conf: Path) -> None:

@@ -74,6 +74,9 @@ def _knock(url: str) -> str:
                 timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
                 verify=verify,
             )
+    except requests.exceptions.InvalidURL:
+        # Its message may hold a part of a password.
+        return "it is no URL"
     except requests.RequestException as exc:
         reason = getattr(exc.args[0] if exc.args else exc, "reason", exc)
         return str(reason).rpartition(": ")[2] or type(exc).__name__

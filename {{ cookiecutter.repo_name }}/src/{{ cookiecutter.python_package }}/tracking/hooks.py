@@ -352,6 +352,13 @@ def _of_mlrun(dataset: Any) -> Any:
     return dataset
 
 
+class _PassedOn(MemoryDataset):
+    """Data in memory; Kedro releases each name of transcoded data by itself, and this has them."""
+
+    def _release(self) -> None:
+        """Keep the data, until the catalog goes with all that it has."""
+
+
 def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
     shared = isinstance(catalog, SharedMemoryDataCatalog)
@@ -360,7 +367,7 @@ def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         for name in pipeline.all_outputs()
         if _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
     }
-    memory = {stem: SharedMemoryDataset() if shared else MemoryDataset() for stem in saved}
+    memory = {stem: SharedMemoryDataset() if shared else _PassedOn() for stem in saved}
     logger = logging.getLogger("kedro.io.data_catalog")
     level = logger.level
     # It warns of each dataset that is replaced.
