@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -69,7 +70,7 @@ class StubAPI(ThreadingHTTPServer):
         name = f"{key}@{query.get('tree')}"
         if method == "PUT":
             # A uid that no client would give it.
-            body["metadata"]["uid"] = f"{len(self.artifacts):040x}"
+            body["metadata"]["uid"] = sha1(f"{id(self)} {name}".encode()).hexdigest()
             self.artifacts[name] = body
         return self.artifacts.get(name)
 

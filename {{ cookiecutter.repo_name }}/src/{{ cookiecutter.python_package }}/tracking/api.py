@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import sys
@@ -113,6 +114,9 @@ def forget_connection() -> None:
         factory.RunDBFactory()._run_db = None
     mlrun.datastore.store_manager._db = None
 
+
+SENT = "sent-artifacts"
+"""The annotation of such a run with the uids of artifacts that the API has, and their uids here."""
 
 WRITES = ("store_run", "update_run", "store_artifact", "store_log")
 READS = ("read_run", "read_artifact", "list_runs", "list_artifacts", "paginated_list_runs")
@@ -303,8 +307,14 @@ def _write_kept(client: Any, name: str, arguments: dict[str, Any]) -> Any:
         run = {
             field: arguments[field] for field in ("uid", "project", "iter") if field in arguments
         }
-        # Each time, for MLRun writes all labels of a run anew.
-        client.kept.update_run({f"metadata.labels.{UNSENT}": address(client.base_url)}, **run)
+        # Each time, for MLRun writes all labels and annotations of a run anew.
+        client.kept.update_run(
+            {
+                f"metadata.labels.{UNSENT}": address(client.base_url),
+                f"metadata.annotations.{SENT}": json.dumps(client.renamed),
+            },
+            **run,
+        )
     return answer
 
 

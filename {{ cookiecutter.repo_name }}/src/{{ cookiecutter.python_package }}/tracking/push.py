@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from .api import UNSENT, address, check, renamed
+from .api import SENT, UNSENT, address, check, renamed
 from .records import RecordNotFoundError, Records, moment
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def push_run(kept: Records, run: Record) -> dict[str, Any]:
         run: the run's record in it.
 
     Returns:
-        The run's `name` and `uid`, the API's `address`, and the number of `artifacts`.
+        The run's `name` and `uid`, the API's `address`, and the number of `artifacts` that it
+        hadn't.
 
     Raises:
         RecordNotFoundError: nothing of the run is left to be sent.
@@ -51,8 +53,11 @@ def push_run(kept: Records, run: Record) -> dict[str, Any]:
     check(url)
     # MLRun's own, for ours would keep what can't be sent where it comes from.
     client = HTTPRunDB(url).connect()
-    uris: dict[str, str] = {}
-    artifacts = kept.artifacts_of(run)
+    annotations = dict(run["metadata"].get("annotations") or {})
+    uids = {here: there for there, here in json.loads(annotations.pop(SENT, "{}")).items()}
+    artifacts = [
+        record for record in kept.artifacts_of(run) if record["metadata"]["uid"] not in uids
+    ]
     for record in artifacts:
         metadata, key = record["metadata"], record["spec"]["db_key"]
         # As MLRun writes times: its API reads no others.
@@ -62,13 +67,14 @@ def push_run(kept: Records, run: Record) -> dict[str, Any]:
             key, record, iter=metadata.get("iter"), project=project, tree=metadata["tree"]
         )
         # An API of another release gives artifacts other uids.
-        uris[metadata["uid"]] = sent["metadata"]["uid"]
+        uids[metadata["uid"]] = sent["metadata"]["uid"]
     status = {name: value for name, value in run["status"].items() if name != "artifacts"}
-    status["artifact_uris"] = renamed(status.get("artifact_uris") or {}, uris)
+    status["artifact_uris"] = renamed(status.get("artifact_uris") or {}, uids)
     # The run after its artifacts, so that it names none that isn't there.
-    whole = {**run, "metadata": {**run["metadata"], "labels": labels}, "status": status}
-    client.store_run(whole, uid, project)
-    kept.db.update_run({"metadata.labels": labels}, uid, project)
+    metadata = {**run["metadata"], "labels": labels, "annotations": annotations}
+    client.store_run({**run, "metadata": metadata, "status": status}, uid, project)
+    updates = {"metadata.labels": labels, "metadata.annotations": annotations}
+    kept.db.update_run(updates, uid, project)
     return {
         "name": run["metadata"]["name"],
         "uid": uid,
