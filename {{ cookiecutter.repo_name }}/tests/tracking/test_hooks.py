@@ -257,8 +257,14 @@ def test_what_cannot_be_recorded_beside_is_a_warning(
     assert "can't be pickled" in caplog.text
 
 
-def test_two_runs_at_once(embedded: Store, conf: Path) -> None:
-    """Of two threads, each has a run of its own."""
+@pytest.mark.parametrize("same_time", [False, True])
+def test_two_runs_at_once(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, same_time: bool
+) -> None:
+    """Of two threads, each has a run of its own, though Kedro gives both the same id."""
+    if same_time:
+        name = "kedro.framework.session.session.generate_timestamp"
+        monkeypatch.setattr(name, lambda: "2026-11-21T10.00.00.000Z")
     threads = [threading.Thread(target=run, args=(conf, "waiting", number)) for number in (1, 2)]
     for thread in threads:
         thread.start()

@@ -41,6 +41,8 @@ class _Thread(threading.local):
     """What one thread is at: by node, for a node may run a session of its own."""
 
     def __init__(self) -> None:
+        self.next_run: PipelineRun
+        self.run_ids: dict[str, str] = {}
         self.started: dict[str, float] = {}
         self.runs: dict[str, tuple[str, CatalogProtocol]] = {}
 
@@ -107,7 +109,7 @@ class MLRunHooks:
         # Once more, for these are typed.
         secrets.register(parameters["parameters"])
         if save_version:
-            self._runs[save_version] = PipelineRun(
+            self._thread.next_run = PipelineRun(
                 save_version, self._tracking, parameters["parameters"], conf_catalog
             )
 
@@ -124,18 +126,23 @@ class MLRunHooks:
             pipeline: the pipeline, or the part of it that runs.
             catalog: the catalog of this run.
         """
-        run_id = run_params["run_id"]
         names = run_params.get("pipeline_names") or ["__default__"]
         if not self._tracking.records(names):
-            del self._runs[run_id]
             _keep_in_memory(pipeline, catalog)
             return
+        self._watch_for_interrupts()
+        run = self._thread.next_run
+        with MLRunContextManager().lock:
+            # Kedro's ids are times, and two sessions may begin in the same millisecond.
+            while run.run_id in self._runs:
+                run.run_id += "+"
+            self._runs[run.run_id] = run
+        self._thread.run_ids[run_params["run_id"]] = run.run_id
         for name in pipeline.datasets():
             dataset = _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
             if dataset is not None:
-                dataset.run_id = run_id
-        self._watch_for_interrupts()
-        self._runs[run_id].begin(pipeline, run_params)
+                dataset.run_id = run.run_id
+        run.begin(pipeline, run_params)
 
     # ---- nodes and data
 
@@ -279,7 +286,7 @@ class MLRunHooks:
         self._end_run(run_params["run_id"], error)
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
-        run = self._runs.pop(run_id, None)
+        run = self._runs.pop(self._thread.run_ids.pop(run_id, run_id), None)
         if run and run.is_open:
             run.end(error, aborted)
         in_main_thread = threading.current_thread() is threading.main_thread()
