@@ -107,6 +107,8 @@ def project(bake: Callable[..., Folder]) -> Folder:
     project = bake()
     package = project.path / "src" / "kedro_mlrun"
     (package / "pipeline_registry.py").write_text(REGISTRY)
+    settings = project.path / "conf" / "base" / "mlrun.yml"
+    settings.write_text(settings.read_text().replace("datasets: []", "datasets: [told]"))
     with (project.path / "conf" / "base" / "catalog.yml").open("a") as catalog:
         catalog.write(CATALOG)
     (project.path / "conf" / "base" / "parameters.yml").write_text(PARAMETERS)
@@ -265,7 +267,9 @@ def test_a_password_is_nowhere(project: Folder) -> None:
         kedro(project, "run", "--pipelines=failing", ok=False),
         kedro(project, "run", "--pipelines=telling", "--runner=ParallelRunner"),
     ]
-    failed = records(project)[1]
+    newest, failed, _ = records(project)
+    # In a worker process, too.
+    assert "told" in newest["status"]["artifact_uris"]
     assert failed["spec"]["parameters"]["db.user"] == "me"
     assert failed["spec"]["parameters"]["db.password"] == "*****"
     assert "connecting with *****" in printed[0]

@@ -355,7 +355,8 @@ class MLRunContextManager:
             if run_id:
                 import mlrun
 
-                reference = (context.uid, context.project, mlrun.mlconf.dbpath)
+                datasets = self._config.tracking.datasets if self._config else []
+                reference = (context.uid, context.project, mlrun.mlconf.dbpath, datasets)
                 workers.announce(run_id, workers.RunReference(*reference))
             atexit.unregister(self._close_at_exit)
             atexit.register(self._close_at_exit)

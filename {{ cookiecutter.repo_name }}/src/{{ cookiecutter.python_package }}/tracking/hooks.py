@@ -250,19 +250,21 @@ class MLRunHooks:
     ) -> None:
         size = record.size_of(dataset, data)
         note = {"node": node.name, "action": action, "dataset": name, "seconds": seconds, **size}
-        if self._note(run_id, note) and self._tracking.records_dataset(name):
+        tracking = self._note(run_id, note)
+        if tracking and tracking.records_dataset(name):
             record_dataset(run_id, name, dataset, data, saved=action == "save")
 
-    def _note(self, run_id: str | None, note: dict[str, Any]) -> bool:
-        """Keep a note for the end of the run; False where no run is recorded."""
+    def _note(self, run_id: str | None, note: dict[str, Any]) -> TrackingConfig | None:
+        """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
         run = self._runs.get(run_id or next(reversed(self._runs), ""))
         if run and run.is_open:
             run.notes.append(note)
-            return True
+            return run.tracking
         reference = workers.announced(run_id)
-        if reference:
-            workers.leave_note(reference.uid, note)
-        return reference is not None
+        if reference is None:
+            return None
+        workers.leave_note(reference.uid, note)
+        return TrackingConfig(datasets=list(reference.datasets))
 
     # ---- a run ends
 

@@ -97,10 +97,11 @@ def _start_by_ps(pid: int) -> float | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    parts = re.fullmatch(r"\s*(\S+)\s+(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)\s*", shown)
+    if shown.lstrip().startswith("Z"):
+        return float("-inf")
+    # A process that has just begun may have a negative time, which is no time for this.
+    parts = re.fullmatch(r"\s*\S+\s+(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)\s*", shown)
     if not parts:
         return None
-    if parts[1].startswith("Z"):
-        return float("-inf")
-    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups()[1:])
+    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
     return time.time() - (((days * 24 + hours) * 60 + minutes) * 60 + seconds)

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ class RunReference(NamedTuple):
     uid: str
     project: str
     dbpath: str
+    datasets: Sequence[str] = ()
+    """Which catalog entries are recorded beside those of MLRun."""
 
 
 def announce(run_id: str, reference: RunReference) -> None:
