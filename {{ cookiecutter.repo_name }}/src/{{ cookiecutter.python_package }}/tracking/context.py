@@ -425,6 +425,8 @@ class MLRunContextManager:
             run.context._artifacts_manager.artifact_uris.update(
                 record["status"].get("artifact_uris") or {}
             )
+            # Read once: what a late worker may still add makes a new file.
+            workers.remove(run.context.uid)
         return notes
 
     def add_input(self, key: str, uri: str, run_id: str | None = None) -> None:

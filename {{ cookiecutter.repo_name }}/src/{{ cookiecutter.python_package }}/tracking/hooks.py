@@ -83,13 +83,14 @@ class MLRunHooks:
         config = MLRunConfig.load(loader, folder)
         MLRunContextManager().configure(config, folder)
         self._tracking = config.tracking
+        catalog: dict[str, Any] = {}
         for kind in ("credentials", "parameters", "catalog"):
             with suppress(MissingConfigException):
-                secrets.register(loader[kind], everything=kind == "credentials")
+                found = loader[kind]
+                secrets.register(found, everything=kind == "credentials")
+                catalog = found if kind == "catalog" else catalog
         secrets.install()
-        try:
-            catalog = loader["catalog"]
-        except MissingConfigException:
+        if not catalog:
             return
         # A dataset isn't told its name, and an entry made from a pattern has it only then. So the
         # name goes where Kedro reads the catalog from; in a pattern's, Kedro fills in the braces.
