@@ -100,7 +100,7 @@ def test_runs(made, store):
 def test_runs_on_a_terminal(made, monkeypatch):
     """No line is wider than the terminal, and ids are long enough to name a run."""
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setattr(commands, "_Progress", NoProgress)
+    monkeypatch.setattr(project_module("commands.base"), "_Progress", NoProgress)
     for columns in (80, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
         for arguments in (["runs"], ["artifacts"], ["models"], ["compare", "training", "last"]):
@@ -288,7 +288,7 @@ def test_all_commands_are_known():
 def test_states_are_mlruns():
     from mlrun.common.runtimes.constants import RunStates
 
-    assert {*commands.STATES} <= {*RunStates.all()}
+    assert {*commands.records.STATES} <= {*RunStates.all()}
 
 
 def invoke_run(monkeypatch: pytest.MonkeyPatch, error: Exception | None, *arguments: str) -> Result:

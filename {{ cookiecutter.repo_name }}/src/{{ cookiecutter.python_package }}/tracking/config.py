@@ -75,6 +75,29 @@ class TrackingConfig(BaseModel):
         return _matches(name, self.datasets)
 
 
+class JobsConfig(BaseModel):
+    """How the project's jobs are started: `jobs` in mlrun.yml.
+
+    Args:
+        at_once: on the embedded store, how many submitted jobs run at the same time; the others
+            wait as pending.
+        largest_file: megabytes (of 1,000,000 bytes) that a file may have to be sent with the
+            project's source.
+        overrides: by the name of a pipeline, namespace or tag, what the jobs of a workflow that are
+            made from it have otherwise than function.yaml: a part of its `spec`, in MLRun's names.
+
+    Example:
+        >>> JobsConfig(overrides={"training": {"image": "team/gpu:1"}}).at_once
+        2
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at_once: int = Field(default=2, ge=1)
+    largest_file: float = Field(default=50, gt=0)
+    overrides: dict[str, dict[str, Any]] = {}
+
+
 def _matches(name: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
@@ -91,6 +114,7 @@ class MLRunConfig(BaseModel):
             URL such as `s3://bucket/path`. Each run has a folder of its own below it.
             `MLRUN_ARTIFACT_PATH` wins over it, and so does what an MLRun API gives its clients.
         tracking: what of a run is recorded.
+        jobs: how jobs are started.
 
     Example:
         >>> MLRunConfig(project="iris").dbpath
@@ -103,6 +127,7 @@ class MLRunConfig(BaseModel):
     dbpath: str = Field(default="sqlite:///.mlrun/mlrun.db", pattern=r"^(sqlite:///.|https?://.)")
     artifact_path: str = Field(default=".mlrun/artifacts", min_length=1)
     tracking: TrackingConfig = TrackingConfig()
+    jobs: JobsConfig = JobsConfig()
 
     def resolved(self, project_path: Path) -> "MLRunConfig":
         """Make relative paths absolute.

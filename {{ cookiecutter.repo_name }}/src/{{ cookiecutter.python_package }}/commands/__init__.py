@@ -1,0 +1,1 @@
+"""What `kedro mlrun …` can do."""

@@ -1,0 +1,1 @@
+"""How a run is started elsewhere: as an MLRun job."""
