@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -14,6 +11,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from .commands import jobs, records
 from .commands.base import mlrun_group
 from .tracking import MLRunContextManager
+from .tracking.context import in_chain
 
 __all__ = ["cli", "jobs", "records", "run"]
 
@@ -26,7 +24,7 @@ def cli() -> None:
 def _run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
     """Run the pipeline."""
     try:
-        with _variable("MLRUN_CHAIN_ID", chain_id):
+        with in_chain(chain_id):
             # The function behind Kedro's own command.
             return kedro_run.callback(**options)  # type: ignore[misc]
     except Exception as exc:
@@ -36,21 +34,6 @@ def _run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
         raise click.ClickException(
             f"The run failed with {type(exc).__name__}. The command above shows its traceback."
         ) from None
-
-
-@contextmanager
-def _variable(name: str, value: str | None) -> Iterator[None]:
-    """Set an environment variable, and set it back: a notebook's process goes on."""
-    before = os.environ.get(name)
-    if value:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-        elif value:
-            del os.environ[name]
 
 
 run = click.Command(

@@ -2,6 +2,7 @@
 
 from .tracking.config import CONFIG_PATTERNS
 from .tracking.hooks import MLRunHooks
+from .tracking.secrets import mlrun_secret
 
 HOOKS = (MLRunHooks(),)
 
@@ -9,4 +10,5 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "config_patterns": CONFIG_PATTERNS,
+    "custom_resolvers": {"mlrun.secret": mlrun_secret},
 }

@@ -1,1 +1,265 @@
 """Commands that start jobs, and look after them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+
+from .base import answer, command, opened, print_json
+
+if TYPE_CHECKING:
+    from ..jobs.submit import Plan
+
+NOTIFICATIONS = ("git", "mail", "slack", "webhook")
+"""What MLRun's API can tell of the end of a run."""
+
+WAITING = ("created", "pending", "running", "aborting", "pendingRetry")
+
+# Kedro's own, so that values are read as `kedro run` reads them.
+_KEDROS = [
+    parameter
+    for parameter in kedro_run.params
+    if parameter.name in {"params", "node_names", "from_nodes", "to_nodes", "tags", "runner"}
+]
+
+
+def _pairs(_context: Any, _option: Any, values: str | Sequence[str]) -> dict[str, str]:
+    """Read NAME=VALUE, several with commas between them or each by itself."""
+    texts = [values] if isinstance(values, str) else values
+    pairs = {}
+    for item in (part.strip() for text in texts for part in text.split(",") if part.strip()):
+        name, _, value = item.partition("=")
+        if not (name.strip() and value.strip()):
+            raise click.BadParameter(f"'{item}' is no NAME=VALUE, such as measurements=other.csv.")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[Any]:
+    """Read KIND, or KIND:NAME=VALUE,…"""
+    found = []
+    for text in values:
+        kind, _, rest = text.partition(":")
+        if kind not in NOTIFICATIONS:
+            raise click.BadParameter(
+                f"MLRun has no notification '{kind}'. It has {', '.join(NOTIFICATIONS)}."
+            )
+        found.append((kind, _pairs(_context, _option, rest)))
+    return found
+
+
+def _dotted(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested parameters the names that a job has them by."""
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        nested = isinstance(value, dict) and value
+        flat |= _dotted(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
+
+
+def what_runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that tell what of the project runs, as `kedro run` has them.
+
+    Args:
+        function: the command's function, which gets their values as `job`, and the data in place of
+            that of catalog entries as `inputs`.
+
+    Returns:
+        The function with the options.
+    """
+    options = [
+        click.option(
+            "--pipelines",
+            "--pipeline",
+            "-p",
+            "pipeline",
+            default="",
+            help="Pipelines to run, with commas between them; by default __default__.",
+        ),
+        click.option(
+            "--inputs",
+            "-i",
+            multiple=True,
+            callback=_pairs,
+            metavar="NAME=DATA",
+            help="Other data for catalog entries: a path, https://…, s3://…, store://…",
+        ),
+        click.option(
+            "--load-versions",
+            default="",
+            help="Versions to load: NAME:VERSION, with commas between several.",
+        ),
+        click.option("--chain-id", help="Tie this run to others with the same id."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    function.__click_params__ += _KEDROS  # type: ignore[attr-defined]
+    return function
+
+
+@command("submit", "kedro mlrun submit --pipeline training --params split.test_size=0.3 --watch")
+@what_runs
+@click.option("--name", help="The run's name; by default that of its pipelines.")
+@click.option("--local", is_flag=True, help="Run it in this process, without sending anything.")
+@click.option(
+    "--source",
+    type=click.Choice(["archive", "git", "image"]),
+    default="archive",
+    show_default=True,
+    help="Where the job has the code from: what is here, the pushed commit, or its image.",
+)
+@click.option("--dry-run", is_flag=True, help="Check everything and print it; send nothing.")
+@click.option("--watch", "-w", is_flag=True, help="Follow its log to its end.")
+@click.option("--schedule", metavar="CRON", help='Run it again and again: "0 2 * * *" is at two.')
+@click.option(
+    "--retry", type=click.IntRange(0), default=0, help="How often to try again if it fails."
+)
+@click.option(
+    "--notify",
+    multiple=True,
+    callback=_notifications,
+    metavar="KIND[:NAME=VALUE,…]",
+    help=f"Tell of its end: {', '.join(NOTIFICATIONS)}; with MLRun's parameters of that kind.",
+)
+def submit(
+    name: str | None,
+    local: bool,
+    source: str,
+    dry_run: bool,
+    watch: bool,
+    schedule: str | None,
+    retry: int,
+    notify: list[tuple[str, dict[str, str]]],
+    env: str | None,
+    as_json: bool,
+    inputs: dict[str, str],
+    **what: Any,
+) -> None:
+    """Run the project as an MLRun job.
+
+    With an MLRun API, on its cluster; with the embedded store, as a process of its own here.
+    """
+    if local and (schedule or retry or notify):
+        raise click.UsageError(
+            "--local runs it here and now. Leave out --schedule, --retry and --notify."
+        )
+    if schedule and watch:
+        raise click.UsageError("The runs of a schedule come later. Leave out --watch.")
+    params, what["nodes"] = _dotted(what.pop("params")), what.pop("node_names")
+    with opened(env) as records:
+        from ..jobs import submit as jobs
+        from ..jobs.parameters import JobParameters
+
+        job = JobParameters.of({**params, **what, "env": env})
+        plan = jobs.prepare(job, inputs, None if local else source, name)
+        uid = "" if dry_run or local else jobs.submit(plan, schedule, retry, notify)
+        project = records.project
+    if dry_run:
+        _show_plan(plan, as_json)
+    elif local or watch:
+        done = jobs.run_here(plan) if local else _watched(uid, project)
+        raise click.exceptions.Exit(0 if done else 1)
+    elif as_json:
+        print_json({"uid": uid, "schedule": schedule or None, "store": plan.to_dict()["store"]})
+    elif schedule:
+        click.echo(f"Scheduled '{plan.task.metadata.name}' ({schedule}). To see it: kedro mlrun schedules")
+    else:
+        click.echo(f"Submitted run '{plan.task.metadata.name}' {uid}.")
+        click.echo(f"To follow it: kedro mlrun logs {uid[:8]} --follow")
+        click.echo(f"To end it: kedro mlrun abort {uid[:8]}")
+
+
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    import yaml
+
+    shown = plan.to_dict()
+    if as_json:
+        print_json(shown)
+    else:
+        click.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100).rstrip())
+
+
+def _watched(uid: str, project: str) -> bool:
+    """Follow a run to its end; Ctrl-C asks what is to become of it."""
+    from ..jobs import submit as jobs
+
+    try:
+        return jobs.watch(uid, project)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        if sys.stdin.isatty() and click.confirm(
+            f"Abort run {uid[:8]}, instead of leaving it running?", err=True
+        ):
+            jobs.abort(uid, project, "It was aborted by Ctrl-C.")
+            click.echo(f"Aborted run {uid}.", err=True)
+        else:
+            click.echo(
+                f"Run {uid} goes on. To follow it: kedro mlrun logs {uid[:8]} --follow", err=True
+            )
+        raise click.exceptions.Exit(130) from None
+
+
+@command("logs", "kedro mlrun logs last --follow")
+@click.argument("which", metavar="RUN")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the run ends.")
+def logs(which: str, follow: bool, env: str | None, as_json: bool) -> None:
+    """Print a job's log."""
+    with opened(env) as records:
+        found = records.run(which)
+        uid, project = found["metadata"]["uid"], records.project
+        text = b""
+        if not follow:
+            _, text = records.db.get_log(uid, project)
+    if follow:
+        raise click.exceptions.Exit(0 if _watched(uid, project) else 1)
+    if as_json:
+        print_json({"uid": uid, "log": text.decode(errors="replace")})
+    elif text:
+        click.echo(text.decode(errors="replace").rstrip("\n"))
+    else:
+        click.echo(f"Run {uid} has no log.", err=True)
+
+
+@command("abort", "kedro mlrun abort last")
+@click.argument("which", metavar="RUN")
+def abort(which: str, env: str | None, as_json: bool) -> None:
+    """End a job that waits or runs."""
+    with opened(env) as records:
+        from ..jobs import submit as jobs
+
+        found = records.run(which)
+        uid, state = found["metadata"]["uid"], found["status"]["state"]
+        if state not in WAITING:
+            raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
+        jobs.abort(uid, records.project, "It was aborted by kedro mlrun abort.")
+    if as_json:
+        print_json({"uid": uid, "state": "aborted"})
+    else:
+        click.echo(f"Aborted run '{found['metadata']['name']}' {uid}.")
+
+
+@command("schedules", "kedro mlrun schedules --remove training")
+@click.option("--remove", metavar="NAME", help="Remove this one.")
+def schedules(remove: str | None, env: str | None, as_json: bool) -> None:
+    """List what runs again and again."""
+    with opened(env) as records:
+        from ..jobs import submit as jobs
+
+        if remove:
+            jobs.remove_schedule(remove, records.project)
+        found = jobs.schedules(records.project)
+    if as_json:
+        print_json(found)
+        return
+    if remove:
+        click.echo(f"Removed schedule '{remove}'.", err=True)
+    if not found:
+        click.echo(f"Project '{records.project}' has no schedules.", err=True)
+        return
+    from ..tracking.tables import schedules_table
+
+    answer(False, found, lambda _width: schedules_table(found))

@@ -49,7 +49,8 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
             or a key as MLRun itself writes them (`generate-data-main_user_data`).
         load_args: which version to load: `tag`, `uid` (of the artifact, or of the run that saved
             it), `tree` (the run's or the workflow's id), `iter` and `project`, as in MLRun's
-            `get_artifact`.
+            `get_artifact`; or, instead of these, `path`: a file, a URL or a `store://` URI to load
+            from. A file without a record has no hash, so that no pickle is read from it.
         save_args: further arguments of MLRun's `log_artifact`, such as `tag`, `labels` or `format`
             (how the file's name ends).
         version: Kedro's version, given by `kedro run --load-versions=NAME:VERSION`: the id of the
@@ -72,7 +73,7 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         ```
     """
 
-    LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project")
+    LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project", "path")
 
     versioned = True
     """Kedro gives each dataset of a class that has this its load version."""
@@ -221,6 +222,9 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
 
     def _note_input(self, artifact: Artifact) -> None:
         """Make what an earlier run saved an input of the run that is going on."""
+        if not artifact.uid:
+            # A file without a record.
+            return
         current = self._manager.current_of(self.run_id) if self.run_id else None
         producer = (artifact.producer or {}).get("uri", "").rpartition("/")[2]
         if current is not None and producer != current.uid:
@@ -246,10 +250,13 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         name = self._named()
         project = self._load_args.get("project") or self._manager.project.metadata.name
         version = self._version and self._version.load
-        if mlrun.datastore.is_store_uri(name):
-            if self._load_args or version:
+        path = self._load_args.get("path") or name
+        if mlrun.datastore.is_store_uri(path):
+            if {*self._load_args} - {"path"} or version:
                 raise DatasetError("a store:// URL says by itself which version; leave others out")
-            return _found(mlrun.datastore.get_store_resource(name, project=project), name)
+            return _found(mlrun.datastore.get_store_resource(path, project=project), path)
+        if path != name:
+            return mlrun.artifacts.Artifact(key=name, target_path=path)
         key = str(self._save_args.get("db_key") or name)
         if version:
             return self._of_run_or_tag(key, project, version)

@@ -100,7 +100,8 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
     def _read(self, artifact: Artifact) -> pd.DataFrame:
         import mlrun
 
-        if artifact.spec.format in {"parquet", "pq"}:
+        file_format = artifact.spec.format or Path(artifact.target_path).suffix.removeprefix(".")
+        if file_format in {"parquet", "pq"}:
             return _read_parquet(_read_bytes(artifact))
         schema = artifact.spec.extra_data.get(SCHEMA)
         if schema:

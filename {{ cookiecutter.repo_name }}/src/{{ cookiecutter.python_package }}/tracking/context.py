@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from . import api, workers
 from .config import MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
 from .process import is_alive, process_label
-from .secrets import hide
+from .secrets import REDACTED, hide
 from .secrets import register as register_secrets
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ class MLRunContextManager:
     recorded_error: BaseException | None
     """What made the last pipeline fail, once it is in the run's record."""
 
+    failure: str
+    """What the record says of that."""
+
     def __new__(cls) -> MLRunContextManager:
         """Give the process's one manager."""
         if cls._instance is None:
@@ -92,6 +95,7 @@ class MLRunContextManager:
     def _reset(self) -> None:
         self.lock = RLock()
         self.recorded_error = None
+        self.failure = ""
         self._config: MLRunConfig | None = None
         self._folder: Path | None = None
         self._applied: dict[str, str] = {}
@@ -170,6 +174,57 @@ class MLRunContextManager:
 
         store = api.address(mlrun.mlconf.dbpath) or "no store (MLRUN_DBPATH is not set)"
         return f"project '{mlrun.mlconf.active_project}' of {store}"
+
+    def adopt(self, context: mlrun.MLClientCtx) -> None:
+        """Make an MLRun job's context the one that is logged to, wherever the job was started.
+
+        `mlrun run --local` starts without a store where `MLRUN_DBPATH` isn't set; then the job is
+        recorded in the project's own.
+
+        Args:
+            context: the job's context.
+        """
+        with self.lock:
+            import mlrun
+
+            if "://" not in mlrun.mlconf.dbpath:
+                # What MLRun puts there where it is told nothing.
+                mlrun.mlconf.dbpath = ""
+            if context.project:
+                # What mlrun.yml says of it may be older than the job.
+                mlrun.mlconf.active_project = context.project
+            project = self.project.metadata.name
+            if isinstance(context._rundb, mlrun.db.nopdb.NopDB):
+                # MLRun has no public way to give a context another store.
+                context._init_dbs(mlrun.mlconf.dbpath)
+                context._project = context.project or project
+                self.abort_lost_runs()
+                context.store_run()
+            path = context.artifact_path or mlrun.mlconf.artifact_path
+            context.artifact_path = run_folder(path, context.uid)
+
+    @property
+    def job_inputs(self) -> dict[str, str]:
+        """The inputs of the MLRun job that this process is at, by the names of catalog entries."""
+        mlrun = sys.modules.get("mlrun")
+        # A job's process has imported it, and one that runs no job needn't.
+        current = mlrun.run.global_context.get() if mlrun else None
+        if current is None or getattr(current, OURS, False) or current.state != "running":
+            return {}
+        return dict(current.inputs)
+
+    def fetch_input(self, name: str) -> str:
+        """Bring what an input of the MLRun job names to this machine.
+
+        Args:
+            name: the input's name.
+
+        Returns:
+            The path of the file.
+        """
+        import mlrun
+
+        return str(mlrun.run.global_context.get().get_input(name).local())
 
     @property
     def embedded_store(self) -> str:
@@ -348,9 +403,13 @@ class MLRunContextManager:
                 context = self._new_context(name, labels, parameters or {})
             else:
                 for label, value in labels.items():
-                    context.set_label(label, value, replace=False)
-                # MLRun has no public way to add several at once.
-                context._parameters.update(parameters or {})
+                    # What a job is told wins over the workflow that it is in, and who waited for it.
+                    context.set_label(label, value, replace=label in {"workflow", PROCESS})
+                # MLRun has no public way to add several at once. What the job was given stays as it
+                # was, for MLRun may run it again; but no secret does.
+                told, recorded = context._parameters, parameters or {}
+                kept = {name: value for name, value in told.items() if recorded.get(name) != REDACTED}
+                context._parameters = {**{name: kept.get(name, recorded[name]) for name in recorded}, **kept}
             self._runs.append(_OpenRun(context, run_id, owned))
             if run_id:
                 import mlrun
@@ -452,18 +511,23 @@ class MLRunContextManager:
         error: BaseException | str | None = None,
         run_id: str | None = None,
         aborted: str = "",
-    ) -> None:
-        """End a run; a job's own run is left to MLRun.
+    ) -> bool:
+        """End a run; a job's own run is left to MLRun, unless it is aborted.
 
         Args:
             error: what made the run fail; None for a run that completed.
             run_id: the id that Kedro gave the run; None for the newest.
             aborted: why the run was ended from outside, where it was.
+
+        Returns:
+            Whether the run has ended.
         """
         with self.lock:
             run = self._open_run_of(run_id)
-            if run is not None:
-                self._close(run, error, aborted)
+            if run is None:
+                return False
+            self._close(run, error, aborted)
+            return run.owned or bool(aborted)
 
     def _close(
         self, run: _OpenRun, error: BaseException | str | None = None, aborted: str = ""
@@ -479,7 +543,7 @@ class MLRunContextManager:
             if error is not None and run.owned:
                 context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
             context.commit(completed=run.owned and not (error or aborted))
-            if aborted and run.owned:
+            if aborted:
                 _set_aborted(context.uid, context.project, aborted)
                 context.set_state("aborted", commit=False)
             if run.owned:
@@ -595,6 +659,31 @@ def chain_id() -> str:
             "hyphens, underscores and dots, with a letter or digit at each end."
         )
     return value
+
+
+@contextmanager
+def in_chain(value: str | None) -> Iterator[None]:
+    """Tie the runs of a `with` block to others.
+
+    Args:
+        value: the id that they share; without one, the environment's remains.
+
+    Example:
+        >>> with in_chain("monday"):
+        ...     chain_id()
+        'monday'
+    """
+    before = os.environ.get(CHAIN)
+    if value:
+        os.environ[CHAIN] = value
+    try:
+        yield
+    finally:
+        # Set back, for a notebook's process goes on.
+        if before is not None:
+            os.environ[CHAIN] = before
+        else:
+            os.environ.pop(CHAIN, None)
 
 
 def run_name(name: str) -> str:

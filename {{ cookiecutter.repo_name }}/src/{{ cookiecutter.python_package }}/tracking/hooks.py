@@ -20,10 +20,12 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import MemoryDataset, SharedMemoryDataCatalog
 from kedro.io.core import is_parameter
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
+from omegaconf.errors import InterpolationResolutionError
 
 from . import record, secrets, workers
 from .config import MLRunConfig, TrackingConfig
 from .context import MLRunContextManager
+from .inputs import check_used, with_inputs
 from .pipeline_run import DATASETS, PipelineRun, record_dataset
 
 if TYPE_CHECKING:
@@ -86,12 +88,15 @@ class MLRunHooks:
         catalog: dict[str, Any] = {}
         for kind in ("credentials", "parameters", "catalog"):
             with suppress(MissingConfigException):
-                found = loader[kind]
+                found = _read(loader, kind)
                 secrets.register(found, everything=kind == "credentials")
                 catalog = found if kind == "catalog" else catalog
         secrets.install()
         if not catalog:
             return
+        manager = MLRunContextManager()
+        if manager.job_inputs:
+            catalog = with_inputs(catalog, manager.job_inputs, DATASETS, manager.fetch_input)
         # A dataset isn't told its name, and an entry made from a pattern has it only then. So the
         # name goes where Kedro reads the catalog from; in a pattern's, Kedro fills in the braces.
         loader["catalog"] = {name: with_key(name, entry) for name, entry in catalog.items()}
@@ -127,6 +132,7 @@ class MLRunHooks:
             pipeline: the pipeline, or the part of it that runs.
             catalog: the catalog of this run.
         """
+        check_used(MLRunContextManager().job_inputs, pipeline.inputs(), pipeline.all_outputs())
         names = run_params.get("pipeline_names") or ["__default__"]
         if not self._tracking.records(names):
             _keep_in_memory(pipeline, catalog)
@@ -353,6 +359,17 @@ class MLRunHooks:
             else:
                 self._end_run(run_id, aborted=reason)
         self._stopped_by = ""
+
+
+def _read(loader: Any, kind: str) -> Any:
+    """Read a part of the configuration; a secret that it needs and that isn't there is named."""
+    try:
+        return loader[kind]
+    except InterpolationResolutionError as error:
+        # OmegaConf makes one of its own of each error of a resolver.
+        if isinstance(error.__cause__, secrets.MissingSecretError):
+            raise error.__cause__ from None
+        raise
 
 
 def _of_mlrun(dataset: Any) -> Any:

@@ -117,9 +117,9 @@ class PipelineRun:
                     _log_table(context, steps)
         finally:
             failure = self._failure(error) if error is not None else None
-            manager.close_run(failure, self.run_id, aborted)
-            manager.recorded_error = error
-        if context is not None:
+            ended = manager.close_run(failure, self.run_id, aborted)
+            manager.recorded_error, manager.failure = error, secrets.hide(failure or "")
+        if context is not None and ended:
             print_run(context.uid, context.project)
 
     def _failure(self, error: BaseException) -> str:

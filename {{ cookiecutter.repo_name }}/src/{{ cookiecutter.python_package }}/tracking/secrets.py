@@ -25,6 +25,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
+import click
 import wrapt
 
 REDACTED = "*****"
@@ -587,3 +588,37 @@ def _filter_handlers() -> None:
 def _watch_mlrun() -> None:
     # Its logger, which writes extra fields, and its handler are made when it is imported.
     wrapt.when_imported("mlrun.utils.helpers")(lambda _: _filter_handlers())
+
+
+class MissingSecretError(click.ClickException, LookupError):
+    """The configuration needs a secret that MLRun hasn't.
+
+    Being one of click's, it reaches the user of `kedro` as one line and not as a traceback.
+    """
+
+
+def mlrun_secret(name: str) -> str:
+    """Read a secret from MLRun: what `${mlrun.secret:NAME}` in credentials.yml stands for.
+
+    In a job these are the secrets that it was given (`mlrun run -s file=secrets.txt`) and those of
+    the MLRun project; anywhere, an environment variable of that name.
+
+    Args:
+        name: the secret's name.
+
+    Returns:
+        Its value.
+
+    Raises:
+        MissingSecretError: there is none of that name.
+    """
+    mlrun = sys.modules.get("mlrun")
+    job = mlrun.run.global_context.get() if mlrun else None
+    value = job.get_secret(name) if job else os.environ.get(name)
+    if not value:
+        raise MissingSecretError(
+            f"The configuration takes the secret '{name}' from MLRun, and it isn't there. Set the "
+            f"environment variable {name}; for jobs on a cluster, store it in the MLRun project: "
+            f'project.set_secrets({{"{name}": "…"}}).'
+        )
+    return str(value)

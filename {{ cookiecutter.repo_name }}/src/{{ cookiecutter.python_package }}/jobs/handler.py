@@ -1,0 +1,139 @@
+"""What MLRun runs: one job is one Kedro run, in the job's own MLRun context."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..tracking import MLRunContextManager
+from ..tracking.context import in_chain
+from .parameters import JobError, JobParameters, check_names, given
+
+if TYPE_CHECKING:
+    import mlrun
+
+
+class RunFailedError(Exception):
+    """A run failed; the message is what its record says of that."""
+
+
+def run(context: mlrun.MLClientCtx) -> None:
+    """Run Kedro in an MLRun job. function.yaml names this as its handler.
+
+    The job's parameters `pipeline`, `env`, `tags`, `nodes`, `from_nodes`, `to_nodes`, `runner`,
+    `load_versions` and `chain_id` say what of the project runs; each other one is a Kedro
+    parameter, with dots for nested ones. Its inputs replace where catalog entries have their data
+    from. What the nodes save in MLRun are the job's results and artifacts.
+
+    Args:
+        context: the job's context.
+
+    Raises:
+        JobError: a parameter or an input isn't known, or can't be used.
+        RunFailedError: a node failed.
+
+    Example:
+        ```python
+        function = mlrun.import_function("function.yaml")
+        function.run(params={"pipeline": "training", "split.test_size": 0.3}, local=True)
+        ```
+    """
+    from kedro.framework.session import KedroSession
+
+    job = JobParameters.of(given(context))
+    folder = project_folder()
+    chain = job.chain_id or context.labels.get("workflow")
+    manager = MLRunContextManager()
+    with contextlib.chdir(folder), in_chain(chain):
+        loader = configure(folder, job.env)
+        manager.adopt(context)
+        check_names(job.runtime_params, loader)
+        session = KedroSession.create(folder, env=job.env, runtime_params=job.nested)
+        try:
+            with session:
+                session.run(
+                    pipeline_names=job.pipeline or None,
+                    tags=job.tags,
+                    runner=runner(job.runner),
+                    node_names=job.nodes,
+                    from_nodes=job.from_nodes,
+                    to_nodes=job.to_nodes,
+                    load_versions=job.load_versions,
+                )
+        except Exception as error:
+            if manager.recorded_error is not error:
+                raise
+            # Without the error as its cause, which MLRun would write down a second time.
+            raise RunFailedError(manager.failure) from None
+
+
+def project_folder() -> Path:
+    """Find the Kedro project's folder.
+
+    Returns:
+        The folder that this file is in; where the package is installed, the working folder.
+
+    Raises:
+        JobError: there is no project.
+    """
+    from kedro.utils import find_kedro_project
+
+    # A job's working folder may be another one: MLRun makes it the source's workdir.
+    here = Path(__file__)
+    start = Path.cwd() if "site-packages" in here.parts else here
+    folder = find_kedro_project(start)
+    if folder is None:
+        raise JobError(f"{start} is in no Kedro project. Run this in the project's folder.")
+    return folder
+
+
+def configure(folder: Path, env: str | None) -> Any:
+    """Prepare Kedro for runs of the project.
+
+    Args:
+        folder: the project's folder.
+        env: Kedro's environment; None for the default one.
+
+    Returns:
+        Kedro's configuration loader for the environment.
+    """
+    import yaml
+    from kedro.framework.project import configure_logging, settings
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(folder)
+    arguments = dict(settings.CONFIG_LOADER_ARGS)
+    source = folder / settings.CONF_SOURCE
+    logging_file = source / "logging.yml"
+    if logging_file.is_file() and "KEDRO_LOGGING_CONFIG" not in os.environ:
+        # Kedro looks for it in the working folder alone.
+        configure_logging(yaml.safe_load(logging_file.read_text(encoding="utf-8")))
+    # Git keeps no empty folder, and without this one Kedro doesn't start.
+    (source / arguments["default_run_env"]).mkdir(exist_ok=True)
+    env = env or os.environ.get("KEDRO_ENV")
+    return settings.CONFIG_LOADER_CLASS(conf_source=str(source), env=env, **arguments)
+
+
+def runner(name: str | None) -> Any:
+    """Make a runner.
+
+    Args:
+        name: a class of `kedro.runner`, or the import path of another one.
+
+    Returns:
+        The runner; None without a name.
+
+    Raises:
+        JobError: there is none of that name.
+    """
+    from kedro.utils import load_obj
+
+    try:
+        return load_obj(name, "kedro.runner")() if name else None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise JobError(
+            f"There is no runner '{name}' ({error}). Use SequentialRunner, ThreadRunner, "
+            "ParallelRunner, or the import path of one of your own."
+        ) from None

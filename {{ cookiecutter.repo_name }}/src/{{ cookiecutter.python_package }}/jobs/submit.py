@@ -1,0 +1,377 @@
+"""Starting a job: here through MLRun's local launcher, or wherever the run database has jobs run."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..tracking import MLRunContextManager, record, secrets
+from ..tracking.config import MLRunConfig
+from ..tracking.context import chain_id, run_name
+from ..tracking.inputs import check_used, nearest
+from ..tracking.report import print_run
+from . import image, source
+from .function import load_function
+from .groups import missing_inputs
+from .handler import configure, project_folder, runner
+from .parameters import JobError, JobParameters, check_names
+
+if TYPE_CHECKING:
+    import mlrun
+    from kedro.framework.context import KedroContext
+    from kedro.pipeline import Pipeline
+
+SOURCES = ("archive", "git", "image")
+
+
+class SubmitError(click.ClickException):
+    """A job can't be started."""
+
+
+@dataclass
+class Plan:
+    """A job that can be started: what is sent, and where to."""
+
+    function: mlrun.runtimes.KubejobRuntime
+    task: mlrun.run.RunTemplate
+    archive: source.Archive | None
+    folder: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Show what would be sent.
+
+        Returns:
+            `function`, `task`, and of the source's archive its `files` with their bytes, its
+            `size` in bytes, its `digest`, and what was `left_out` and why.
+        """
+        shown = {
+            "store": MLRunContextManager().location,
+            "function": self.function.to_dict(),
+            "task": self.task.to_dict(),
+        }
+        if self.archive:
+            shown["source"] = {
+                "digest": self.archive.digest,
+                "size": self.archive.size,
+                "files": dict(self.archive.files),
+                "left_out": dict(self.archive.left_out),
+            }
+        return shown
+
+
+def prepare(
+    job: JobParameters,
+    inputs: Mapping[str, str],
+    kind: str | None = "archive",
+    name: str | None = None,
+) -> Plan:
+    """Make sure that a job can run, before anything is sent.
+
+    Args:
+        job: what the job is to run.
+        inputs: other data for catalog entries: paths, URLs or `store://` URIs, by their names.
+        kind: where the job has its source from: `archive`, `git` or `image`; None for a job in this
+            process, which uses what is here.
+        name: the run's name; by default that of its pipelines.
+
+    Returns:
+        What `submit` and `run_here` take.
+
+    Raises:
+        JobError: a pipeline, node, parameter, input or runner isn't known or can't be used.
+        SubmitError: a job has no way to what it needs.
+        FunctionError: function.yaml can't be used.
+        SourceError: the source can't be sent.
+        APIUnreachableError: the MLRun API doesn't answer.
+    """
+    folder = project_folder()
+    loader = configure(folder, job.env)
+    check_names(job.runtime_params, loader)
+    _check_secrets(job)
+    runner(job.runner)
+    context, pipeline = _pipeline(folder, job)
+    check_used(inputs, pipeline.inputs(), pipeline.all_outputs())
+    function = load_function(folder)
+    import mlrun
+
+    job_chain = job.chain_id or chain_id() or None
+    parameters = {**job.to_dict(), **({"chain_id": job_chain} if job_chain else {})}
+    task = mlrun.new_task(
+        name=run_name(name or job.title),
+        project=function.metadata.project,
+        params=parameters,
+        inputs=dict(inputs),
+        handler=function.spec.default_handler,
+    )
+    task.metadata.uid = uuid.uuid4().hex
+    # Where the job runs there is no repository.
+    task.metadata.labels.update(record.git_labels(folder))
+    archive = None
+    if kind is not None:
+        archive = _set_source(function, folder, kind, context)
+        _check_data(pipeline, context, inputs, archive, folder)
+    return Plan(function, task, archive, folder)
+
+
+def _check_secrets(job: JobParameters) -> None:
+    for name in job.runtime_params:
+        if secrets.is_secret(name):
+            raise JobError(
+                f"Parameter '{name}' seems to be a secret, and everyone who sees the run could "
+                "read it. Write ${mlrun.secret:NAME} in conf/base/credentials.yml, and set NAME."
+            )
+
+
+def _pipeline(folder: Path, job: JobParameters) -> tuple[KedroContext, Pipeline]:
+    """Find what the job runs, and validate its parameters as Kedro does."""
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+    from kedro.pipeline import Pipeline
+
+    names = job.pipeline or ["__default__"]
+    for name in names:
+        if name not in pipelines:
+            raise JobError(
+                f"The project has no pipeline '{name}'. {nearest(name, pipelines)}"
+                f"It has {', '.join(sorted(pipelines))}."
+            )
+    session = KedroSession.create(
+        folder, env=job.env, runtime_params=job.nested, save_on_close=False
+    )
+    context = session.load_context()
+    try:
+        # Reading them validates them.
+        _ = context.params
+        pipeline = sum((pipelines[name] for name in names), Pipeline([])).filter(
+            tags=job.tags,
+            node_names=job.nodes,
+            from_nodes=job.from_nodes,
+            to_nodes=job.to_nodes,
+        )
+    except ValueError as error:
+        raise JobError(str(error)) from None
+    return context, pipeline
+
+
+def _set_source(
+    function: mlrun.runtimes.KubejobRuntime, folder: Path, kind: str, context: KedroContext
+) -> source.Archive | None:
+    import mlrun
+
+    config = MLRunConfig.load(context.config_loader, folder)
+    on_cluster = str(mlrun.mlconf.dbpath).startswith("http")
+    if on_cluster:
+        function.spec.image = image.usable(function, folder)
+    if kind == "archive":
+        envs = {context.config_loader.base_env, context.env or "local"}
+        return source.pack(folder, config.jobs.largest_file, sorted(envs))
+    if kind == "git":
+        found = source.git_source(folder)
+        workdir = "/".join(part for part in (found.subfolder, function.spec.workdir) if part)
+        function.with_source_archive(found.url, workdir=workdir, pull_at_runtime=True)
+        return None
+    # The image has it, see Dockerfile.
+    function.spec.build.load_source_on_run = None
+    function.spec.workdir = f"/project/{function.spec.workdir}"
+    return None
+
+
+def _check_data(
+    pipeline: Pipeline,
+    context: KedroContext,
+    inputs: Mapping[str, str],
+    archive: source.Archive | None,
+    folder: Path,
+) -> None:
+    """Make sure that the job finds the data and the credentials that it needs."""
+    packed = {name for name, _ in archive.files} if archive else None
+    lost = missing_inputs(pipeline, context.catalog, packed, folder, given=set(inputs))
+    if lost:
+        raise SubmitError(" ".join(lost))
+    if archive is None:
+        return
+    sent = source.credentials(folder, archive)
+    for name, entry in context.config_loader["catalog"].items():
+        needed = entry.get("credentials") if isinstance(entry, dict) else None
+        if isinstance(needed, str) and needed not in sent and name in pipeline.datasets():
+            raise SubmitError(
+                f"Catalog entry '{name}' takes the credentials '{needed}', which the job won't "
+                "have: no secret is sent. Put them as ${mlrun.secret:NAME} into "
+                "conf/base/credentials.yml."
+            )
+
+
+def run_here(plan: Plan) -> bool:
+    """Run a job in this process, through MLRun's local launcher, and show its end.
+
+    Args:
+        plan: what `prepare` gave.
+
+    Returns:
+        Whether it completed.
+    """
+    import mlrun
+
+    uid, project = plan.task.metadata.uid, plan.function.metadata.project
+    if "MLRUN_LOG_LEVEL" not in os.environ:
+        # Of what fails it logs a traceback; the run's table says it in a sentence.
+        mlrun.utils.logger.set_logger_level("CRITICAL")
+    try:
+        plan.function.run(plan.task, local=True, watch=True)
+    except mlrun.runtimes.utils.RunError:
+        completed = False
+    else:
+        completed = True
+    print_run(uid, project)
+    return completed
+
+
+def submit(
+    plan: Plan,
+    schedule: str | None = None,
+    retry: int = 0,
+    notify: Sequence[tuple[str, Mapping[str, str]]] = (),
+) -> str:
+    """Send a job to where the run database has jobs run.
+
+    That is a cluster with an MLRun API, and a process of its own with the embedded store.
+
+    Args:
+        plan: what `prepare` gave.
+        schedule: when to run it again and again, as in a crontab; None for once, now.
+        retry: how often MLRun tries again when it fails.
+        notify: kinds of notification, such as `slack`, and their parameters in MLRun; they tell how
+            the run ended.
+
+    Returns:
+        The run's id; empty for a schedule, each of whose runs gets its own.
+
+    Raises:
+        SubmitError: MLRun didn't take it.
+    """
+    import mlrun
+    import requests
+
+    notifications = [_notification(kind, params) for kind, params in notify]
+    if schedule:
+        _check_schedule(schedule)
+    if plan.archive:
+        url = source.upload(plan.archive, mlrun.mlconf.artifact_path)
+        plan.function.with_source_archive(url, workdir=plan.function.spec.workdir)
+    try:
+        plan.function.run(
+            plan.task,
+            watch=False,
+            schedule=schedule,
+            retry=mlrun.model.Retry(count=retry) if retry else None,
+            notifications=notifications or None,
+        )
+    except (mlrun.runtimes.utils.RunError, requests.HTTPError) as error:
+        raise SubmitError(f"MLRun didn't take the job: {error}") from None
+    return "" if schedule else str(plan.task.metadata.uid)
+
+
+def _check_schedule(schedule: str) -> None:
+    from mlrun.common.schemas import ScheduleCronTrigger
+
+    try:
+        ScheduleCronTrigger.from_crontab(schedule)
+    except ValueError as error:
+        raise JobError(
+            f"'{schedule}' is no schedule ({error}). Write minute, hour, day of the month, month "
+            'and day of the week, as in a crontab: "0 2 * * *" is each day at two.'
+        ) from None
+
+
+def _notification(kind: str, params: Mapping[str, str]) -> mlrun.model.Notification:
+    import mlrun
+
+    # MLRun keeps these parameters in a secret of the cluster, for they may be a webhook's address.
+    return mlrun.model.Notification(
+        kind=kind,
+        name=kind,
+        when=["completed", "error", "aborted"],
+        message="The run has ended",
+        secret_params=dict(params),
+    )
+
+
+def watch(uid: str, project: str) -> bool:
+    """Print a job's log as it comes, and how the job ended.
+
+    Args:
+        uid: the run's id.
+        project: its MLRun project.
+
+    Returns:
+        Whether it completed.
+    """
+    import mlrun
+
+    state, _ = mlrun.get_run_db().watch_log(uid, project)
+    print_run(uid, project)
+    return str(state) == "completed"
+
+
+def abort(uid: str, project: str, reason: str) -> None:
+    """End a job that waits or runs.
+
+    Args:
+        uid: the run's id.
+        project: its MLRun project.
+        reason: what its record says of that.
+    """
+    import mlrun
+
+    mlrun.get_run_db().abort_run(uid, project, status_text=reason)
+
+
+def schedules(project: str) -> list[dict[str, Any]]:
+    """List the jobs that are run again and again.
+
+    Args:
+        project: the MLRun project.
+
+    Returns:
+        Of each its `name`, its `schedule` as in a crontab, the time of its `next` run, and the
+        `state` of the last one.
+    """
+    import mlrun
+
+    found = mlrun.get_run_db().list_schedules(project, include_last_run=True).schedules
+    return [
+        {
+            "name": item.name,
+            "schedule": item.cron_trigger.to_crontab(),
+            "next": str(item.next_run_time or ""),
+            "state": ((item.last_run or {}).get("status") or {}).get("state", ""),
+        }
+        for item in found
+    ]
+
+
+def remove_schedule(name: str, project: str) -> None:
+    """Remove a schedule; its runs stay.
+
+    Args:
+        name: the schedule's name.
+        project: its MLRun project.
+
+    Raises:
+        JobError: there is none of that name.
+    """
+    import mlrun
+
+    names = [item["name"] for item in schedules(project)]
+    if name not in names:
+        raise JobError(
+            f"Project '{project}' has no schedule '{name}'. {nearest(name, names)}"
+            "To list them: kedro mlrun schedules"
+        )
+    mlrun.get_run_db().delete_schedule(project, name)
