@@ -82,6 +82,13 @@ _ORDINARY = frozenset(
     "postgres postgresql public root test true user username".split()
 )
 _LINES_AROUND = 10
+# What credentials hold beside what is secret: it may stand in any configuration.
+_PUBLIC = frozenset(
+    "account address bucket catalog container database db dialect domain driver endpoint host "
+    "hostname location login name namespace path port project protocol region role schema scheme "
+    "server service tenant type uri url user username version warehouse zone".split()
+)
+_SHORTEST_IN_FILES = 6
 
 
 def is_secret(name: str) -> bool:
@@ -186,6 +193,20 @@ class _Known:
         self._lock = Lock()
         self.forms: dict[str, bool] = {}
         """What is looked for, longest first; True for what is hidden as a whole word only."""
+        self.in_files: frozenset[str] = frozenset()
+        """What no file may hold that is sent elsewhere."""
+
+    def add_in_files(self, values: Iterable[str]) -> None:
+        """Remember values that no file may hold, words and numbers excepted."""
+        forms = {
+            form
+            for value in values
+            if len(value.strip()) >= _SHORTEST_IN_FILES
+            for form, only_word in _forms(value)
+            if not only_word and len(form.strip()) >= _SHORTEST_IN_FILES
+        }
+        with self._lock:
+            self.in_files |= forms
 
     def add(self, values: Iterable[str]) -> None:
         """Remember values, those too short or too ordinary excepted."""
@@ -219,21 +240,46 @@ def register(values: Any, *, everything: bool = False) -> None:
         "can't log in with '*****' at localhost"
     """
     _known.add(set(_secret_texts(values, everything)))
+    _known.add_in_files(set(_secret_texts(values, everything, _PUBLIC)))
 
 
-def _secret_texts(value: Any, secret: bool) -> Iterator[str]:
+def line_with_secret(content: bytes) -> int | None:
+    r"""Find the first line of a file that holds a secret that `register` was given.
+
+    Not every registered value is looked for: none of fewer than 6 characters, no plain word or
+    number, and of credentials no user, host, port, region or the like. These may be in any file.
+
+    Args:
+        content: what the file holds.
+
+    Returns:
+        The line's number, from 1 on; None if there is none.
+
+    Example:
+        >>> register({"db": {"password": "7-of-9", "region": "eu-central-1"}}, everything=True)
+        >>> line_with_secret(b"region: eu-central-1"), line_with_secret(b"x\n7-of-9")
+        (None, 2)
+    """
+    found = [content.find(form.encode(errors="surrogatepass")) for form in _known.in_files]
+    first = min((position for position in found if position >= 0), default=None)
+    return None if first is None else content.count(b"\n", 0, first) + 1
+
+
+def _secret_texts(value: Any, secret: bool, public: frozenset[str] = frozenset()) -> Iterator[str]:
     if hasattr(value, "get_secret_value"):
         value, secret = value.get_secret_value(), True
     if dataclasses.is_dataclass(value) or hasattr(type(value), "model_fields"):
         value = vars(value)
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _secret_texts(item, secret or is_secret(str(key)))
+            named = is_secret(str(key))
+            last = _BETWEEN_WORDS.split(str(key))[-1].lower() if public else ""
+            yield from _secret_texts(item, named or (secret and last not in public), public)
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
-            yield from _secret_texts(item, secret)
+            yield from _secret_texts(item, secret, public)
     elif isinstance(value, bytes):
-        yield from _secret_texts(value.decode(errors="ignore"), secret)
+        yield from _secret_texts(value.decode(errors="ignore"), secret, public)
     elif secret and not isinstance(value, bool | None):
         yield str(value)
     if isinstance(value, str):
