@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
 from .commands import jobs, records
 from .commands.base import mlrun_group
+from .jobs.parameters import reason
 from .tracking import MLRunContextManager
 from .tracking.context import in_chain
 
@@ -28,12 +30,28 @@ def _run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
             # The function behind Kedro's own command.
             return kedro_run.callback(**options)  # type: ignore[misc]
     except Exception as exc:
-        if verbose or MLRunContextManager().recorded_error is not exc:
+        recorded = MLRunContextManager().recorded_error is exc
+        if not (recorded or verbose) and _is_of_kedro(exc):
+            raise click.UsageError(reason(exc)) from None
+        if verbose or not recorded:
             raise
         # What the exception says stands above, in the table of the run.
         raise click.ClickException(
             f"The run failed with {type(exc).__name__}. The command above shows its traceback."
         ) from None
+
+
+def _is_of_kedro(error: BaseException) -> bool:
+    """Tell whether Kedro refuses what the command says: a pipeline, a node, a parameter."""
+    from kedro.validation.exceptions import ParameterValidationError
+
+    if isinstance(error, ParameterValidationError):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last = str(frames[-1].f_globals.get("__name__"))
+    return isinstance(error, ValueError) and last.startswith(
+        ("kedro.framework.", "kedro.pipeline.")
+    )
 
 
 run = click.Command(

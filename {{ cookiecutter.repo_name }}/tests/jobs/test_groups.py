@@ -141,8 +141,7 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             {**PIPELINES, "all": PIPELINES["first"] + PIPELINES["second"]},
             [],
             "pipeline",
-            "Node 'x' is both in 'first' and in 'all', and would run twice. Name only one of "
-            "them.",
+            "Node 'x' is both in 'first' and in 'all', and would run twice. Name only one of them.",
         ),
         (
             {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},

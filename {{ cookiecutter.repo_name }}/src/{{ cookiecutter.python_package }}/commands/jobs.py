@@ -40,7 +40,7 @@ def _pairs(_context: Any, _option: Any, values: str | Sequence[str]) -> dict[str
 
 
 def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[Any]:
-    """Read KIND, or KIND:NAME=VALUE,…"""
+    """Read KIND, or KIND:NAME=VALUE, with commas between several."""
     found = []
     for text in values:
         kind, _, rest = text.partition(":")
@@ -97,7 +97,8 @@ def what_runs(function: Callable[..., Any]) -> Callable[..., Any]:
     ]
     for option in reversed(options):
         function = option(function)
-    function.__click_params__ += _KEDROS  # type: ignore[attr-defined]
+    # Click keeps them from the last to the first.
+    function.__click_params__[:0] = _KEDROS  # type: ignore[attr-defined]
     return function
 
 
@@ -166,7 +167,8 @@ def submit(
     elif as_json:
         print_json({"uid": uid, "schedule": schedule or None, "store": plan.to_dict()["store"]})
     elif schedule:
-        click.echo(f"Scheduled '{plan.task.metadata.name}' ({schedule}). To see it: kedro mlrun schedules")
+        click.echo(f"Scheduled '{plan.task.metadata.name}' ({schedule}).")
+        click.echo("To see it: kedro mlrun schedules")
     else:
         click.echo(f"Submitted run '{plan.task.metadata.name}' {uid}.")
         click.echo(f"To follow it: kedro mlrun logs {uid[:8]} --follow")

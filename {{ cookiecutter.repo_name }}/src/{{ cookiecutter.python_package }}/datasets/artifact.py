@@ -243,7 +243,7 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
         path = getattr(found, "target_path", None)
         return not path or "://" in path or Path(path).exists()
 
-    def _find(self) -> Artifact:
+    def _find(self) -> Artifact:  # noqa: PLR0911 each way to name a version ends here
         """Find the record of the artifact to load."""
         import mlrun
 

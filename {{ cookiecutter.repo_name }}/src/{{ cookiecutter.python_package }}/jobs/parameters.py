@@ -18,6 +18,11 @@ GIVEN = "kedro-given-parameters"
 
 # A parameter that no file gives a value may still be asked for, by catalog.yml for example.
 _ASKED_FOR = re.compile(r"\$\{runtime_params:\s*([\w.]+)")
+# How Kedro tells of what Pydantic has found.
+_NOT_VALID = re.compile(
+    r"Parameter '([^']+)': Failed[^\n]*\n(\S+)\n\s+(.+?)\[type=\w+, input_value=(.*?), input_type=",
+    re.DOTALL,
+)
 _CONFIG_FILES = {".yml", ".yaml", ".json"}
 
 
@@ -80,12 +85,10 @@ class JobParameters:
         told = {name: value for name, value in parameters.items() if value not in (None, "")}
         lists = ("pipeline", "tags", "nodes", "from_nodes", "to_nodes")
         texts = ("env", "runner", "chain_id")
-        return cls(
-            **{name: _list(name, told.pop(name)) for name in lists if name in told},
-            **{name: _text(name, told.pop(name)) for name in texts if name in told},
-            load_versions=_versions(told.pop("load_versions", {})),
-            runtime_params=told,
-        )
+        values: dict[str, Any] = {"load_versions": _versions(told.pop("load_versions", {}))}
+        values |= {name: _list(name, told.pop(name)) for name in lists if name in told}
+        values |= {name: _text(name, told.pop(name)) for name in texts if name in told}
+        return cls(**values, runtime_params=told)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the parameters as an MLRun run has them, without those that say nothing.
@@ -115,6 +118,27 @@ class JobParameters:
     def title(self) -> str:
         """The name of the run: that of its pipelines."""
         return "-".join(name.strip("_") for name in self.pipeline) or "default"
+
+
+def reason(error: Exception) -> str:
+    """Say in a sentence what Kedro says of parameters, pipelines or nodes that can't be used.
+
+    Args:
+        error: Kedro's error.
+
+    Returns:
+        Its message; of values that don't validate, the parameter, the value, and what it has to be.
+
+    Example:
+        >>> reason(ValueError("Pipeline does not contain nodes named ['a']."))
+        "Pipeline does not contain nodes named ['a']."
+    """
+    text = str(error)
+    values = [
+        f"Parameter '{found[1]}.{found[2]}' is {found[4]}: {found[3].strip()}."
+        for found in _NOT_VALID.finditer(text)
+    ]
+    return " ".join(values or text.split())
 
 
 def given(context: Any) -> dict[str, Any]:
@@ -188,7 +212,8 @@ def _is_declared(parts: Sequence[str], declared: Any) -> bool:
         return True
     if isinstance(declared, Mapping):
         # Into what is empty in the files anything may go.
-        return not declared or (parts[0] in declared and _is_declared(parts[1:], declared[parts[0]]))
+        first, *rest = parts
+        return not declared or (first in declared and _is_declared(rest, declared[first]))
     return isinstance(declared, str) and declared.startswith("${")
 
 
@@ -214,7 +239,7 @@ def _merge(into: dict[str, Any], other: Mapping[Any, Any]) -> None:
 
 def _copied(value: Any) -> Any:
     # So that merging into it changes nobody's own.
-    return {name: _copied(item) for name, item in value.items()} if isinstance(value, dict) else value
+    return {name: _copied(value[name]) for name in value} if isinstance(value, dict) else value
 
 
 def _text(name: str, value: Any) -> str:

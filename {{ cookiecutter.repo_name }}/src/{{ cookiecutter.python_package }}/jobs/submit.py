@@ -1,7 +1,8 @@
-"""Starting a job: here through MLRun's local launcher, or wherever the run database has jobs run."""
+"""Starting a job: here by MLRun's local launcher, or where the run database has jobs run."""
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,14 @@ import click
 from ..tracking import MLRunContextManager, record, secrets
 from ..tracking.config import MLRunConfig
 from ..tracking.context import chain_id, run_name
-from ..tracking.inputs import check_used, nearest
+from ..tracking.inputs import check_used, nearest, with_inputs
+from ..tracking.pipeline_run import DATASETS
 from ..tracking.report import print_run
-from . import image, source
+from . import source
 from .function import load_function
-from .groups import missing_inputs
+from .groups import missing_inputs, mounted
 from .handler import configure, project_folder, runner
-from .parameters import JobError, JobParameters, check_names
+from .parameters import JobError, JobParameters, check_names, reason
 
 if TYPE_CHECKING:
     import mlrun
@@ -41,7 +43,6 @@ class Plan:
     function: mlrun.runtimes.KubejobRuntime
     task: mlrun.run.RunTemplate
     archive: source.Archive | None
-    folder: Path
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be sent.
@@ -96,27 +97,32 @@ def prepare(
     _check_secrets(job)
     runner(job.runner)
     context, pipeline = _pipeline(folder, job)
-    check_used(inputs, pipeline.inputs(), pipeline.all_outputs())
     function = load_function(folder)
     import mlrun
 
     job_chain = job.chain_id or chain_id() or None
     parameters = {**job.to_dict(), **({"chain_id": job_chain} if job_chain else {})}
+    archive = _set_source(function, folder, kind, context) if kind else None
+    inputs = _checked_inputs(inputs, pipeline, context, folder, archive, mounted(function))
     task = mlrun.new_task(
         name=run_name(name or job.title),
         project=function.metadata.project,
         params=parameters,
-        inputs=dict(inputs),
+        inputs=inputs,
         handler=function.spec.default_handler,
     )
     task.metadata.uid = uuid.uuid4().hex
     # Where the job runs there is no repository.
     task.metadata.labels.update(record.git_labels(folder))
-    archive = None
-    if kind is not None:
-        archive = _set_source(function, folder, kind, context)
-        _check_data(pipeline, context, inputs, archive, folder)
-    return Plan(function, task, archive, folder)
+    if archive:
+        _check_data(function, pipeline, context, inputs, archive, folder)
+    plan = Plan(function, task, archive)
+    if secrets.line_with_secret(json.dumps(plan.to_dict(), default=str).encode()):
+        raise SubmitError(
+            "function.yaml or a parameter holds what is known as a secret, and everyone who sees "
+            "the run could read it. Write ${mlrun.secret:NAME} in conf/base/credentials.yml."
+        )
+    return plan
 
 
 def _check_secrets(job: JobParameters) -> None:
@@ -133,6 +139,7 @@ def _pipeline(folder: Path, job: JobParameters) -> tuple[KedroContext, Pipeline]
     from kedro.framework.project import pipelines
     from kedro.framework.session import KedroSession
     from kedro.pipeline import Pipeline
+    from kedro.validation.exceptions import ParameterValidationError
 
     names = job.pipeline or ["__default__"]
     for name in names:
@@ -154,22 +161,18 @@ def _pipeline(folder: Path, job: JobParameters) -> tuple[KedroContext, Pipeline]
             from_nodes=job.from_nodes,
             to_nodes=job.to_nodes,
         )
-    except ValueError as error:
-        raise JobError(str(error)) from None
+    except (ValueError, ParameterValidationError) as error:
+        raise JobError(reason(error)) from None
     return context, pipeline
 
 
 def _set_source(
     function: mlrun.runtimes.KubejobRuntime, folder: Path, kind: str, context: KedroContext
 ) -> source.Archive | None:
-    import mlrun
-
-    config = MLRunConfig.load(context.config_loader, folder)
-    on_cluster = str(mlrun.mlconf.dbpath).startswith("http")
-    if on_cluster:
-        function.spec.image = image.usable(function, folder)
+    loader: Any = context.config_loader
+    config = MLRunConfig.load(loader, folder)
     if kind == "archive":
-        envs = {context.config_loader.base_env, context.env or "local"}
+        envs = {loader.base_env, context.env or loader.default_run_env}
         return source.pack(folder, config.jobs.largest_file, sorted(envs))
     if kind == "git":
         found = source.git_source(folder)
@@ -182,29 +185,70 @@ def _set_source(
     return None
 
 
+def _checked_inputs(
+    inputs: Mapping[str, str],
+    pipeline: Pipeline,
+    context: KedroContext,
+    folder: Path,
+    archive: source.Archive | None,
+    mounts: Sequence[str],
+) -> dict[str, str]:
+    """Give the inputs as the job finds them."""
+    import mlrun
+
+    with_inputs(context.config_loader["catalog"], inputs, DATASETS, lambda name: name)
+    check_used(inputs, pipeline.inputs(), pipeline.all_outputs())
+    if archive is None or "://" in str(mlrun.mlconf.dbpath).replace("sqlite://", ""):
+        packed = {name for name, _ in archive.files} if archive else set()
+        for name, given in inputs.items():
+            seen = given in packed or any(Path(given).is_relative_to(mount) for mount in mounts)
+            if archive and "://" not in given and not seen:
+                raise SubmitError(
+                    f"Input '{name}' is {given}, which is on this machine and not in the source "
+                    "that the job gets. Give it as a URL that the cluster can read."
+                )
+        return dict(inputs)
+    # On the same machine, but in another folder.
+    return {
+        name: given if "://" in given else (folder / given).as_posix()
+        for name, given in inputs.items()
+    }
+
+
 def _check_data(
+    function: mlrun.runtimes.KubejobRuntime,
     pipeline: Pipeline,
     context: KedroContext,
     inputs: Mapping[str, str],
-    archive: source.Archive | None,
+    archive: source.Archive,
     folder: Path,
 ) -> None:
     """Make sure that the job finds the data and the credentials that it needs."""
-    packed = {name for name, _ in archive.files} if archive else None
-    lost = missing_inputs(pipeline, context.catalog, packed, folder, given=set(inputs))
+    packed = {name for name, _ in archive.files}
+    mounts = mounted(function)
+    lost = missing_inputs(pipeline, context.catalog, packed, folder, set(inputs), mounts)
     if lost:
         raise SubmitError(" ".join(lost))
-    if archive is None:
-        return
-    sent = source.credentials(folder, archive)
+    sent = _credentials(folder, packed)
     for name, entry in context.config_loader["catalog"].items():
         needed = entry.get("credentials") if isinstance(entry, dict) else None
         if isinstance(needed, str) and needed not in sent and name in pipeline.datasets():
             raise SubmitError(
                 f"Catalog entry '{name}' takes the credentials '{needed}', which the job won't "
-                "have: no secret is sent. Put them as ${mlrun.secret:NAME} into "
-                "conf/base/credentials.yml."
+                "have, for no secret is sent. Put them into conf/base/credentials.yml as "
+                "${mlrun.secret:NAME}."
             )
+
+
+def _credentials(folder: Path, packed: set[str]) -> set[str]:
+    """Give the names of the credentials that are sent, which are references alone."""
+    import yaml
+
+    names: set[str] = set()
+    for name in packed:
+        if name.startswith("conf/") and "credentials" in name:
+            names |= {*yaml.safe_load((folder / name).read_text(encoding="utf-8"))}
+    return names
 
 
 def run_here(plan: Plan) -> bool:

@@ -403,13 +403,17 @@ class MLRunContextManager:
                 context = self._new_context(name, labels, parameters or {})
             else:
                 for label, value in labels.items():
-                    # What a job is told wins over the workflow that it is in, and who waited for it.
+                    # A chain that is given wins over the workflow; a process over its starter.
                     context.set_label(label, value, replace=label in {"workflow", PROCESS})
                 # MLRun has no public way to add several at once. What the job was given stays as it
                 # was, for MLRun may run it again; but no secret does.
-                told, recorded = context._parameters, parameters or {}
-                kept = {name: value for name, value in told.items() if recorded.get(name) != REDACTED}
-                context._parameters = {**{name: kept.get(name, recorded[name]) for name in recorded}, **kept}
+                recorded = parameters or {}
+                given = {
+                    name: value
+                    for name, value in context._parameters.items()
+                    if recorded.get(name) != REDACTED
+                }
+                context._parameters = {**recorded, **given}
             self._runs.append(_OpenRun(context, run_id, owned))
             if run_id:
                 import mlrun

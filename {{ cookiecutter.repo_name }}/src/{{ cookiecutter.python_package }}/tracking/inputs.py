@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,24 +45,22 @@ def with_inputs(
 
     Example:
         >>> catalog = {"{x}_table": {"type": "pandas.CSVDataset", "filepath": "{x}.csv"}}
-        >>> with_inputs(catalog, {"a_table": "s3://b/c.csv"}, "my.", lambda name: "c.csv")["a_table"]
+        >>> with_inputs(catalog, {"a_table": "s3://b/c.csv"}, "my.", lambda name: "c.csv")[
+        ...     "a_table"
+        ... ]
         {'type': 'pandas.CSVDataset', 'filepath': 'c.csv'}
     """
     changed = dict(catalog)
     for name, source in inputs.items():
+        entry = _entry(name, catalog)
         local = "://" not in str(source)
         if local and not Path(source).exists():
             raise InputError(
                 f"Input '{name}' is {source}, and there is no such file in {Path.cwd()}. "
                 "Give a path from the project's folder, or a URL."
             )
-        changed[name] = _with_input(
-            name,
-            _entry(name, catalog),
-            datasets,
-            str(source),
-            str(source) if local else lambda name=name: fetch(name),
-        )
+        bring = functools.partial(str, source) if local else functools.partial(fetch, name)
+        changed[name] = _with_input(name, entry, datasets, str(source), bring)
     return changed
 
 
@@ -96,7 +95,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _with_input(
-    name: str, entry: dict[str, Any], datasets: str, source: str, path: str | Callable[[], str]
+    name: str, entry: dict[str, Any], datasets: str, source: str, bring: Callable[[], str]
 ) -> dict[str, Any]:
     if str(entry.get("type", "")).startswith(datasets):
         return {**entry, "load_args": {"path": source}}
@@ -108,9 +107,9 @@ def _with_input(
                 for key, value in entry.items()
                 if key not in {"versioned", "credentials", "fs_args"}
             }
-            return {**kept, argument: path if isinstance(path, str) else path()}
+            return {**kept, argument: bring()}
     if isinstance(entry.get("dataset"), Mapping):
-        inner = _with_input(name, dict(entry["dataset"]), datasets, source, path)
+        inner = _with_input(name, dict(entry["dataset"]), datasets, source, bring)
         return {**entry, "dataset": inner}
     raise InputError(
         f"Input '{name}' can't replace the data of its catalog entry, which is of type "

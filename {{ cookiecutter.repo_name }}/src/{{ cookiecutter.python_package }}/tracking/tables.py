@@ -170,6 +170,23 @@ def artifacts_table(artifacts: Sequence[Record], width: int) -> RenderableType:
     return table
 
 
+def schedules_table(schedules: Sequence[Record]) -> RenderableType:
+    """Show what runs again and again.
+
+    Args:
+        schedules: of each its `name`, `schedule`, the time of its `next` run, and the last `state`.
+
+    Returns:
+        A table.
+    """
+    table = _table("name", "schedule", "next", "last")
+    for item in schedules:
+        table.add_row(
+            item["name"], item["schedule"], shown_time(item["next"]), _state(item["state"])
+        )
+    return table
+
+
 def lineage_tree(title: str, node: Node, guide_style: str = "dim") -> Tree:
     """Show where something came from, or what came of it.
 
