@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -265,3 +267,61 @@ def schedules(remove: str | None, env: str | None, as_json: bool) -> None:
     from ..tracking.tables import schedules_table
 
     answer(False, found, lambda _width: schedules_table(found))
+
+
+@command("build", "kedro mlrun build")
+@click.option("--again", is_flag=True, help="Also if it is built already.")
+def build(again: bool, env: str | None, as_json: bool) -> None:
+    """Have MLRun build the image for jobs, with what requirements.lock has.
+
+    It is built on the image of function.yaml. Jobs that are submitted take it by themselves.
+    """
+    from ..jobs import image
+    from ..jobs.function import load_function
+    from ..jobs.handler import project_folder
+
+    folder = project_folder()
+    with opened(env):
+        name = image.build(load_function(folder), folder, again)
+    if as_json:
+        print_json({"image": name})
+    else:
+        click.echo(name)
+
+
+@command("doctor", "kedro mlrun doctor")
+def doctor(env: str | None, as_json: bool) -> None:
+    """Look at all that runs and jobs need, and say how to mend what is wrong.
+
+    Exit code 1 if something is wrong; a warning is no error.
+    """
+    from ..jobs.doctor import WRONG, examine
+    from ..jobs.handler import project_folder
+
+    if env:
+        os.environ["KEDRO_ENV"] = env
+    found = []
+    checks = examine(project_folder())
+    # MLRun logs to stdout, where nothing belongs but the answer.
+    while True:
+        with redirect_stdout(sys.stderr):
+            check = next(checks, None)
+        if check is None:
+            break
+        shown = check.to_dict()
+        found.append(shown)
+        if not as_json:
+            click.echo(_line(shown))
+    if as_json:
+        print_json(found)
+    if any(check["state"] == WRONG for check in found):
+        click.get_current_context().exit(1)
+
+
+_COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
+
+
+def _line(check: dict[str, str]) -> str:
+    state = click.style(f"{check['state']:8}", fg=_COLOURS.get(check["state"]))
+    line = f"{state} {check['name']:14} {check['found']}"
+    return f"{line}\n{'':8} {'':14} {check['mend']}" if check["mend"] else line

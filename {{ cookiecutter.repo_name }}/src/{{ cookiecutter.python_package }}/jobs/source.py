@@ -220,6 +220,22 @@ def _never(name: str) -> str:
     return ""
 
 
+def credentials(project_path: Path, archive: Archive) -> set[str]:
+    """Give the names of the credentials that are in an archive, as catalog entries refer to them.
+
+    Args:
+        project_path: the folder of the Kedro project.
+        archive: what `pack` gave.
+
+    Returns:
+        The names.
+    """
+    project_path = project_path.resolve()
+    sent = {project_path / name for name, _ in archive.files}
+    files = [path for path in _credentials_files(project_path / "conf") if path in sent]
+    return {str(name) for path in files for name in _yaml(path) or {}}
+
+
 # ---- links
 
 

@@ -18,7 +18,7 @@ from ..tracking.context import chain_id, run_name
 from ..tracking.inputs import check_used, nearest, with_inputs
 from ..tracking.pipeline_run import DATASETS
 from ..tracking.report import print_run
-from . import source
+from . import image, source
 from .function import load_function
 from .groups import missing_inputs, mounted
 from .handler import configure, project_folder, runner
@@ -166,10 +166,19 @@ def _pipeline(folder: Path, job: JobParameters) -> tuple[KedroContext, Pipeline]
     return context, pipeline
 
 
+def _on_cluster() -> bool:
+    """Tell whether the run database is an MLRun API, whose jobs run in its cluster."""
+    import mlrun
+
+    return str(mlrun.mlconf.dbpath).startswith("http")
+
+
 def _set_source(
     function: mlrun.runtimes.KubejobRuntime, folder: Path, kind: str, context: KedroContext
 ) -> source.Archive | None:
     loader: Any = context.config_loader
+    if _on_cluster():
+        function.spec.image = image.usable(function, folder)
     config = MLRunConfig.load(loader, folder)
     if kind == "archive":
         envs = {loader.base_env, context.env or loader.default_run_env}
@@ -179,9 +188,8 @@ def _set_source(
         workdir = "/".join(part for part in (found.subfolder, function.spec.workdir) if part)
         function.with_source_archive(found.url, workdir=workdir, pull_at_runtime=True)
         return None
-    # The image has it, see Dockerfile.
     function.spec.build.load_source_on_run = None
-    function.spec.workdir = f"/project/{function.spec.workdir}"
+    function.spec.workdir = f"{image.CODE_FOLDER}/{function.spec.workdir}"
     return None
 
 
@@ -194,11 +202,9 @@ def _checked_inputs(
     mounts: Sequence[str],
 ) -> dict[str, str]:
     """Give the inputs as the job finds them."""
-    import mlrun
-
     with_inputs(context.config_loader["catalog"], inputs, DATASETS, lambda name: name)
     check_used(inputs, pipeline.inputs(), pipeline.all_outputs())
-    if archive is None or "://" in str(mlrun.mlconf.dbpath).replace("sqlite://", ""):
+    if archive is None or _on_cluster():
         packed = {name for name, _ in archive.files} if archive else set()
         for name, given in inputs.items():
             seen = given in packed or any(Path(given).is_relative_to(mount) for mount in mounts)
@@ -263,9 +269,7 @@ def run_here(plan: Plan) -> bool:
     import mlrun
 
     uid, project = plan.task.metadata.uid, plan.function.metadata.project
-    if "MLRUN_LOG_LEVEL" not in os.environ:
-        # Of what fails it logs a traceback; the run's table says it in a sentence.
-        mlrun.utils.logger.set_logger_level("CRITICAL")
+    _quiet()
     try:
         plan.function.run(plan.task, local=True, watch=True)
     except mlrun.runtimes.utils.RunError:
@@ -300,7 +304,6 @@ def submit(
         SubmitError: MLRun didn't take it.
     """
     import mlrun
-    import requests
 
     notifications = [_notification(kind, params) for kind, params in notify]
     if schedule:
@@ -308,6 +311,7 @@ def submit(
     if plan.archive:
         url = source.upload(plan.archive, mlrun.mlconf.artifact_path)
         plan.function.with_source_archive(url, workdir=plan.function.spec.workdir)
+    _quiet()
     try:
         plan.function.run(
             plan.task,
@@ -316,9 +320,29 @@ def submit(
             retry=mlrun.model.Retry(count=retry) if retry else None,
             notifications=notifications or None,
         )
-    except (mlrun.runtimes.utils.RunError, requests.HTTPError) as error:
-        raise SubmitError(f"MLRun didn't take the job: {error}") from None
+    except Exception as error:
+        raise SubmitError(f"MLRun didn't take the job: {_refusal(error)}") from error
     return "" if schedule else str(plan.task.metadata.uid)
+
+
+def _quiet() -> None:
+    """Let MLRun not log what the user is told anyway, with tracebacks at that."""
+    import mlrun
+
+    if "MLRUN_LOG_LEVEL" not in os.environ:
+        mlrun.utils.logger.set_logger_level("CRITICAL")
+
+
+def _refusal(error: BaseException) -> str:
+    """Find what the run database has said.
+
+    MLRun then asks for the run, which isn't there; that error hides the first one.
+    """
+    said = [error]
+    while said[-1].__context__:
+        said.append(said[-1].__context__)
+    of_mlrun = [one for one in said if type(one).__module__.startswith("mlrun.")]
+    return str((of_mlrun or said)[-1]).rstrip(".") + "."
 
 
 def _check_schedule(schedule: str) -> None:

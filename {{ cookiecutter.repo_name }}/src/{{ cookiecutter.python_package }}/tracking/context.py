@@ -166,6 +166,22 @@ class MLRunContextManager:
         if parent:
             mlrun.mlconf.dbpath, mlrun.mlconf.active_project = parent.dbpath, parent.project
 
+    def connect(self) -> str:
+        """Make sure that the configured store can be used; nothing is written in it.
+
+        Returns:
+            The URL of the run database, which may hold credentials.
+
+        Raises:
+            APIUnreachableError: the MLRun API doesn't answer.
+            MLRunConfigError: mlrun.yml can't be used, or names no run database.
+        """
+        self._connect()
+        import mlrun
+
+        mlrun.get_run_db()
+        return str(mlrun.mlconf.dbpath)
+
     @property
     def location(self) -> str:
         """Project and store in words, for messages; without what a URL may hold of credentials."""
