@@ -40,13 +40,14 @@ def run(context: mlrun.MLClientCtx) -> None:
         function.run(params={"pipeline": "training", "split.test_size": 0.3}, local=True)
         ```
     """
-    from kedro.framework.session import KedroSession
-
     job = JobParameters.of(given(context))
     folder = project_folder()
     chain = job.chain_id or context.labels.get("workflow")
     manager = MLRunContextManager()
     with contextlib.chdir(folder), in_chain(chain):
+        # In the project's folder, for there Kedro looks for conf/logging.yml when it is imported.
+        from kedro.framework.session import KedroSession
+
         loader = configure(folder, job.env)
         manager.adopt(context)
         check_names(job.runtime_params, loader)
@@ -99,17 +100,12 @@ def configure(folder: Path, env: str | None) -> Any:
     Returns:
         Kedro's configuration loader for the environment.
     """
-    import yaml
-    from kedro.framework.project import configure_logging, settings
+    from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(folder)
     arguments = dict(settings.CONFIG_LOADER_ARGS)
     source = folder / settings.CONF_SOURCE
-    logging_file = source / "logging.yml"
-    if logging_file.is_file() and "KEDRO_LOGGING_CONFIG" not in os.environ:
-        # Kedro looks for it in the working folder alone.
-        configure_logging(yaml.safe_load(logging_file.read_text(encoding="utf-8")))
     # Git keeps no empty folder, and without this one Kedro doesn't start.
     (source / arguments["default_run_env"]).mkdir(exist_ok=True)
     env = env or os.environ.get("KEDRO_ENV")
