@@ -22,7 +22,7 @@ SUMMARY = {
     *("uid", "name", "state", "start_time", "parameters", "results", "labels"),
     *("artifacts", "inputs", "error"),
 }
-ALL = ["artifacts", "compare", "delete", "lineage", "models", "open", "push", "runs", "show", "tag"]
+ALL = """artifacts build compare delete doctor lineage models open push runs show tag""".split()
 
 
 @pytest.fixture(autouse=True)

@@ -176,6 +176,7 @@ def test_credentials(project: Path) -> None:
     in_its_own(project)
     archive = source.pack(project, 1, ("base", "prod", "local"))
     assert names(archive) == SENT | {"conf/base/credentials.yml"}
+    assert source.credentials(project, archive) == {"db"}
     left = dict(archive.left_out)
     assert "s3.0" in left["conf/prod/credentials_s3.yml"]
     assert "hunter22" not in str(left)

@@ -92,7 +92,7 @@ def _split(name: str, state: str, error: Exception | str) -> Check:
     """Take a message apart, of which the first sentence says what is, and the rest what to do."""
     text = error.message if isinstance(error, click.ClickException) else str(error)
     found, _, mend = " ".join(text.split()).partition(". ")
-    return Check(name, state, found.rstrip(".") or type(error).__name__, mend)
+    return Check(name, state, found.rstrip(".") or type(error).__name__, mend.rstrip("."))
 
 
 def _within(ask: Callable[[], Check], name: str, mend: str) -> Check:

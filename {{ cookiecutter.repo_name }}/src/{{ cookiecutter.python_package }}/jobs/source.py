@@ -33,7 +33,7 @@ GIT_SECONDS = 60
 _OF_GIT_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 
 # `${oc.env:NAME,default}` isn't one: the default may be a password.
-_REFERENCE = re.compile(r"\$\{(mlrun\.secret|oc\.env):[\w./-]+\}")
+_REFERENCE = re.compile(r"\$\{(mlrun\.secret|oc\.env):\s*[\w./-]+\s*\}")
 _CREDENTIALS = (".yml", ".yaml", ".json")
 _SSH = re.compile(r"(?:[\w.-]+@)?(?P<host>[\w.-]{2,}):(?P<path>(?!//).+)")
 
@@ -213,7 +213,7 @@ def _never(name: str) -> str:
         return f"{LOCAL} stays on this machine"
     if parts[0] == "conf" and any("credentials" in part for part in parts):
         return "credentials stay on this machine"
-    if any(part == ".env" or part.startswith(".env.") for part in parts):
+    if any(part in {".env", ".envrc"} or part.startswith(".env.") for part in parts):
         return "it holds this machine's environment variables"
     if {".git", ".mlrun"}.intersection(parts):
         return "it is no source"
@@ -535,7 +535,8 @@ def _as_git_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme in {"https", "ssh", "git+ssh", "git"} and parts.hostname:
         # The port of ssh is not that of https.
-        port = f":{parts.port}" if parts.port and parts.scheme == "https" else ""
+        port = parts.netloc.rpartition("@")[2].partition(":")[2]
+        port = f":{port}" if port and parts.scheme == "https" else ""
         return f"git://{parts.hostname}{port}{parts.path.rstrip('/')}"
     if "://" not in url and (short := _SSH.fullmatch(url)):
         return f"git://{short['host']}/{short['path'].strip('/')}"
