@@ -19,7 +19,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import api, workers
-from .config import MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
+from .config import JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
 from .process import is_alive, process_label
 from .secrets import REDACTED, hide
 from .secrets import register as register_secrets
@@ -127,9 +127,7 @@ class MLRunContextManager:
 
     def _connect(self, ask: bool = True) -> None:
         """Point MLRun to the configured store and project, where it isn't told otherwise."""
-        if self._folder is None:
-            here = Path(__file__)
-            self.configure(*find_config(Path.cwd() if "site-packages" in here.parts else here))
+        self._find_config()
         parent = None if self._runs else workers.announced()
         mlrun_module = sys.modules.get("mlrun")
         told = mlrun_module.mlconf.dbpath if mlrun_module else mlrun_dbpath()
@@ -181,6 +179,18 @@ class MLRunContextManager:
 
         mlrun.get_run_db()
         return str(mlrun.mlconf.dbpath)
+
+    def _find_config(self) -> None:
+        if self._folder is None:
+            here = Path(__file__)
+            self.configure(*find_config(Path.cwd() if "site-packages" in here.parts else here))
+
+    @property
+    def jobs(self) -> JobsConfig:
+        """How jobs are started, as mlrun.yml has it."""
+        with self.lock:
+            self._find_config()
+            return self._config.jobs if self._config else JobsConfig()
 
     @property
     def location(self) -> str:
@@ -581,27 +591,25 @@ class MLRunContextManager:
                 self._close(run, error)
 
     def abort_lost_runs(self) -> None:
-        """Set the runs to aborted whose process on this host was killed."""
+        """Set the runs to aborted whose process on this host was killed, also while it waited."""
         project, host = self.project.metadata.name, socket.gethostname()
         import mlrun
 
-        db = mlrun.get_run_db()
-        running = db.list_runs(
+        db, states = mlrun.get_run_db(), ["running", "pending"]
+        going_on = db.list_runs(
             project=project,
             labels=[f"host={host}", PROCESS],
-            states=["running"],
+            states=states,
             # Without it, MLRun lists the runs of one week.
             start_time_from=datetime(2000, 1, 1, tzinfo=UTC),
         )
-        for run in running:
+        for run in going_on:
             labels = run["metadata"]["labels"]
-            process = labels.get(PROCESS, "")
+            process, uid = labels.get(PROCESS, ""), run["metadata"]["uid"]
             # Older APIs give those of other states, too, or by labels that were changed since.
-            is_ours = run["status"].get("state") == "running" and labels.get("host") == host
-            if is_ours and not is_alive(process):
-                uid = run["metadata"]["uid"]
-                reason = f"Its process {process.partition('-')[0]} on {host} was killed."
-                _set_aborted(uid, project, reason)
+            is_ours = run["status"].get("state") in states and labels.get("host") == host
+            if is_ours and not is_alive(process) and not _has_supervisor(db, uid, project):
+                _set_aborted(uid, project, killed(process))
                 workers.remove(uid)
 
 
@@ -645,6 +653,25 @@ def _add(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
             for field in ADDED
         }
         db.update_run(updates, reference.uid, reference.project)
+
+
+def killed(process: str) -> str:
+    """Say why a run is aborted whose process on this host is gone.
+
+    Args:
+        process: the run's label of it.
+
+    Returns:
+        One sentence.
+    """
+    return f"Its process {process.partition('-')[0]} on {socket.gethostname()} was killed."
+
+
+def _has_supervisor(db: Any, uid: str, project: str) -> bool:
+    """Tell whether a process is there that records how a submitted job of this machine died."""
+    from .local_db import LocalRunDB
+
+    return isinstance(db, LocalRunDB) and db.job_is_alive(uid, project)
 
 
 def _set_aborted(uid: str, project: str, reason: str) -> None:

@@ -1,19 +1,24 @@
 """The embedded store: MLRun's run database on one SQLite file, for when there is no MLRun API.
 
 `MLRUN_DBPATH=sqlite:///PATH` chooses it. What MLRun's API keeps in its database is kept here with
-the same meaning, so that MLRun's own SDK works on it. What needs a cluster says that it does.
+the same meaning, so that MLRun's own SDK works on it. Jobs that are submitted to it are processes
+of this machine. What needs a cluster says that it does.
 """
 
 import base64
+import codecs
 import functools
 import json
 import os
+import re
+import socket
 import sqlite3
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from inspect import isfunction, signature
 from pathlib import Path
@@ -22,10 +27,13 @@ from typing import Any, cast
 import mlrun
 from mlrun.artifacts.base import fill_artifact_object_hash
 from mlrun.common.formatters import ArtifactFormat, FunctionFormat, ProjectFormat, RunFormat
+from mlrun.common.helpers import parse_versioned_object_uri
 from mlrun.common.runtimes.constants import RunStates
 from mlrun.common.schemas import (
     ArtifactCategories,
     ArtifactPartitionByField,
+    BackgroundTask,
+    BackgroundTaskState,
     DeletionStrategy,
     OrderType,
     RunPartitionByField,
@@ -37,6 +45,7 @@ from mlrun.common.schemas.common import LabelsModel
 from mlrun.db import RunDBInterface
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.errors import (
+    MLRunBadRequestError,
     MLRunConflictError,
     MLRunInvalidArgumentError,
     MLRunNotFoundError,
@@ -55,7 +64,10 @@ from mlrun.utils import (
     validate_tag_name,
 )
 
+from . import local_jobs
+from .context import MLRunContextManager, killed
 from .deletion import delete_data
+from .process import is_alive
 from .records import artifact_uid
 
 SCHEME = "sqlite"
@@ -65,6 +77,9 @@ APPLICATION_ID = int.from_bytes(b"mlrn", "big")
 
 BUSY_SECONDS = 60
 """How long a process waits for others that write to the same store."""
+
+LOG_INTERVAL = 0.5
+"""Seconds between two looks at a log that is watched. MLRun's setting is made for an API."""
 
 # Each entry takes a store from the schema before it to its own. `PRAGMA user_version` counts them.
 MIGRATIONS: tuple[str, ...] = (
@@ -423,10 +438,14 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
                     raise MLRunPreconditionFailedError(
                         f"Project {name} can not be deleted since related resources found: {table}"
                     )
+            uids = {row["uid"] for row in self._select("uid FROM runs", _Where().of_project(name))}
             if strategy != DeletionStrategy.check:
                 for table in (*tables, "logs"):
                     connection.execute(f"DELETE FROM {table} WHERE project = ?", (name,))  # noqa: S608
                 connection.execute("DELETE FROM projects WHERE name = ?", (name,))
+        if strategy != DeletionStrategy.check:
+            for uid in uids:
+                self._log_file(name, uid).unlink(missing_ok=True)
 
     # ---- runs
 
@@ -666,6 +685,209 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             for project, uid in rows:
                 connection.execute("DELETE FROM logs WHERE project = ? AND uid = ?", (project, uid))
                 connection.execute("DELETE FROM runs WHERE project = ? AND uid = ?", (project, uid))
+        for project, uid in rows:
+            self._log_file(project, uid).unlink(missing_ok=True)
+
+    # ---- jobs
+
+    def submit_job(self, runspec: Any, schedule: Any = None) -> dict[str, Any]:
+        """Start a run of a stored function of kind `job` as a process of its own on this machine.
+
+        What a pod would have is the same there: the function's source, unpacked anew, its `workdir`
+        and its `env`, and what MLRun tells the job. What it prints is the run's log. At most as
+        many jobs of a store run at once as mlrun.yml's `jobs.at_once` says; the others are pending.
+
+        Args:
+            runspec: the run, as MLRun's launcher makes it.
+            schedule: a schedule needs an MLRun API.
+
+        Returns:
+            The run's record, in the state `pending`.
+
+        Raises:
+            MLRunNotImplementedServerError: what is asked for needs an MLRun API, or this system
+                is Windows.
+            MLRunNotFoundError: there is no such function.
+            MLRunConflictError: the run has a job already.
+            OSError: no process can be started.
+        """
+        body = _as_dict(runspec)
+        metadata, spec = body["metadata"], body["spec"]
+        project, uid = _project(metadata.get("project")), metadata.get("uid") or uuid.uuid4().hex
+        function = self._function_of_job(body, schedule)
+        if local_jobs.is_alive(self.path.parent, project, uid):
+            raise MLRunConflictError(f"Run {uid} of project {project} is a job that hasn't ended.")
+        output_path = spec.get("output_path") or mlrun.mlconf.artifact_path
+        spec["output_path"] = _absolute(output_path)
+        settings = _plain_env(function["spec"].get("env")) | {
+            "MLRUN_ACTIVE_PROJECT": project,
+            "MLRUN_ARTIFACT_PATH": _absolute(mlrun.mlconf.artifact_path),
+            "MLRUN_DBPATH": f"{SCHEME}:///{self.path.as_posix()}",
+            # Which this process has read, and which would win over these.
+            "MLRUN_IGNORE_ENV_FILE": "true",
+        }
+        supervisor = local_jobs.Supervisor(self.path.parent, project, uid, settings)
+        try:
+            own = {"kind": "job", "host": socket.gethostname(), "process": supervisor.label}
+            metadata.update(uid=uid, project=project, labels=(metadata.get("labels") or {}) | own)
+            # The job alone gets its secrets.
+            record = body | {"spec": {**spec}, "status": {"state": RunStates.pending}}
+            record["spec"].pop("secret_sources", None)
+            self.store_run(record, uid, project)
+        except BaseException:
+            supervisor.give_up()
+            raise
+        supervisor.begin(
+            {
+                "store": str(self.path),
+                "url": settings["MLRUN_DBPATH"],
+                "project": project,
+                "uid": uid,
+                "at_once": MLRunContextManager().jobs.at_once,
+                **_job(body, function),
+            }
+        )
+        return self.read_run(uid, project)
+
+    def _function_of_job(self, body: dict[str, Any], schedule: Any) -> dict[str, Any]:
+        """Give the function of a run that is to be a job, if such a job can run here."""
+        spec = body["spec"]
+        asked = {
+            "schedules": schedule,
+            "retries of runs": (spec.get("retry") or {}).get("count"),
+            "notifications": spec.get("notifications"),
+        }
+        for what, value in asked.items():
+            if value:
+                raise _needs_api(what, self.url)
+        if os.name != "posix":
+            raise MLRunNotImplementedServerError(
+                "Jobs in the background need Linux or macOS, as long as there is no MLRun API. "
+                "Run it in this process, with local=True, or set MLRUN_DBPATH to an API's address."
+            )
+        project, name, tag, hash_key = parse_versioned_object_uri(spec.get("function") or "")
+        function = self.get_function(name, project, tag, hash_key)
+        if function["kind"] != "job":
+            raise _needs_api(f"functions of kind '{function['kind']}'", self.url)
+        return function
+
+    def job_is_alive(self, uid: str, project: str = "") -> bool:
+        """Tell whether a submitted job has processes, or waits for its turn; no API is asked this.
+
+        Args:
+            uid: the run's id.
+            project: the MLRun project; by default the active one.
+
+        Returns:
+            False also for a run that was not submitted.
+        """
+        return local_jobs.is_alive(self.path.parent, _project(project), uid)
+
+    def abort_run(
+        self,
+        uid: str,
+        project: str = "",
+        iter: int = 0,
+        timeout: int = 45,
+        status_text: str = "",
+    ) -> BackgroundTask:
+        """End the processes of a run that goes on on this machine, and set it to aborted.
+
+        They are told to end by SIGTERM, and killed if they are still there ten seconds later.
+
+        Args:
+            uid: the run's id.
+            project: the MLRun project; by default the active one.
+            iter: an iteration of it; the whole run is aborted.
+            timeout: of no use without an API.
+            status_text: why it is aborted.
+
+        Returns:
+            The done task, as the API gives it.
+
+        Raises:
+            MLRunNotFoundError: there is no such run.
+            MLRunConflictError: the run has ended.
+            MLRunPreconditionFailedError: it goes on on another machine, or in this process.
+            MLRunBadRequestError: it isn't known which process has it.
+        """
+        project = _project(project)
+        run = self._read_run(uid, project, iter)
+        state = run["status"].get("state")
+        if state in RunStates.terminal_states():
+            raise MLRunConflictError(
+                f"Run {uid} is already in terminal state ({state}), can not be aborted"
+            )
+        process = self._process_of(run)
+        folder = self.path.parent
+        for label in filter(None, (local_jobs.supervisor_of(folder, project, uid), process)):
+            if is_alive(label) and os.getpid() in local_jobs.descendants(_pid(label)):
+                raise MLRunPreconditionFailedError(
+                    f"Run {uid} goes on in this process. Abort it from another one."
+                )
+        # All of them before the record, which then nobody else writes to.
+        local_jobs.stop(folder, project, uid)
+        process = self._process_of(self._read_run(uid, project, iter))
+        if process and is_alive(process):
+            local_jobs.end_tree(_pid(process))
+        reason = status_text or "It was aborted."
+        self.end_run(uid, project, RunStates.aborted, reason, replace=True)
+        now = datetime.now(UTC)
+        return BackgroundTask(
+            metadata={"name": f"abort-{uid}", "project": project, "created": now, "updated": now},
+            spec={},
+            status={"state": BackgroundTaskState.succeeded},
+        )
+
+    def _process_of(self, run: dict[str, Any]) -> str:
+        """Give the label of the process of this machine that has a run open."""
+        metadata, here = run["metadata"], socket.gethostname()
+        labels = metadata.get("labels") or {}
+        if labels.get("host", here) != here:
+            raise MLRunPreconditionFailedError(
+                f"Run {metadata['uid']} goes on on {labels['host']}, and this machine is {here}. "
+                "Abort it there."
+            )
+        process = str(labels.get("process") or "")
+        if not re.fullmatch(r"[1-9]\d*-\d+", process):
+            raise MLRunBadRequestError(
+                f"Run {metadata['uid']} can not be aborted, for it has no label that tells its "
+                "process. End that yourself."
+            )
+        return process
+
+    def _abort_if_lost(self, uid: str, project: str) -> None:
+        run = self._read_run(uid, project, 0)
+        labels = run["metadata"].get("labels") or {}
+        going_on = run["status"].get("state") in {RunStates.pending, RunStates.running}
+        if going_on and labels.get("host") == socket.gethostname():
+            process = str(labels.get("process") or "")
+            # Asked last: a job that ends is no longer alive when it is no longer looked after.
+            if not is_alive(process) and not self.job_is_alive(uid, project):
+                self.end_run(uid, project, RunStates.aborted, killed(process))
+
+    def end_run(
+        self, uid: str, project: str, state: str, reason: str, *, replace: bool = False
+    ) -> None:
+        """End a run with its iterations, when its own process can't do it.
+
+        Args:
+            uid: the run's id.
+            project: the MLRun project.
+            state: the state that they get: `error` or `aborted`.
+            reason: why; of several paragraphs, the first one says it.
+            replace: whether a state that the run has ended with is replaced.
+        """
+        with self._transaction() as connection:
+            where = _Where().add("project = ? AND uid = ?", project, uid)
+            for row in self._select("iteration, state, body FROM runs", where):
+                whole = row["iteration"] == 0
+                if row["state"] in RunStates.terminal_states() and not (whole and replace):
+                    continue
+                body = json.loads(row["body"])
+                text = reason.partition("\n\n")[0]
+                body["status"].update(state=state, error=reason, status_text=text)
+                self._write_run(connection, body, uid, project, row["iteration"])
 
     # ---- logs
 
@@ -680,6 +902,8 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         with self._transaction() as connection:
             if not append:
                 connection.execute("DELETE FROM logs WHERE project = ? AND uid = ?", (project, uid))
+                with suppress(FileNotFoundError):
+                    os.truncate(self._log_file(project, uid), 0)
             connection.execute(
                 "INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", (project, uid, data)
             )
@@ -703,14 +927,26 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         state = self._read_run(uid, project, 0)["status"]["state"]
         where = _Where().add("project = ? AND uid = ?", project, uid)
         log = b"".join(row["body"] for row in self._select("body FROM logs", where, "ORDER BY id"))
-        end = len(log) if size is None or size < 0 else offset + size
-        return state, log[offset:end]
+        end = None if size is None or size < 0 else offset + size
+        text = log[offset:end]
+        # What a submitted job prints is in a file, and follows.
+        with suppress(FileNotFoundError), self._log_file(project, uid).open("rb") as file:
+            file.seek(max(0, offset - len(log)))
+            text += file.read(-1 if end is None else max(0, end - offset - len(text)))
+        return state, text
 
     def get_log_size(self, uid: str, project: str = "") -> int:
         """Give the size of a run's log in bytes."""
-        where = _Where().add("project = ? AND uid = ?", _project(project), uid)
+        project = _project(project)
+        where = _Where().add("project = ? AND uid = ?", project, uid)
         rows = self._select("COALESCE(SUM(LENGTH(body)), 0) AS size FROM logs", where)
-        return cast(int, rows[0]["size"])
+        size = cast(int, rows[0]["size"])
+        with suppress(FileNotFoundError):
+            size += self._log_file(project, uid).stat().st_size
+        return size
+
+    def _log_file(self, project: str, uid: str) -> Path:
+        return local_jobs.log_file(self.path.parent, project, uid)
 
     def watch_log(
         self,
@@ -721,13 +957,21 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         attempt: int | None = None,
     ) -> tuple[str, int]:
         """Print a run's log until the run ends, and give its state and the bytes read."""
+        # A character may come in two parts.
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while True:
+            # Before the log is read: a job says something after it has recorded its end.
+            has_ended = not self.job_is_alive(uid, project)
+            if has_ended:
+                self._abort_if_lost(uid, _project(project))
             state, text = self.get_log(uid, project, offset)
-            sys.stdout.write(text.decode(errors="replace"))
+            sys.stdout.write(decoder.decode(text))
+            sys.stdout.flush()
             offset += len(text)
-            if not watch or state in RunStates.terminal_states():
+            if not watch or (has_ended and state in RunStates.terminal_states()):
+                sys.stdout.write(decoder.decode(b"", final=True))
                 return state, offset
-            time.sleep(float(mlrun.mlconf.httpdb.logs.pull_logs_default_interval))
+            time.sleep(LOG_INTERVAL)
 
     # ---- artifacts
 
@@ -1416,6 +1660,47 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {version + 1}")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("COMMIT")
+
+
+def _job(body: dict[str, Any], function: dict[str, Any]) -> dict[str, Any]:
+    """Tell what MLRun's API would have a pod run."""
+    spec, build = function["spec"], function["spec"].get("build") or {}
+    handler = body["spec"].get("handler") or spec.get("default_handler") or ""
+    arguments = ["--name", body["metadata"]["name"], "--from-env"]
+    arguments += ["--out-path", body["spec"]["output_path"]]
+    options = {
+        "--handler": handler,
+        "--mode": spec.get("mode"),
+        "--origin-file": build.get("origin_filename"),
+    }
+    for option, value in options.items():
+        arguments += [option, value] if value else []
+    if spec.get("command"):
+        arguments.append(spec["command"])
+    env = {"MLRUN_EXEC_CONFIG": dict_to_json(body)}
+    if build.get("functionSourceCode"):
+        env["MLRUN_EXEC_CODE"] = build["functionSourceCode"]
+    return {
+        "source": _absolute(build["source"]) if build.get("source") else "",
+        "workdir": spec.get("workdir") or "",
+        "handler": handler,
+        "arguments": [*arguments, *(spec.get("args") or [])],
+        "env": env,
+    }
+
+
+def _plain_env(env: list[dict[str, Any]] | None) -> dict[str, str]:
+    """Give the environment variables of a function; not those that a cluster has the values of."""
+    return {item["name"]: str(item["value"]) for item in env or [] if item.get("value") is not None}
+
+
+def _absolute(path: str) -> str:
+    path = path.removeprefix("file://")
+    return path if "://" in path else Path(path).absolute().as_posix()
+
+
+def _pid(label: str) -> int:
+    return int(label.partition("-")[0])
 
 
 def _with_tag(text: str, tag: str | None) -> dict[str, Any]:
