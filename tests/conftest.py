@@ -14,6 +14,8 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parents[1]
 # The environment that the tests run in has everything a generated project needs.
 VENV = Path(sys.prefix)
+# The stand-in for MLRun's API is one of the generated project's own tests.
+sys.path.append(str(ROOT / "{{ cookiecutter.repo_name }}" / "tests"))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -310,31 +311,52 @@ def delete(which: str, artifacts: bool, yes: bool, env: str | None, as_json: boo
         click.echo(f"Deleted {what}.")
 
 
-@command("push", "kedro mlrun push")
+@command("push", "kedro mlrun push last")
 @click.argument("which", metavar="[RUN]…", nargs=-1)
 def push(which: Sequence[str], env: str | None, as_json: bool) -> None:
-    """Send what an MLRun API missed that went away during a run.
+    """Copy runs from the embedded store to an MLRun API, with artifacts and files.
 
-    Such a run is in the embedded store. Without RUN, all of them are sent.
+    The API is the one that MLRUN_DBPATH or mlrun.yml names. Without RUN, all runs are sent that it
+    hasn't been sent yet. What an API missed that went away during a run is sent, too. Each is there
+    once, however often it is sent.
     """
+    stdout = sys.stdout
     with opened(env) as records:
-        from ..tracking.push import push_run, unsent_runs
+        from ..tracking.push import push as push_runs
 
-        kept = records.kept()
-        sent = []
-        for found in [kept.run(name) for name in which] or unsent_runs(kept):
-            run = push_run(kept, found)
-            sent.append(run)
-            # Each by itself, for the next one may fail.
-            click.echo(
-                f"Sent run '{run['name']}' {run['uid']} with {run['artifacts']} artifacts to "
-                f"{run['address']}",
-                err=True,
-            )
+        def tell(run: Record) -> None:
+            if as_json:
+                return
+            for line in filter(None, [_pushed(run), *run["warnings"]]):
+                # Each by itself, for the next one may fail.
+                is_done = line == _pushed(run) and run["state"] in {"sent", "known"}
+                click.echo(line, file=stdout if is_done else sys.stderr)
+
+        sent = push_runs(records.kept(), which, tell)
+    refused = [run for run in sent if run["state"] == "refused" or (which and run["reason"])]
     if as_json:
-        answer(as_json, sent, lambda _width: "")
-    elif not sent:
-        click.echo(f"Nothing of project '{records.project}' is left to be sent.", err=True)
+        print_json(sent)
+    else:
+        click.echo(_pushed_in_sum(sent, records.project, len(refused)))
+    if refused:
+        sys.exit(1)
+
+
+def _pushed(run: Record) -> str:
+    what = f"run '{run['name']}' {run['uid']}"
+    if run["state"] == "sent":
+        size = f"{run['artifacts']} artifacts, {run['bytes'] / 1e6:.1f} MB"
+        return f"Sent {what} with {size}, to {run['address']}"
+    return run["reason"] or f"{run['address']} has {what} already."
+
+
+def _pushed_in_sum(sent: list[Record], project: str, refused: int) -> str:
+    done = [run for run in sent if run["state"] == "sent"]
+    if not done and not refused:
+        return f"Nothing of project '{project}' is left to be sent."
+    artifacts, size = (sum(run[name] for run in done) for name in ("artifacts", "bytes"))
+    text = f"Sent {len(done)} runs with {artifacts} artifacts, {size / 1e6:.1f} MB."
+    return f"{text} {refused} could not be sent." if refused else text
 
 
 def _users(records: Records, artifact: Record, uid: str) -> str:

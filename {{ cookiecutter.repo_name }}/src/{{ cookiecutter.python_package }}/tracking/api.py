@@ -322,7 +322,7 @@ def renamed(value: Any, uids: dict[str, str]) -> Any:
     """Give URIs of artifacts other uids.
 
     Args:
-        value: URIs, in dicts of any depth.
+        value: URIs, in dicts and lists of any depth.
         uids: the new uid of each artifact's uid.
 
     Returns:
@@ -334,6 +334,8 @@ def renamed(value: Any, uids: dict[str, str]) -> Any:
     """
     if isinstance(value, dict):
         return {key: renamed(item, uids) for key, item in value.items()}
+    if isinstance(value, list):
+        return [renamed(item, uids) for item in value]
     if isinstance(value, str) and value.startswith("store://"):
         before, caret, uid = value.rpartition("^")
         return f"{before}{caret}{uids.get(uid, uid)}"

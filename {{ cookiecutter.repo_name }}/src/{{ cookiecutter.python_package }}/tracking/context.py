@@ -46,6 +46,14 @@ PROCESS = "process"
 _IN_JOB = bool(os.environ.get("MLRUN_EXEC_CONFIG"))
 
 
+class RunStoppedError(RuntimeError):
+    """A run was stopped from outside, so nothing more is recorded of it."""
+
+    def __init__(self, message: str = "The run was stopped.") -> None:
+        # Without an argument, for that is how it is raised in another thread.
+        super().__init__(message)
+
+
 @dataclass
 class _OpenRun:
     context: mlrun.MLClientCtx
@@ -103,6 +111,7 @@ class MLRunContextManager:
         self._project: mlrun.MlrunProject | None = None
         self._project_of = ("", "")
         self._runs: list[_OpenRun] = []
+        self._stopped: set[str | None] = set()
 
     def _leave_to_parent(self) -> None:
         """Forget, in a forked process, what belongs to the one that it was forked from."""
@@ -254,7 +263,11 @@ class MLRunContextManager:
 
     @property
     def embedded_store(self) -> str:
-        """The URL of the embedded store that keeps what an MLRun API could not be sent."""
+        """The URL of the embedded store: the configured one, also while an MLRun API is used."""
+        mlrun = sys.modules.get("mlrun")
+        for url in (mlrun and mlrun.mlconf.dbpath, self._config and self._config.dbpath):
+            if url and url.startswith("sqlite:"):
+                return str(url)
         return f"sqlite:///{(Path(self._folder or '.') / '.mlrun' / 'mlrun.db').as_posix()}"
 
     @property
@@ -384,8 +397,14 @@ class MLRunContextManager:
 
         Yields:
             The run's context. What a worker process logs to it is added to the run at the end.
+
+        Raises:
+            RunStoppedError: that run was stopped from outside.
         """
         with self.lock:
+            if run_id and run_id in self._stopped:
+                # A node in another thread may go on for a while.
+                raise RunStoppedError
             self._connect()
             reference = None if self._open_run_of(run_id) else workers.announced(run_id)
             if reference is None:
@@ -556,6 +575,8 @@ class MLRunContextManager:
             run = self._open_run_of(run_id)
             if run is None:
                 return False
+            if aborted:
+                self._stopped.add(run.run_id)
             self._close(run, error, aborted)
             return run.owned or bool(aborted)
 
@@ -574,7 +595,7 @@ class MLRunContextManager:
                 context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
             context.commit(completed=run.owned and not (error or aborted))
             if aborted:
-                _set_aborted(context.uid, context.project, aborted)
+                _set_aborted(mlrun.get_run_db(), context.uid, context.project, aborted)
                 context.set_state("aborted", commit=False)
             if run.owned:
                 # MLRun forgets a context that completed, but keeps one that failed.
@@ -590,12 +611,16 @@ class MLRunContextManager:
             else:
                 self._close(run, error)
 
-    def abort_lost_runs(self) -> None:
-        """Set the runs to aborted whose process on this host was killed, also while it waited."""
+    def abort_lost_runs(self, db: Any = None) -> None:
+        """Set the runs to aborted whose process on this host was killed, also while it waited.
+
+        Args:
+            db: MLRun's run database; by default the configured one.
+        """
         project, host = self.project.metadata.name, socket.gethostname()
         import mlrun
 
-        db, states = mlrun.get_run_db(), ["running", "pending"]
+        db, states = db or mlrun.get_run_db(), ["running", "pending"]
         going_on = db.list_runs(
             project=project,
             labels=[f"host={host}", PROCESS],
@@ -609,7 +634,7 @@ class MLRunContextManager:
             # Older APIs give those of other states, too, or by labels that were changed since.
             is_ours = run["status"].get("state") in states and labels.get("host") == host
             if is_ours and not is_alive(process) and not _has_supervisor(db, uid, project):
-                _set_aborted(uid, project, killed(process))
+                _set_aborted(db, uid, project, killed(process))
                 workers.remove(uid)
 
 
@@ -674,10 +699,7 @@ def _has_supervisor(db: Any, uid: str, project: str) -> bool:
     return isinstance(db, LocalRunDB) and db.job_is_alive(uid, project)
 
 
-def _set_aborted(uid: str, project: str, reason: str) -> None:
-    import mlrun
-
-    db = mlrun.get_run_db()
+def _set_aborted(db: Any, uid: str, project: str, reason: str) -> None:
     record = db.read_run(uid, project)
     now = datetime.now(UTC).isoformat()
     record["status"].pop("artifacts", None)

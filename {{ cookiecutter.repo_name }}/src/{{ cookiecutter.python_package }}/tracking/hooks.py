@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from . import record, secrets, workers
 from .config import MLRunConfig, TrackingConfig
-from .context import MLRunContextManager
+from .context import MLRunContextManager, RunStoppedError
 from .inputs import check_used, with_inputs
 from .pipeline_run import DATASETS, PipelineRun, record_dataset
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 SIGNAL_EXIT = 128
+_PENDING_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 INTERRUPTED = "It was interrupted before its end."
 
 
@@ -67,6 +69,8 @@ class MLRunHooks:
         self._stopped_by = ""
         self._thread = _Thread()
         self._load_seconds: dict[tuple[str, str, int], float] = {}
+        # Kept, for the pending call outlives the one that asks for it.
+        self._in_main_thread = _PENDING_CALL(self._handle_signals)
 
     # ---- a session begins
 
@@ -193,6 +197,7 @@ class MLRunHooks:
             # A worker that isn't forked knows no secrets yet.
             secrets.register(inputs)
             secrets.install()
+        run_id = self._thread.run_ids.get(run_id, run_id)
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):
@@ -263,7 +268,10 @@ class MLRunHooks:
 
     def _note(self, run_id: str | None, note: dict[str, Any]) -> TrackingConfig | None:
         """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
-        run = self._runs.get(run_id or next(reversed(self._runs), ""))
+        here = self._thread.run_ids
+        # The run of this thread, for others may go on in other threads.
+        newest = next(reversed(here.values() or self._runs.keys()), "")
+        run = self._runs.get(here.get(run_id, run_id) if run_id else newest)
         if run and run.is_open:
             run.notes.append(note)
             return run.tracking
@@ -311,23 +319,31 @@ class MLRunHooks:
         """Let a run that is stopped from outside end as aborted."""
         atexit.unregister(self._at_exit)
         atexit.register(self._at_exit)
-        ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        ipython = _ipython()
         if ipython:
             # There the process goes on.
             ipython.events.register("post_run_cell", self._after_cell)
-        if self._handlers or threading.current_thread() is not threading.main_thread():
-            return
-        for number in SIGNALS:
+        if threading.current_thread() is threading.main_thread():
+            self._handle_signals()
+        else:
+            # As in Kedro's server. Only the main thread may say what a signal does.
+            ctypes.pythonapi.Py_AddPendingCall(self._in_main_thread, None)
+
+    def _handle_signals(self, _: Any = None) -> int:
+        for number in () if self._handlers else SIGNALS:
             handler = signal.getsignal(number)
             # Not what is ignored, as nohup wants it.
             if callable(handler) or handler == signal.SIG_DFL:
                 self._handlers[number] = handler
                 signal.signal(number, self._interrupt)
+        # What Python asks of a pending call that has done its work.
+        return 0
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Note the signal, and do what would have been done without this."""
         self._stopped_by = SIGNALS[number]
         handler = self._handlers[number]
+        self._stop_threads()
         if callable(handler):
             handler(number, frame)
         elif multiprocessing.parent_process():
@@ -338,6 +354,19 @@ class MLRunHooks:
             # So that the nodes' own clean-up and the end of the run take place.
             sys.exit(SIGNAL_EXIT + number)
 
+    def _stop_threads(self) -> None:
+        """End the runs of other threads, which a signal doesn't reach."""
+        if _ipython():
+            # There it stops a cell, and what other threads do goes on.
+            return
+        main = threading.main_thread()
+        runs = {run_id: run for run_id, run in self._runs.items() if run.thread is not main}
+        for run in runs.values():
+            # As soon as it is back from what isn't Python. Kedro's server answers with the error.
+            thread = ctypes.c_ulong(run.thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(RunStoppedError))
+        self._end_unfinished(list(runs), None)
+
     def _at_exit(self) -> None:
         self._end_unfinished(list(self._runs), getattr(sys, "last_value", None))
 
@@ -347,8 +376,7 @@ class MLRunHooks:
             run_id for run_id, run in self._runs.items() if run.thread is threading.current_thread()
         ]
         self._end_unfinished(here, result.error_in_exec)
-        ipython = sys.modules["IPython"].get_ipython()
-        ipython.events.unregister("post_run_cell", self._after_cell)
+        _ipython().events.unregister("post_run_cell", self._after_cell)
 
     def _end_unfinished(self, run_ids: list[str], error: BaseException | None) -> None:
         reason = f"It was stopped by {self._stopped_by}." if self._stopped_by else INTERRUPTED
@@ -370,6 +398,9 @@ def _read(loader: Any, kind: str) -> Any:
         if isinstance(error.__cause__, secrets.MissingSecretError):
             raise error.__cause__ from None
         raise
+def _ipython() -> Any:
+    """Give the notebook or shell that this process is, or None."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
 def _of_mlrun(dataset: Any) -> Any:

@@ -616,7 +616,11 @@ def producer(record: Mapping[str, Any]) -> str:
         'f1c0'
     """
     of = record["spec"].get("producer") or {}
-    return str(of.get("uri") or "").rpartition("/")[2] if of.get("kind") == "run" else ""
+    if of.get("kind") != "run":
+        return ""
+    # An iteration of a run has the run's id with its number.
+    iteration = (record.get("metadata") or {}).get("iter")
+    return str(of.get("uri") or "").rpartition("/")[2].removesuffix(f"-{iteration}")
 
 
 def moment(text: Any) -> datetime | None:

@@ -1,18 +1,20 @@
 """A stand-in for MLRun's API on this machine: it keeps what a client sends, and tells it again."""
 
 import json
+import math
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha1
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 
 class StubAPI(ThreadingHTTPServer):
-    """The part of MLRun's API that a run needs. `requests` has all that came, in order."""
+    """The part of MLRun's API that a run needs. `requests` has all that it took, in order."""
 
     daemon_threads = True
 
@@ -24,6 +26,12 @@ class StubAPI(ThreadingHTTPServer):
         self.projects: dict[str, Any] = {}
         self.runs: dict[str, Any] = {}
         self.artifacts: dict[str, Any] = {}
+        """By their uids."""
+        self.tags: dict[tuple[str, str], str] = {}
+        """The uid of the version that has a tag, by key and tag."""
+        self.logs: dict[str, Any] = {}
+        self.takes: float = math.inf
+        """So many more writes does it take before it lets nobody in any more."""
 
     @property
     def url(self) -> str:
@@ -31,12 +39,19 @@ class StubAPI(ThreadingHTTPServer):
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
         """What is said to a request; None for 404."""
+        self.takes -= method != "GET"
+        if self.takes < 0:
+            return HTTPStatus.UNAUTHORIZED
+        self.requests.append((method, path, body))
         routes = {
             "v1/(?:healthz|client-spec)": self.spec,
             "v1/projects/?([^/]*)": self.project,
             "v1/(?:run/[^/]+|projects/[^/]+/runs)/([^/]+)": self.run,
             "v1/projects/([^/]+)/runs": self.list_runs,
+            "v2/projects/[^/]+/artifacts": self.list_artifacts,
             "v2/projects/[^/]+/artifacts/([^/]+)": self.artifact,
+            "v1/projects/[^/]+/tags/([^/]+)": self.tag,
+            "v1/projects/[^/]+/logs/([^/]+)": self.log,
         }
         for pattern, reply in routes.items():
             if found := re.fullmatch(pattern, path):
@@ -56,7 +71,9 @@ class StubAPI(ThreadingHTTPServer):
     def list_runs(self, *_: Any) -> Any:
         return {"runs": list(self.runs.values())}
 
-    def run(self, method: str, uid: str, _: Any, body: Any) -> Any:
+    def run(self, method: str, uid: str, query: dict[str, str], body: Any) -> Any:
+        iteration = query.get("iter", "0")
+        uid = uid if iteration == "0" else f"{uid}-{iteration}"
         if method == "GET":
             return {"data": self.runs[uid]} if uid in self.runs else None
         if method == "POST":
@@ -67,12 +84,39 @@ class StubAPI(ThreadingHTTPServer):
         return {}
 
     def artifact(self, method: str, key: str, query: dict[str, str], body: Any) -> Any:
-        name = f"{key}@{query.get('tree')}"
         if method == "PUT":
-            # A uid that no client would give it.
-            body["metadata"]["uid"] = sha1(f"{id(self)} {name}".encode()).hexdigest()
-            self.artifacts[name] = body
-        return self.artifacts.get(name)
+            metadata = body["metadata"]
+            metadata["uid"] = metadata["tag"] = ""
+            # One that no client would give it, and the same for the same content.
+            text = f"{id(self)} {json.dumps(body, sort_keys=True)}"
+            metadata["uid"] = sha1(text.encode()).hexdigest()
+            self.artifacts[metadata["uid"]] = body
+            if body["kind"] != "link":
+                self.tags[key, "latest"] = metadata["uid"]
+            return body
+        found = self.list_artifacts(method, {**query, "name": key}, body)["artifacts"]
+        return {"data": found[0]} if found else None
+
+    def list_artifacts(self, _: str, query: dict[str, str], __: Any) -> Any:
+        rows = []
+        for uid, body in self.artifacts.items():
+            key = body["spec"]["db_key"]
+            tags = [tag for (of, tag), tagged in self.tags.items() if (of, tagged) == (key, uid)]
+            for tag in tags or [""]:
+                found = {"name": key, "tree": body["metadata"]["tree"], "tag": tag}
+                if all(query.get(name, value) == value for name, value in found.items()):
+                    rows.append({**body, "metadata": {**body["metadata"], "tag": tag}})
+        return {"artifacts": rows}
+
+    def tag(self, _: str, tag: str, __: Any, body: Any) -> Any:
+        for identifier in body["identifiers"]:
+            self.tags[identifier["key"], tag] = identifier["uid"]
+        return {}
+
+    def log(self, method: str, uid: str, _: Any, body: Any) -> Any:
+        if method == "POST":
+            self.logs[uid] = body
+        return {}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,13 +125,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         url = urlparse(self.path)
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or "null")
+        text = self.rfile.read(length)
+        body = text if "/logs/" in url.path else json.loads(text or "null")
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         path = url.path.removeprefix("/api/")
-        self.server.requests.append((self.command, path, body))
         answer = self.server.answer(self.command, path, query, body)
-        content = json.dumps(answer or {"detail": f"there is no {path}"}).encode()
-        self.send_response(404 if answer is None else 200)
+        status = HTTPStatus.NOT_FOUND if answer is None else HTTPStatus.OK
+        if isinstance(answer, HTTPStatus):
+            status = answer
+        said = answer if status == HTTPStatus.OK else {"detail": f"{status.phrase}: {path}"}
+        content = json.dumps(said).encode()
+        self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -1,0 +1,165 @@
+"""Kedro's own HTTP server: what it runs is recorded as everything else is."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from conftest import VENV, Folder
+
+KEDRO = VENV / "bin" / "kedro"
+
+REGISTRY = """
+import time
+from pathlib import Path
+
+from kedro.pipeline import Node, Pipeline
+
+
+def tell(number):
+    Path(f"at_work_{number}").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
+    if number < 0:
+        raise ValueError(f"{number} is below 0")
+    return {"number": number}, float(number)
+
+
+def register_pipelines():
+    node = Node(tell, "params:number", ["told", "score"], name="tell")
+    return {"__default__": Pipeline([node])}
+"""
+
+CATALOG = """
+told:
+  type: kedro_mlrun.datasets.MLRunAbstractDataset
+score:
+  type: kedro_mlrun.datasets.MLRunResult
+"""
+
+LOAD = """
+import json, sys
+from kedro_mlrun.datasets import MLRunAbstractDataset
+told = {uid: MLRunAbstractDataset("told", load_args={"uid": uid}).load() for uid in sys.argv[1:]}
+print(json.dumps(told))
+"""
+
+
+class Server:
+    """A server of a project, and who asks it to run something."""
+
+    def __init__(self, project: Folder) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.project = project
+        self.log = (project.path / "server.log").open("w+")
+        self.process = subprocess.Popen(
+            [KEDRO, "server", "start", f"--port={self.port}"],
+            cwd=project.path,
+            env=dict(project.variables),
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+        self.callers = ThreadPoolExecutor(4)
+        self.until(self.answers)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(600):
+            if condition():
+                return
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.1)
+        raise AssertionError(self.said())
+
+    def said(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.ask("health")["status"] == "healthy")
+        except OSError:
+            return False
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        request = Request(
+            f"http://127.0.0.1:{self.port}/{path}",
+            data=json.dumps(body).encode() if body else None,
+            headers={"Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=60) as response:
+            return json.load(response)
+
+    def run(self, *numbers: int, **options: str) -> "list[Future[Any]]":
+        """Ask for runs, all at once, and wait until their nodes are at work."""
+        asked = [
+            self.callers.submit(self.ask, "run", {"params": {"number": number}, **options})
+            for number in numbers
+        ]
+        for number in numbers:
+            self.until((self.project.path / f"at_work_{number}").exists)
+        return asked
+
+
+@pytest.fixture
+def server(bake: Callable[..., Folder]) -> Iterator[Server]:
+    project = bake()
+    (project.path / "src" / "kedro_mlrun" / "pipeline_registry.py").write_text(REGISTRY)
+    (project.path / "conf" / "base" / "catalog.yml").write_text(CATALOG)
+    (project.path / "conf" / "base" / "parameters.yml").write_text("number: 0\n")
+    server = Server(project)
+    yield server
+    server.process.kill()
+    server.process.wait()
+    server.callers.shutdown()
+    server.log.close()
+
+
+def test_runs_of_the_server(server: Server) -> None:
+    """Several at once are several runs; a failing one is one, too, and Ctrl-C ends those going on."""
+    project, go = server.project, server.project.path / "go"
+    asked = server.run(1, 2, -3)
+    # With threads of their own, too.
+    asked += server.run(4, runner="ThreadRunner")
+    go.touch()
+    states = [future.result()["status"] for future in asked]
+    assert states == ["success", "success", "failure", "success"], server.said()
+
+    go.unlink()
+    (stopped, threaded) = (*server.run(5), *server.run(6, runner="ThreadRunner"))
+    assert server.ask("health")["status"] == "healthy"
+    server.process.send_signal(signal.SIGINT)
+    # A node in a thread of its own can't be stopped: its end is waited for.
+    assert stopped.result()["error"]["message"] == "The run was stopped.", server.said()
+    go.touch()
+    assert threaded.result()["status"] == "failure"
+    server.process.wait(timeout=60)
+
+    runs = json.loads(project.run(KEDRO, "mlrun", "runs", "--json").stdout)
+    found = {run["parameters"]["number"]: run for run in runs}
+    assert len(runs) == len(found) == 6
+    assert {number: run["state"] for number, run in found.items()} == {
+        1: "completed",
+        2: "completed",
+        -3: "error",
+        4: "completed",
+        5: "aborted",
+        6: "aborted",
+    }
+    assert found[-3]["error"].startswith("Node 'tell': ValueError: -3 is below 0")
+    assert found[5]["error"] == found[6]["error"] == "It was stopped by Ctrl-C."
+    done = [1, 2, 4]
+    assert [found[number]["results"]["score"] for number in done] == done
+    uids = {found[number]["uid"]: {"number": number} for number in done}
+    loaded = project.run(VENV / "bin" / "python", "-c", LOAD, *uids, PYTHONPATH="src").stdout
+    assert json.loads(loaded.splitlines()[-1]) == uids
+    # Nothing was saved after its run's end, nor beside the runs.
+    saved = json.loads(project.run(KEDRO, "mlrun", "artifacts", "--key=told", "--json").stdout)
+    assert {item["run"] for item in saved} == set(uids)
