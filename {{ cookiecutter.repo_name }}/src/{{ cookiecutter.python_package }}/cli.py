@@ -9,13 +9,13 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
-from .commands import jobs, records
+from .commands import jobs, records, workflow
 from .commands.base import mlrun_group
 from .jobs.parameters import reason
 from .tracking import MLRunContextManager
 from .tracking.context import in_chain
 
-__all__ = ["cli", "jobs", "records", "run"]
+__all__ = ["cli", "jobs", "records", "run", "workflow"]
 
 
 @click.group(context_settings=CONTEXT_SETTINGS, name=__package__)

@@ -48,7 +48,7 @@ def test_the_project_becomes_a_job_for_training_and_one_for_evaluation():
     training, evaluation = groups.grouped(pipelines)
     assert (training.name, training.after) == ("training", ())
     assert (evaluation.name, evaluation.after) == ("evaluation", ("training",))
-    assert (training.inputs, training.parameters) == ({"measurements"}, {"pipeline": "training"})
+    assert (training.inputs, training.pipelines) == ({"measurements"}, ("training",))
     assert set(groups.crossing([training, evaluation])) == {
         "test_set",
         "random_forest.model",
@@ -86,10 +86,7 @@ def test_nodes_are_grouped_by_namespace_or_tag():
         ("outer", ("outer.m1", "outer.inner.n1"), ("start",)),
         ("stop", ("stop",), ("outer",)),
     ]
-    assert by_namespace[1].parameters == {
-        "pipeline": "__default__",
-        "nodes": ["outer.m1", "outer.inner.n1"],
-    }
+    assert (by_namespace[1].pipelines, by_namespace[1].part) == (("__default__",), True)
     assert shape(groups.grouped(pipelines, ["stop"], "tag")) == [("slow", ("stop",), ())]
     assert refused(pipelines, [], "tag") == (
         "The groups need each other's data, so that none can run first: 'slow' needs `outer.n` of "
@@ -176,16 +173,6 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             "namespace",
             "The pipelines to run have no nodes, so there is no job to run. Name others.",
         ),
-        (
-            {
-                "a": Pipeline([step("r", "x", "n", namespace="s")]),
-                "b": Pipeline([step("x", "y", "m", namespace="s")]),
-            },
-            ["a", "b"],
-            "namespace",
-            "No registered pipeline has all nodes of group 's'. Register one that has, in "
-            "pipeline_registry.py, or group by pipeline.",
-        ),
     ],
 )
 def test_what_can_be_no_workflow_is_refused(pipelines, names, group_by, message):
@@ -241,7 +228,7 @@ def problem(entry: Any) -> str:
 def test_data_in_memory_does_not_cross(lost: Any):
     package = metadata().package_name
     assert problem(lost) == (
-        "`table`, which 'make' makes and 'use' needs, is only in the memory of the job that makes "
+        "`table`, made by 'make' and needed by 'use', is only in the memory of the job that makes "
         f"it: give it an entry of type {package}.datasets.MLRunDataframeDataset (MLRunModel for a "
         "model, MLRunArtifactDataset for others) in conf/base/catalog.yml."
     )
@@ -261,7 +248,7 @@ def test_data_in_memory_does_not_cross(lost: Any):
 def test_a_local_file_does_not_cross(lost: Any):
     package = metadata().package_name
     assert problem(lost) == (
-        "`table`, which 'make' makes and 'use' needs, is a file of the machine that the job runs "
+        "`table`, made by 'make' and needed by 'use', is a file of the machine that the job runs "
         f"on (/p/data/02/x.csv): give it the type {package}.datasets.MLRunArtifactDataset with "
         "`dataset: pandas.CSVDataset`, or a remote path such as s3://bucket/x.csv, in "
         "conf/base/catalog.yml."

@@ -43,26 +43,21 @@ class Group:
     Args:
         name: the name of the pipeline, the namespace or the tag that it is made from; of a node
             that has none of them, its own.
-        pipeline: the registered pipeline that the job runs.
+        pipelines: the names of the registered pipelines that the job runs.
         nodes: the names of its nodes, in the order of their data.
-        part: whether these are only a part of the pipeline, which the job has to name then.
+        part: whether these are only a part of the pipelines, which the job has to name then.
         inputs: the datasets that it needs and doesn't make, without parameters.
         outputs: the datasets that it makes.
         after: the names of the groups that make one of its inputs.
     """
 
     name: str
-    pipeline: str
+    pipelines: tuple[str, ...]
     nodes: tuple[str, ...]
     part: bool = False
     inputs: frozenset[str] = frozenset()
     outputs: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters that tell the job what to run."""
-        return {"pipeline": self.pipeline, **({"nodes": list(self.nodes)} if self.part else {})}
 
 
 def grouped(
@@ -111,14 +106,13 @@ def grouped(
     groups = [
         Group(
             name,
-            pipeline,
+            (name,) if group_by == "pipeline" else tuple(named),
             tuple(node.name for node in part.nodes),
-            len(part.nodes) < len(pipelines[pipeline].nodes),
+            group_by != "pipeline",
             frozenset(_data(part.inputs())),
             frozenset(_data(part.all_outputs())),
         )
         for name, part in parts.items()
-        for pipeline in [_holding(name, part, named, pipelines)]
     ]
     _check_once(groups, parts)
     return _ordered(groups)
@@ -157,20 +151,6 @@ def _by_tag(pipeline: Pipeline) -> Iterator[tuple[str, Pipeline]]:
         nodes.setdefault(next(iter(node.tags), node.name), []).append(node.name)
     for tag, names in nodes.items():
         yield tag, pipeline.only_nodes(*names)
-
-
-def _holding(
-    name: str, part: Pipeline, named: Sequence[str], pipelines: Mapping[str, Pipeline]
-) -> str:
-    """Find the pipeline that holds all nodes of a group: a job runs one pipeline."""
-    nodes = set(part.nodes)
-    for pipeline in [*[other for other in named if other == name], *named, *pipelines]:
-        if nodes <= set(pipelines[pipeline].nodes):
-            return pipeline
-    raise GroupsError(
-        f"No registered pipeline has all nodes of group '{name}'. Register one that has, in "
-        "pipeline_registry.py, or group by pipeline."
-    )
 
 
 def _check_once(groups: Sequence[Group], parts: Mapping[str, Pipeline]) -> None:
@@ -279,9 +259,9 @@ def crossing_problems(
         for name in names:
             lost = _lost(name, catalog, mounts)
             if lost:
-                needed = " and ".join(f"'{user}'" for user in users)
+                needed = ", ".join(f"'{user}'" for user in users)
                 problems.append(
-                    f"`{dataset}`, which '{maker}' makes and {needed} needs, {lost[0]}: give it "
+                    f"`{dataset}`, made by '{maker}' and needed by {needed}, {lost[0]}: give it "
                     f"{lost[1]} in conf/base/catalog.yml."
                 )
                 break
@@ -325,7 +305,7 @@ def mounted(function: Any) -> list[str]:
 def missing_inputs(
     pipeline: Pipeline,
     catalog: CatalogProtocol,
-    packed_files: Collection[str],
+    packed_files: Collection[str] | None,
     project_path: Path,
     given: Collection[str] = (),
     mounts: Sequence[str] = (),
@@ -336,7 +316,7 @@ def missing_inputs(
         pipeline: what the job runs.
         catalog: the catalog of the job.
         packed_files: the files that are sent with the source, relative to the project's folder,
-            with slashes.
+            with slashes; None where the job has the project's files from elsewhere.
         project_path: the project's folder.
         given: the datasets that the job gets from elsewhere: as its inputs, or from earlier jobs.
         mounts: the folders of volumes that the job has, see `mounted`.
@@ -361,9 +341,14 @@ def missing_inputs(
         if path is None:
             continue
         shown = _shown(path, project_path)
+        outside = Path(shown).is_absolute()
         # A folder of files, such as that of a PartitionedDataset or of a dataset's versions.
-        if not any(file == shown or file.startswith(f"{shown}/") for file in packed_files):
-            outside = Path(shown).is_absolute()
+        sent = (
+            not outside
+            if packed_files is None
+            else any(file == shown or file.startswith(f"{shown}/") for file in packed_files)
+        )
+        if not sent:
             why = "outside of the project" if outside else "and isn't sent with the source"
             problems.append(
                 f"`{name}` is a file of this machine {why}: {shown}. Give the job an input of "

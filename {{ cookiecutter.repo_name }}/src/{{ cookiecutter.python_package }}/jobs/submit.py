@@ -71,6 +71,7 @@ def prepare(
     inputs: Mapping[str, str],
     kind: str | None = "archive",
     name: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Make sure that a job can run, before anything is sent.
 
@@ -80,6 +81,7 @@ def prepare(
         kind: where the job has its source from: `archive`, `git` or `image`; None for a job in this
             process, which uses what is here.
         name: the run's name; by default that of its pipelines.
+        overrides: what the function has otherwise than function.yaml, see `load_function`.
 
     Returns:
         What `submit` and `run_here` take.
@@ -97,7 +99,7 @@ def prepare(
     _check_secrets(job)
     runner(job.runner)
     context, pipeline = _pipeline(folder, job)
-    function = load_function(folder)
+    function = load_function(folder, overrides)
     import mlrun
 
     job_chain = job.chain_id or chain_id() or None

@@ -1,0 +1,118 @@
+"""A workflow of three jobs in a generated project: one fails, is mended, and the workflow goes on."""
+
+import json
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import VENV, Folder
+
+STEPS = '''
+"""Three steps, each a pipeline of its own."""
+
+import pandas as pd
+from kedro.pipeline import Node, Pipeline
+
+
+def first(number: int) -> pd.DataFrame:
+    return pd.DataFrame({"value": [number, number + 1]})
+
+
+def second(table: pd.DataFrame) -> pd.DataFrame:
+    BROKEN
+    return table * 2
+
+
+def third(doubled: pd.DataFrame) -> dict[str, int]:
+    return {"total": int(doubled["value"].sum())}
+
+
+def register() -> dict[str, Pipeline]:
+    return {
+        "third": Pipeline([Node(third, "doubled", "totals", name="third")]),
+        "second": Pipeline([Node(second, "table", "doubled", name="second")]),
+        "first": Pipeline([Node(first, "params:number", "table", name="first")]),
+    }
+'''
+CATALOG = """
+table: {type: kedro_mlrun.datasets.MLRunDataframeDataset}
+doubled: {type: kedro_mlrun.datasets.MLRunDataframeDataset}
+totals: {type: kedro_mlrun.datasets.MLRunResult, flatten: true}
+"""
+
+
+@pytest.fixture
+def project(bake: Callable[..., Folder]) -> Folder:
+    """A project of three steps, of which the second is broken."""
+    project = bake()
+    package = project.path / "src" / "kedro_mlrun"
+    (package / "pipelines" / "three.py").write_text(STEPS.replace("BROKEN", 'raise OSError("boom")'))
+    (package / "pipeline_registry.py").write_text(
+        "from .pipelines.three import register as register_pipelines  # noqa: F401\n"
+    )
+    (project.path / "conf" / "base" / "catalog.yml").write_text(CATALOG)
+    (project.path / "conf" / "base" / "parameters_training.yml").write_text("number: 1\n")
+    project.run("git", "init", "--quiet")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message=Three steps")
+    return project
+
+
+def workflow(project: Folder, *arguments: str, exit_code: int = 0) -> tuple[Any, str]:
+    """Run the workflow, and give what it says of its end, and to whom it concerns."""
+    done = project.run(VENV / "bin" / "kedro", "mlrun", "workflow", *arguments, "--json", ok=False)
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr.partition("boom")[0]
+    return json.loads(done.stdout) if done.stdout else None, done.stderr
+
+
+def runs(project: Folder) -> list[Any]:
+    done = project.run(VENV / "bin" / "kedro", "mlrun", "runs", "--json")
+    return json.loads(done.stdout)
+
+
+def ends(told: Any) -> list[tuple[str, str]]:
+    return [(group["group"], group["state"]) for group in told["groups"]]
+
+
+def mend(project: Folder) -> None:
+    file = project.path / "src" / "kedro_mlrun" / "pipelines" / "three.py"
+    file.write_text(file.read_text().replace('raise OSError("boom")', "pass"))
+
+
+@pytest.mark.parametrize("where", ["--local", "--remote"])
+def test_a_failed_workflow_goes_on_where_it_failed(project: Folder, where: str):
+    """What comes after the failed job isn't started; what came before isn't done again."""
+    told, errors = workflow(project, where, "--params", "number=20", exit_code=1)
+    assert told["state"] == "error"
+    assert ends(told) == [("first", "completed"), ("second", "error"), ("third", "not started")]
+    assert "Job 'second' failed. Node 'second': OSError: boom" in errors
+    chain = told["workflow"]
+    assert f"--resume {chain}" in errors
+    table = project.run(VENV / "bin" / "kedro", "mlrun", "open", f"table@{told['groups'][0]['run']}")
+    assert Path(table.stdout.strip()).is_file()
+    assert [run["name"] for run in runs(project)] == ["second", "first"]
+
+    # Newer than the workflow's own, which has to be taken all the same.
+    project.run(VENV / "bin" / "kedro", "run", "--pipelines=first", "--params=number=5")
+    mend(project)
+    resumed, _ = workflow(project, where, "--params", "number=20", "--resume", chain)
+    assert (resumed["workflow"], resumed["state"]) == (chain, "completed")
+    assert resumed["groups"][0] == {**told["groups"][0], "earlier": True}
+    assert resumed["groups"][1]["run"] != told["groups"][1]["run"]
+    found = runs(project)
+    assert [run["name"] for run in found] == ["third", "second", "first", "second", "first"]
+    in_chain = [run for run in found if run["labels"].get("workflow") == chain]
+    assert [run["name"] for run in in_chain] == ["third", "second", "second", "first"]
+
+    again, errors = workflow(project, where, "--resume", chain)
+    assert (ends(again), again["groups"][2]["run"]) == (ends(resumed), resumed["groups"][2]["run"])
+    assert f"All jobs of workflow '{chain}' are completed." in errors
+
+    whole, _ = workflow(project, where, "--params", "number=20")
+    totals = {run["uid"]: run["results"] for run in runs(project)}
+    assert totals[whole["groups"][2]["run"]] == totals[resumed["groups"][2]["run"]] == {"total": 82}
+    assert whole["workflow"] != chain
