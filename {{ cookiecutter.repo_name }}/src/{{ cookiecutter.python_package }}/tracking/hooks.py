@@ -398,6 +398,8 @@ def _read(loader: Any, kind: str) -> Any:
         if isinstance(error.__cause__, secrets.MissingSecretError):
             raise error.__cause__ from None
         raise
+
+
 def _ipython() -> Any:
     """Give the notebook or shell that this process is, or None."""
     return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
