@@ -164,6 +164,8 @@ def submit(
     if dry_run:
         _show_plan(plan, as_json)
     elif local or watch:
+        if watch and not local:
+            click.echo(f"Submitted run '{plan.task.metadata.name}' {uid}.", err=True)
         done = jobs.run_here(plan) if local else _watched(uid, project)
         raise click.exceptions.Exit(0 if done else 1)
     elif as_json:

@@ -108,6 +108,7 @@ class MLRunContextManager:
         self._folder: Path | None = None
         self._applied: dict[str, str] = {}
         self._reached = ""
+        self._connected = False
         self._project: mlrun.MlrunProject | None = None
         self._project_of = ("", "")
         self._runs: list[_OpenRun] = []
@@ -153,9 +154,10 @@ class MLRunContextManager:
             self._reached = store
         import mlrun
 
-        if "MLRUN_LOG_LEVEL" not in os.environ:
+        if "MLRUN_LOG_LEVEL" not in os.environ and not self._connected:
             # MLRun tells of each project that it loads; Kedro's log and our table say what matters.
             mlrun.utils.logger.set_logger_level("WARNING")
+        self._connected = True
         settings = (
             {
                 "dbpath": self._config.dbpath,

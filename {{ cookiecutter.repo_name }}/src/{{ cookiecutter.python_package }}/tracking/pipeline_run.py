@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import re
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import kedro
 from kedro.io import AbstractDataset, DatasetError
 
 from . import graph, record, secrets
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 DATASETS = f"{__package__.rpartition('.')[0]}.datasets."
+_KEDRO = f"{Path(kedro.__file__).parent}{os.sep}"
 COLUMNS = ("node", "action", "dataset", "seconds", "rows", "columns", "bytes")
 
 
@@ -129,7 +134,7 @@ class PipelineRun:
         # The first empty line divides what happened from where.
         what = re.sub(r"\n\s*\n", "\n", f"{type(error).__name__}: {error}".strip())
         first = f"Node {nodes}: {what}" if nodes else what
-        return f"{first}\n\n{''.join(traceback.format_exception(error))}"
+        return f"{first}\n\n{_traceback(error)}"
 
     def _unfinished(self) -> list[str]:
         """Name the nodes that had begun: what can't be loaded or saved is no node's own error."""
@@ -143,6 +148,24 @@ class PipelineRun:
                 {(node.name, "run", None), *((node.name, "save", name) for name in node.outputs)}
             )
         ]
+
+
+def _traceback(error: BaseException) -> str:
+    """Give an error's traceback without the way that Kedro goes to a node, which is ever the same.
+
+    What an error came from has one of its own.
+    """
+    told = traceback.TracebackException.from_exception(error)
+    waiting: list[traceback.TracebackException | None] = [told]
+    while waiting:
+        one = waiting.pop()
+        if one is None:
+            continue
+        waiting += [one.__cause__, one.__context__]
+        ways = list(itertools.dropwhile(lambda frame: _KEDRO in frame.filename, one.stack))
+        if ways:
+            one.stack = traceback.StackSummary.from_list(ways)
+    return "".join(told.format())
 
 
 def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool) -> None:
