@@ -22,7 +22,10 @@ SUMMARY = {
     *("uid", "name", "state", "start_time", "parameters", "results", "labels"),
     *("artifacts", "inputs", "error"),
 }
-ALL = """artifacts build compare delete doctor lineage models open push runs show tag""".split()
+ALL = """
+    abort artifacts build compare delete doctor lineage logs models open push runs schedules show
+    submit tag workflow
+""".split()
 
 
 @pytest.fixture(autouse=True)

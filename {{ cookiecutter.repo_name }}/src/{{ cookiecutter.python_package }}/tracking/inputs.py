@@ -67,7 +67,15 @@ def with_inputs(
 def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
     if name in catalog:
         return dict(catalog[name])
-    resolver = CatalogConfigResolver(config=dict(catalog))
+    # With a pattern of its own for the rest, and without credentials, which the file doesn't need.
+    entries = {
+        other: {key: value for key, value in entry.items() if key != "credentials"}
+        for other, entry in catalog.items()
+        if isinstance(entry, dict)
+    }
+    resolver = CatalogConfigResolver(
+        entries, default_runtime_patterns={"{default}": {"type": "MemoryDataset"}}
+    )
     if not resolver.is_pattern(name) and resolver.match_dataset_pattern(name):
         return resolver.resolve_pattern(name)
     raise InputError(
