@@ -26,6 +26,7 @@ from mlrun.errors import (
 from tests import PROJECT, metadata, project_module
 from tests.conftest import Store
 
+local_jobs = project_module("tracking.local_jobs")
 process = project_module("tracking.process")
 config = project_module("tracking.config")
 
@@ -219,6 +220,12 @@ def test_killed_processes_hold_up_no_others(jobs: SimpleNamespace):
     assert jobs.db.read_run(second, jobs.project)["status"]["error"].endswith("was killed.")
     with pytest.raises(MLRunConflictError, match="hasn't ended"):
         jobs.db.submit_job(mlrun.RunObject.from_dict(jobs.db.read_run(third, jobs.project)))
+    # Of the last one the supervisor alone.
+    os.kill(int(jobs.started()[1][1]), signal.SIGKILL)
+    jobs.manager.abort_lost_runs()
+    assert jobs.state(third) == "pending"
+    jobs.db.abort_run(third, jobs.project)
+    assert living(jobs.started()[1][1:]) == []
 
 
 @pytest.mark.parametrize(
@@ -260,3 +267,15 @@ def test_a_run_that_was_not_submitted_is_aborted_by_its_process(jobs: SimpleName
     with pytest.raises(MLRunBadRequestError, match="no label that tells its process"):
         jobs.db.abort_run("1d", jobs.project)
     jobs.db.del_runs(project=jobs.project)
+
+
+def test_without_proc_the_processes_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    assert local_jobs.descendants(os.getpid()) >= {os.getpid(), child.pid}
+    monkeypatch.setattr(local_jobs, "_parents_by_proc", lambda: os.listdir("/no/proc"))
+    assert local_jobs.descendants(os.getpid()) >= {os.getpid(), child.pid}
+    assert local_jobs.descendants(child.pid) == {child.pid}
+    local_jobs.end_tree(child.pid)
+    assert local_jobs.descendants(child.pid) == set()
+    child.wait()

@@ -818,9 +818,9 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             raise MLRunConflictError(
                 f"Run {uid} is already in terminal state ({state}), can not be aborted"
             )
-        process = self._process_of(run)
         folder = self.path.parent
-        for label in filter(None, (local_jobs.supervisor_of(folder, project, uid), process)):
+        processes = local_jobs.processes_of(folder, project, uid)
+        for label in (self._process_of(run), *processes.values()):
             if is_alive(label) and os.getpid() in local_jobs.descendants(_pid(label)):
                 raise MLRunPreconditionFailedError(
                     f"Run {uid} goes on in this process. Abort it from another one."
@@ -828,7 +828,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         # All of them before the record, which then nobody else writes to.
         local_jobs.stop(folder, project, uid)
         process = self._process_of(self._read_run(uid, project, iter))
-        if process and is_alive(process):
+        if is_alive(process):
             local_jobs.end_tree(_pid(process))
         reason = status_text or "It was aborted."
         self.end_run(uid, project, RunStates.aborted, reason, replace=True)

@@ -31,8 +31,12 @@ POLL = 0.1
 LAST_LINES = 20
 """How many lines of its log tell why a job died."""
 
-LOCK, ABORTED, CODE = "lock", "aborted", "code"
-"""What is in the folder of a job that hasn't ended, its ticket of the queue."""
+LONGEST_POLL = 1
+LOCK, PROCESS, ABORTED, CODE = "lock", "process", "aborted", "code"
+"""What is in the folder of a job that hasn't ended, its ticket of the queue.
+
+The lock's text is the label of the supervisor, that of `process` the label of the job's process.
+"""
 
 TERMINAL_STATES = {"completed", "error", "aborted", "skipped"}
 
@@ -107,11 +111,14 @@ class Supervisor:
         output = os.open(log, flags, 0o600)
         ticket, lock = _new_ticket(folder, project, uid)
         inherited = {name: os.environ[name] for name in os.environ if name not in NOT_INHERITED}
+        path = filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))
+        inherited["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path))
         try:
             # Not as a module of the package, whose import takes longer; and with -P, without its
             # folder on the path, where `secrets` would be another one than Python's.
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", __file__, str(ticket), str(lock)],
+                cwd=folder,
                 env={**inherited, **settings, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -127,7 +134,7 @@ class Supervisor:
             os.close(output)
         # So that a long session has no corpses of the jobs that it submitted.
         threading.Thread(target=self._process.wait, daemon=True).start()
-        self.label = f"{self._process.pid}-{round(time.time())}"
+        self.label = _label(self._process)
         """What names its process, as `process_label` would."""
         (ticket / LOCK).write_text(self.label)
 
@@ -179,25 +186,24 @@ def stop(folder: Path, project: str, uid: str) -> None:
     from .process import is_alive as process_is_alive
 
     ticket = _ticket_of(folder, project, uid)
-    supervisor = supervisor_of(folder, project, uid)
-    if not ticket or not supervisor:
-        return
-    with suppress(OSError):
-        # It leaves the record to the process that aborts.
-        (ticket / ABORTED).touch()
-    pid = int(supervisor.partition("-")[0])
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    give_up = time.monotonic() + 2 * GRACE
-    while process_is_alive(supervisor):
-        if time.monotonic() > give_up:
-            end_tree(pid)
-            break
-        time.sleep(POLL)
+    if ticket:
+        with suppress(OSError):
+            # The supervisor leaves the record to the process that aborts.
+            (ticket / ABORTED).touch()
+    supervisor = processes_of(folder, project, uid).get(LOCK)
+    if supervisor:
+        with suppress(ProcessLookupError):
+            os.kill(int(supervisor.partition("-")[0]), signal.SIGTERM)
+        give_up = time.monotonic() + 2 * GRACE
+        while process_is_alive(supervisor) and time.monotonic() < give_up:
+            time.sleep(POLL)
+    # What is left where a supervisor is stuck, or was killed itself.
+    for label in processes_of(folder, project, uid).values():
+        end_tree(int(label.partition("-")[0]))
 
 
-def supervisor_of(folder: Path, project: str, uid: str) -> str:
-    """Find the process that looks after a submitted job.
+def processes_of(folder: Path, project: str, uid: str) -> dict[str, str]:
+    """Find the living processes of a submitted job, but those that these have started.
 
     Args:
         folder: the folder of the store.
@@ -205,16 +211,21 @@ def supervisor_of(folder: Path, project: str, uid: str) -> str:
         uid: the id of its run.
 
     Returns:
-        What names the process, as `process_label` gives it; empty where there is none.
+        What names them, as `process_label` does: the supervisor's as `LOCK`, the job's own as
+        `PROCESS`.
     """
     from .process import is_alive as process_is_alive
 
-    ticket = _ticket_of(folder, project, uid)
-    try:
-        label = (ticket / LOCK).read_text() if ticket else ""
-    except OSError:
-        label = ""
-    return label if label and process_is_alive(label) else ""
+    ticket, labels = _ticket_of(folder, project, uid), {}
+    for name in (LOCK, PROCESS):
+        with suppress(OSError):
+            labels[name] = (ticket / name).read_text() if ticket else ""
+    return {name: label for name, label in labels.items() if label and process_is_alive(label)}
+
+
+def _label(process: subprocess.Popen[bytes]) -> str:
+    # It has just started.
+    return f"{process.pid}-{round(time.time())}"
 
 
 # ---- the queue: a folder for each job that hasn't ended, whose processes hold a lock in it, which
@@ -234,7 +245,7 @@ def _queue(folder: Path) -> Iterator[list[Path]]:
 
 
 def _tickets(folder: Path) -> list[Path]:
-    return sorted(path for path in (folder / "jobs").glob("*-*") if path.is_dir())
+    return sorted((folder / "jobs").glob("[0-9]*-*"))
 
 
 def _new_ticket(folder: Path, project: str, uid: str) -> tuple[Path, int]:
@@ -279,16 +290,19 @@ def _wait_for_turn(ticket: Path, at_once: int, is_stopped: Callable[[], bool]) -
     """Wait until fewer than so many of those that were submitted before are left."""
     while not is_stopped():
         with _queue(ticket.parents[1]) as tickets:
-            earlier = 0
-            for other in tickets[: tickets.index(ticket)]:
+            position, earlier = tickets.index(ticket), 0
+            for other in tickets[:position]:
                 if _is_held(other):
                     earlier += 1
                 else:
                     # Of one whose processes were all killed.
                     shutil.rmtree(other, ignore_errors=True)
+                if earlier == at_once:
+                    break
         if earlier < at_once:
             return True
-        time.sleep(POLL)
+        # Those at the end of a long queue don't look as often.
+        time.sleep(min(LONGEST_POLL, POLL * (position - at_once + 1)))
     return False
 
 
@@ -419,20 +433,21 @@ def _run(
     folder = code / (job["workdir"] or "") if job["source"] else code
     if not folder.is_dir():
         raise FileNotFoundError(f"The source {job['source']} has no folder '{job['workdir']}'.")
-    package, ours = job["handler"].partition(".")[0], Path(__file__).parents[2]
+    package, path = job["handler"].partition(".")[0], [str(folder), os.environ["PYTHONPATH"]]
     if not (folder / package / "tracking").is_dir():
         # What is importable here, as in a pod what the image has.
         package = Path(__file__).parents[1].name
-    path = [str(folder), str(ours), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path.insert(1, str(Path(__file__).parents[2]))
     _adopt_orphans()
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", JOB, str(lock), package, *job["arguments"]],
         cwd=folder,
-        env={**os.environ, **job["env"], "PYTHONPATH": os.pathsep.join(path)},
+        env={**os.environ, **job["env"], "PYTHONPATH": os.pathsep.join(filter(None, path))},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         pass_fds=[lock],
     )
+    (ticket / PROCESS).write_text(_label(process))
     while process.poll() is None and not is_stopped():
         time.sleep(POLL)
     # Nothing that it has started outlives it, as in a pod.
@@ -464,7 +479,8 @@ def _unpack(source: str, folder: Path) -> None:
 def _death(code: int, log: Path) -> str:
     """Tell what became of a process that has recorded no end."""
     if code < 0:
-        what = f"Its process was killed by {signal.Signals(-code).name}."
+        names = {number.value: number.name for number in signal.Signals}
+        what = f"Its process was killed by {names.get(-code, f'signal {-code}')}."
         if -code == signal.SIGKILL:
             what += " The system itself does that when memory runs out."
     else:
