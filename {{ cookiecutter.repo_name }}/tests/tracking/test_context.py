@@ -1,6 +1,7 @@
 """MLRunContextManager."""
 
 import multiprocessing
+import os
 from collections.abc import Callable
 
 import mlrun
@@ -77,8 +78,11 @@ def handler(context: mlrun.MLClientCtx) -> None:
 def test_a_job_uses_its_own_run(store: Store) -> None:
     """Inside an MLRun job the run is the job's, and its end is left to MLRun."""
     assert store.manager.project  # The API refuses runs of a project that is not there.
-    run = mlrun.new_function("job").run(handler=handler, project=store.project)
+    task = mlrun.new_task()
+    task.metadata.labels["process"] = "of-the-one-that-submitted-it"
+    run = mlrun.new_function("job").run(task, handler=handler, project=store.project)
     assert run.status.results == {"accuracy": 0.9}
+    assert run.metadata.labels["process"].startswith(f"{os.getpid()}-")
     assert run.artifact("thing").get() == b"text"
     store.new_process()
     assert project_module("datasets").MLRunAbstractDataset(key="thing").load() == "text"
