@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -307,6 +308,11 @@ def submit(
     """
     import mlrun
 
+    if not _on_cluster() and (schedule or retry or notify):
+        raise SubmitError(
+            f"{MLRunContextManager().location} has no schedules, retries or notifications: they "
+            "need an MLRun API. Set MLRUN_DBPATH to the address of one."
+        )
     notifications = [_notification(kind, params) for kind, params in notify]
     if schedule:
         _check_schedule(schedule)
@@ -314,7 +320,7 @@ def submit(
         url = source.upload(plan.archive, mlrun.mlconf.artifact_path)
         plan.function.with_source_archive(url, workdir=plan.function.spec.workdir)
     _quiet()
-    try:
+    with _heard(mlrun.get_run_db()):
         plan.function.run(
             plan.task,
             watch=False,
@@ -322,8 +328,6 @@ def submit(
             retry=mlrun.model.Retry(count=retry) if retry else None,
             notifications=notifications or None,
         )
-    except Exception as error:
-        raise SubmitError(f"MLRun didn't take the job: {_refusal(error)}") from error
     return "" if schedule else str(plan.task.metadata.uid)
 
 
@@ -335,16 +339,30 @@ def _quiet() -> None:
         mlrun.utils.logger.set_logger_level("CRITICAL")
 
 
-def _refusal(error: BaseException) -> str:
-    """Find what the run database has said.
+@contextmanager
+def _heard(db: Any) -> Iterator[None]:
+    """Let it be heard when the run database refuses a job, which MLRun's launcher only logs."""
+    refused: list[Exception] = []
+    submit_job = db.submit_job
 
-    MLRun then asks for the run, which isn't there; that error hides the first one.
-    """
-    said = [error]
-    while said[-1].__context__:
-        said.append(said[-1].__context__)
-    of_mlrun = [one for one in said if type(one).__module__.startswith("mlrun.")]
-    return str((of_mlrun or said)[-1]).rstrip(".") + "."
+    def listen(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return submit_job(*args, **kwargs)
+        except Exception as error:
+            refused.append(error)
+            raise
+
+    db.submit_job = listen
+    try:
+        yield
+    except Exception:
+        if not refused:
+            raise
+    finally:
+        del db.submit_job
+    if refused:
+        reason = str(refused[0]).rstrip(".")
+        raise SubmitError(f"MLRun didn't take the job: {reason}.") from refused[0]
 
 
 def _check_schedule(schedule: str) -> None:
