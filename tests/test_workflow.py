@@ -1,7 +1,6 @@
-"""A workflow of three jobs in a generated project: one fails, is mended, and the workflow goes on."""
+"""A workflow of three jobs in a generated project: one fails, is mended, and all goes on."""
 
 import json
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,17 +43,24 @@ totals: {type: kedro_mlrun.datasets.MLRunResult, flatten: true}
 """
 
 
+OVERRIDES = "overrides: {second: {resources: {limits: {memory: 9Gi}}, node_selector: {disk: ssd}}}"
+
+
 @pytest.fixture
 def project(bake: Callable[..., Folder]) -> Folder:
     """A project of three steps, of which the second is broken."""
     project = bake()
     package = project.path / "src" / "kedro_mlrun"
-    (package / "pipelines" / "three.py").write_text(STEPS.replace("BROKEN", 'raise OSError("boom")'))
+    (package / "pipelines" / "three.py").write_text(
+        STEPS.replace("BROKEN", 'raise OSError("boom")')
+    )
     (package / "pipeline_registry.py").write_text(
         "from .pipelines.three import register as register_pipelines  # noqa: F401\n"
     )
     (project.path / "conf" / "base" / "catalog.yml").write_text(CATALOG)
     (project.path / "conf" / "base" / "parameters_training.yml").write_text("number: 1\n")
+    settings = project.path / "conf" / "base" / "mlrun.yml"
+    settings.write_text(settings.read_text().replace("overrides: {}", OVERRIDES))
     project.run("git", "init", "--quiet")
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message=Three steps")
@@ -92,7 +98,9 @@ def test_a_failed_workflow_goes_on_where_it_failed(project: Folder, where: str):
     assert "Job 'second' failed. Node 'second': OSError: boom" in errors
     chain = told["workflow"]
     assert f"--resume {chain}" in errors
-    table = project.run(VENV / "bin" / "kedro", "mlrun", "open", f"table@{told['groups'][0]['run']}")
+    table = project.run(
+        VENV / "bin" / "kedro", "mlrun", "open", f"table@{told['groups'][0]['run']}"
+    )
     assert Path(table.stdout.strip()).is_file()
     assert [run["name"] for run in runs(project)] == ["second", "first"]
 
@@ -116,3 +124,40 @@ def test_a_failed_workflow_goes_on_where_it_failed(project: Folder, where: str):
     totals = {run["uid"]: run["results"] for run in runs(project)}
     assert totals[whole["groups"][2]["run"]] == totals[resumed["groups"][2]["run"]] == {"total": 82}
     assert whole["workflow"] != chain
+
+
+def test_a_job_has_the_resources_of_its_group(project: Folder):
+    """On top of function.yaml, and no other job has them."""
+    told, _ = workflow(project, "--dry-run")
+    first, second, _ = (group["spec"] for group in told["groups"])
+    assert second["resources"] == {**first["resources"], "limits": {"memory": "9Gi"}}
+    assert (first["node_selector"], second["node_selector"]) == ({}, {"disk": "ssd"})
+    table = project.run(VENV / "bin" / "kedro", "mlrun", "workflow", "--dry-run").stdout
+    assert [line.split() for line in table.splitlines()[:8]] == [
+        ["job", "after", "nodes"],
+        ["first", "—", "first"],
+        ["second", "first", "second"],
+        ["third", "second", "third"],
+        [],
+        ["dataset", "from", "to"],
+        ["table", "first", "second"],
+        ["doubled", "second", "third"],
+    ]
+    assert not (project.path / ".mlrun" / "jobs").exists()
+
+
+def test_mlrun_runs_the_project_as_its_users_expect(project: Folder):
+    """`mlrun project` finds function and workflow in project.yaml, and changes no file of git's."""
+    mend(project)
+    project.run("git", "commit", "--quiet", "--all", "--message=Mended")
+    mlrun = (VENV / "bin" / "mlrun", "project", ".", "--run", "main")
+    project.run(*mlrun, "--arguments", "names=first,second", MLRUN_IGNORE_ENV_FILE="true")
+    found = runs(project)
+    assert [(run["name"], run["state"]) for run in found] == [
+        ("second", "completed"),
+        ("first", "completed"),
+    ]
+    assert len({run["labels"]["workflow"] for run in found}) == 1
+    table = project.run(VENV / "bin" / "kedro", "mlrun", "open", "doubled").stdout.strip()
+    assert Path(table).is_relative_to(project.path / ".mlrun" / "artifacts")
+    assert project.run("git", "status", "--porcelain").stdout == ""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.io import CachedDataset, DataCatalog, MemoryDataset
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
@@ -74,10 +74,11 @@ def test_groups_come_in_the_order_of_their_data():
 def test_nodes_are_grouped_by_namespace_or_tag():
     """What has none is a group of its own, as in Kedro; only the outermost namespace counts."""
     inner = Pipeline([step("m", "n", "n1")], namespace="inner", inputs="m", outputs="n")
+    first = [step("a", "m", "m1")]
     nodes = [
         step("raw", "a", "start", tags="slow"),
-        *Pipeline([step("a", "m", "m1"), *inner.nodes], namespace="outer", inputs="a").nodes,
-        step("outer.n", "end", "stop", tags="slow"),
+        *Pipeline([*first, *inner.nodes], namespace="outer", inputs="a", outputs="n").nodes,
+        step("n", "end", "stop", tags="slow"),
     ]
     pipelines = {"__default__": Pipeline(nodes), "stop": Pipeline(nodes[-1:])}
     by_namespace = groups.grouped(pipelines, [], "namespace")
@@ -89,12 +90,13 @@ def test_nodes_are_grouped_by_namespace_or_tag():
     assert (by_namespace[1].pipelines, by_namespace[1].part) == (("__default__",), True)
     assert shape(groups.grouped(pipelines, ["stop"], "tag")) == [("slow", ("stop",), ())]
     assert refused(pipelines, [], "tag") == (
-        "The groups need each other's data, so that none can run first: 'slow' needs `outer.n` of "
+        "The groups need each other's data, so that none can run first: 'slow' needs `n` of "
         "'outer.inner.n1', 'outer.inner.n1' needs `outer.m` of 'outer.m1', 'outer.m1' needs `a` of "
         "'slow'. Put the nodes that lie between them into one group, or into groups of their own."
     )
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
     """Whatever the graph and however its nodes are tagged, if no groups wait for each other."""

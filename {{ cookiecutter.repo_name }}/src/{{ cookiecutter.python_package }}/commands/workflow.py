@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,12 @@ from .base import answer, command, opened
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..jobs.chain import Workflow
+
 ENGINES = ("local", "kfp", "remote")
 GROUPINGS = ("pipeline", "namespace", "tag")
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ends."""
 
 
 @command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
@@ -54,7 +59,12 @@ GROUPINGS = ("pipeline", "namespace", "tag")
     metavar="CHAIN",
     help="Go on with the workflow of this id: what it has completed isn't run again.",
 )
-@click.option("--watch", "-w", is_flag=True, help="With engine kfp or remote: wait for the end.")
+@click.option(
+    "--watch",
+    "-w",
+    is_flag=True,
+    help="Show the jobs' logs as they come. With engine kfp or remote: wait for the end.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the jobs and what crosses; start nothing.")
 def workflow(
     names: Sequence[str],
@@ -83,7 +93,13 @@ def workflow(
         prepared = prepare_workflow(names, group_by, env, values, resume, source)
         if not prepared.jobs:
             click.echo(f"All jobs of workflow '{resume}' are completed.", err=True)
-        told = prepared.to_dict() if dry_run else run_workflow(prepared, engine, local, watch)
+        try:
+            told = prepared.to_dict() if dry_run else run_workflow(prepared, engine, local, watch)
+        except KeyboardInterrupt:
+            if not prepared.waits_for:
+                raise
+            _interrupted(prepared)
+            raise click.exceptions.Exit(INTERRUPTED) from None
     if dry_run:
         answer(as_json, told, lambda _width: _plan(told), whole=True)
         return
@@ -101,6 +117,29 @@ def workflow(
         raise click.ClickException(
             f"{_failure(told)}\nWhen that is mended, go on with: kedro mlrun workflow {again}"
         )
+
+
+def _interrupted(workflow: Workflow) -> None:
+    """Ask what is to become of the job that was waited for."""
+    from ..jobs.submit import abort
+    from ..tracking import MLRunContextManager
+
+    uid = workflow.waits_for
+    click.echo(err=True)
+    if sys.stdin.isatty() and click.confirm(
+        f"Abort run {uid[:8]}, instead of leaving it running?", err=True
+    ):
+        project = MLRunContextManager().project.metadata.name
+        abort(uid, project, "It was aborted by Ctrl-C.")
+        click.echo(f"Aborted run {uid}.", err=True)
+    else:
+        click.echo(
+            f"Run {uid} goes on. To follow it: kedro mlrun logs {uid[:8]} --follow", err=True
+        )
+    click.echo(
+        "No other job is started. To go on, the same command with: --resume " + workflow.chain,
+        err=True,
+    )
 
 
 def _plan(told: Mapping[str, Any]) -> RenderableType:

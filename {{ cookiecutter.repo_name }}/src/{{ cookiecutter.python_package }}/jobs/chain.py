@@ -46,8 +46,9 @@ class Workflow:
         groups: what its jobs run, in their order.
         jobs: by group, the job to start; none for what is done.
         told: what it was made from, as the arguments of MLRun's workflow file.
-        chain: the id of the workflow that goes on; empty for a new one.
+        chain: the id of the workflow that goes on; empty for a new one, until it is started.
         done: by group, the run that completed before.
+        waits_for: the id of the submitted run that is waited for.
     """
 
     groups: list[Group]
@@ -55,13 +56,14 @@ class Workflow:
     told: dict[str, Any]
     chain: str = ""
     done: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    waits_for: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be started.
 
         Returns:
-            The `groups` in their order, each with the `run` that has completed it before, if any;
-        what is `crossing` between them; and the `store`.
+            The `groups` in their order, each with the `spec` of the function that would run it, or
+            the `run` that has completed it before; what is `crossing` between them; the `store`.
         """
         return {
             "store": MLRunContextManager().location,
@@ -71,6 +73,9 @@ class Workflow:
                     "group": group.name,
                     "nodes": list(group.nodes),
                     "after": list(group.after),
+                    "spec": self.jobs[group.name].function.to_dict()["spec"]
+                    if group.name in self.jobs
+                    else None,
                     "run": self.done[group.name]["metadata"]["uid"]
                     if group.name in self.done
                     else None,
@@ -277,13 +282,14 @@ def flat(params: str | Mapping[str, Any]) -> dict[str, Any]:
     return dict(walk("", nested))
 
 
-def start_jobs(workflow: Workflow, local: bool, archive: str = "") -> None:
+def start_jobs(workflow: Workflow, local: bool, archive: str = "", logs: bool = True) -> None:
     """Start one job after the other, within a workflow of MLRun.
 
     Args:
         workflow: what to run.
         local: whether the jobs run in this process.
         archive: where the project's source was put; empty to send it now.
+        logs: whether the logs of submitted jobs are shown as they come.
 
     Raises:
         mlrun.runtimes.utils.RunError: a job failed. Those after it aren't started.
@@ -291,13 +297,14 @@ def start_jobs(workflow: Workflow, local: bool, archive: str = "") -> None:
     import mlrun
 
     context = mlrun.projects.pipeline_context
-    if workflow.chain and context.workflow_id:
-        # So that it is one workflow from the job's first record on.
-        context.workflow_id = workflow.chain
+    if context.workflow_id:
+        # So that what goes on is one workflow from the job's first record on.
+        context.workflow_id = workflow.chain = workflow.chain or context.workflow_id
     path = context.workflow_artifact_path or ""
     if "://" not in path and not Path(path).is_absolute():
         # `mlrun project` made it before the store was known.
         path = mlrun.mlconf.artifact_path
+    in_kubeflow = context.workflow.engine == "kfp"
     steps: dict[str, Any] = {}
     for group in workflow.groups:
         job = workflow.jobs.get(group.name)
@@ -310,23 +317,28 @@ def start_jobs(workflow: Workflow, local: bool, archive: str = "") -> None:
             job.function.with_source_archive(archive, workdir=workdir, pull_at_runtime=True)
         labels = {**job.task.metadata.labels, GROUP: run_name(group.name)}
         job.task.metadata.labels = labels
-        in_cluster = context.workflow.engine == "kfp"
-        if in_cluster:
-            # Kubeflow Pipelines may start it several times.
+        if in_kubeflow:
+            # It may start the job several times, and each is a run of its own.
             job.task.metadata.uid = None
-        click.echo(f"Job '{group.name}'", err=True)
+        else:
+            click.echo(f"Job '{group.name}': run {job.task.metadata.uid}", err=True)
+            workflow.waits_for = "" if local else job.task.metadata.uid
         step = mlrun.run_function(
             job.function,
             name=job.task.metadata.name,
             base_task=job.task,
             labels=labels,
             local=local,
-            watch=True,
+            watch=logs,
             output_path=path,
         )
         steps[group.name] = step
-        if in_cluster:
+        if in_kubeflow:
             step.after(*[steps[name] for name in group.after if name in steps])
+        elif not local and not logs:
+            step.wait_for_completion(sleep=1, raise_on_failure=False, show_logs=False)
+            if step.state() != "completed":
+                raise mlrun.runtimes.utils.RunError(step.error)
 
 
 # ---- starting one
@@ -342,7 +354,8 @@ def run_workflow(
         engine: `local`, which starts one job after the other from here; `kfp`, Kubeflow Pipelines;
             or `remote`, which is `local` in a job of its own.
         local: with the local engine, whether the jobs run in this process.
-        watch: with the other engines, whether to wait for the end.
+        watch: whether to show the logs of submitted jobs as they come; and with the other engines,
+            to wait for the end at all.
 
     Returns:
         What became of it: the `workflow`'s id, its `state`, and of each of its `groups` the `run`,
@@ -362,7 +375,7 @@ def run_workflow(
     else:
         with _quiet(project):
             run = project.run(
-                workflow_handler=lambda: start_jobs(workflow, local),
+                workflow_handler=lambda: start_jobs(workflow, local, logs=watch),
                 engine=engine,
                 local=local,
                 watch=watch,
