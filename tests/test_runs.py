@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -375,18 +376,63 @@ def test_nothing_is_lost_when_the_api_goes_away(project: Folder) -> None:
 
     # Later, from where MLRun is told to record now, it is sent; once.
     with stub_api(port) as api:
+        api.runs, api.artifacts = {sent["metadata"]["uid"]: sent}, dict(before)
+        api.projects["kedro-mlrun"] = {"metadata": {"name": "kedro-mlrun"}, "spec": {}}
         printed = kedro(project, "mlrun", "push")
         # Those that it had before are not sent again.
         missing = {"frame_late", "kedro.nodes"}
-        assert f"with {len(missing)} artifacts to {api.url}" in printed
+        assert f"with {len(missing)} artifacts" in printed and f"to {api.url}" in printed
         (arrived,) = api.runs.values()
-        assert kedro(project, "mlrun", "push").startswith("Nothing of project")
         requests = len(api.requests)
-        assert "is left to be sent" in kedro(project, "mlrun", "push", "last", ok=False)
+        assert "MLRUN_DBPATH=https://" in kedro(project, "mlrun", "push", ok=False)
+        assert "MLRUN_DBPATH=https://" in kedro(project, "mlrun", "push", "last", ok=False)
         assert len(api.requests) == requests
+        printed = kedro(project, "mlrun", "push", MLRUN_DBPATH=api.url)
+        assert printed.startswith("Nothing of project")
+        printed = kedro(project, "mlrun", "push", "last", MLRUN_DBPATH=api.url)
+        assert f"{api.url} has run 'waiting'" in printed
     assert arrived["status"]["state"] == "completed"
     assert "unsent-to" not in arrived["metadata"]["labels"]
-    assert {artifact["metadata"]["key"] for artifact in api.artifacts.values()} == missing
-    uids = {a["metadata"]["uid"] for a in [*before.values(), *api.artifacts.values()]}
+    added = [artifact for uid, artifact in api.artifacts.items() if uid not in before]
+    assert {artifact["metadata"]["key"] for artifact in added} == missing
     named = arrived["status"]["artifact_uris"].values()
-    assert {uri.rpartition("^")[2] for uri in named} == uids
+    assert {uri.rpartition("^")[2] for uri in named} == set(api.artifacts)
+
+
+def test_push_says_what_it_did(project: Folder, tmp_path: Path) -> None:
+    """A line for each run, and in the end all; what can't be sent is exit code 1."""
+    kedro(project, "run", "--pipelines=many")
+    kedro(project, "run", "--pipelines=failing", ok=False)
+    team = {"MLRUN_ARTIFACT_PATH": str(tmp_path / "team")}
+    (newest, oldest) = records(project)
+    with stub_api() as api:
+        file = Path(artifact_path(project, newest, "made"))
+        file.rename(file.with_suffix(".gone"))
+        done = project.run(KEDRO, "mlrun", "push", ok=False, MLRUN_DBPATH=api.url, **team)
+        assert done.returncode == 1
+        number = len(oldest["status"]["artifact_uris"])
+        first, last = done.stdout.splitlines()
+        assert first.startswith(f"Sent run 'many' {oldest['metadata']['uid']} with {number} art")
+        assert last.startswith(f"Sent 1 runs with {number} artifacts, ")
+        assert last.endswith("1 could not be sent.")
+        assert f"the file of its artifact 'made' is gone: {file}" in done.stderr
+        file.with_suffix(".gone").rename(file)
+        printed = project.run(KEDRO, "mlrun", "push", "--json", MLRUN_DBPATH=api.url, **team)
+        (run,) = json.loads(printed.stdout)
+        assert (run["uid"], run["state"]) == (newest["metadata"]["uid"], "sent")
+        loaded = python(
+            project,
+            "print(json.dumps(len(MLRunDataframeDataset('made', load_args="
+            f"{{'tree': {run['uid']!r}}}).load())))",
+            MLRUN_DBPATH=api.url,
+        )
+        assert loaded == 7
+        assert kedro(project, "mlrun", "push", "nobody", ok=False, MLRUN_DBPATH=api.url).startswith(
+            "Error: Project 'kedro-mlrun' has no run 'nobody'."
+        )
+
+
+def artifact_path(project: Folder, run: dict[str, Any], key: str) -> str:
+    """Where an artifact of a run has its file."""
+    uri = run["status"]["artifact_uris"][key]
+    return str(json.loads(kedro(project, "mlrun", "open", uri, "--json"))["path"])

@@ -43,11 +43,14 @@ score:
   type: kedro_mlrun.datasets.MLRunResult
 """
 
-LOAD = """
-import json, sys
+TELL = """
+import json
 from kedro_mlrun.datasets import MLRunAbstractDataset
-told = {uid: MLRunAbstractDataset("told", load_args={"uid": uid}).load() for uid in sys.argv[1:]}
-print(json.dumps(told))
+from kedro_mlrun.tracking.records import Records, producer, summary
+records = Records.open()
+saved = [producer(item) for item in records.artifacts("told", limit=None)]
+told = {uid: MLRunAbstractDataset("told", load_args={"uid": uid}).load() for uid in saved}
+print(json.dumps([[summary(run) for run in records.runs()], saved, told]))
 """
 
 
@@ -123,7 +126,7 @@ def server(bake: Callable[..., Folder]) -> Iterator[Server]:
 
 
 def test_runs_of_the_server(server: Server) -> None:
-    """Several at once are several runs; a failing one is one, too, and Ctrl-C ends those going on."""
+    """Several at once are several; a failing one is one, too; Ctrl-C ends those that go on."""
     project, go = server.project, server.project.path / "go"
     asked = server.run(1, 2, -3)
     # With threads of their own, too.
@@ -142,7 +145,8 @@ def test_runs_of_the_server(server: Server) -> None:
     assert threaded.result()["status"] == "failure"
     server.process.wait(timeout=60)
 
-    runs = json.loads(project.run(KEDRO, "mlrun", "runs", "--json").stdout)
+    printed = project.run(VENV / "bin" / "python", "-c", TELL, PYTHONPATH="src").stdout
+    runs, saved, told = json.loads(printed.splitlines()[-1])
     found = {run["parameters"]["number"]: run for run in runs}
     assert len(runs) == len(found) == 6
     assert {number: run["state"] for number, run in found.items()} == {
@@ -157,9 +161,6 @@ def test_runs_of_the_server(server: Server) -> None:
     assert found[5]["error"] == found[6]["error"] == "It was stopped by Ctrl-C."
     done = [1, 2, 4]
     assert [found[number]["results"]["score"] for number in done] == done
-    uids = {found[number]["uid"]: {"number": number} for number in done}
-    loaded = project.run(VENV / "bin" / "python", "-c", LOAD, *uids, PYTHONPATH="src").stdout
-    assert json.loads(loaded.splitlines()[-1]) == uids
     # Nothing was saved after its run's end, nor beside the runs.
-    saved = json.loads(project.run(KEDRO, "mlrun", "artifacts", "--key=told", "--json").stdout)
-    assert {item["run"] for item in saved} == set(uids)
+    assert len(saved) == len(done)
+    assert told == {found[number]["uid"]: {"number": number} for number in done}

@@ -95,7 +95,7 @@ class StubAPI(ThreadingHTTPServer):
                 self.tags[key, "latest"] = metadata["uid"]
             return body
         found = self.list_artifacts(method, {**query, "name": key}, body)["artifacts"]
-        return {"data": found[0]} if found else None
+        return found[0] if found else None
 
     def list_artifacts(self, _: str, query: dict[str, str], __: Any) -> Any:
         rows = []

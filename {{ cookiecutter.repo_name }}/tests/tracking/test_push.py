@@ -120,7 +120,10 @@ def test_a_run_is_there_once_and_whole(embedded, kept, api, tmp_path):
     # Another API has it not.
     with stub_api() as other:
         other.projects.update(api.projects)
-        assert said(push(kept, other.url)) == [("training", "sent", 3)]
+        outcomes = push(kept, other.url, folder=there)
+        assert said(outcomes) == [("training", "sent", 3)]
+        # The files are where they belong.
+        assert outcomes[0]["bytes"] == 0
     assert push(kept, api.url, folder=there) == []
 
 
