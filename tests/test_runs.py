@@ -413,7 +413,7 @@ def test_push_says_what_it_did(project: Folder, tmp_path: Path) -> None:
         number = len(oldest["status"]["artifact_uris"])
         first, last = done.stdout.splitlines()
         assert first.startswith(f"Sent run 'many' {oldest['metadata']['uid']} with {number} art")
-        assert last.startswith(f"Sent 1 runs with {number} artifacts, ")
+        assert last.startswith(f"Sent 1 run with {number} artifacts, ")
         assert last.endswith("1 could not be sent.")
         assert f"the file of its artifact 'made' is gone: {file}" in done.stderr
         file.with_suffix(".gone").rename(file)

@@ -355,7 +355,8 @@ def _pushed_in_sum(sent: list[Record], project: str, refused: int) -> str:
     if not done and not refused:
         return f"Nothing of project '{project}' is left to be sent."
     artifacts, size = (sum(run[name] for run in done) for name in ("artifacts", "bytes"))
-    text = f"Sent {len(done)} runs with {artifacts} artifacts, {size / 1e6:.1f} MB."
+    runs = "1 run" if len(done) == 1 else f"{len(done)} runs"
+    text = f"Sent {runs} with {artifacts} artifacts, {size / 1e6:.1f} MB."
     return f"{text} {refused} could not be sent." if refused else text
 
 

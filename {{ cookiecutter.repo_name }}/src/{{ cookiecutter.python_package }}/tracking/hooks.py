@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 SIGNAL_EXIT = 128
 _PENDING_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+RUN_ID = "mlrun_run_id"
+"""The attribute of a run's catalog, in its worker processes too, with the id of the run."""
+
 INTERRUPTED = "It was interrupted before its end."
 
 
@@ -149,6 +152,7 @@ class MLRunHooks:
                 run.run_id += "+"
             self._runs[run.run_id] = run
         self._thread.run_ids[run_params["run_id"]] = run.run_id
+        setattr(catalog, RUN_ID, run.run_id)
         for name in pipeline.datasets():
             dataset = _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
             if dataset is not None:
@@ -192,12 +196,12 @@ class MLRunHooks:
             inputs: what was loaded for the node, by the names of the datasets.
             run_id: the id of the run.
         """
+        run_id = getattr(catalog, RUN_ID, run_id)
         self._note(run_id, {"begun": node.name})
         if multiprocessing.parent_process():
             # A worker that isn't forked knows no secrets yet.
             secrets.register(inputs)
             secrets.install()
-        run_id = self._thread.run_ids.get(run_id, run_id)
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):
@@ -207,24 +211,28 @@ class MLRunHooks:
         self._thread.started[node.name] = perf_counter()
 
     @hook_impl
-    def after_node_run(self, node: Node, run_id: str) -> None:
+    def after_node_run(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
         """Note how long the node took.
 
         Args:
             node: the node.
+            catalog: the catalog of this run.
             run_id: the id of the run.
         """
         seconds = perf_counter() - self._thread.started[node.name]
+        run_id = getattr(catalog, RUN_ID, run_id)
         self._note(run_id, {"node": node.name, "action": "run", "seconds": seconds})
 
     @hook_impl
-    def on_node_error(self, node: Node, run_id: str) -> None:
+    def on_node_error(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
         """Note which node failed.
 
         Args:
             node: the node.
+            catalog: the catalog of this run.
             run_id: the id of the run.
         """
+        run_id = getattr(catalog, RUN_ID, run_id)
         self._note(run_id, {"failed": node.name})
 
     @hook_impl
@@ -268,10 +276,9 @@ class MLRunHooks:
 
     def _note(self, run_id: str | None, note: dict[str, Any]) -> TrackingConfig | None:
         """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
-        here = self._thread.run_ids
         # The run of this thread, for others may go on in other threads.
-        newest = next(reversed(here.values() or self._runs.keys()), "")
-        run = self._runs.get(here.get(run_id, run_id) if run_id else newest)
+        ids = list(self._thread.run_ids.values()) or list(self._runs) or [""]
+        run = self._runs.get(run_id or ids[-1])
         if run and run.is_open:
             run.notes.append(note)
             return run.tracking
