@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+CRON = ("minute", "hour", "day", "month", "day_of_week")
+
 
 class StubAPI(ThreadingHTTPServer):
     """The part of MLRun's API that a run needs. `requests` has all that it took, in order."""
@@ -30,6 +32,15 @@ class StubAPI(ThreadingHTTPServer):
         self.tags: dict[tuple[str, str], str] = {}
         """The uid of the version that has a tag, by key and tag."""
         self.logs: dict[str, Any] = {}
+        self.functions: dict[tuple[str, str], Any] = {}
+        """By name and tag, or by name and hash."""
+        self.schedules: dict[str, Any] = {}
+        self.version = "1.12.1"
+        self.refusal = ""
+        """Why it takes no job."""
+        self.job_state = "completed"
+        """What becomes of a job that it takes."""
+        self.build_state, self.build_log = "ready", "INFO pushed\n"
         self.takes: float = math.inf
         """So many more writes does it take before it lets nobody in any more."""
 
@@ -52,6 +63,14 @@ class StubAPI(ThreadingHTTPServer):
             "v2/projects/[^/]+/artifacts/([^/]+)": self.artifact,
             "v1/projects/[^/]+/tags/([^/]+)": self.tag,
             "v1/projects/[^/]+/logs/([^/]+)": self.log,
+            "v1/projects/[^/]+/functions/([^/]+)": self.function,
+            "v1/submit_job": self.submit_job,
+            "v1/projects/[^/]+/runs/([^/]+)/abort": self.abort,
+            "v1/projects/([^/]+)/schedules/?([^/]*)": self.schedule,
+            "v1/projects/([^/]+)/workflows/([^/]+)/submit": self.submit_workflow,
+            "v1/projects/[^/]+/workflows/[^/]+/runs/[^/]+": self.workflow_id,
+            "v1/build/function": self.build,
+            "v1/build/status": self.build_status,
         }
         for pattern, reply in routes.items():
             if found := re.fullmatch(pattern, path):
@@ -59,7 +78,7 @@ class StubAPI(ThreadingHTTPServer):
         return None
 
     def spec(self, *_: Any) -> Any:
-        return {"version": "1.12.1", "status": "ok"}
+        return {"version": self.version, "status": "ok"}
 
     def project(self, method: str, name: str, _: Any, body: Any) -> Any:
         if method == "POST":
@@ -113,10 +132,74 @@ class StubAPI(ThreadingHTTPServer):
             self.tags[identifier["key"], tag] = identifier["uid"]
         return {}
 
-    def log(self, method: str, uid: str, _: Any, body: Any) -> Any:
+    def log(self, method: str, uid: str, query: dict[str, str], body: Any) -> Any:
         if method == "POST":
             self.logs[uid] = body
+            return {}
+        state = self.runs[uid]["status"]["state"]
+        return self.logs.get(uid, b"")[int(query.get("offset", 0)) :], {"x-mlrun-run-state": state}
+
+    def function(self, method: str, name: str, query: dict[str, str], body: Any) -> Any:
+        if method == "POST":
+            digest = sha1(json.dumps(body, sort_keys=True).encode()).hexdigest()
+            self.functions[name, digest] = body
+            return {"hash_key": digest}
+        found = self.functions.get((name, query.get("hash_key") or query.get("tag", "")))
+        return {"func": found} if found else None
+
+    def submit_job(self, _: str, __: Any, body: Any) -> Any:
+        if self.refusal:
+            return HTTPStatus.BAD_REQUEST, self.refusal
+        metadata = body["task"]["metadata"]
+        if "schedule" in body:
+            self.schedules[metadata["name"]] = body
+            names = {"project": metadata["project"], "name": metadata["name"]}
+            return {"data": {"schedule": body["schedule"], "action": "created", **names}}
+        self.runs[metadata["uid"]] = {**body["task"], "status": {"state": self.job_state}}
+        self.logs[metadata["uid"]] = b"the job's own words\n"
+        return {"data": self.runs[metadata["uid"]]}
+
+    def abort(self, _: str, uid: str, __: Any, body: Any) -> Any:
+        self.runs[uid]["status"] |= {"state": "aborted", **body}
         return {}
+
+    def schedule(self, method: str, project: str, name: str, _: Any, __: Any) -> Any:
+        if method == "DELETE":
+            return {"deleted": self.schedules.pop(name)["schedule"]}
+        found = [
+            {
+                "name": name,
+                "kind": "job",
+                "scheduled_object": body,
+                "cron_trigger": dict(zip(CRON, body["schedule"].split(), strict=True)),
+                "creation_time": "2026-01-01T00:00:00+00:00",
+                "project": project,
+                "concurrency_limit": 1,
+                "next_run_time": "2026-01-02T02:00:00+00:00",
+                "last_run": None,
+            }
+            for name, body in self.schedules.items()
+        ]
+        return {"schedules": found}
+
+    def submit_workflow(self, _: str, project: str, name: str, __: Any, ___: Any) -> Any:
+        return {"project": project, "name": name, "status": "running", "run_id": "5f"}
+
+    def workflow_id(self, *_: Any) -> Any:
+        return {"workflow_id": "f5"}
+
+    def build(self, _: str, __: Any, body: Any) -> Any:
+        function = body["function"]
+        self.functions[function["metadata"]["name"], function["metadata"]["tag"]] = function
+        return {"data": {**function, "status": {"state": "running"}}, "ready": False}
+
+    def build_status(self, _: str, query: dict[str, str], __: Any) -> Any:
+        function = self.functions.get((query["name"], query.get("tag", "")))
+        if function is None:
+            return None
+        headers = {"x-mlrun-function-status": self.build_state}
+        headers["function_image"] = function["spec"]["build"]["image"]
+        return self.build_log.encode() if query["logs"] == "yes" else b"", headers
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -130,13 +213,18 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         path = url.path.removeprefix("/api/")
         answer = self.server.answer(self.command, path, query, body)
-        status = HTTPStatus.NOT_FOUND if answer is None else HTTPStatus.OK
-        if isinstance(answer, HTTPStatus):
-            status = answer
-        said = answer if status == HTTPStatus.OK else {"detail": f"{status.phrase}: {path}"}
-        content = json.dumps(said).encode()
+        status, said, headers = HTTPStatus.OK, answer, {}
+        if isinstance(answer, tuple) and isinstance(answer[0], HTTPStatus):
+            status, said = answer[0], {"detail": answer[1]}
+        elif isinstance(answer, tuple):
+            said, headers = answer
+        elif answer is None or isinstance(answer, HTTPStatus):
+            status = answer or HTTPStatus.NOT_FOUND
+            said = {"detail": f"{status.phrase}: {path}"}
+        content = said if isinstance(said, bytes) else json.dumps(said).encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 

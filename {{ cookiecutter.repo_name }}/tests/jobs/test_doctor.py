@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tests import PROJECT, project_module
 from tests.conftest import Store, _store
-from tests.jobs.stub_api import StubAPI, stub_api
+from tests.stub_api import StubAPI, stub_api
 
 commands = project_module("cli")
 doctor = project_module("jobs.doctor")

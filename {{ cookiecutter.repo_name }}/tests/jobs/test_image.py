@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from tests import PROJECT, project_module
 from tests.conftest import Store, _store
-from tests.jobs.stub_api import StubAPI, stub_api
+from tests.stub_api import StubAPI, stub_api
 
 image = project_module("jobs.image")
 commands = project_module("cli")
@@ -52,7 +52,7 @@ def test_build(api: StubAPI, folder: Path, capsys: pytest.CaptureFixture[str]) -
     name = image.build(jobs, folder)
     assert re.fullmatch(r"\.kedro-iris:[0-9a-f]{12}", name)
     assert "INFO pushed" in capsys.readouterr().out
-    sent = next(body for _, path, _, body in api.requests if path == "build/function")
+    sent = next(body for _, path, body in api.requests if path == "v1/build/function")
     assert sent["with_mlrun"] == "no"
     built = sent["function"]
     assert built["metadata"]["name"] == "kedro-image"
@@ -66,7 +66,7 @@ def test_build(api: StubAPI, folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert jobs.to_dict() == before
     assert image.built_image(jobs, folder) == image.usable(jobs, folder) == name
     assert image.build(jobs, folder) == name
-    assert [path for _, path, _, _ in api.requests].count("build/function") == 1
+    assert [path for _, path, _ in api.requests].count("v1/build/function") == 1
     (folder / "requirements.lock").write_text(LOCK.replace("1.7.0", "1.7.1"))
     assert image.built_image(jobs, folder) is None
     assert image.build(jobs, folder) != name
@@ -76,7 +76,7 @@ def test_what_else_is_installed(api: StubAPI, folder: Path) -> None:
     """The function's own commands and packages come before the lock, and are in the name."""
     build = {"commands": ["apt-get update"], "requirements": ["boto3>1", "s3fs"]}
     name = image.build(function(build=build), folder)
-    sent = next(iter(api.built.values()))["spec"]["build"]
+    sent = next(iter(api.functions.values()))["spec"]["build"]
     assert sent["commands"] == [
         "apt-get update",
         "PIP_NO_DEPS=0 python -m pip install 'boto3>1' s3fs",
@@ -87,7 +87,7 @@ def test_what_else_is_installed(api: StubAPI, folder: Path) -> None:
 
 def test_failed_build(api: StubAPI, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is one sentence after MLRun's log, and no job takes that image."""
-    api.outcome, api.log = "error", "ERROR no such package\n"
+    api.build_state, api.build_log = "error", "ERROR no such package\n"
     with pytest.raises(image.ImageError, match=r"couldn't build the image \.kedro-iris") as raised:
         image.build(function(), folder)
     assert raised.value.exit_code == 1
@@ -105,9 +105,9 @@ def test_command(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 0, done.output
     assert re.fullmatch(r"\.kedro-iris:\w{12}\n", done.stdout)
     assert "INFO pushed" in done.stderr
-    requirements = next(iter(api.built.values()))["spec"]["build"]["requirements"]
+    requirements = next(iter(api.functions.values()))["spec"]["build"]["requirements"]
     assert "kedro==1.7.0" in requirements
-    api.outcome = "error"
+    api.build_state = "error"
     done = CliRunner().invoke(commands.cli, ["mlrun", "build", "--again"])
     assert (done.exit_code, done.stdout) == (1, "")
     assert "Error: MLRun couldn't build the image" in done.stderr

@@ -6,10 +6,10 @@ import re
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,7 +75,7 @@ def examine(project_path: Path) -> Iterator[Check]:
         import mlrun
 
         on_api = mlrun.mlconf.dbpath.startswith("http")
-        yield _server() if on_api else Check("server", SKIPPED, _NOT_NEEDED)
+        yield server() if on_api else Check("server", SKIPPED, _NOT_NEEDED)
         yield _project()
         yield _artifact_path(function, on_api)
         yield (
@@ -164,8 +164,12 @@ def _is_foreseen(error: Exception) -> bool:
     )
 
 
-def _server() -> Check:
-    """Compare versions as MLRun's client does, which only logs what it finds."""
+def server() -> Check:
+    """Compare the versions of client and server as MLRun's client does, which only logs it.
+
+    Returns:
+        What was found.
+    """
     import mlrun
 
     client = version("mlrun")
@@ -208,19 +212,11 @@ def _project() -> Check:
 
 
 def _artifact_path(function: dict[str, Any] | None, on_api: bool) -> Check:
-    import mlrun
-
-    template = mlrun.mlconf.artifact_path
-    path = mlrun.utils.template_artifact_path(template, mlrun.mlconf.active_project)
-    local = path.removeprefix("file://")
-    if on_api and "://" not in local and not _mounted(local, function):
-        return Check(
-            "artifact path",
-            WRONG,
-            f"{local} is a folder of this machine, which no job on the cluster sees",
-            "Set artifact_path in mlrun.yml to a URL such as s3://bucket/path, or mount a volume "
-            "there in function.yaml",
-        )
+    mounts = ((function or {}).get("spec") or {}).get("volume_mounts") or []
+    unseen = unseen_path([mount.get("mountPath", "") for mount in mounts]) if on_api else None
+    if unseen:
+        return unseen
+    local = _path_of_artifacts()
     mend = (
         "Correct artifact_path in mlrun.yml or MLRUN_ARTIFACT_PATH, and the environment variables "
         "with its credentials (AWS_ACCESS_KEY_ID, …)"
@@ -240,9 +236,37 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
-def _mounted(path: str, function: dict[str, Any] | None) -> bool:
-    mounts = ((function or {}).get("spec") or {}).get("volume_mounts") or []
-    return any(PurePosixPath(path).is_relative_to(mount.get("mountPath", "")) for mount in mounts)
+def _path_of_artifacts() -> str:
+    import mlrun
+
+    template = mlrun.mlconf.artifact_path
+    path = mlrun.utils.template_artifact_path(template, mlrun.mlconf.active_project)
+    return str(path).removeprefix("file://")
+
+
+def unseen_path(mounts: Sequence[str]) -> Check | None:
+    """Find out whether artifacts are kept where no job on a cluster sees them.
+
+    Args:
+        mounts: the folders of the volumes that a job has.
+
+    Returns:
+        What is wrong with the artifact path; None where it is a URL or in one of the folders, or
+        where the cluster mounts more in its jobs than it tells.
+    """
+    import mlrun
+
+    path, storage = _path_of_artifacts(), mlrun.mlconf.storage
+    by_cluster = storage.auto_mount_params or storage.auto_mount_type not in {"auto", "none", ""}
+    if "://" in path or by_cluster or any(Path(path).is_relative_to(mount) for mount in mounts):
+        return None
+    return Check(
+        "artifact path",
+        WRONG,
+        f"{path} is a folder of this machine, which no job on the cluster sees",
+        "Set artifact_path in mlrun.yml to a URL such as s3://bucket/path, or mount a volume "
+        "there in function.yaml",
+    )
 
 
 def _write_and_read(path: str) -> None:

@@ -19,7 +19,7 @@ from ..tracking.context import chain_id, run_name
 from ..tracking.inputs import check_used, nearest, with_inputs
 from ..tracking.pipeline_run import DATASETS
 from ..tracking.report import print_run
-from . import image, source
+from . import doctor, image, source
 from .function import load_function
 from .groups import missing_inputs, mounted
 from .handler import configure, project_folder, runner
@@ -176,11 +176,20 @@ def _on_cluster() -> bool:
     return str(mlrun.mlconf.dbpath).startswith("http")
 
 
+def _check_cluster() -> None:
+    if not _on_cluster():
+        raise SubmitError(
+            f"There are no schedules, retries or notifications in {MLRunContextManager().location}:"
+            " they need an MLRun API. Set MLRUN_DBPATH to the address of one."
+        )
+
+
 def _set_source(
     function: mlrun.runtimes.KubejobRuntime, folder: Path, kind: str, context: KedroContext
 ) -> source.Archive | None:
     loader: Any = context.config_loader
     if _on_cluster():
+        _check_api(function)
         function.spec.image = image.usable(function, folder)
     config = MLRunConfig.load(loader, folder)
     if kind == "archive":
@@ -194,6 +203,13 @@ def _set_source(
     function.spec.build.load_source_on_run = None
     function.spec.workdir = f"{image.CODE_FOLDER}/{function.spec.workdir}"
     return None
+
+
+def _check_api(function: mlrun.runtimes.KubejobRuntime) -> None:
+    """Make sure that the API takes jobs of this client, and that they find what is sent."""
+    for check in (doctor.server(), doctor.unseen_path(mounted(function))):
+        if check and check.state == doctor.WRONG:
+            raise SubmitError(f"The {check.name}: {check.found}. {check.mend}.")
 
 
 def _checked_inputs(
@@ -308,11 +324,8 @@ def submit(
     """
     import mlrun
 
-    if not _on_cluster() and (schedule or retry or notify):
-        raise SubmitError(
-            f"{MLRunContextManager().location} has no schedules, retries or notifications: they "
-            "need an MLRun API. Set MLRUN_DBPATH to the address of one."
-        )
+    if schedule or retry or notify:
+        _check_cluster()
     notifications = [_notification(kind, params) for kind, params in notify]
     if schedule:
         _check_schedule(schedule)
@@ -355,8 +368,9 @@ def _heard(db: Any) -> Iterator[None]:
     db.submit_job = listen
     try:
         yield
-    except Exception:
-        if not refused:
+    except Exception as error:
+        # A job that was taken and has failed since tells that itself, in its run.
+        if not refused and type(error).__name__ != "RunError":
             raise
     finally:
         del db.submit_job
@@ -430,6 +444,7 @@ def schedules(project: str) -> list[dict[str, Any]]:
         Of each its `name`, its `schedule` as in a crontab, the time of its `next` run, and the
         `state` of the last one.
     """
+    _check_cluster()
     import mlrun
 
     found = mlrun.get_run_db().list_schedules(project, include_last_run=True).schedules
