@@ -17,27 +17,28 @@ from cookiecutter.utils import simple_filter
 # project or its environment: a package of that name would be imported, or found, in their place.
 RESERVED = frozenset(
     """
-    activate aiohappyeyeballs aiohttp aiohttp_retry aiosignal aiosmtplib annotated_types antlr4
-    appdirs appnope arrow ast_serialize asttokens attr attrs binaryornot bleach bs4 build cachetools
-    certifi cffi charset_normalizer click cloudpickle colorama comm conf contourpy cookiecutter
-    cycler dateutil deactivate debugpy decorator deepdiff defusedxml dependency_injector deprecated
-    docstring_parser dotenv durationpy dynaconf editables execnet executing fastjsonschema fonttools
-    frozenlist fsspec git gitdb grimp hatchling hypothesis idna importlib_metadata importlinter
-    inflection iniconfig ipykernel ipykernel_launcher ipython jedi jinja2 joblib jsonpath_ng
-    jsonschema jsonschema_specifications jupyter jupyter_client jupyter_core jupyterlab_plotly
-    jupyterlab_pygments jwt kedro kedro_datasets kedro_datasets_benchmarks
-    kedro_datasets_experimental kedro_telemetry kfp kfp_server_api kiwisolver kubernetes lazy_loader
-    librt markdown_it markupsafe matplotlib matplotlib_inline mdurl mergedeep mistune mlrun
-    mlrun_pipelines more_itertools mpl_toolkits multidict mypy mypy_extensions mypyc narwhals
-    nbclient nbconvert nbformat nest_asyncio nest_asyncio2 nuclio nuclio_sdk numpy nvidia oauthlib
-    omegaconf orderly_set orjson packaging pandas pandera pandocfilters parse parso pathspec pexpect
-    pil pip pkg_resources platformdirs plotly pluggy prompt_toolkit propcache ptyprocess pure_eval
-    py pyarrow pycparser pydantic pydantic_core pydevd_plugins pygments pylab pyparsing
-    pyproject_hooks pytest python python3 pytz referencing requests requests_oauthlib rich rpds ruff
-    scipy semver setuptools six sklearn slugify smmap sortedcontainers soupsieve src stack_data
-    storey tabulate tenacity tests text_unidecode threadpoolctl tinycss2 tomli_w tomlkit tornado
-    traitlets trove_classifiers typeguard typing_extensions typing_inspect typing_inspection tzdata
-    urllib3 uuid_utils uv v3io v3iofs vendor_licenses wcwidth webencodings websocket wheel wrapt
+    activate aiohappyeyeballs aiohttp aiohttp_retry aiosignal aiosmtplib annotated_doc
+    annotated_types antlr4 anyio appdirs appnope arrow ast_serialize asttokens attr attrs
+    binaryornot bleach bs4 build cachetools certifi cffi charset_normalizer click cloudpickle
+    colorama comm conf contourpy cookiecutter cycler dateutil deactivate debugpy decorator deepdiff
+    defusedxml dependency_injector deprecated docstring_parser dotenv durationpy dynaconf editables
+    execnet executing fastapi fastjsonschema fonttools frozenlist fsspec git gitdb grimp h11
+    hatchling hypothesis idna importlib_metadata importlinter inflection iniconfig ipykernel
+    ipykernel_launcher ipython jedi jinja2 joblib jsonpath_ng jsonschema jsonschema_specifications
+    jupyter jupyter_client jupyter_core jupyterlab_plotly jupyterlab_pygments jwt kedro
+    kedro_datasets kedro_datasets_benchmarks kedro_datasets_experimental kedro_telemetry kfp
+    kfp_server_api kiwisolver kubernetes lazy_loader librt markdown_it markupsafe matplotlib
+    matplotlib_inline mdurl mergedeep mistune mlrun mlrun_pipelines more_itertools mpl_toolkits
+    multidict mypy mypy_extensions mypyc narwhals nbclient nbconvert nbformat nest_asyncio
+    nest_asyncio2 nuclio nuclio_sdk numpy nvidia oauthlib omegaconf opentelemetry orderly_set orjson
+    packaging pandas pandera pandocfilters parse parso pathspec pexpect pil pip pkg_resources
+    platformdirs plotly pluggy prompt_toolkit propcache ptyprocess pure_eval py pyarrow pycparser
+    pydantic pydantic_core pydevd_plugins pygments pylab pyparsing pyproject_hooks pytest python
+    python3 pytz referencing requests requests_oauthlib rich rpds ruff scipy semver setuptools six
+    sklearn slugify smmap sortedcontainers soupsieve src stack_data starlette storey tabulate
+    tenacity tests text_unidecode threadpoolctl tinycss2 tomli_w tomlkit tornado traitlets
+    trove_classifiers typeguard typing_extensions typing_inspect typing_inspection tzdata urllib3
+    uuid_utils uv uvicorn v3io v3iofs vendor_licenses wcwidth webencodings websocket wheel wrapt
     xdist xgboost xxhash yaml yarl zipp zmq
     """.split()
 )
