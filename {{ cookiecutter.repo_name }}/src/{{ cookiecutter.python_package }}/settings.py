@@ -11,4 +11,6 @@ CONFIG_LOADER_ARGS = {
     "default_run_env": "local",
     "config_patterns": CONFIG_PATTERNS,
     "custom_resolvers": {"mlrun.secret": mlrun_secret},
+    # Into what base has; else one value of conf/local, or of --params, would replace all beside it.
+    "merge_strategy": {"parameters": "soft"},
 }

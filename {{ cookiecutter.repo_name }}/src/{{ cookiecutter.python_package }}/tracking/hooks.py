@@ -402,8 +402,11 @@ def _read(loader: Any, kind: str) -> Any:
         return loader[kind]
     except InterpolationResolutionError as error:
         # OmegaConf makes one of its own of each error of a resolver.
-        if isinstance(error.__cause__, secrets.MissingSecretError):
-            raise error.__cause__ from None
+        found = error.__context__
+        while found and not isinstance(found, secrets.MissingSecretError):
+            found = found.__context__
+        if found:
+            raise found from None
         raise
 
 
