@@ -14,7 +14,9 @@ RUN_BY = {
     r"make( help)?": "test_make: make lists every target",
     r"kedro mlrun (runs|show last|lineage \S+)": "test_project: the commands of its readme",
     r"kedro mlrun compare training last": "the generated project's test_cli",
-    r"make run-local": "test_project: the commands of its readme",
+    r"make (run-local|submit-mlrun WATCH=1)": "test_project: the commands of its readme",
+    r"kedro mlrun (doctor|workflow .*)": "test_project: the commands of its readme",
+    r"kedro mlrun (submit --dry-run|logs last)": "test_jobs: secrets, and each way to run",
     r"kedro new --starter=\S+( --name .+| --config \S+)?": "test_generation: both doors",
     r"cookiecutter \S+( --no-input)?( project_name=.+)?": "test_generation: both doors",
 }

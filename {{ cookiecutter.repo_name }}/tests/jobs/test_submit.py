@@ -34,11 +34,12 @@ def environment() -> Iterator[None]:
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[StubAPI]:
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAPI]:
     """An API with an artifact path that jobs on its cluster would see."""
     with stub_api() as api:
         for _ in _store(api.url, tmp_path):
             mlrun.mlconf.artifact_path = "memory://artifacts"
+            monkeypatch.setattr(mlrun.mlconf.httpdb.logs, "pull_logs_default_interval", 0)
             yield api
 
 
