@@ -34,13 +34,15 @@ def environment() -> Iterator[None]:
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAPI]:
+def api(tmp_path: Path) -> Iterator[StubAPI]:
     """An API with an artifact path that jobs on its cluster would see."""
     with stub_api() as api:
         for _ in _store(api.url, tmp_path):
             mlrun.mlconf.artifact_path = "memory://artifacts"
-            monkeypatch.setattr(mlrun.mlconf.httpdb.logs, "pull_logs_default_interval", 0)
+            logs = mlrun.mlconf.httpdb.logs
+            seconds, logs.pull_logs_default_interval = logs.pull_logs_default_interval, 0
             yield api
+            logs.pull_logs_default_interval = seconds
 
 
 @pytest.fixture
@@ -241,6 +243,20 @@ def test_a_bad_value_is_one_sentence(embedded, options, code, reason):
     assert reason in done.stderr
     assert done.stdout == ""
     assert mlrun.get_run_db().list_runs(project=embedded.project) == []
+
+
+def test_the_code_may_be_in_the_image(api, monkeypatch):
+    """Then nothing is sent; but not in MLRun's own image, nor in one that MLRun built on it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(submit.image, "usable", lambda *_: ".kedro-iris:1")
+        done = kedro_mlrun("submit", "--source", "image", code=1)
+        assert "isn't one with this project's code" in done.stderr
+    has(monkeypatch, image="team/project:1")
+    kedro_mlrun("submit", "--source", "image", "-p", "training")
+    name, digest = sent(api, "submit_job")["task"]["spec"]["function"].rpartition("/")[2].split("@")
+    spec = api.functions[name, digest]["spec"]
+    assert (spec["workdir"], spec["image"]) == ("/project/src", "team/project:1")
+    assert not spec["build"].get("source") and not spec["build"].get("load_source_on_run")
 
 
 def test_a_bad_schedule(api, image):

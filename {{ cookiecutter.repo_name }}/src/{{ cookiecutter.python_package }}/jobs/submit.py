@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.pipeline import Pipeline
 
-SOURCES = ("archive", "git", "image")
-
 
 class SubmitError(click.ClickException):
     """A job can't be started."""
@@ -188,6 +186,7 @@ def _set_source(
     function: mlrun.runtimes.KubejobRuntime, folder: Path, kind: str, context: KedroContext
 ) -> source.Archive | None:
     loader: Any = context.config_loader
+    own = str(function.spec.image)
     if _on_cluster():
         _check_api(function)
         function.spec.image = image.usable(function, folder)
@@ -200,6 +199,11 @@ def _set_source(
         workdir = "/".join(part for part in (found.subfolder, function.spec.workdir) if part)
         function.with_source_archive(found.url, workdir=workdir, pull_at_runtime=True)
         return None
+    if not _on_cluster() or image.is_stock(own):
+        raise SubmitError(
+            f"The image {own} isn't one with this project's code. Build the Dockerfile, name what "
+            "it gave as `image` in function.yaml, and submit to an MLRun API."
+        )
     function.spec.build.load_source_on_run = None
     function.spec.workdir = f"{image.CODE_FOLDER}/{function.spec.workdir}"
     return None
@@ -254,7 +258,7 @@ def _check_data(
     lost = missing_inputs(pipeline, context.catalog, packed, folder, set(inputs), mounts)
     if lost:
         raise SubmitError(" ".join(lost))
-    sent = _credentials(folder, packed)
+    sent = source.credentials(folder, archive)
     for name, entry in context.config_loader["catalog"].items():
         needed = entry.get("credentials") if isinstance(entry, dict) else None
         if isinstance(needed, str) and needed not in sent and name in pipeline.datasets():
@@ -263,17 +267,6 @@ def _check_data(
                 "have, for no secret is sent. Put them into conf/base/credentials.yml as "
                 "${mlrun.secret:NAME}."
             )
-
-
-def _credentials(folder: Path, packed: set[str]) -> set[str]:
-    """Give the names of the credentials that are sent, which are references alone."""
-    import yaml
-
-    names: set[str] = set()
-    for name in packed:
-        if name.startswith("conf/") and "credentials" in name:
-            names |= {*yaml.safe_load((folder / name).read_text(encoding="utf-8"))}
-    return names
 
 
 def run_here(plan: Plan) -> bool:
