@@ -304,3 +304,15 @@ def test_inputs_that_are_not_sent_with_the_source_are_named(tmp_path: Path):
         "the job an input of that name, such as s3://bucket/outside.csv, or put that path into "
         "conf/base/catalog.yml.",
     ]
+
+
+def test_a_job_by_itself_leaves_what_later_ones_need():
+    """Whatever is wholly in it needs nothing of it afterwards."""
+    catalog = DataCatalog({"a": MemoryDataset(), "b@pandas": CSVDataset(filepath="b.csv")})
+    together = PIPELINES["first"] + PIPELINES["second"]
+    alone = groups.with_later("first", PIPELINES["first"], PIPELINES)
+    assert [problem.split(",")[0] for problem in groups.crossing_problems(alone, catalog)] == [
+        "`a`"
+    ]
+    later = {name: PIPELINES[name] for name in ("first", "second")}
+    assert not groups.crossing_problems(groups.with_later("both", together, later), catalog)

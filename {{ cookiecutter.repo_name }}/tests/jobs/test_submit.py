@@ -256,7 +256,7 @@ def test_the_code_may_be_in_the_image(api, monkeypatch):
     name, digest = sent(api, "submit_job")["task"]["spec"]["function"].rpartition("/")[2].split("@")
     spec = api.functions[name, digest]["spec"]
     assert (spec["workdir"], spec["image"]) == ("/project/src", "team/project:1")
-    assert not spec["build"].get("source") and not spec["build"].get("load_source_on_run")
+    assert "build" not in spec
 
 
 def test_a_bad_schedule(api, image):

@@ -235,6 +235,27 @@ def crossing(groups: Sequence[Group]) -> dict[str, tuple[str, list[str]]]:
     return found
 
 
+def with_later(
+    name: str, pipeline: Pipeline, pipelines: Mapping[str, Pipeline]
+) -> tuple[Group, ...]:
+    """Give a job by itself, and what may need its data in later ones.
+
+    Args:
+        name: the job's name.
+        pipeline: what it runs.
+        pipelines: the registered pipelines by name.
+
+    Returns:
+        The job, and each registered pipeline that isn't wholly in it.
+    """
+    later = (
+        Group(other, (other,), (), inputs=frozenset(_data(found.inputs())))
+        for other, found in pipelines.items()
+        if not {*found.nodes} <= {*pipeline.nodes}
+    )
+    return Group(name, (), (), outputs=frozenset(pipeline.all_outputs())), *later
+
+
 def crossing_problems(
     groups: Sequence[Group], catalog: CatalogProtocol, mounts: Sequence[str] = ()
 ) -> list[str]:

@@ -21,7 +21,7 @@ from ..tracking.pipeline_run import DATASETS
 from ..tracking.report import print_run
 from . import doctor, image, source
 from .function import load_function
-from .groups import missing_inputs, mounted
+from .groups import check_crossing, missing_inputs, mounted, with_later
 from .handler import configure, project_folder, runner
 from .parameters import JobError, JobParameters, check_names, reason
 
@@ -116,7 +116,7 @@ def prepare(
     # Where the job runs there is no repository.
     task.metadata.labels.update(record.git_labels(folder))
     if archive:
-        _check_data(function, pipeline, context, inputs, archive, folder)
+        _check_data(function, pipeline, context, inputs, archive, folder, job.title)
     plan = Plan(function, task, archive)
     if secrets.line_with_secret(json.dumps(plan.to_dict(), default=str).encode()):
         raise SubmitError(
@@ -251,13 +251,17 @@ def _check_data(
     inputs: Mapping[str, str],
     archive: source.Archive,
     folder: Path,
+    title: str,
 ) -> None:
-    """Make sure that the job finds the data and the credentials that it needs."""
+    """Make sure that the job finds the data and credentials it needs, and later ones its data."""
     packed = {name for name, _ in archive.files}
     mounts = mounted(function)
     lost = missing_inputs(pipeline, context.catalog, packed, folder, set(inputs), mounts)
     if lost:
         raise SubmitError(" ".join(lost))
+    from kedro.framework.project import pipelines
+
+    check_crossing(with_later(title, pipeline, pipelines), context.catalog, mounts)
     sent = source.credentials(folder, archive)
     for name, entry in context.config_loader["catalog"].items():
         needed = entry.get("credentials") if isinstance(entry, dict) else None
