@@ -286,6 +286,8 @@ def test_each_command_explains_itself(name):
 
 def test_all_commands_are_known():
     assert sorted(commands.mlrun_group.commands) == ALL
+    assert commands.mlrun_group.epilog.startswith("Example: kedro mlrun ")
+    assert commands.run.epilog.startswith("Example: kedro run ")
 
 
 def test_states_are_mlruns():

@@ -69,6 +69,7 @@ run = click.Command(
         ),
     ],
     help=kedro_run.help,
+    epilog="Example: kedro run --pipelines=training --params=split.seed=7 --chain-id=monday",
     context_settings=CONTEXT_SETTINGS,
 )
 cli.add_command(run)

@@ -24,7 +24,7 @@ PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 """The spaces at the end of a line, before the codes that end its style."""
 
 
-@click.group("mlrun")
+@click.group("mlrun", epilog="Example: kedro mlrun show last")
 def mlrun_group() -> None:
     """Look at recorded runs, models and artifacts; start jobs, and look after them.
 
