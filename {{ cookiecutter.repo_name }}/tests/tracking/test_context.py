@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable
+from unittest.mock import patch
 
 import mlrun
 import pytest
@@ -62,6 +63,19 @@ def test_runs_end_one_by_one(store: Store) -> None:
     assert states(store) == [("outer", "completed"), ("inner", "error"), ("third", "completed")]
     run = mlrun.get_run_db().read_run(inner.uid, store.project)
     assert run["status"]["error"] == "wrong"
+
+
+def test_a_context_made_by_hand_is_its_makers(embedded: Store) -> None:
+    """A pipeline that is interrupted in it leaves it open; in a job the run has ended."""
+    assert embedded.manager.project
+    context = mlrun.get_or_create_ctx("mine")
+    assert embedded.manager.open_run("training", "id") is context
+    assert not embedded.manager.close_run(run_id="id", aborted="It was stopped by Ctrl-C.")
+    assert states(embedded) == [("mine", "running")]
+    with patch.dict(os.environ, {"MLRUN_EXEC_CONFIG": context.to_json()}):
+        embedded.manager.open_run("training", "id")
+        assert embedded.manager.close_run(run_id="id", aborted="It was stopped by Ctrl-C.")
+    assert states(embedded) == [("mine", "aborted")]
 
 
 def handler(context: mlrun.MLClientCtx) -> None:

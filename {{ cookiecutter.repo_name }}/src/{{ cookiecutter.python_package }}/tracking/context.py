@@ -579,12 +579,11 @@ class MLRunContextManager:
                 return False
             if aborted:
                 self._stopped.add(run.run_id)
-            self._close(run, error, aborted)
-            return run.owned or bool(aborted)
+            return self._close(run, error, aborted)
 
     def _close(
         self, run: _OpenRun, error: BaseException | str | None = None, aborted: str = ""
-    ) -> None:
+    ) -> bool:
         import mlrun
 
         with self.lock:
@@ -596,13 +595,16 @@ class MLRunContextManager:
             if error is not None and run.owned:
                 context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
             context.commit(completed=run.owned and not (error or aborted))
-            if aborted:
+            # A job ends with its process; a context that somebody made by hand may go on.
+            is_job = context.uid in os.environ.get("MLRUN_EXEC_CONFIG", "")
+            if aborted and (run.owned or is_job):
                 _set_aborted(mlrun.get_run_db(), context.uid, context.project, aborted)
                 context.set_state("aborted", commit=False)
             if run.owned:
                 # MLRun forgets a context that completed, but keeps one that failed.
                 newest = self._open_run_of(None)
                 mlrun.run.global_context.set(newest.context if newest else None)
+            return run.owned or (is_job and bool(aborted))
 
     def _close_at_exit(self) -> None:
         # What ended a script is in `last_value`; in a notebook that is any cell's error.
