@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from hashlib import sha1
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -155,7 +156,10 @@ class StubAPI(ThreadingHTTPServer):
             self.schedules[metadata["name"]] = body
             names = {"project": metadata["project"], "name": metadata["name"]}
             return {"data": {"schedule": body["schedule"], "action": "created", **names}}
-        self.runs[metadata["uid"]] = {**body["task"], "status": {"state": self.job_state}}
+        status = {"state": self.job_state, "start_time": datetime.now(UTC).isoformat()}
+        if self.job_state == "error":
+            status["error"] = "ValueError: the job's own error"
+        self.runs[metadata["uid"]] = {**body["task"], "status": status}
         self.logs[metadata["uid"]] = b"the job's own words\n"
         return {"data": self.runs[metadata["uid"]]}
 

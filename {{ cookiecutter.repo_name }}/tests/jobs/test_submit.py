@@ -158,7 +158,8 @@ def test_a_job_is_watched(api, image):
     done = kedro_mlrun("submit", "-p", "training", "--watch")
     assert "the job's own words" in done.stdout and "state  completed" in done.stdout
     api.job_state = "error"
-    assert "state  error" in kedro_mlrun("submit", "-p", "training", "--watch", code=1).stdout
+    shown = kedro_mlrun("submit", "-p", "training", "--watch", code=1).stdout
+    assert "state  error" in shown and "ValueError: the job's own error" in shown
 
 
 def test_schedules_retries_and_notifications(api, image):
@@ -262,6 +263,51 @@ def test_the_code_may_be_in_the_image(api, monkeypatch):
 def test_a_bad_schedule(api, image):
     done = kedro_mlrun("submit", "--schedule", "0 2 * *", code=2)
     assert "'0 2 * *' is no schedule" in done.stderr
+
+
+def submitted(api: StubAPI) -> list[Any]:
+    """Give the tasks that were sent, in their order."""
+    return [body["task"] for _, path, body in api.requests if path.endswith("submit_job")]
+
+
+def test_a_workflow_is_sent_job_by_job(api, image):
+    """Row 4: in the order of the data, with one chain; where one fails, no other is sent."""
+    kedro_mlrun("workflow", "--params", "split.seed=7")
+    training, evaluation = submitted(api)
+    assert (training["metadata"]["name"], evaluation["metadata"]["name"]) == (
+        "training",
+        "evaluation",
+    )
+    assert training["spec"]["parameters"] == {"pipeline": "training", "split.seed": 7}
+    labels = [task["metadata"]["labels"] for task in (training, evaluation)]
+    assert labels[0]["workflow"] == labels[1]["workflow"]
+    assert [label["kedro-group"] for label in labels] == ["training", "evaluation"]
+
+    api.job_state = "error"
+    done = kedro_mlrun("workflow", code=1)
+    assert len(submitted(api)) == 3
+    assert "Job 'training' failed. ValueError: the job's own error" in done.stderr
+    assert "not started" in done.stdout
+    api.job_state = "completed"
+    chain = submitted(api)[2]["metadata"]["labels"]["workflow"]
+    kedro_mlrun("workflow", "--resume", chain)
+    resumed = [task["spec"]["parameters"] for task in submitted(api)[3:]]
+    assert resumed == [
+        {"pipeline": "training", "chain_id": chain},
+        {"pipeline": "evaluation", "chain_id": chain},
+    ]
+
+
+def test_a_workflow_may_be_sent_as_one(api, image):
+    """Row 4: with the project's source, to MLRun's workflow runner."""
+    kedro_mlrun("workflow", "training", "--engine", "remote")
+    told = sent(api, "/submit")
+    assert told["source"].startswith("memory://artifacts/source/")
+    spec = told["spec"]
+    assert (spec["handler"], spec["image"], spec["engine"]) == ("pipeline", "team/kedro:1", "local")
+    assert spec["path"].endswith(f"src/{metadata().package_name}/jobs/workflow.py")
+    arguments = {**(spec.get("args") or {}), **(told["arguments"] or {})}
+    assert (arguments["names"], arguments["archive"]) == ("training", told["source"])
 
 
 @pytest.mark.skipif(not API, reason=f"{API_VARIABLE} names no MLRun API")
