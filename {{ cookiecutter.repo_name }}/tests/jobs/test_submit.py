@@ -210,6 +210,8 @@ def test_what_a_cluster_could_not_run_is_not_sent(api, monkeypatch):
     assert "there is no such file" in done.stderr
     done = kedro_mlrun("submit", "-i", f"measurements={__file__}", code=1)
     assert "on this machine and not in the source" in done.stderr
+    done = kedro_mlrun("submit", "--params", f"split.target={'x' * 130_000}", code=1)
+    assert "no more than 120,000 reach a job" in done.stderr
     mlrun.get_run_db().server_version = "2.0.0"
     assert "doesn't fit" in kedro_mlrun("submit", code=1).stderr
     assert not [path for _, path, _ in api.requests if path.endswith("submit_job")]

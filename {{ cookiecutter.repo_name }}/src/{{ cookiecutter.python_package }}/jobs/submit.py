@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 
+LARGEST_TASK = 120_000
+"""Bytes: a job gets its task as an environment variable, for which Linux has 128 KiB."""
+
+
 class SubmitError(click.ClickException):
     """A job can't be started."""
 
@@ -118,6 +122,12 @@ def prepare(
     if archive:
         _check_data(function, pipeline, context, inputs, archive, folder, job.title)
     plan = Plan(function, task, archive)
+    size = len(json.dumps(task.to_dict(), default=str))
+    if kind and size > LARGEST_TASK:
+        raise SubmitError(
+            f"The job's parameters and inputs have {size:,} bytes, and no more than "
+            f"{LARGEST_TASK:,} reach a job. Put what is large into a file of conf/base."
+        )
     if secrets.line_with_secret(json.dumps(plan.to_dict(), default=str).encode()):
         raise SubmitError(
             "function.yaml or a parameter holds what is known as a secret, and everyone who sees "
