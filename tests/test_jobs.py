@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -208,10 +209,43 @@ def test_no_secret_is_sent(bake: Callable[..., Folder]) -> None:
     (project.path / "src" / PACKAGE / "notes.py").unlink()
     function = project.path / "function.yaml"
     kept = function.read_text()
-    function.write_text(kept.replace("DO_NOT_TRACK, value: \"1\"", f"TOKEN, value: {PLANTED[0]}"))
+    function.write_text(kept.replace('DO_NOT_TRACK, value: "1"', f"TOKEN, value: {PLANTED[0]}"))
     done = project.run(*command, ok=False, TEAM=PLANTED[3])
     assert "holds" in done.stderr and "secret" in done.stderr
     function.write_text(kept)
     (project.path / "conf/base/parameters.yml").write_text("db: {password: ''}\n")
     done = project.run(*command, "--params=db.password=x", ok=False, TEAM=PLANTED[3])
     assert (done.returncode, "seems to be a secret" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("answer", "state"), [("y", "aborted"), ("n", "completed")])
+def test_ctrl_c_asks_what_becomes_of_the_job(
+    bake: Callable[..., Folder], answer: str, state: str
+) -> None:
+    """On a terminal, while the job's log is followed."""
+    project = bake()
+    terminal, inner = os.openpty()
+    process = subprocess.Popen(
+        [KEDRO, "mlrun", "submit", "--watch", f"--params={PARAMS}"],
+        cwd=project.path,
+        env=dict(project.variables),
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+    )
+    os.close(inner)
+
+    def read_until(text: str) -> None:
+        shown = ""
+        while text not in shown:
+            shown += os.read(terminal, 4096).decode()
+
+    read_until("Kedro project")
+    process.send_signal(signal.SIGINT)
+    read_until("instead of leaving it running? [y/N]")
+    os.write(terminal, f"{answer}\n".encode())
+    read_until("Aborted run" if answer == "y" else "goes on")
+    assert process.wait() == 130
+    os.close(terminal)
+    project.run(KEDRO, "mlrun", "logs", "last", "--follow", ok=state == "completed")
+    assert shown(project)["state"] == state
