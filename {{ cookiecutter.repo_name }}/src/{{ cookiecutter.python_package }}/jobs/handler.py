@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..tracking import MLRunContextManager
+from ..tracking import MLRunConfig, MLRunContextManager
 from ..tracking.context import in_chain
 from .parameters import JobError, JobParameters, check_names, given
 
@@ -49,6 +49,7 @@ def run(context: mlrun.MLClientCtx) -> None:
         from kedro.framework.session import KedroSession
 
         loader = configure(folder, job.env)
+        manager.configure(MLRunConfig.load(loader, folder), folder)
         manager.adopt(context)
         check_names(job.runtime_params, loader)
         session = KedroSession.create(folder, env=job.env, runtime_params=job.nested)
