@@ -103,6 +103,20 @@ def test_a_job_uses_its_own_run(store: Store) -> None:
     assert [state for _, state in states(store)] == ["completed"]
 
 
+def adopted(context: mlrun.MLClientCtx) -> None:
+    """Look at the job's record as another process would, if this one were killed."""
+    project_module("datasets").MLRunContextManager().adopt(context)
+    record = mlrun.get_run_db().read_run(context.uid, context.project)
+    context.log_result("process", record["metadata"]["labels"].get("process"))
+
+
+def test_a_job_that_is_killed_is_found(store: Store) -> None:
+    """Also one that runs where it was started, as MLRun notes no process of it."""
+    assert store.manager.project
+    run = mlrun.new_function("job").run(handler=adopted, project=store.project)
+    assert run.status.results["process"].startswith(f"{os.getpid()}-")
+
+
 def sweep(context: mlrun.MLClientCtx, number: int) -> None:
     """Log as a node does, once for each iteration."""
     project_module("datasets").MLRunResult(key="metrics", flatten=True).save({"accuracy": number})

@@ -239,6 +239,9 @@ class MLRunContextManager:
                 context.store_run()
             path = context.artifact_path or mlrun.mlconf.artifact_path
             context.artifact_path = run_folder(path, context.uid)
+            # At once, so that it is known whose run it is if this process is killed.
+            context.set_label(PROCESS, process_label())
+            context.commit()
 
     @property
     def job_inputs(self) -> dict[str, str]:
