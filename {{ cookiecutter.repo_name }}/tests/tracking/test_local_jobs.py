@@ -269,6 +269,45 @@ def test_a_run_that_was_not_submitted_is_aborted_by_its_process(jobs: SimpleName
     jobs.db.del_runs(project=jobs.project)
 
 
+COMPLETING = """
+import signal, sqlite3, sys, time
+
+def complete(*_):
+    with sqlite3.connect(sys.argv[1]) as store:
+        store.execute(
+            "UPDATE runs SET state = 'completed',"
+            " body = json_set(body, '$.status.state', 'completed')"
+        )
+    sys.exit()
+
+signal.signal(signal.SIGTERM, complete)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_completes_while_it_is_aborted_is_completed(jobs: SimpleNamespace):
+    command = [sys.executable, "-c", COMPLETING, str(jobs.db.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        labels = {"host": socket.gethostname(), "process": f"{child.pid}-{round(time.time())}"}
+        run = {"metadata": {"name": "train", "labels": labels}, "status": {"state": "running"}}
+        jobs.db.store_run(run, "1a", jobs.project)
+        with pytest.raises(MLRunConflictError, match="already in terminal state .completed."):
+            jobs.db.abort_run("1a", jobs.project)
+    assert jobs.state("1a") == "completed"
+
+
+def test_a_long_log_is_not_read_to_its_beginning(tmp_path: Path):
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.truncate(2**40)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nthe last line")
+    assert local_jobs._death(1, log).endswith("\nthe last line")
+
+
 def test_without_proc_the_processes_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

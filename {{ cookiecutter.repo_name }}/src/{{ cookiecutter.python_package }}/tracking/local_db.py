@@ -813,11 +813,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         """
         project = _project(project)
         run = self._read_run(uid, project, iter)
-        state = run["status"].get("state")
-        if state in RunStates.terminal_states():
-            raise MLRunConflictError(
-                f"Run {uid} is already in terminal state ({state}), can not be aborted"
-            )
+        _check_abortable(run, RunStates.terminal_states())
         folder = self.path.parent
         processes = local_jobs.processes_of(folder, project, uid)
         for label in (self._process_of(run), *processes.values()):
@@ -830,6 +826,8 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         process = self._process_of(self._read_run(uid, project, iter))
         if is_alive(process):
             local_jobs.end_tree(_pid(process))
+        # It may have been faster; any other end came from being stopped.
+        _check_abortable(self._read_run(uid, project, iter), [RunStates.completed])
         reason = status_text or "It was aborted."
         self.end_run(uid, project, RunStates.aborted, reason, replace=True)
         now = datetime.now(UTC)
@@ -1697,6 +1695,15 @@ def _plain_env(env: list[dict[str, Any]] | None) -> dict[str, str]:
 def _absolute(path: str) -> str:
     path = path.removeprefix("file://")
     return path if "://" in path else Path(path).absolute().as_posix()
+
+
+def _check_abortable(run: dict[str, Any], ends: Iterable[str]) -> None:
+    state = run["status"].get("state")
+    if state in ends:
+        raise MLRunConflictError(
+            f"Run {run['metadata']['uid']} is already in terminal state ({state}), "
+            "can not be aborted"
+        )
 
 
 def _pid(label: str) -> int:

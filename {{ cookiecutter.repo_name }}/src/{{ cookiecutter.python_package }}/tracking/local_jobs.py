@@ -28,8 +28,8 @@ GRACE = 10
 """Seconds that the processes of a job have to end by themselves when it is aborted."""
 
 POLL = 0.1
-LAST_LINES = 20
-"""How many lines of its log tell why a job died."""
+LAST_LINES, LAST_BYTES = 20, 2**14
+"""How much of the end of its log tells why a job died."""
 
 LONGEST_POLL = 1
 LOCK, PROCESS, ABORTED, CODE = "lock", "process", "aborted", "code"
@@ -485,8 +485,10 @@ def _death(code: int, log: Path) -> str:
             what += " The system itself does that when memory runs out."
     else:
         what = f"Its process ended with exit code {code} before the run's end."
-    with suppress(OSError):
-        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    with suppress(OSError), log.open("rb") as file:
+        # A log may be larger than this machine's memory.
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
         what = "\n\n".join([what, "\n".join(lines)]).strip()
     return what
 
