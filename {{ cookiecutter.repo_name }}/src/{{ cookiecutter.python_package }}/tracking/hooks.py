@@ -383,6 +383,7 @@ class MLRunHooks:
             run_id for run_id, run in self._runs.items() if run.thread is threading.current_thread()
         ]
         self._end_unfinished(here, result.error_in_exec)
+        self._stopped_by = ""
         _ipython().events.unregister("post_run_cell", self._after_cell)
 
     def _end_unfinished(self, run_ids: list[str], error: BaseException | None) -> None:
@@ -393,7 +394,6 @@ class MLRunHooks:
                 self._end_run(run_id, error)
             else:
                 self._end_run(run_id, aborted=reason)
-        self._stopped_by = ""
 
 
 def _read(loader: Any, kind: str) -> Any:
