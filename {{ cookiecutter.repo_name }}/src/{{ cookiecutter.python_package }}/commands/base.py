@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from ..tracking.records import Records
 
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ends."""
+
 PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 """The spaces at the end of a line, before the codes that end its style."""
 
@@ -91,21 +94,54 @@ def opened(env: str | None) -> Iterator[Records]:
     if env:
         # As Kedro's own commands do it that have no session.
         os.environ["KEDRO_ENV"] = env
-    try:
-        # MLRun and Kedro log to stdout, where nothing belongs but the answer.
-        with redirect_stdout(sys.stderr), _Progress() as progress:
-            from ..tracking.records import RecordNotFoundError, Records
+    # MLRun and Kedro log to stdout, where nothing belongs but the answer.
+    with one_sentence(), redirect_stdout(sys.stderr), _Progress() as progress:
+        from ..tracking.records import RecordNotFoundError, Records
 
-            try:
-                yield Records.open(progress)
-            except RecordNotFoundError as exc:
-                raise NamedWronglyError(str(exc)) from exc
+        try:
+            yield Records.open(progress)
+        except RecordNotFoundError as exc:
+            raise NamedWronglyError(str(exc)) from exc
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Let what goes wrong in the system or in MLRun become one sentence.
+
+    Raises:
+        click.ClickException: with that sentence.
+    """
+    try:
+        yield
     except click.ClickException:
         raise
     except Exception as exc:
         if not isinstance(exc, OSError) and not type(exc).__module__.startswith("mlrun."):
             raise
         raise click.ClickException(str(exc) or type(exc).__name__) from exc
+
+
+def leave_or_abort(uid: str, project: str) -> None:
+    """Ask, after Ctrl-C, what is to become of a job that was followed.
+
+    Where nobody can be asked, it goes on.
+
+    Args:
+        uid: the run's id.
+        project: its MLRun project.
+    """
+    from ..jobs.submit import abort
+
+    click.echo(err=True)
+    if sys.stdin.isatty() and click.confirm(
+        f"Abort run {uid[:8]}, instead of leaving it running?", err=True
+    ):
+        abort(uid, project, "It was aborted by Ctrl-C.")
+        click.echo(f"Aborted run {uid}.", err=True)
+    else:
+        click.echo(
+            f"Run {uid} goes on. To follow it: kedro mlrun logs {uid[:8]} --follow", err=True
+        )
 
 
 def answer(

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from .base import answer, command, opened, print_json
+from .base import (
+    INTERRUPTED,
+    answer,
+    command,
+    leave_or_abort,
+    one_sentence,
+    opened,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from ..jobs.submit import Plan
@@ -52,15 +60,6 @@ def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[A
             )
         found.append((kind, _pairs(_context, _option, rest)))
     return found
-
-
-def _dotted(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested parameters the names that a job has them by."""
-    flat: dict[str, Any] = {}
-    for name, value in params.items():
-        nested = isinstance(value, dict) and value
-        flat |= _dotted(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
 
 
 def what_runs(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -152,12 +151,12 @@ def submit(
         )
     if schedule and watch:
         raise click.UsageError("The runs of a schedule come later. Leave out --watch.")
-    params, what["nodes"] = _dotted(what.pop("params")), what.pop("node_names")
+    params, what["nodes"] = what.pop("params"), what.pop("node_names")
     with opened(env) as records:
         from ..jobs import submit as jobs
-        from ..jobs.parameters import JobParameters
+        from ..jobs.parameters import JobParameters, dotted
 
-        job = JobParameters.of({**params, **what, "env": env})
+        job = JobParameters.of({**dotted(params), **what, "env": env})
         plan = jobs.prepare(job, inputs, None if local else source, name)
         uid = "" if dry_run or local else jobs.submit(plan, schedule, retry, notify)
         project = records.project
@@ -166,7 +165,8 @@ def submit(
     elif local or watch:
         if watch and not local:
             click.echo(f"Submitted run '{plan.task.metadata.name}' {uid}.", err=True)
-        done = jobs.run_here(plan) if local else _watched(uid, project)
+        with one_sentence():
+            done = jobs.run_here(plan) if local else _watched(uid, project)
         raise click.exceptions.Exit(0 if done else 1)
     elif as_json:
         print_json({"uid": uid, "schedule": schedule or None, "store": plan.to_dict()["store"]})
@@ -196,17 +196,8 @@ def _watched(uid: str, project: str) -> bool:
     try:
         return jobs.watch(uid, project)
     except KeyboardInterrupt:
-        click.echo(err=True)
-        if sys.stdin.isatty() and click.confirm(
-            f"Abort run {uid[:8]}, instead of leaving it running?", err=True
-        ):
-            jobs.abort(uid, project, "It was aborted by Ctrl-C.")
-            click.echo(f"Aborted run {uid}.", err=True)
-        else:
-            click.echo(
-                f"Run {uid} goes on. To follow it: kedro mlrun logs {uid[:8]} --follow", err=True
-            )
-        raise click.exceptions.Exit(130) from None
+        leave_or_abort(uid, project)
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 @command("logs", "kedro mlrun logs last --follow")
@@ -221,7 +212,9 @@ def logs(which: str, follow: bool, env: str | None, as_json: bool) -> None:
         if not follow:
             _, text = records.db.get_log(uid, project)
     if follow:
-        raise click.exceptions.Exit(0 if _watched(uid, project) else 1)
+        with one_sentence():
+            done = _watched(uid, project)
+        raise click.exceptions.Exit(0 if done else 1)
     if as_json:
         print_json({"uid": uid, "log": text.decode(errors="replace")})
     elif text:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.cli.utils import _split_params
 
-from .base import answer, command, opened
+from .base import INTERRUPTED, answer, command, leave_or_abort, opened
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..jobs.chain import Workflow
-
 ENGINES = ("local", "kfp", "remote")
 GROUPINGS = ("pipeline", "namespace", "tag")
-INTERRUPTED = 130
-"""The exit code of what Ctrl-C ends."""
 
 
 @command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
@@ -85,20 +80,28 @@ def workflow(
     """
     if local and engine != "local":
         raise click.UsageError(f"Engine '{engine}' runs no job in this process: leave out --local.")
-    with opened(env):
-        from ..jobs.chain import flat, prepare_workflow, run_workflow
+    with opened(env) as records:
+        from ..jobs.chain import prepare_workflow, run_workflow
+        from ..jobs.parameters import dotted
 
         source = None if local else "archive"
-        values = flat(params)
+        values = dotted(params)
         prepared = prepare_workflow(names, group_by, env, values, resume, source)
         if not prepared.jobs:
             click.echo(f"All jobs of workflow '{resume}' are completed.", err=True)
         try:
             told = prepared.to_dict() if dry_run else run_workflow(prepared, engine, local, watch)
         except KeyboardInterrupt:
-            if not prepared.waits_for:
+            if engine != "local" or not prepared.chain:
                 raise
-            _interrupted(prepared)
+            # A job in this process has ended with that.
+            if prepared.waits_for:
+                leave_or_abort(prepared.waits_for, records.project)
+            click.echo(
+                "No other job is started. To go on, the same command with: "
+                f"--resume {prepared.chain}",
+                err=True,
+            )
             raise click.exceptions.Exit(INTERRUPTED) from None
     if dry_run:
         answer(as_json, told, lambda _width: _plan(told), whole=True)
@@ -117,29 +120,6 @@ def workflow(
         raise click.ClickException(
             f"{_failure(told)}\nWhen that is mended, go on with: kedro mlrun workflow {again}"
         )
-
-
-def _interrupted(workflow: Workflow) -> None:
-    """Ask what is to become of the job that was waited for."""
-    from ..jobs.submit import abort
-    from ..tracking import MLRunContextManager
-
-    uid = workflow.waits_for
-    click.echo(err=True)
-    if sys.stdin.isatty() and click.confirm(
-        f"Abort run {uid[:8]}, instead of leaving it running?", err=True
-    ):
-        project = MLRunContextManager().project.metadata.name
-        abort(uid, project, "It was aborted by Ctrl-C.")
-        click.echo(f"Aborted run {uid}.", err=True)
-    else:
-        click.echo(
-            f"Run {uid} goes on. To follow it: kedro mlrun logs {uid[:8]} --follow", err=True
-        )
-    click.echo(
-        "No other job is started. To go on, the same command with: --resume " + workflow.chain,
-        err=True,
-    )
 
 
 def _plan(told: Mapping[str, Any]) -> RenderableType:

@@ -21,7 +21,7 @@ from ..tracking.records import RecordNotFoundError, summary
 from .function import load_function
 from .groups import Group, GroupBy, GroupsError, check_crossing, crossing, grouped, mounted
 from .handler import configure, project_folder
-from .parameters import JobParameters
+from .parameters import JobParameters, dotted
 from .source import upload
 from .submit import Plan, prepare
 
@@ -244,7 +244,7 @@ def run_as_told(arguments: Mapping[str, Any]) -> None:
         [name for part in told.get("names", "").split(",") if (name := part.strip())],
         told.get("group_by") or "pipeline",
         told.get("env") or None,
-        flat(told.get("params") or ""),
+        _read_params(told.get("params") or ""),
         str(told.get("resume") or ""),
         None if local or archive else "archive",
     )
@@ -253,33 +253,14 @@ def run_as_told(arguments: Mapping[str, Any]) -> None:
     start_jobs(workflow, local, archive)
 
 
-def flat(params: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Read Kedro's parameters as `kedro run --params` has them.
-
-    Args:
-        params: the option's text.
-
-    Returns:
-        The values by the parameters' names, with dots for nested ones.
-
-    Example:
-        >>> flat("split.seed=7,name=x")
-        {'split.seed': 7, 'name': 'x'}
-    """
+def _read_params(params: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Read Kedro's parameters as `kedro run --params` has them."""
+    if not isinstance(params, str):
+        return dotted(params)
     from kedro.framework.cli.utils import _split_params
 
-    option = click.Option(["--params"])
     context = click.Context(click.Command("workflow"))
-    nested = _split_params(context, option, params) if isinstance(params, str) else params
-
-    def walk(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        for name, value in values.items():
-            if isinstance(value, Mapping) and value:
-                yield from walk(f"{prefix}{name}.", value)
-            else:
-                yield f"{prefix}{name}", value
-
-    return dict(walk("", nested))
+    return dotted(_split_params(context, click.Option(["--params"]), params))
 
 
 def start_jobs(workflow: Workflow, local: bool, archive: str = "", logs: bool = True) -> None:

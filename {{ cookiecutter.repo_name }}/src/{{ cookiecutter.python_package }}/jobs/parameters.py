@@ -120,6 +120,27 @@ class JobParameters:
         return "-".join(name.strip("_") for name in self.pipeline) or "default"
 
 
+def dotted(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested parameters the names that a job has them by.
+
+    Args:
+        params: Kedro's parameters, as `kedro run --params` reads them.
+        prefix: what the names begin with.
+
+    Returns:
+        The values by their names, with dots for nested ones.
+
+    Example:
+        >>> dotted({"split": {"seed": 7}, "name": "x"})
+        {'split.seed': 7, 'name': 'x'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        nested = isinstance(value, Mapping) and value
+        flat |= dotted(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
+
+
 def reason(error: Exception) -> str:
     """Say in a sentence what Kedro says of parameters, pipelines or nodes that can't be used.
 
