@@ -359,7 +359,8 @@ def run_workflow(
                 workflow_handler=lambda: start_jobs(workflow, local, logs=watch),
                 engine=engine,
                 local=local,
-                watch=watch,
+                # The local engine is done by now; MLRun would only tell its API of that.
+                watch=watch and engine != "local",
             )
     if run.exc and not isinstance(run.exc, mlrun.runtimes.utils.RunError):
         # Not a job's, such as when an API takes no workflow.
