@@ -681,11 +681,17 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
 
     def _delete_runs(self, where: "_Where") -> None:
         with self._transaction() as connection:
-            rows = self._select("DISTINCT project, uid FROM runs", where)
-            for project, uid in rows:
+            rows = self._select("DISTINCT project, uid, state FROM runs", where)
+            for project, uid, state in rows:
+                going_on = state not in RunStates.terminal_states()
+                if going_on and self.job_is_alive(uid, project):
+                    # Nobody could abort its processes then.
+                    raise MLRunBadRequestError(
+                        f"Can not delete run {uid} in {state} state, consider aborting it first"
+                    )
                 connection.execute("DELETE FROM logs WHERE project = ? AND uid = ?", (project, uid))
                 connection.execute("DELETE FROM runs WHERE project = ? AND uid = ?", (project, uid))
-        for project, uid in rows:
+        for project, uid, _ in rows:
             self._log_file(project, uid).unlink(missing_ok=True)
 
     # ---- jobs
