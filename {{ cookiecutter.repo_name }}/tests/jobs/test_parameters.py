@@ -19,6 +19,8 @@ model:
 _hidden: 1
 """
 
+SPLIT = {"seed": 7, "columns": ["a"], "target": ""}
+
 
 @pytest.fixture
 def loader(tmp_path: Path) -> OmegaConfigLoader:
@@ -48,12 +50,13 @@ def test_a_jobs_parameters_are_told_apart():
         "model.max_depth": 3,
         "split": {"seed": 7},
         "split.columns": ["a"],
+        "split.target": "",
     }
     job = Job.of(told)
     assert (job.pipeline, job.tags, job.nodes) == (["training", "evaluation"], ["fast"], [])
     assert job.load_versions == {"model": "3f2a", "leaderboard": "a:b"}
     assert (job.env, job.chain_id) == (None, "20261121")
-    assert job.nested == {"model": {"max_depth": 3}, "split": {"seed": 7, "columns": ["a"]}}
+    assert job.nested == {"model": {"max_depth": 3}, "split": SPLIT}
     assert job.title == "training-evaluation"
     assert Job.of(job.to_dict()) == job
 

@@ -82,9 +82,14 @@ class JobParameters:
         Raises:
             JobError: a value has a type that can't be used.
         """
-        told = {name: value for name, value in parameters.items() if value not in (None, "")}
         lists = ("pipeline", "tags", "nodes", "from_nodes", "to_nodes")
         texts = ("env", "runner", "chain_id")
+        # Empty ones say nothing; of Kedro's parameters that may be the value.
+        told = {
+            name: value
+            for name, value in parameters.items()
+            if value not in (None, "") or name not in (*lists, *texts, "load_versions")
+        }
         values: dict[str, Any] = {"load_versions": _versions(told.pop("load_versions", {}))}
         values |= {name: _list(name, told.pop(name)) for name in lists if name in told}
         values |= {name: _text(name, told.pop(name)) for name in texts if name in told}
