@@ -224,6 +224,7 @@ def test_what_a_cluster_could_not_run_is_not_sent(api, monkeypatch):
         (["--params", "split.sed=1"], 2, "Did you mean 'split.seed'?"),
         (["--params", "split.test_size=a"], 2, "Parameter 'split.test_size' is 'a'"),
         (["--params", "split"], 2, "key and a value"),
+        (["--params", "env=prod"], 2, "Give it as an option"),
         (["-i", "measurement=a.csv"], 2, "Did you mean 'measurements'?"),
         (["-i", "test_set=data"], 2, "made by a node of this run"),
         (["-i", "measurements"], 2, "no NAME=VALUE"),
@@ -260,6 +261,14 @@ def test_the_code_may_be_in_the_image(api, monkeypatch):
     spec = api.functions[name, digest]["spec"]
     assert (spec["workdir"], spec["image"]) == ("/project/src", "team/project:1")
     assert "build" not in spec
+
+
+def test_an_input_is_looked_for_in_the_projects_folder(embedded, monkeypatch):
+    """There the job looks for it, wherever the command is given."""
+    monkeypatch.chdir(PROJECT / "data")
+    given = "submit", "--dry-run", "-i"
+    kedro_mlrun(*given, "measurements=data/01_raw/measurements.csv")
+    kedro_mlrun(*given, "measurements=01_raw/measurements.csv", code=2)
 
 
 def test_a_bad_schedule(api, image):

@@ -151,12 +151,19 @@ def submit(
         )
     if schedule and watch:
         raise click.UsageError("The runs of a schedule come later. Leave out --watch.")
-    params, what["nodes"] = what.pop("params"), what.pop("node_names")
+    from ..jobs.parameters import JobParameters, dotted
+
+    params, what["nodes"] = dotted(what.pop("params")), what.pop("node_names")
+    what["env"] = env
+    for taken in params.keys() & what.keys():
+        raise click.UsageError(
+            f"A job takes '{taken}' for what to run, and not for one of Kedro's parameters. Give it "
+            f"as an option, or put the parameter '{taken}' into another one: settings.{taken}."
+        )
     with opened(env) as records:
         from ..jobs import submit as jobs
-        from ..jobs.parameters import JobParameters, dotted
 
-        job = JobParameters.of({**dotted(params), **what, "env": env})
+        job = JobParameters.of({**params, **what})
         plan = jobs.prepare(job, inputs, None if local else source, name)
         uid = "" if dry_run or local else jobs.submit(plan, schedule, retry, notify)
         project = records.project

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,7 +235,8 @@ def _checked_inputs(
     mounts: Sequence[str],
 ) -> dict[str, str]:
     """Give the inputs as the job finds them."""
-    with_inputs(context.config_loader["catalog"], inputs, DATASETS, lambda name: name)
+    with contextlib.chdir(folder):
+        with_inputs(context.config_loader["catalog"], inputs, DATASETS, lambda name: name)
     check_used(inputs, pipeline.inputs(), pipeline.all_outputs())
     if archive is None or _on_cluster():
         packed = {name for name, _ in archive.files} if archive else set()
@@ -359,7 +360,7 @@ def _quiet() -> None:
         mlrun.utils.logger.set_logger_level("CRITICAL")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _heard(db: Any) -> Iterator[None]:
     """Let it be heard when the run database refuses a job, which MLRun's launcher only logs."""
     refused: list[Exception] = []
