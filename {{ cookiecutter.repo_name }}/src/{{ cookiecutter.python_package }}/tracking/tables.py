@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from .lineage import Node
-from .records import Record, moment
+from .records import Record, artifact_uid, moment
 
 SHORT = 8
 """How many characters of an id are shown where it doesn't fit whole; they are enough to name it."""
@@ -83,7 +83,13 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> RenderableType:
             *([("took", took)] if took else []),
         ),
     ]
-    files = {item["key"]: shown_path(item["path"]) for item in artifacts}
+    paths = {artifact_uid(item["uri"]): shown_path(item["path"]) for item in artifacts}
+    uids = {key: artifact_uid(uri) for key, uri in run["artifacts"].items()}
+    # Also what the run's record doesn't name, or not yet.
+    unnamed = [item for item in artifacts if artifact_uid(item["uri"]) not in uids.values()]
+    files = {item["key"]: shown_path(item["path"]) for item in unnamed}
+    # Of a sweep's artifacts these are those of its best iteration.
+    files |= {key: paths[uid] for key, uid in uids.items() if uid in paths}
     # What the store has no record of any more is named all the same.
     missing = run["artifacts"].keys() - files.keys()
     sections: dict[str, Mapping[str, Any]] = {
