@@ -113,6 +113,31 @@ def test_a_job_that_fails(bake: Callable[..., Folder]) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_mlruns_own_command_without_a_store(bake: Callable[..., Folder]) -> None:
+    """It has none where MLRUN_DBPATH isn't set; how a run or sweep ends is recorded all the same."""
+    project = bake()
+    command = [MLRUN, "run", "-f", "function.yaml", "--local", "-p", "pipeline=training"]
+    done = project.run(*command, "-p", "load_versions=nothing", ok=False, PYTHONPATH="src")
+    assert done.returncode == 1
+    assert shown(project)["state"] == "error"
+
+    # A sweep, whose iterations have worker processes, in an environment with a store of its own.
+    other = project.path / "conf/other/mlrun.yml"
+    other.parent.mkdir()
+    other.write_text("project: kedro-mlrun\ndbpath: sqlite:///.mlrun/other.db\n")
+    options = [f"-p{name}={value}" for name, value in QUICK.items() if name != "split.seed"]
+    options += ["-p", "env=other", "-p", "runner=ParallelRunner"]
+    options += ["-x", "split.seed=[1, 2]", "--selector", "max.train.xgboost.accuracy"]
+    project.run(*command, *options, PYTHONPATH="src")
+    run = shown(project, KEDRO_ENV="other")
+    best = run["results"]["best_iteration"]
+    assert run["state"] == "completed"
+    text = project.run(KEDRO, "mlrun", "show", "last", "--env", "other").stdout
+    for file in ("training_set.parquet", "xgboost.model/model.ubj", "kedro.nodes.parquet"):
+        assert f".mlrun/artifacts/{run['uid']}-{best}/kedro-run/{best}/{file}" in text
+    assert shown(project)["state"] == "error"
+
+
 def test_two_submitted_at_once(bake: Callable[..., Folder]) -> None:
     """Row 1: both end well, each with its own results."""
     project = bake()

@@ -40,21 +40,23 @@ def run(context: mlrun.MLClientCtx) -> None:
         function.run(params={"pipeline": "training", "split.test_size": 0.3}, local=True)
         ```
     """
-    job = JobParameters.of(given(context))
     folder = project_folder()
-    chain = job.chain_id or context.labels.get("workflow")
     manager = MLRunContextManager()
-    with contextlib.chdir(folder), in_chain(chain):
+    with contextlib.chdir(folder):
         # In the project's folder, for there Kedro looks for conf/logging.yml when it is imported.
         from kedro.framework.session import KedroSession
 
-        loader = configure(folder, job.env)
-        manager.configure(MLRunConfig.load(loader, folder), folder)
-        manager.adopt(context)
+        try:
+            job = JobParameters.of(given(context))
+            loader = configure(folder, job.env)
+            manager.configure(MLRunConfig.load(loader, folder), folder)
+        finally:
+            # Also where what it is told can't be used, so that its record says so.
+            manager.adopt(context)
         check_names(job.runtime_params, loader)
         session = KedroSession.create(folder, env=job.env, runtime_params=job.nested)
         try:
-            with session:
+            with in_chain(job.chain_id or context.labels.get("workflow")), session:
                 session.run(
                     pipeline_names=job.pipeline or None,
                     tags=job.tags,

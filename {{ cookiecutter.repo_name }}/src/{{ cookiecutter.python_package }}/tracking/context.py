@@ -232,10 +232,14 @@ class MLRunContextManager:
                 mlrun.mlconf.active_project = context.project
             project = self.project.metadata.name
             if isinstance(context._rundb, mlrun.db.nopdb.NopDB):
-                # MLRun has no public way to give a context another store.
-                context._init_dbs(mlrun.mlconf.dbpath)
+                # MLRun has no public way to give a job another store. Its launcher, which ends the
+                # run and the sweep that it may be of, has this very one, which records nothing.
+                store, nowhere = mlrun.get_run_db(), context._rundb
+                nowhere.__class__, nowhere.__dict__ = type(store), store.__dict__
                 context._project = context.project or project
                 self.abort_lost_runs()
+                if context.iteration:
+                    _store_sweep(context)
                 context.store_run()
             path = context.artifact_path or mlrun.mlconf.artifact_path
             context.artifact_path = run_folder(path, context.uid)
@@ -469,8 +473,14 @@ class MLRunContextManager:
                 import mlrun
 
                 datasets = self._config.tracking.datasets if self._config else []
-                reference = (context.uid, context.project, mlrun.mlconf.dbpath, datasets)
-                workers.announce(run_id, workers.RunReference(*reference))
+                reference = workers.RunReference(
+                    context._uid,
+                    context.project,
+                    mlrun.mlconf.dbpath,
+                    datasets,
+                    context.iteration,
+                )
+                workers.announce(run_id, reference)
             atexit.unregister(self._close_at_exit)
             atexit.register(self._close_at_exit)
             if multiprocessing.parent_process():
@@ -525,11 +535,12 @@ class MLRunContextManager:
         import mlrun
 
         run = self._open_run_of(run_id)
-        notes = workers.notes(run.context.uid) if run else None
+        notes = workers.notes(run.context._uid) if run else None
         if run is None or notes is None:
             return []
         with self.lock:
-            record = mlrun.get_run_db().read_run(run.context.uid, run.context.project)
+            of_run = run.context._uid, run.context.project
+            record = mlrun.get_run_db().read_run(*of_run, iter=run.context.iteration)
             run.context.log_results(record["status"].get("results") or {}, commit=False)
             for name, text in (record["metadata"].get("annotations") or {}).items():
                 run.context.set_annotation(name, text)
@@ -539,7 +550,7 @@ class MLRunContextManager:
                 record["status"].get("artifact_uris") or {}
             )
             # Read once: what a late worker may still add makes a new file.
-            workers.remove(run.context.uid)
+            workers.remove(run.context._uid)
         return notes
 
     def add_input(self, key: str, uri: str, run_id: str | None = None) -> None:
@@ -599,9 +610,12 @@ class MLRunContextManager:
                 context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
             context.commit(completed=run.owned and not (error or aborted))
             # A job ends with its process; a context that somebody made by hand may go on.
-            is_job = context.uid in os.environ.get("MLRUN_EXEC_CONFIG", "")
+            is_job = context._uid in os.environ.get("MLRUN_EXEC_CONFIG", "")
             if aborted and (run.owned or is_job):
-                _set_aborted(mlrun.get_run_db(), context.uid, context.project, aborted)
+                # An iteration takes its sweep with it.
+                for iteration in {0, context.iteration}:
+                    db, uid = mlrun.get_run_db(), context._uid
+                    _set_aborted(db, uid, context.project, aborted, iteration)
                 context.set_state("aborted", commit=False)
             if run.owned:
                 # MLRun forgets a context that completed, but keeps one that failed.
@@ -660,13 +674,24 @@ def _user() -> str:
 ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
 
 
+def _store_sweep(context: mlrun.MLClientCtx) -> None:
+    """Store the run that a run is one iteration of; MLRun updates it when all have ended."""
+    run = context.to_dict()
+    run["metadata"]["iteration"], run["spec"]["parameters"] = 0, {}
+    run["metadata"]["labels"][PROCESS] = process_label()
+    context._rundb.store_run(run, run["metadata"]["uid"], context.project, iter=0)
+
+
 def _copy(reference: workers.RunReference) -> mlrun.MLClientCtx:
     """Make a context that knows of the run what the store knows now, and sends nothing."""
     import mlrun
 
     db = mlrun.get_run_db()
-    record = db.read_run(reference.uid, reference.project)
+    record = db.read_run(reference.uid, reference.project, iter=reference.iteration)
     context = mlrun.MLClientCtx.from_dict(record, rundb=db, store_run=False, include_status=True)
+    # A job's record has not the folder that `adopt` gives it.
+    path = context.artifact_path or mlrun.mlconf.artifact_path
+    context.artifact_path = run_folder(path, context.uid)
     # What it knows is out of date as soon as another worker adds to the run.
     context._rundb = None
     return context
@@ -679,12 +704,12 @@ def _add(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
 
     db, struct = mlrun.get_run_db(), copy.to_dict()
     with workers.one_at_a_time(reference.uid):
-        record = db.read_run(reference.uid, reference.project)
+        record = db.read_run(reference.uid, reference.project, iter=reference.iteration)
         updates = {
             field: {**(get_in(record, field) or {}), **(get_in(struct, field) or {})}
             for field in ADDED
         }
-        db.update_run(updates, reference.uid, reference.project)
+        db.update_run(updates, reference.uid, reference.project, iter=reference.iteration)
 
 
 def killed(process: str) -> str:
@@ -706,13 +731,13 @@ def _has_supervisor(db: Any, uid: str, project: str) -> bool:
     return isinstance(db, LocalRunDB) and db.job_is_alive(uid, project)
 
 
-def _set_aborted(db: Any, uid: str, project: str, reason: str) -> None:
-    record = db.read_run(uid, project)
+def _set_aborted(db: Any, uid: str, project: str, reason: str, iteration: int = 0) -> None:
+    record = db.read_run(uid, project, iter=iteration)
     now = datetime.now(UTC).isoformat()
     record["status"].pop("artifacts", None)
     record["status"].update(state="aborted", error=reason, status_text=reason, last_update=now)
     # Not by update_run, for MLRun's API aborts only what runs in the cluster.
-    db.store_run(record, uid, project)
+    db.store_run(record, uid, project, iter=iteration)
 
 
 def chain_id() -> str:

@@ -27,6 +27,8 @@ class RunReference(NamedTuple):
     dbpath: str
     datasets: Sequence[str] = ()
     """Which catalog entries are recorded beside those of MLRun."""
+    iteration: int = 0
+    """Of a sweep, whose runs share a uid."""
 
 
 def announce(run_id: str, reference: RunReference) -> None:
