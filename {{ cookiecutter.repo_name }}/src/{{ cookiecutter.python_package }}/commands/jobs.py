@@ -157,8 +157,8 @@ def submit(
     what["env"] = env
     for taken in params.keys() & what.keys():
         raise click.UsageError(
-            f"A job takes '{taken}' for what to run, and not for one of Kedro's parameters. Give it "
-            f"as an option, or put the parameter '{taken}' into another one: settings.{taken}."
+            f"A job takes '{taken}' for what to run, and not for one of Kedro's parameters. "
+            f"Give it as an option, or put the parameter into another one: settings.{taken}."
         )
     with opened(env) as records:
         from ..jobs import submit as jobs
