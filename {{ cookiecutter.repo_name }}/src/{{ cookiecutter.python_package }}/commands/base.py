@@ -78,6 +78,27 @@ class _Progress:
 
 
 @contextmanager
+def one_sentence(then: str = "") -> Iterator[None]:
+    """Let what goes wrong in the store, or on the way to it, be a sentence without a traceback.
+
+    Args:
+        then: what to do about it.
+
+    Raises:
+        click.ClickException: it went wrong.
+    """
+    try:
+        yield
+    except click.ClickException:
+        raise
+    except Exception as exc:
+        if not isinstance(exc, OSError) and not type(exc).__module__.startswith("mlrun."):
+            raise
+        text = str(exc) or type(exc).__name__
+        raise click.ClickException(f"{text}{then}") from exc
+
+
+@contextmanager
 def opened(env: str | None) -> Iterator[Records]:
     """Give the project's records; what goes wrong becomes one sentence.
 
@@ -104,23 +125,6 @@ def opened(env: str | None) -> Iterator[Records]:
             raise NamedWronglyError(str(exc)) from exc
 
 
-@contextmanager
-def one_sentence() -> Iterator[None]:
-    """Let what goes wrong in the system or in MLRun become one sentence.
-
-    Raises:
-        click.ClickException: with that sentence.
-    """
-    try:
-        yield
-    except click.ClickException:
-        raise
-    except Exception as exc:
-        if not isinstance(exc, OSError) and not type(exc).__module__.startswith("mlrun."):
-            raise
-        raise click.ClickException(str(exc) or type(exc).__name__) from exc
-
-
 def leave_or_abort(uid: str, project: str) -> None:
     """Ask, after Ctrl-C, what is to become of a job that was followed.
 
@@ -136,12 +140,25 @@ def leave_or_abort(uid: str, project: str) -> None:
     if sys.stdin.isatty() and click.confirm(
         f"Abort run {uid[:8]}, instead of leaving it running?", err=True
     ):
-        abort(uid, project, "It was aborted by Ctrl-C.")
+        with one_sentence(f". Run {uid} wasn't aborted. {how_to_follow(uid)}"):
+            abort(uid, project, "It was aborted by Ctrl-C.")
         click.echo(f"Aborted run {uid}.", err=True)
     else:
-        click.echo(
-            f"Run {uid} goes on. To follow it: kedro mlrun logs {uid[:8]} --follow", err=True
-        )
+        click.echo(f"Run {uid} goes on. {how_to_follow(uid)}", err=True)
+
+
+def how_to_follow(uid: str) -> str:
+    """Say how to see what a job says.
+
+    Args:
+        uid: the run's id.
+
+    Returns:
+        A command.
+    """
+    from ..tracking.report import kedro_command
+
+    return f"To follow it: {kedro_command()} mlrun logs {uid[:8]} --follow"
 
 
 def answer(

@@ -15,6 +15,7 @@ from .base import (
     INTERRUPTED,
     answer,
     command,
+    how_to_follow,
     leave_or_abort,
     one_sentence,
     opened,
@@ -162,6 +163,7 @@ def submit(
         )
     with opened(env) as records:
         from ..jobs import submit as jobs
+        from ..tracking.report import kedro_command
 
         job = JobParameters.of({**params, **what})
         plan = jobs.prepare(job, inputs, None if local else source, name)
@@ -179,11 +181,11 @@ def submit(
         print_json({"uid": uid, "schedule": schedule or None, "store": plan.to_dict()["store"]})
     elif schedule:
         click.echo(f"Scheduled '{plan.task.metadata.name}' ({schedule}).")
-        click.echo("To see it: kedro mlrun schedules")
+        click.echo(f"To see it: {kedro_command()} mlrun schedules")
     else:
         click.echo(f"Submitted run '{plan.task.metadata.name}' {uid}.")
-        click.echo(f"To follow it: kedro mlrun logs {uid[:8]} --follow")
-        click.echo(f"To end it: kedro mlrun abort {uid[:8]}")
+        click.echo(how_to_follow(uid))
+        click.echo(f"To end it: {kedro_command()} mlrun abort {uid[:8]}")
 
 
 def _show_plan(plan: Plan, as_json: bool) -> None:
@@ -201,7 +203,8 @@ def _watched(uid: str, project: str) -> bool:
     from ..jobs import submit as jobs
 
     try:
-        return jobs.watch(uid, project)
+        with one_sentence(f". Run {uid} may go on. {how_to_follow(uid)}"):
+            return jobs.watch(uid, project)
     except KeyboardInterrupt:
         leave_or_abort(uid, project)
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -219,9 +222,7 @@ def logs(which: str, follow: bool, env: str | None, as_json: bool) -> None:
         if not follow:
             _, text = records.db.get_log(uid, project)
     if follow:
-        with one_sentence():
-            done = _watched(uid, project)
-        raise click.exceptions.Exit(0 if done else 1)
+        raise click.exceptions.Exit(0 if _watched(uid, project) else 1)
     if as_json:
         print_json({"uid": uid, "log": text.decode(errors="replace")})
     elif text:

@@ -108,6 +108,8 @@ def workflow(
         return
     answer(as_json, told, lambda _width: _end(told), whole=True)
     if told["state"] == "error":
+        from ..tracking.report import kedro_command
+
         options = {
             "--group-by": group_by if group_by != GROUPINGS[0] else "",
             "--engine": engine if engine != ENGINES[0] else "",
@@ -118,7 +120,7 @@ def workflow(
         given = [word for option in options.items() if option[1] for word in option]
         again = shlex.join([*names, *(["--local"] if local else []), *given])
         raise click.ClickException(
-            f"{_failure(told)}\nWhen that is mended, go on with: kedro mlrun workflow {again}"
+            f"{_failure(told)}\nWhen that is mended, go on with: {kedro_command()} mlrun workflow {again}"
         )
 
 
@@ -186,5 +188,5 @@ def _failure(told: Mapping[str, Any]) -> str:
     """Say which job failed, and with what."""
     failed = next(item for item in told["groups"] if item["state"] != "completed")
     # The first empty line divides what happened from where.
-    why = (failed["error"] or f"its state is {failed['state']}").partition("\n\n")[0]
+    why = (failed["error"] or f"Its state is {failed['state']}.").partition("\n\n")[0]
     return f"Job '{failed['group']}' failed. {why}"

@@ -50,16 +50,20 @@ def print_run(uid: str, project: str) -> None:
     kept = api.unsent(client)
     if kept:
         where = f"{client.base_url} stopped answering. The run is kept in {kept.url}."
-        hint = f"To send it later: {_kedro()} mlrun push {uid[:8]}{option}"
+        hint = f"To send it later: {kedro_command()} mlrun push {uid[:8]}{option}"
     else:
         where = f"Recorded in {MLRunContextManager().location}."
-        hint = f"To look further: {_kedro()} mlrun show {uid[:8]}{option}"
+        hint = f"To look further: {kedro_command()} mlrun show {uid[:8]}{option}"
     parts += [Text(f"\n{where}"), Text(hint)]
     # Never cut or folded to the terminal's width: a path is there to be copied.
     Console(soft_wrap=True, width=1000).print(Group(*parts))
 
 
-def _kedro() -> str:
-    """Give the command as it works without an activated environment."""
+def kedro_command() -> str:
+    """Give Kedro's command as it works without an activated environment.
+
+    Returns:
+        `kedro`, or the path of the one beside this Python.
+    """
     own = Path(sys.executable).with_name("kedro").as_posix()
     return "kedro" if shutil.which("kedro") == own else shlex.quote(shown_path(own))
