@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -162,6 +163,13 @@ def test_a_job_is_watched(api, image):
     assert "state  error" in shown and "ValueError: the job's own error" in shown
 
 
+def test_an_api_that_goes_away_while_a_job_is_watched(api, image, monkeypatch):
+    """In a sentence that says how to go on."""
+    monkeypatch.setattr(api, "log", lambda *_: HTTPStatus.UNAUTHORIZED)
+    done = kedro_mlrun("submit", "-p", "training", "--watch", code=1)
+    assert "Unauthorized" in done.stderr and "may go on. To follow it: kedro mlrun" in done.stderr
+
+
 def test_schedules_retries_and_notifications(api, image):
     """Row 4: MLRun's own features, as MLRun has them."""
     kedro_mlrun("submit", "-p", "training", "--schedule", "0 2 * * *")
@@ -269,6 +277,15 @@ def test_an_input_is_looked_for_in_the_projects_folder(embedded, monkeypatch):
     given = "submit", "--dry-run", "-i"
     kedro_mlrun(*given, "measurements=data/01_raw/measurements.csv")
     kedro_mlrun(*given, "measurements=01_raw/measurements.csv", code=2)
+
+
+def test_a_secret_in_function_yaml_is_refused(embedded, monkeypatch):
+    """Everyone who sees the function could read it; a reference to one is none."""
+    reference = {"secretKeyRef": {"name": "db", "key": "token"}}
+    has(monkeypatch, env=[{"name": "DB_TOKEN", "valueFrom": reference}])
+    kedro_mlrun("submit", "--dry-run")
+    has(monkeypatch, env=[{"name": "DB_TOKEN", "value": "x"}])
+    assert "variable 'DB_TOKEN'" in kedro_mlrun("submit", "--dry-run", code=1).stderr
 
 
 def test_a_bad_schedule(api, image):

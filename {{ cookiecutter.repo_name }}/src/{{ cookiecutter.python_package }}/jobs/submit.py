@@ -103,6 +103,7 @@ def prepare(
     runner(job.runner)
     context, pipeline = _pipeline(folder, job)
     function = load_function(folder, overrides)
+    _check_env(function)
     import mlrun
 
     job_chain = job.chain_id or chain_id() or None
@@ -142,6 +143,17 @@ def _check_secrets(job: JobParameters) -> None:
             raise JobError(
                 f"Parameter '{name}' seems to be a secret, and everyone who sees the run could "
                 "read it. Write ${mlrun.secret:NAME} in conf/base/credentials.yml, and set NAME."
+            )
+
+
+def _check_env(function: mlrun.runtimes.KubejobRuntime) -> None:
+    for variable in function.spec.env or []:
+        name = variable.get("name", "") if isinstance(variable, dict) else ""
+        if secrets.is_secret(str(name)) and variable.get("value"):
+            raise SubmitError(
+                f"function.yaml gives the environment variable '{name}' its value, which seems to "
+                "be a secret, and everyone who sees the function could read it. Name a Kubernetes "
+                "secret as its valueFrom, or store it in the MLRun project."
             )
 
 
