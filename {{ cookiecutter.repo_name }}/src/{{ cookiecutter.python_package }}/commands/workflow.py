@@ -120,7 +120,8 @@ def workflow(
         given = [word for option in options.items() if option[1] for word in option]
         again = shlex.join([*names, *(["--local"] if local else []), *given])
         raise click.ClickException(
-            f"{_failure(told)}\nWhen that is mended, go on with: {kedro_command()} mlrun workflow {again}"
+            f"{_failure(told)}\nWhen that is mended, go on with: "
+            f"{kedro_command()} mlrun workflow {again}"
         )
 
 
