@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -167,7 +168,7 @@ def test_an_api_that_goes_away_while_a_job_is_watched(api, image, monkeypatch):
     """In a sentence that says how to go on."""
     monkeypatch.setattr(api, "log", lambda *_: HTTPStatus.UNAUTHORIZED)
     done = kedro_mlrun("submit", "-p", "training", "--watch", code=1)
-    assert "Unauthorized" in done.stderr and "may go on. To follow it: kedro mlrun" in done.stderr
+    assert "Unauthorized" in done.stderr and "may go on. To follow it: " in done.stderr
 
 
 def test_schedules_retries_and_notifications(api, image):
@@ -223,6 +224,22 @@ def test_what_a_cluster_could_not_run_is_not_sent(api, monkeypatch):
     mlrun.get_run_db().server_version = "2.0.0"
     assert "doesn't fit" in kedro_mlrun("submit", code=1).stderr
     assert not [path for _, path, _ in api.requests if path.endswith("submit_job")]
+
+
+def test_a_secret_may_be_on_the_cluster_alone(api, image):
+    """Nobody can read an MLRun project's secrets here, and nothing that takes them is run here."""
+    # An environment of its own, for other tests use the project's files at the same time.
+    folder = PROJECT / "conf" / "only-there"
+    folder.mkdir()
+    (folder / "credentials.yml").write_text("db: {password: '${mlrun.secret:ONLY_THERE}'}\n")
+    try:
+        kedro_mlrun("submit", "-p", "training", "-e", folder.name)
+        kedro_mlrun("workflow", "-e", folder.name)
+        done = kedro_mlrun("submit", "-p", "training", "-e", folder.name, "--local", code=1)
+        assert "takes the secret 'ONLY_THERE' from MLRun" in done.stderr
+    finally:
+        shutil.rmtree(folder)
+    assert "*****" not in json.dumps(sent(api, "submit_job"))
 
 
 @pytest.mark.parametrize(

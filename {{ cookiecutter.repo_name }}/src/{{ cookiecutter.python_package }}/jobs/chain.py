@@ -18,12 +18,13 @@ from ..tracking import MLRunContextManager
 from ..tracking.config import MLRunConfig
 from ..tracking.context import run_name
 from ..tracking.records import RecordNotFoundError, summary
+from ..tracking.secrets import given_later
 from .function import load_function
 from .groups import Group, GroupBy, GroupsError, check_crossing, crossing, grouped, mounted
 from .handler import configure, project_folder
 from .parameters import JobParameters, dotted
 from .source import upload
-from .submit import Plan, prepare
+from .submit import Plan, on_cluster, prepare
 
 GROUP = "kedro-group"
 """The label of a job's run with the name of the group that it runs."""
@@ -129,8 +130,10 @@ def prepare_workflow(
             "run's name has only letters, digits, dots, hyphens and underscores. Rename one."
         )
     overrides = MLRunConfig.load(loader, folder).jobs.overrides
-    session = KedroSession.create(folder, env=env, save_on_close=False)
-    catalog = session.load_context().catalog
+    MLRunContextManager().connect()
+    with given_later(source is not None and on_cluster()):
+        session = KedroSession.create(folder, env=env, save_on_close=False)
+        catalog = session.load_context().catalog
     volumes = [set(mounted(load_function(folder, overrides.get(group.name)))) for group in groups]
     check_crossing(groups, catalog, sorted(set.intersection(*volumes)))
     params = dict(runtime_params or {})

@@ -96,6 +96,18 @@ def prepare(
         SourceError: the source can't be sent.
         APIUnreachableError: the MLRun API doesn't answer.
     """
+    MLRunContextManager().connect()
+    with secrets.given_later(kind is not None and on_cluster()):
+        return _prepared(job, inputs, kind, name, overrides)
+
+
+def _prepared(
+    job: JobParameters,
+    inputs: Mapping[str, str],
+    kind: str | None,
+    name: str | None,
+    overrides: Mapping[str, Any] | None,
+) -> Plan:
     folder = project_folder()
     loader = configure(folder, job.env)
     check_names(job.runtime_params, loader)
@@ -189,15 +201,19 @@ def _pipeline(folder: Path, job: JobParameters) -> tuple[KedroContext, Pipeline]
     return context, pipeline
 
 
-def _on_cluster() -> bool:
-    """Tell whether the run database is an MLRun API, whose jobs run in its cluster."""
+def on_cluster() -> bool:
+    """Tell whether the run database is an MLRun API, whose jobs run in its cluster.
+
+    Returns:
+        False for the embedded store, whose jobs run here.
+    """
     import mlrun
 
     return str(mlrun.mlconf.dbpath).startswith("http")
 
 
 def _check_cluster() -> None:
-    if not _on_cluster():
+    if not on_cluster():
         raise SubmitError(
             f"There are no schedules, retries or notifications in {MLRunContextManager().location}:"
             " they need an MLRun API. Set MLRUN_DBPATH to the address of one."
@@ -209,7 +225,7 @@ def _set_source(
 ) -> source.Archive | None:
     loader: Any = context.config_loader
     own = str(function.spec.image)
-    if _on_cluster():
+    if on_cluster():
         _check_api(function)
         function.spec.image = image.usable(function, folder)
     config = MLRunConfig.load(loader, folder)
@@ -221,7 +237,7 @@ def _set_source(
         workdir = "/".join(part for part in (found.subfolder, function.spec.workdir) if part)
         function.with_source_archive(found.url, workdir=workdir, pull_at_runtime=True)
         return None
-    if not _on_cluster() or image.is_stock(own):
+    if not on_cluster() or image.is_stock(own):
         raise SubmitError(
             f"The image {own} isn't one with this project's code. Build the Dockerfile, name what "
             "it gave as `image` in function.yaml, and submit to an MLRun API."
@@ -250,7 +266,7 @@ def _checked_inputs(
     with contextlib.chdir(folder):
         with_inputs(context.config_loader["catalog"], inputs, DATASETS, lambda name: name)
     check_used(inputs, pipeline.inputs(), pipeline.all_outputs())
-    if archive is None or _on_cluster():
+    if archive is None or on_cluster():
         packed = {name for name, _ in archive.files} if archive else set()
         for name, given in inputs.items():
             seen = given in packed or any(Path(given).is_relative_to(mount) for mount in mounts)

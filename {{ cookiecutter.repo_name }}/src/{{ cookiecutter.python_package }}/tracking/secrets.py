@@ -20,6 +20,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -643,6 +645,23 @@ class MissingSecretError(click.ClickException, LookupError):
     """
 
 
+_given_later: ContextVar[bool] = ContextVar("given_later", default=False)
+
+
+@contextmanager
+def given_later(later: bool = True) -> Iterator[None]:
+    """Do without the secrets that a job will have, and that aren't here.
+
+    Args:
+        later: whether that is so: what is examined runs elsewhere.
+    """
+    token = _given_later.set(later)
+    try:
+        yield
+    finally:
+        _given_later.reset(token)
+
+
 def mlrun_secret(name: str) -> str:
     """Read a secret from MLRun: what `${mlrun.secret:NAME}` in credentials.yml stands for.
 
@@ -661,6 +680,8 @@ def mlrun_secret(name: str) -> str:
     mlrun = sys.modules.get("mlrun")
     job = mlrun.run.global_context.get() if mlrun else None
     value = job.get_secret(name) if job else os.environ.get(name)
+    if not value and _given_later.get():
+        return REDACTED
     if not value:
         raise MissingSecretError(
             f"The configuration takes the secret '{name}' from MLRun, and it isn't there. Set the "
