@@ -114,7 +114,7 @@ def test_a_job_that_fails(bake: Callable[..., Folder]) -> None:
 
 
 def test_mlruns_own_command_without_a_store(bake: Callable[..., Folder]) -> None:
-    """It has none where MLRUN_DBPATH isn't set; how a run or sweep ends is recorded all the same."""
+    """It has none without MLRUN_DBPATH; how a run or a sweep ends is recorded all the same."""
     project = bake()
     command = [MLRUN, "run", "-f", "function.yaml", "--local", "-p", "pipeline=training"]
     done = project.run(*command, "-p", "load_versions=nothing", ok=False, PYTHONPATH="src")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -63,49 +63,29 @@ def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[A
     return found
 
 
-def what_runs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that tell what of the project runs, as `kedro run` has them.
-
-    Args:
-        function: the command's function, which gets their values as `job`, and the data in place of
-            that of catalog entries as `inputs`.
-
-    Returns:
-        The function with the options.
-    """
-    options = [
-        click.option(
-            "--pipelines",
-            "--pipeline",
-            "-p",
-            "pipeline",
-            default="",
-            help="Pipelines to run, with commas between them; by default __default__.",
-        ),
-        click.option(
-            "--inputs",
-            "-i",
-            multiple=True,
-            callback=_pairs,
-            metavar="NAME=DATA",
-            help="Other data for catalog entries: a path, https://…, s3://…, store://…",
-        ),
-        click.option(
-            "--load-versions",
-            default="",
-            help="Versions to load: NAME:VERSION, with commas between several.",
-        ),
-        click.option("--chain-id", help="Tie this run to others with the same id."),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    # Click keeps them from the last to the first.
-    function.__click_params__[:0] = _KEDROS  # type: ignore[attr-defined]
-    return function
-
-
 @command("submit", "kedro mlrun submit --pipeline training --params split.test_size=0.3 --watch")
-@what_runs
+@click.option(
+    "--pipelines",
+    "--pipeline",
+    "-p",
+    "pipeline",
+    default="",
+    help="Pipelines to run, with commas between them; by default __default__.",
+)
+@click.option(
+    "--inputs",
+    "-i",
+    multiple=True,
+    callback=_pairs,
+    metavar="NAME=DATA",
+    help="Other data for catalog entries: a path, https://…, s3://…, store://…",
+)
+@click.option(
+    "--load-versions",
+    default="",
+    help="Versions to load: NAME:VERSION, with commas between several.",
+)
+@click.option("--chain-id", help="Tie this run to others with the same id.")
 @click.option("--name", help="The run's name; by default that of its pipelines.")
 @click.option("--local", is_flag=True, help="Run it in this process, without sending anything.")
 @click.option(
@@ -186,6 +166,9 @@ def submit(
         click.echo(f"Submitted run '{plan.task.metadata.name}' {uid}.")
         click.echo(how_to_follow(uid))
         click.echo(f"To end it: {kedro_command()} mlrun abort {uid[:8]}")
+
+
+submit.params += _KEDROS
 
 
 def _show_plan(plan: Plan, as_json: bool) -> None:
