@@ -92,3 +92,12 @@ def test_an_mlrun_dataset_reads_a_file(embedded: Store, tmp_path: Path):
     read(key="other").save({"b": 2})
     uri = embedded.manager.current.artifact_uris["other"]
     assert read(key="any", load_args={"path": uri}).load() == {"b": 2}
+
+
+def test_a_jobs_inputs_are_those_that_it_was_given(embedded: Store):
+    """What its run loads from earlier ones becomes an input, too, and replaces nothing."""
+    context = embedded.manager.open_run("job")
+    context.inputs["cars"] = "other.csv"
+    embedded.manager.adopt(context)
+    context.inputs["model"] = "store://models/iris/model"
+    assert embedded.manager.job_inputs == {"cars": "other.csv"}

@@ -91,6 +91,9 @@ class MLRunContextManager:
     failure: str
     """What the record says of that."""
 
+    job_inputs: dict[str, str]
+    """What the job's run that is about to begin has instead of the data of catalog entries."""
+
     def __new__(cls) -> MLRunContextManager:
         """Give the process's one manager."""
         if cls._instance is None:
@@ -104,6 +107,7 @@ class MLRunContextManager:
         self.lock = RLock()
         self.recorded_error = None
         self.failure = ""
+        self.job_inputs = {}
         self._config: MLRunConfig | None = None
         self._folder: Path | None = None
         self._applied: dict[str, str] = {}
@@ -241,21 +245,13 @@ class MLRunContextManager:
                 if context.iteration:
                     _store_sweep(context)
                 context.store_run()
+            # Not later, for what the run loads from earlier ones becomes an input as well.
+            self.job_inputs = dict(context.inputs)
             path = context.artifact_path or mlrun.mlconf.artifact_path
             context.artifact_path = run_folder(path, context.uid)
             # At once, so that it is known whose run it is if this process is killed.
             context.set_label(PROCESS, process_label())
             context.commit()
-
-    @property
-    def job_inputs(self) -> dict[str, str]:
-        """The inputs of the MLRun job that this process is at, by the names of catalog entries."""
-        mlrun = sys.modules.get("mlrun")
-        # A job's process has imported it, and one that runs no job needn't.
-        current = mlrun.run.global_context.get() if mlrun else None
-        if current is None or getattr(current, OURS, False) or current.state != "running":
-            return {}
-        return dict(current.inputs)
 
     def fetch_input(self, name: str) -> str:
         """Bring what an input of the MLRun job names to this machine.

@@ -139,7 +139,10 @@ class MLRunHooks:
             pipeline: the pipeline, or the part of it that runs.
             catalog: the catalog of this run.
         """
-        check_used(MLRunContextManager().job_inputs, pipeline.inputs(), pipeline.all_outputs())
+        manager = MLRunContextManager()
+        check_used(manager.job_inputs, pipeline.inputs(), pipeline.all_outputs())
+        # They are of this run, and not of one that a node of it may start.
+        manager.job_inputs = {}
         names = run_params.get("pipeline_names") or ["__default__"]
         if not self._tracking.records(names):
             _keep_in_memory(pipeline, catalog)
