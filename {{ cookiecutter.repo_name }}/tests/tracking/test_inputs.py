@@ -101,3 +101,4 @@ def test_a_jobs_inputs_are_those_that_it_was_given(embedded: Store):
     embedded.manager.adopt(context)
     context.inputs["model"] = "store://models/iris/model"
     assert embedded.manager.job_inputs == {"cars": "other.csv"}
+    embedded.manager.job_inputs = {}

@@ -53,9 +53,9 @@ def run(context: mlrun.MLClientCtx) -> None:
         finally:
             # Also where what it is told can't be used, so that its record says so.
             manager.adopt(context)
-        check_names(job.runtime_params, loader)
-        session = KedroSession.create(folder, env=job.env, runtime_params=job.nested)
         try:
+            check_names(job.runtime_params, loader)
+            session = KedroSession.create(folder, env=job.env, runtime_params=job.nested)
             with in_chain(job.chain_id or context.labels.get("workflow")), session:
                 session.run(
                     pipeline_names=job.pipeline or None,
@@ -71,6 +71,8 @@ def run(context: mlrun.MLClientCtx) -> None:
                 raise
             # Without the error as its cause, which MLRun would write down a second time.
             raise RunFailedError(manager.failure) from None
+        finally:
+            manager.job_inputs = {}
 
 
 def project_folder() -> Path:
