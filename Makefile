@@ -16,9 +16,10 @@ help:  ## list the targets (the default)
 
 install: .venv/installed  ## make .venv with Python 3.11, for the starter and the projects made from it
 
+# Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of the tests' processes would do it again.
 .venv/installed: $(LOCK) pyproject.toml
 	@echo "Installing into .venv; this takes minutes the first time ..."
-	@sh "$(TEMPLATE)/install.sh" --no-deps -r "$(TEMPLATE)/requirements.lock"
+	@UV_COMPILE_BYTECODE=1 sh "$(TEMPLATE)/install.sh" --no-deps -r "$(TEMPLATE)/requirements.lock"
 	@sh "$(TEMPLATE)/install.sh" --no-build-isolation .
 	@touch $@
 
