@@ -19,12 +19,12 @@ from ..tracking.config import MLRunConfig
 from ..tracking.context import run_name
 from ..tracking.records import RecordNotFoundError, summary
 from ..tracking.secrets import given_later
-from .function import load_function
+from .function import load_function, on_cluster
 from .groups import Group, GroupBy, GroupsError, check_crossing, crossing, grouped, mounted
 from .handler import configure, project_folder
 from .parameters import JobParameters, dotted
 from .source import upload
-from .submit import Plan, on_cluster, prepare
+from .submit import Plan, prepare
 
 GROUP = "kedro-group"
 """The label of a job's run with the name of the group that it runs."""
@@ -372,11 +372,9 @@ def run_workflow(
 
 
 def _check_engine(engine: str) -> None:
-    import mlrun
-
     if engine == "local":
         return
-    if not str(mlrun.mlconf.dbpath).startswith("http"):
+    if not on_cluster():
         raise WorkflowError(
             f"Engine '{engine}' needs an MLRun API, and the embedded store is none. Set "
             "MLRUN_DBPATH to the address of one, or use --engine local."

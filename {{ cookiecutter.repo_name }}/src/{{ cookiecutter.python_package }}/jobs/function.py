@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..tracking import MLRunContextManager
+from .parameters import merge
 
 if TYPE_CHECKING:
     import mlrun
@@ -21,6 +22,17 @@ class FunctionError(click.ClickException, ValueError):
     """function.yaml, or what mlrun.yml overrides of it, can't be used."""
 
     exit_code = 2
+
+
+def on_cluster() -> bool:
+    """Tell whether the run database is an MLRun API, whose jobs run in its cluster.
+
+    Returns:
+        False for the embedded store, whose jobs run here.
+    """
+    import mlrun
+
+    return str(mlrun.mlconf.dbpath).startswith("http")
 
 
 def load_function(
@@ -67,7 +79,7 @@ def load_function(
     known = mlrun.runtimes.KubejobRuntime().spec._dict_fields
     _check("spec", struct.setdefault("spec", {}), known, file.name)
     _check("overrides", overrides or {}, known, "mlrun.yml")
-    _merge(struct["spec"], overrides or {})
+    merge(struct["spec"], overrides or {})
     function = mlrun.new_function(runtime=struct)
     function.metadata.project = project
     return function
@@ -81,11 +93,3 @@ def _check(section: str, spec: Mapping[str, Any], known: list[str], file: str) -
             raise FunctionError(
                 f"'{name}' in `{section}` of {file} is nothing that MLRun knows of a job. {hint}"
             )
-
-
-def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
-    for name, value in other.items():
-        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
-            _merge(into[name], value)
-        else:
-            into[name] = value

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .function import on_cluster
+
 if TYPE_CHECKING:
     import mlrun
 
@@ -86,7 +88,7 @@ def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bo
     """
     import mlrun
 
-    if not str(mlrun.mlconf.dbpath).startswith("http"):
+    if not on_cluster():
         raise ImageError(
             "To build an image needs an MLRun API; jobs of the embedded store run in this "
             "environment. Set MLRUN_DBPATH to the address of one, or build the Dockerfile."
@@ -117,7 +119,7 @@ def built_image(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> 
     """
     import mlrun
 
-    if not str(mlrun.mlconf.dbpath).startswith("http"):
+    if not on_cluster():
         return None
     builder = _builder(function, project_path)
     db, metadata = mlrun.get_run_db(), builder.metadata

@@ -116,7 +116,7 @@ class JobParameters:
         """The values for Kedro's parameters as Kedro takes them: dicts instead of dots."""
         result: dict[str, Any] = {}
         for name, value in self.runtime_params.items():
-            _merge(result, _nest(name.split("."), value))
+            merge(result, _nest(name.split("."), value))
         return result
 
     @property
@@ -208,7 +208,7 @@ def check_names(runtime_params: Mapping[str, Any], loader: Any) -> None:
                 if path.suffix in _CONFIG_FILES:
                     # Not resolved, for that may take the values that are to be checked.
                     found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-                    _merge(declared, found if isinstance(found, dict) else {})
+                    merge(declared, found if isinstance(found, dict) else {})
         for path in folder.rglob("*"):
             if path.suffix in _CONFIG_FILES:
                 asked_for |= set(_ASKED_FOR.findall(path.read_text(encoding="utf-8")))
@@ -255,10 +255,22 @@ def _nest(parts: Sequence[str], value: Any) -> dict[str, Any]:
     return {parts[0]: _nest(parts[1:], value) if len(parts) > 1 else value}
 
 
-def _merge(into: dict[str, Any], other: Mapping[Any, Any]) -> None:
+def merge(into: dict[str, Any], other: Mapping[Any, Any]) -> None:
+    """Put values over others, dict into dict.
+
+    Args:
+        into: what they go into.
+        other: the values; a dict among them is copied.
+
+    Example:
+        >>> spec = {"limits": {"cpu": 1}}
+        >>> merge(spec, {"limits": {"memory": "8Gi"}})
+        >>> spec
+        {'limits': {'cpu': 1, 'memory': '8Gi'}}
+    """
     for name, value in other.items():
         if isinstance(value, Mapping) and isinstance(into.get(name), dict):
-            _merge(into[name], value)
+            merge(into[name], value)
         else:
             into[str(name)] = _copied(value)
 

@@ -20,7 +20,7 @@ from ..tracking.inputs import check_used, nearest, with_inputs
 from ..tracking.pipeline_run import DATASETS
 from ..tracking.report import print_run
 from . import doctor, image, source
-from .function import load_function
+from .function import load_function, on_cluster
 from .groups import check_crossing, missing_inputs, mounted, with_later
 from .handler import configure, project_folder, runner
 from .parameters import JobError, JobParameters, check_names, reason
@@ -201,17 +201,6 @@ def _pipeline(folder: Path, job: JobParameters) -> tuple[KedroContext, Pipeline]
     return context, pipeline
 
 
-def on_cluster() -> bool:
-    """Tell whether the run database is an MLRun API, whose jobs run in its cluster.
-
-    Returns:
-        False for the embedded store, whose jobs run here.
-    """
-    import mlrun
-
-    return str(mlrun.mlconf.dbpath).startswith("http")
-
-
 def _check_cluster() -> None:
     if not on_cluster():
         raise SubmitError(
@@ -294,13 +283,14 @@ def _check_data(
 ) -> None:
     """Make sure that the job finds the data and credentials it needs, and later ones its data."""
     packed = {name for name, _ in archive.files}
-    mounts = mounted(function)
-    lost = missing_inputs(pipeline, context.catalog, packed, folder, set(inputs), mounts)
+    # Kedro makes a new one each time that it is asked.
+    mounts, catalog = mounted(function), context.catalog
+    lost = missing_inputs(pipeline, catalog, packed, folder, set(inputs), mounts)
     if lost:
         raise SubmitError(" ".join(lost))
     from kedro.framework.project import pipelines
 
-    check_crossing(with_later(title, pipeline, pipelines), context.catalog, mounts)
+    check_crossing(with_later(title, pipeline, pipelines), catalog, mounts)
     sent = source.credentials(folder, archive)
     for name, entry in context.config_loader["catalog"].items():
         needed = entry.get("credentials") if isinstance(entry, dict) else None
