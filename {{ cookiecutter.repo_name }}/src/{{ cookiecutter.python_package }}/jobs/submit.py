@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..tracking import MLRunContextManager, record, secrets
-from ..tracking.config import MLRunConfig
 from ..tracking.context import chain_id, run_name
 from ..tracking.inputs import check_used, nearest, with_inputs
 from ..tracking.pipeline_run import DATASETS
@@ -217,10 +216,9 @@ def _set_source(
     if on_cluster():
         _check_api(function)
         function.spec.image = image.usable(function, folder)
-    config = MLRunConfig.load(loader, folder)
     if kind == "archive":
         envs = {loader.base_env, context.env or loader.default_run_env}
-        return source.pack(folder, config.jobs.largest_file, sorted(envs))
+        return source.pack(folder, MLRunContextManager().jobs.largest_file, sorted(envs))
     if kind == "git":
         found = source.git_source(folder)
         workdir = "/".join(part for part in (found.subfolder, function.spec.workdir) if part)
