@@ -20,14 +20,14 @@ install: .venv/installed  ## make .venv with Python 3.11, for the starter and th
 .venv/installed: $(LOCK) pyproject.toml
 	@echo "Installing into .venv; this takes minutes the first time ..."
 	@UV_COMPILE_BYTECODE=1 sh "$(TEMPLATE)/install.sh" --no-deps -r "$(TEMPLATE)/requirements.lock"
-	@sh "$(TEMPLATE)/install.sh" --no-build-isolation .
+	@sh "$(TEMPLATE)/install.sh" --no-build-isolation --editable ".[dev]"
 	@touch $@
 
 demo: .venv/installed  ## generate a project into build/ and run it: trains, evaluates and records two models
-	@rm -rf build/kedro-mlrun
+	@rm -rf build/breast-cancer
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
-	@$(MAKE) --no-print-directory -C build/kedro-mlrun run-local VENV="$(CURDIR)/.venv"
-	@echo "Before that: cd build/kedro-mlrun"
+	@$(MAKE) --no-print-directory -C build/breast-cancer run-local VENV="$(CURDIR)/.venv"
+	@echo "Before that: cd build/breast-cancer"
 
 test: .venv/installed  ## run every test; those of the generated project too
 	@"$(BIN)/python" -m pytest
@@ -41,10 +41,10 @@ fix: .venv/installed  ## mend format and style where that can be done safely
 	@"$(BIN)/ruff" format .
 
 lock: .venv/installed  ## renew the generated project's requirements.lock
-	@rm -rf build/kedro-mlrun
+	@rm -rf build/breast-cancer
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
-	@$(MAKE) --no-print-directory -C build/kedro-mlrun lock VENV="$(CURDIR)/.venv"
-	@cp build/kedro-mlrun/requirements.lock "$(TEMPLATE)/requirements.lock"
+	@$(MAKE) --no-print-directory -C build/breast-cancer lock VENV="$(CURDIR)/.venv"
+	@cp build/breast-cancer/requirements.lock "$(TEMPLATE)/requirements.lock"
 
 clean:  ## remove .venv, build and caches
 	@rm -rf .venv build .hypothesis .pytest_cache .ruff_cache

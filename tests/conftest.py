@@ -1,7 +1,6 @@
 """Projects to test: made from the files that a clone of this repository would hold."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -10,12 +9,10 @@ from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
+from helpers import copy_starter
 
-ROOT = Path(__file__).parents[1]
 # The environment that the tests run in has everything a generated project needs.
 VENV = Path(sys.prefix)
-# The stand-in for MLRun's API is one of the generated project's own tests.
-sys.path.append(str(ROOT / "{{ cookiecutter.repo_name }}" / "tests"))
 
 
 @dataclass(frozen=True)
@@ -85,13 +82,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 def starter(tmp_path_factory: pytest.TempPathFactory, settings: Mapping[str, str]) -> Folder:
     """A clone of this repository as its files are now, committed or not."""
     clone = tmp_path_factory.mktemp("starter") / "starter.git"
-    listed = Folder(ROOT, settings).run(
-        "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone / name)
+    copy_starter(clone)
     folder = Folder(clone, settings)
     folder.run("git", "init", "--quiet", "--initial-branch=main")
     folder.run("git", "add", "--all")

@@ -1,0 +1,87 @@
+"""An MLRun API that doesn't answer, or says no."""
+
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import mlrun
+import pytest
+from helpers import Store
+
+from kedro_mlrun.api import client as api
+
+
+class Server(ThreadingHTTPServer):
+    """A server that says the same to whatever it is asked."""
+
+    status = HTTPStatus.OK
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with the server's status."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_PUT = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_what_answers(server: Server) -> None:
+    """Also who wants a log-in; but no other server, and no gateway without an API behind it."""
+    for status in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        server.status = status
+        api.check(server.url)
+    for status in (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_GATEWAY):
+        server.status = status
+        with pytest.raises(api.APIUnreachableError, match=f"it says {status.value}"):
+            api.check(server.url)
+
+
+def test_what_does_not_answer(server: Server) -> None:
+    """A wrong scheme, a closed port; without the password in the message."""
+    for url in (server.url.replace("http:", "https:"), "http://me:hunt/er@2@127.0.0.1:9"):
+        with pytest.raises(api.APIUnreachableError, match="sqlite:///.mlrun/mlrun.db") as error:
+            api.check(url)
+        assert "hunt" not in str(error.value)
+
+
+def test_a_refusal_is_no_loss(server: Server, tmp_path: Path) -> None:
+    """What the API refuses is an error, and not put elsewhere in silence."""
+    client = api.run_db(lambda: f"sqlite:///{tmp_path}/kept.db", server.url)
+    server.status = HTTPStatus.BAD_REQUEST
+    with pytest.raises(mlrun.errors.MLRunBadRequestError):
+        client.store_run({"metadata": {"name": "train"}}, "1f", "iris")
+    assert api.unsent(client) is None
+    assert not (tmp_path / "kept.db").exists()
+
+
+def test_what_is_no_run_database(embedded: Store) -> None:
+    """MLRun would record nothing at all."""
+    mlrun.mlconf.dbpath = "127.0.0.1:8080"
+    with pytest.raises(import_module("kedro_mlrun.project").MLRunConfigError, match="http://"):
+        _ = embedded.manager.context

@@ -1,0 +1,51 @@
+"""Stores for the package's tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import API, API_VARIABLE, PROJECT, Store, new_store
+
+
+@pytest.fixture(params=["embedded", "api"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Give an empty MLRun project: on an embedded store, and on the API at MLRUN_TEST_DBPATH.
+
+    It has the `dbpath`, the `project`'s name, the `manager`, and `new_process()`, after which
+    nothing that the test did before is remembered but what is in the store.
+    """
+    if request.param == "api" and not API:
+        pytest.skip(f"{API_VARIABLE} names no MLRun API")
+    dbpath = API if request.param == "api" else f"sqlite:///{tmp_path}/mlrun.db"
+    yield from new_store(str(dbpath), tmp_path)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Store]:
+    """Give an empty MLRun project on an embedded store."""
+    yield from new_store(f"sqlite:///{tmp_path}/mlrun.db", tmp_path)
+
+
+@pytest.fixture
+def python(embedded: Store, tmp_path: Path) -> Callable[[str], str]:
+    """Give a function that runs code in a new Python process on the embedded store."""
+
+    def run(code: str) -> str:
+        env = {
+            **os.environ,
+            "MLRUN_DBPATH": embedded.dbpath,
+            "MLRUN_ACTIVE_PROJECT": embedded.project,
+            "MLRUN_ARTIFACT_PATH": f"{tmp_path}/artifacts",
+            "PYTHONPATH": str(PROJECT / "src"),
+        }
+        code = f"from kedro_mlrun import *\n{code}"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run

@@ -1,0 +1,130 @@
+"""What `kedro mlrun doctor` finds: each thing once, with what mends it."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from click.testing import CliRunner
+from helpers import PROJECT, Store, new_store
+from stub_api import StubAPI, stub_api
+
+from kedro_mlrun.commands import cli as commands
+from kedro_mlrun.jobs import doctor
+from kedro_mlrun.secrets import known as secrets
+
+NAMES = {"python", "packages", "store", "server", "project", "artifact path", "image"}
+NAMES |= {"function", "source", "git"}
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Know no secret of other tests, and undo what a command changes in the environment."""
+    monkeypatch.setattr(secrets, "_known", secrets._Known())
+    with patch.dict(os.environ):
+        yield
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[StubAPI]:
+    """An API that MLRun isn't connected to yet."""
+    with stub_api() as api:
+        yield api
+
+
+def connected(api: StubAPI, folder: Path) -> Iterator[Store]:
+    """Connect MLRun to an API."""
+    return new_store(api.url, folder)
+
+
+def found(code: int) -> dict[str, dict[str, str]]:
+    """Run the command, which ends with this exit code, and give the checks by their names."""
+    done = CliRunner().invoke(commands.cli, ["mlrun", "doctor", "--json"])
+    assert done.exit_code == code, done.output
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert checks.keys() == NAMES
+    # Whatever is wrong, it is said what to do.
+    assert all(check["mend"] for check in checks.values() if check["state"] in {"warning", "wrong"})
+    return checks
+
+
+def test_embedded_store(embedded: Store, tmp_path: Path) -> None:
+    """All is well, nothing is left behind, and no API is missed."""
+    checks = found(0)
+    assert checks["store"]["found"] == f"embedded store {embedded.dbpath}"
+    assert checks["project"]["found"] == f"{embedded.project}; the first run will create it"
+    assert {name for name, check in checks.items() if check["state"] == "skipped"} == {
+        "server",
+        "image",
+    }
+    assert {name for name, check in checks.items() if check["state"] == "wrong"} == set()
+    assert list((tmp_path / "artifacts").iterdir()) == []
+    done = CliRunner().invoke(commands.cli, ["mlrun", "doctor"])
+    assert "ok       artifact path" in done.stdout
+
+
+def test_no_api(tmp_path: Path) -> None:
+    """What needs it is skipped, and the rest is looked at."""
+    for _ in new_store("http://127.0.0.1:9", tmp_path):
+        checks = found(1)
+    assert checks["store"]["state"] == "wrong"
+    assert "127.0.0.1:9 doesn't answer" in checks["store"]["found"]
+    assert checks["server"]["state"] == checks["project"]["state"] == "skipped"
+    assert checks["source"]["state"] == "ok"
+
+
+def test_artifact_path(embedded: Store, tmp_path: Path) -> None:
+    """A file in the way of the folder, where MLRun alone would try for ever."""
+    (tmp_path / "artifacts").write_text("")
+    check = found(1)["artifact path"]
+    assert check["state"] == "wrong"
+    assert "can't be used (FileExistsError" in check["found"]
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [
+        ("1.12.0", "ok"),
+        ("1.13.0", "ok"),
+        ("1.11.0", "warning"),
+        ("2.0.0", "wrong"),
+        ("?", "warning"),
+    ],
+)
+def test_versions(api: StubAPI, tmp_path: Path, version: str, state: str) -> None:
+    """As MLRun's own client judges them; what it only logs is an answer here."""
+    api.version = version
+    for _ in connected(api, tmp_path):
+        checks = {check.name: check for check in doctor.examine(PROJECT)}
+    assert checks["server"].state == state
+    assert version in checks["server"].found
+
+
+def test_api(api: StubAPI, tmp_path: Path) -> None:
+    """A folder of this machine isn't seen from the cluster, and MLRun's own image has no Kedro."""
+    (tmp_path / "function.yaml").write_text("kind: job\nspec: {image: 'mlrun/mlrun:1.11.0'}\n")
+    (tmp_path / "requirements.lock").write_text("mlrun==1.12.1\n")
+    for store in connected(api, tmp_path):
+        checks = {check.name: check for check in doctor.examine(tmp_path)}
+        assert checks["project"].found == f"{store.project}; the first run will create it"
+        assert "no job on the cluster sees" in checks["artifact path"].found
+        assert checks["image"].state == "wrong"
+        assert "has no Kedro" in checks["image"].found
+        assert "kedro mlrun build" in checks["image"].mend
+        assert "mlrun/mlrun:1.12.1" in checks["function"].mend
+        mounted: Any = {"image": "team/own:1", "volume_mounts": [{"mountPath": str(tmp_path)}]}
+        (tmp_path / "function.yaml").write_text(json.dumps({"kind": "job", "spec": mounted}))
+        checks = {check.name: check for check in doctor.examine(tmp_path)}
+        assert checks["artifact path"].state == checks["image"].state == "ok"
+        assert checks["function"].state == "ok"
+    assert all(method == "GET" for method, *_ in api.requests)
+
+
+def test_function(embedded: Store, tmp_path: Path) -> None:
+    """Without function.yaml no job can run; without a lock nothing says what with."""
+    checks = {check.name: check for check in doctor.examine(tmp_path)}
+    assert checks["function"].state == "wrong"
+    assert checks["packages"].state == "warning"

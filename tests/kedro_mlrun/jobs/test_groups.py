@@ -1,0 +1,316 @@
+"""Which jobs pipelines become, in which order, and which data would be lost between them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import project_module
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kedro.io import CachedDataset, DataCatalog, MemoryDataset
+from kedro.io.shared_memory_dataset import SharedMemoryDataset
+from kedro.pipeline import Pipeline, node
+from kedro_datasets.pandas import CSVDataset
+
+from kedro_mlrun.jobs import groups
+
+registry = project_module("pipeline_registry")
+
+
+def take(*inputs: Any) -> Any:
+    return inputs
+
+
+def step(inputs: Any, outputs: Any, name: str, **options: Any) -> Any:
+    return node(take, inputs, outputs, name=name, **options)
+
+
+def shape(found: list[Any]) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    return [(group.name, group.nodes, group.after) for group in found]
+
+
+def refused(*arguments: Any, exit_code: int = 1) -> str:
+    with pytest.raises(groups.GroupsError) as raised:
+        groups.grouped(*arguments)
+    assert raised.value.exit_code == exit_code
+    return raised.value.message
+
+
+PIPELINES = {
+    "last": Pipeline([step(["b@spark", "params:x"], "c", "z")]),
+    "first": Pipeline([step("raw", "a", "x")]),
+    "second": Pipeline([step(["a", "parameters"], "b@pandas", "y")]),
+}
+
+
+def test_the_project_becomes_a_job_for_training_and_one_for_evaluation():
+    pipelines = registry.register_pipelines()
+    training, evaluation = groups.grouped(pipelines)
+    assert (training.name, training.after) == ("training", ())
+    assert (evaluation.name, evaluation.after) == ("evaluation", ("training",))
+    assert (training.inputs, training.pipelines) == ({"measurements"}, ("training",))
+    assert set(groups.crossing([training, evaluation])) == {
+        "test_set",
+        "random_forest.model",
+        "xgboost.model",
+    }
+
+
+def test_groups_come_in_the_order_of_their_data():
+    """Transcoded data is the same data, and parameters are no data."""
+    found = groups.grouped(PIPELINES)
+    assert shape(found) == [
+        ("first", ("x",), ()),
+        ("second", ("y",), ("first",)),
+        ("last", ("z",), ("second",)),
+    ]
+    assert groups.crossing(found) == {"a": ("first", ["second"]), "b": ("second", ["last"])}
+    assert [group.name for group in groups.grouped(PIPELINES, ["last", "first"])] == [
+        "last",
+        "first",
+    ]
+
+
+def test_nodes_are_grouped_by_namespace_or_tag():
+    """What has none is a group of its own, as in Kedro; only the outermost namespace counts."""
+    inner = Pipeline([step("m", "n", "n1")], namespace="inner", inputs="m", outputs="n")
+    first = [step("a", "m", "m1")]
+    nodes = [
+        step("raw", "a", "start", tags="slow"),
+        *Pipeline([*first, *inner.nodes], namespace="outer", inputs="a", outputs="n").nodes,
+        step("n", "end", "stop", tags="slow"),
+    ]
+    pipelines = {"__default__": Pipeline(nodes), "stop": Pipeline(nodes[-1:])}
+    by_namespace = groups.grouped(pipelines, [], "namespace")
+    assert shape(by_namespace) == [
+        ("start", ("start",), ()),
+        ("outer", ("outer.m1", "outer.inner.n1"), ("start",)),
+        ("stop", ("stop",), ("outer",)),
+    ]
+    assert (by_namespace[1].pipelines, by_namespace[1].part) == (("__default__",), True)
+    assert shape(groups.grouped(pipelines, ["stop"], "tag")) == [("slow", ("stop",), ())]
+    assert refused(pipelines, [], "tag") == (
+        "The groups need each other's data, so that none can run first: 'slow' needs `n` of "
+        "'outer.inner.n1', 'outer.inner.n1' needs `outer.m` of 'outer.m1', 'outer.m1' needs `a` of "
+        "'slow'. Put the nodes that lie between them into one group, or into groups of their own."
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
+    """Whatever the graph and however its nodes are tagged, if no groups wait for each other."""
+    nodes = []
+    for number in range(data.draw(st.integers(1, 12))):
+        made = [f"d{earlier}" for earlier in range(number)]
+        taken = data.draw(st.lists(st.sampled_from(made), unique=True)) if made else []
+        tag = data.draw(st.sampled_from(["", "p", "q", "r"]))
+        nodes.append(step(taken or ["raw"], f"d{number}", f"n{number}", tags=[tag] if tag else []))
+    pipeline = Pipeline(data.draw(st.permutations(nodes)))
+    try:
+        found = groups.grouped({"__default__": pipeline}, [], "tag")
+    except groups.GroupsError as error:
+        assert "need each other's data" in error.message
+        return
+    names = [name for group in found for name in group.nodes]
+    assert sorted(names) == sorted(node.name for node in nodes)
+    position = {name: place for place, name in enumerate(names)}
+    for parent, child in (
+        (parent.name, child.name)
+        for child, parents in pipeline.node_dependencies.items()
+        for parent in parents
+    ):
+        assert position[parent] < position[child]
+    for place, group in enumerate(found):
+        assert set(group.after) <= {other.name for other in found[:place]}
+
+
+@pytest.mark.parametrize(
+    ("pipelines", "names", "group_by", "message"),
+    [
+        (
+            {"a": Pipeline([step("y", "x", "n")]), "b": Pipeline([step("x", "y", "m")])},
+            [],
+            "pipeline",
+            "The groups need each other's data, so that none can run first: 'a' needs `y` of 'b', "
+            "'b' needs `x` of 'a'. Put the nodes that lie between them into one group, or into "
+            "groups of their own.",
+        ),
+        (
+            {**PIPELINES, "all": PIPELINES["first"] + PIPELINES["second"]},
+            [],
+            "pipeline",
+            "Node 'x' is both in 'first' and in 'all', and would run twice. Name only one of them.",
+        ),
+        (
+            {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},
+            [],
+            "pipeline",
+            "'a' and 'b' both make `x`. Name only one of them, or give what one of them makes "
+            "another name.",
+        ),
+        (
+            {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},
+            ["a", "b"],
+            "namespace",
+            "Pipelines a and b can't run together (Output(s) ['x'] are returned by more than one "
+            "nodes. Node outputs must be unique.). Name only one of them.",
+        ),
+        (
+            {"__default__": Pipeline([step("r", "x", "n", tags=["u", "t"])])},
+            [],
+            "tag",
+            "Node 'n' has the tags t, u, and can be in one job only. Leave it one of them, or "
+            "group by pipeline or namespace.",
+        ),
+        (
+            {"a": Pipeline([])},
+            ["a"],
+            "pipeline",
+            "Pipeline 'a' has no nodes, so there is no job to run. Name others.",
+        ),
+        (
+            {"a": Pipeline([])},
+            [],
+            "namespace",
+            "The pipelines to run have no nodes, so there is no job to run. Name others.",
+        ),
+    ],
+)
+def test_what_can_be_no_workflow_is_refused(pipelines, names, group_by, message):
+    assert refused(pipelines, names, group_by) == message
+
+
+def test_an_unknown_pipeline_is_answered_with_the_nearest():
+    message = "There is no pipeline 'frist'. The nearest: first."
+    assert refused(PIPELINES, ["frist"], exit_code=2) == message
+    message = "There is no pipeline 'q'. There are last, first, second."
+    assert refused(PIPELINES, ["q"], "tag", exit_code=2) == message
+
+
+# ---- what crosses
+
+
+def entry(kind: str, **arguments: Any) -> dict[str, Any]:
+    return {"type": f"kedro_mlrun.{kind}", "key": "k", **arguments}
+
+
+def problem(entry: Any) -> str:
+    """Give the one message about data that goes from one job to another."""
+    found = groups.grouped(
+        {
+            "make": Pipeline([step("raw", "table", "m")]),
+            "use": Pipeline([step("table", "end", "u")]),
+        }
+    )
+    is_config = isinstance(entry, dict)
+    catalog = DataCatalog.from_config({"table": entry} if is_config else {})
+    if entry is not None and not is_config:
+        catalog["table"] = entry
+    problems = groups.crossing_problems(found, catalog, ["/mnt/team"])
+    if problems:
+        with pytest.raises(groups.GroupsError, match="lost between the jobs"):
+            groups.check_crossing(found, catalog, ["/mnt/team"])
+    else:
+        groups.check_crossing(found, catalog, ["/mnt/team"])
+    return "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        None,
+        MemoryDataset(),
+        SharedMemoryDataset(),
+        CachedDataset(MemoryDataset()),
+        {"type": "CachedDataset", "dataset": {"type": "MemoryDataset"}},
+    ],
+    ids=["no entry", "memory", "shared", "cached", "cached entry"],
+)
+def test_data_in_memory_does_not_cross(lost: Any):
+    assert problem(lost) == (
+        "`table`, made by 'make' and needed by 'use', is only in the memory of the job that makes "
+        "it: give it an entry of type kedro_mlrun.MLRunDataframeDataset (MLRunModel for a "
+        "model, MLRunArtifactDataset for others) in conf/base/catalog.yml."
+    )
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        CSVDataset(filepath="/p/data/02/x.csv"),
+        {"type": "pandas.CSVDataset", "filepath": "/p/data/02/x.csv", "versioned": True},
+        {
+            "type": "CachedDataset",
+            "dataset": {"type": "pandas.CSVDataset", "filepath": "file:///p/data/02/x.csv"},
+        },
+    ],
+)
+def test_a_local_file_does_not_cross(lost: Any):
+    assert problem(lost) == (
+        "`table`, made by 'make' and needed by 'use', is a file of the machine that the job runs "
+        "on (/p/data/02/x.csv): give it the type kedro_mlrun.MLRunArtifactDataset with "
+        "`dataset: pandas.CSVDataset`, or a remote path such as s3://bucket/x.csv, in "
+        "conf/base/catalog.yml."
+    )
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        entry("MLRunDataframeDataset"),
+        entry("MLRunResult"),
+        entry("MLRunArtifactDataset", dataset={"type": "pandas.CSVDataset", "filepath": "x.csv"}),
+        {"type": "CachedDataset", "dataset": entry("MLRunModel")},
+        {"type": "pandas.CSVDataset", "filepath": "memory://bucket/x.csv"},
+        {"type": "pandas.CSVDataset", "filepath": "/mnt/team/x.csv"},
+    ],
+)
+def test_mlruns_data_remote_files_and_volumes_cross(kept: Any):
+    assert problem(kept) == ""
+
+
+def test_inputs_that_are_not_sent_with_the_source_are_named(tmp_path: Path):
+    files = {
+        "sent": "data/01_raw/sent.csv",
+        "folder": "data/01_raw/parts",
+        "ignored": "data/02_intermediate/ignored.csv",
+        "outside": "/elsewhere/outside.csv",
+        "given": "/elsewhere/given.csv",
+        "remote": "memory://bucket/remote.csv",
+        "volume": "/mnt/team/volume.csv",
+    }
+    entries = {
+        name: {
+            "type": "pandas.CSVDataset",
+            "filepath": path if "//" in path or path[0] == "/" else f"{tmp_path}/{path}",
+        }
+        for name, path in files.items()
+    }
+    pipeline = Pipeline([step([*files, "nowhere", "params:p"], "end", "n")])
+    packed = {"data/01_raw/sent.csv", "data/01_raw/parts/1.csv"}
+    assert groups.missing_inputs(
+        pipeline, DataCatalog.from_config(entries), packed, tmp_path, {"given"}, ["/mnt/team"]
+    ) == [
+        "`ignored` is a file of this machine and isn't sent with the source: "
+        "data/02_intermediate/ignored.csv. Give the job an input of that name, such as "
+        "s3://bucket/ignored.csv, or put that path into conf/base/catalog.yml, or see to it that "
+        "git tracks the file.",
+        "`nowhere` is made by no node that runs, and isn't in the catalog: add it to "
+        "conf/base/catalog.yml, or give the job an input of that name.",
+        "`outside` is a file of this machine outside of the project: /elsewhere/outside.csv. Give "
+        "the job an input of that name, such as s3://bucket/outside.csv, or put that path into "
+        "conf/base/catalog.yml.",
+    ]
+
+
+def test_a_job_by_itself_leaves_what_later_ones_need():
+    """Whatever is wholly in it needs nothing of it afterwards."""
+    catalog = DataCatalog({"a": MemoryDataset(), "b@pandas": CSVDataset(filepath="b.csv")})
+    together = PIPELINES["first"] + PIPELINES["second"]
+    alone = groups.with_later("first", PIPELINES["first"], PIPELINES)
+    assert [problem.split(",")[0] for problem in groups.crossing_problems(alone, catalog)] == [
+        "`a`"
+    ]
+    later = {name: PIPELINES[name] for name in ("first", "second")}
+    assert not groups.crossing_problems(groups.with_later("both", together, later), catalog)

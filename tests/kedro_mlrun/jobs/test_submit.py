@@ -1,0 +1,382 @@
+"""Submitting a job: what is checked before anything is sent, and what is sent."""
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from http import HTTPStatus
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import mlrun
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from helpers import API, API_VARIABLE, PROJECT, new_store
+from stub_api import StubAPI, stub_api
+
+from kedro_mlrun.commands import cli as commands
+from kedro_mlrun.jobs import function as functions
+from kedro_mlrun.jobs import submit
+
+QUICK = {"random_forest.model.arguments.n_estimators": 5, "xgboost.model.arguments.n_estimators": 5}
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Undo what a command changes in the environment, and in MLRun's log."""
+    with patch.dict(os.environ):
+        yield
+    mlrun.utils.logger.set_logger_level("INFO")
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[StubAPI]:
+    """An API with an artifact path that jobs on its cluster would see."""
+    with stub_api() as api:
+        for _ in new_store(api.url, tmp_path):
+            mlrun.mlconf.artifact_path = "memory://artifacts"
+            logs = mlrun.mlconf.httpdb.logs
+            seconds, logs.pull_logs_default_interval = logs.pull_logs_default_interval, 0
+            yield api
+            logs.pull_logs_default_interval = seconds
+
+
+@pytest.fixture
+def image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have function.yaml name an image that has Kedro."""
+    has(monkeypatch, image="team/kedro:1")
+
+
+def has(monkeypatch: pytest.MonkeyPatch, **spec: Any) -> None:
+    """Have function.yaml say something else."""
+    load = functions.load_function
+
+    def loaded(folder: Path, overrides: Any = None) -> Any:
+        return load(folder, {**spec, **(overrides or {})})
+
+    monkeypatch.setattr(submit, "load_function", loaded)
+
+
+def kedro_mlrun(*arguments: str, code: int = 0) -> Result:
+    """Run a command of this project."""
+    done = CliRunner().invoke(commands.cli, ["mlrun", *arguments])
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    return done
+
+
+def sent(api: StubAPI, path: str) -> Any:
+    """Give what the client has sent there last."""
+    return [body for method, to, body in api.requests if to.endswith(path) and method != "GET"][-1]
+
+
+def test_function_yaml_is_mlruns(embedded):
+    """In MLRun's own format: import_function takes it, and its image is that of the lock."""
+    own = mlrun.import_function(str(PROJECT / "function.yaml"))
+    assert (own.kind, own.metadata.name) == ("job", "kedro")
+    handler = "kedro_mlrun.jobs.handler.run"
+    assert (own.spec.default_handler, own.spec.workdir) == (handler, "src")
+    assert own.spec.build.load_source_on_run
+    tag = own.spec.image.rpartition(":")[2]
+    assert f"mlrun=={tag}" in (PROJECT / "requirements.lock").read_text().splitlines()
+    named = yaml.safe_load((PROJECT / "function.yaml").read_text())["spec"]
+    people_change = "image resources node_selector tolerations volumes volume_mounts env build"
+    assert {*people_change.split(), "image_pull_secret", "service_account"} <= set(named)
+    # What is loaded is in the project that runs are recorded in.
+    assert functions.load_function(PROJECT).metadata.project == embedded.project
+
+
+def test_overrides_go_over_the_function(embedded):
+    memory = {"resources": {"limits": {"memory": "8Gi"}}, "node_selector": {"disk": "ssd"}}
+    function = functions.load_function(PROJECT, memory)
+    assert function.spec.resources["limits"] == {"memory": "8Gi"}
+    assert function.spec.resources["requests"]["cpu"] == "1"
+    assert function.spec.node_selector == {"disk": "ssd"}
+    with pytest.raises(functions.FunctionError, match="'resource' in `overrides` of mlrun.yml"):
+        functions.load_function(PROJECT, {"resource": {}})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "can't be read"),
+        ("kind: [", "can't be read"),
+        ("kind: serving", "no MLRun function of kind 'job'"),
+        ("kind: job\nspec: {imag: a}", "Did you mean 'image'?"),
+    ],
+)
+def test_a_function_that_can_not_be_used(embedded, tmp_path, text, reason):
+    if text:
+        (tmp_path / "function.yaml").write_text(text)
+    with pytest.raises(functions.FunctionError) as caught:
+        functions.load_function(tmp_path)
+    assert reason in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_dry_run_sends_nothing(api, image):
+    """Row 4: it shows the function, the task, and the source with its size."""
+    done = kedro_mlrun("submit", "--dry-run", "-p", "training", "--params", "split.seed=7")
+    shown = yaml.safe_load(done.stdout)
+    assert shown["function"]["spec"]["image"] == "team/kedro:1"
+    assert shown["task"]["spec"]["parameters"] == {"pipeline": "training", "split.seed": 7}
+    assert shown["source"]["size"] > 100_000
+    assert "conf/base/catalog.yml" in shown["source"]["files"]
+    # All that an API is asked, beside for the project, which is made where it is missing.
+    assert {path for method, path, _ in api.requests if method != "GET"} == {"v1/projects"}
+
+
+def test_a_job_is_sent(api, image):
+    """Row 4: the source by its content, the function with it, then the task."""
+    options = ["-p", "training", "--params", "split.seed=7", "--chain-id", "monday"]
+    told = json.loads(kedro_mlrun("submit", "--json", *options).stdout)
+    task = sent(api, "submit_job")["task"]
+    assert task["metadata"]["uid"] == told["uid"]
+    assert task["metadata"]["name"] == "training"
+    parameters = {"pipeline": "training", "split.seed": 7, "chain_id": "monday"}
+    assert task["spec"]["parameters"] == parameters
+    assert task["spec"]["handler"] == "kedro_mlrun.jobs.handler.run"
+    name, digest = task["spec"]["function"].rpartition("/")[2].split("@")
+    function = api.functions[name, digest]["spec"]
+    assert function["workdir"] == "src" and function["build"]["load_source_on_run"]
+    source = function["build"]["source"]
+    assert source.startswith("memory://artifacts/source/") and source.endswith(".tar.gz")
+    assert len(mlrun.get_dataitem(source).get()) > 100_000
+
+    # An unchanged project has the same source; what else can be looked up is there at once.
+    kedro_mlrun("submit", *options)
+    again = sent(api, "submit_job")["task"]["spec"]["function"]
+    assert api.functions[name, again.rpartition("@")[2]]["spec"]["build"]["source"] == source
+    assert kedro_mlrun("logs", told["uid"]).stdout == "the job's own words\n"
+
+
+def test_a_job_is_watched(api, image):
+    """Its log, then the run; exit code 1 if it failed."""
+    done = kedro_mlrun("submit", "-p", "training", "--watch")
+    assert "the job's own words" in done.stdout and "state  completed" in done.stdout
+    api.job_state = "error"
+    shown = kedro_mlrun("submit", "-p", "training", "--watch", code=1).stdout
+    assert "state  error" in shown and "ValueError: the job's own error" in shown
+
+
+def test_an_api_that_goes_away_while_a_job_is_watched(api, image, monkeypatch):
+    """In a sentence that says how to go on."""
+    monkeypatch.setattr(api, "log", lambda *_: HTTPStatus.UNAUTHORIZED)
+    done = kedro_mlrun("submit", "-p", "training", "--watch", code=1)
+    assert "Unauthorized" in done.stderr and "may go on. To follow it: " in done.stderr
+
+
+def test_schedules_retries_and_notifications(api, image):
+    """Row 4: MLRun's own features, as MLRun has them."""
+    kedro_mlrun("submit", "-p", "training", "--schedule", "0 2 * * *")
+    assert sent(api, "submit_job")["schedule"] == "0 2 * * *"
+    listed = json.loads(kedro_mlrun("schedules", "--json").stdout)
+    assert [(item["name"], item["schedule"]) for item in listed] == [("training", "0 2 * * *")]
+    assert "Did you mean 'training'?" in kedro_mlrun("schedules", "--remove", "trai", code=2).stderr
+    kedro_mlrun("schedules", "--remove", "training")
+    assert api.schedules == {}
+
+    notify = ["--notify", "slack", "--notify", "webhook:url=https://a/b"]
+    kedro_mlrun("submit", "-p", "training", "--retry", "3", *notify)
+    spec = sent(api, "submit_job")["task"]["spec"]
+    assert spec["retry"]["count"] == 3
+    slack, webhook = spec["notifications"]
+    assert (slack["kind"], slack["when"]) == ("slack", ["completed", "error", "aborted"])
+    # Not among what everybody sees: it may be a secret.
+    assert webhook["secret_params"] == {"url": "https://a/b"} and not webhook.get("params")
+
+
+def test_a_job_is_aborted(api, image):
+    api.job_state = "running"
+    uid = json.loads(kedro_mlrun("submit", "-p", "training", "--json").stdout)["uid"]
+    kedro_mlrun("abort", uid)
+    assert api.runs[uid]["status"]["state"] == "aborted"
+    assert "has ended: it is aborted" in kedro_mlrun("abort", uid, code=1).stderr
+
+
+def test_what_the_api_refuses_is_heard(api, image):
+    """MLRun's launcher would log it, and go on to ask for a run that isn't there."""
+    api.refusal = "no room on the cluster"
+    for options in ([], ["--schedule", "0 2 * * *"]):
+        done = kedro_mlrun("submit", "-p", "training", *options, code=1)
+        assert "MLRun didn't take the job" in done.stderr
+        assert "no room on the cluster" in done.stderr
+
+
+def test_what_a_cluster_could_not_run_is_not_sent(api, monkeypatch):
+    """An image without Kedro, artifacts on this machine, an API of another time."""
+    assert "has no Kedro" in kedro_mlrun("submit", code=1).stderr
+    has(monkeypatch, image="team/kedro:1")
+    mlrun.mlconf.artifact_path = "/somewhere/here"
+    assert "no job on the cluster sees" in kedro_mlrun("submit", code=1).stderr
+    mlrun.mlconf.artifact_path = "memory://artifacts"
+    done = kedro_mlrun("submit", "-i", "measurements=data/01_raw/none.csv", code=2)
+    assert "there is no such file" in done.stderr
+    done = kedro_mlrun("submit", "-i", f"measurements={__file__}", code=1)
+    assert "on this machine and not in the source" in done.stderr
+    done = kedro_mlrun("submit", "--params", f"split.target={'x' * 130_000}", code=1)
+    assert "no more than 120,000 reach a job" in done.stderr
+    mlrun.get_run_db().server_version = "2.0.0"
+    assert "doesn't fit" in kedro_mlrun("submit", code=1).stderr
+    assert not [path for _, path, _ in api.requests if path.endswith("submit_job")]
+
+
+def test_a_secret_may_be_on_the_cluster_alone(api, image):
+    """Nobody can read an MLRun project's secrets here, and nothing that takes them is run here."""
+    # An environment of its own, for other tests use the project's files at the same time.
+    folder = PROJECT / "conf" / "only-there"
+    folder.mkdir()
+    (folder / "credentials.yml").write_text("db: {password: '${mlrun.secret:ONLY_THERE}'}\n")
+    try:
+        kedro_mlrun("submit", "-p", "training", "-e", folder.name)
+        kedro_mlrun("workflow", "-e", folder.name)
+        done = kedro_mlrun("submit", "-p", "training", "-e", folder.name, "--local", code=1)
+        assert "takes the secret 'ONLY_THERE' from MLRun" in done.stderr
+    finally:
+        shutil.rmtree(folder)
+    assert "*****" not in json.dumps(sent(api, "submit_job"))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "reason"),
+    [
+        (["-p", "trainin"], 2, "Did you mean 'training'?"),
+        (["--params", "split.sed=1"], 2, "Did you mean 'split.seed'?"),
+        (["--params", "split.test_size=a"], 2, "Parameter 'split.test_size' is 'a'"),
+        (["--params", "split"], 2, "key and a value"),
+        (["--params", "env=prod"], 2, "Give it as an option"),
+        (["-i", "measurement=a.csv"], 2, "Did you mean 'measurements'?"),
+        (["-i", "test_set=data"], 2, "made by a node of this run"),
+        (["-i", "measurements"], 2, "no NAME=VALUE"),
+        (["--nodes", "nope"], 2, "nope"),
+        (["--runner", "Nope"], 2, "no runner 'Nope'"),
+        (["--load-versions", "x"], 2, "DATASET:VERSION"),
+        (["--env", "nowhere"], 1, "no environment 'nowhere'"),
+        (["--local", "--schedule", "0 2 * * *"], 2, "--local runs it here and now"),
+        (["--watch", "--schedule", "0 2 * * *"], 2, "Leave out --watch"),
+        (["--schedule", "0 2 * * *"], 1, "need an MLRun API"),
+        (["--notify", "pigeon"], 2, "no notification 'pigeon'"),
+        (["--source", "floppy"], 2, "floppy"),
+        (["-p", "evaluation", "--source", "git"], 1, "is in no git repository that has a commit"),
+    ],
+    ids=str,
+)
+def test_a_bad_value_is_one_sentence(embedded, options, code, reason):
+    """Row 6: and nothing has run."""
+    done = kedro_mlrun("submit", *options, code=code)
+    assert reason in done.stderr
+    assert done.stdout == ""
+    assert mlrun.get_run_db().list_runs(project=embedded.project) == []
+
+
+def test_the_code_may_be_in_the_image(api, monkeypatch):
+    """Then nothing is sent; but not in MLRun's own image, nor in one that MLRun built on it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(submit.image, "usable", lambda *_: ".kedro-iris:1")
+        done = kedro_mlrun("submit", "--source", "image", code=1)
+        assert "isn't one with this project's code" in done.stderr
+    has(monkeypatch, image="team/project:1")
+    kedro_mlrun("submit", "--source", "image", "-p", "training")
+    name, digest = sent(api, "submit_job")["task"]["spec"]["function"].rpartition("/")[2].split("@")
+    spec = api.functions[name, digest]["spec"]
+    assert (spec["workdir"], spec["image"]) == ("/project/src", "team/project:1")
+    assert "build" not in spec
+
+
+def test_an_input_is_looked_for_in_the_projects_folder(embedded, monkeypatch):
+    """There the job looks for it, wherever the command is given."""
+    monkeypatch.chdir(PROJECT / "data")
+    given = "submit", "--dry-run", "-i"
+    kedro_mlrun(*given, "measurements=data/01_raw/measurements.csv")
+    kedro_mlrun(*given, "measurements=01_raw/measurements.csv", code=2)
+
+
+def test_a_secret_in_function_yaml_is_refused(embedded, monkeypatch):
+    """Everyone who sees the function could read it; a reference to one is none."""
+    reference = {"secretKeyRef": {"name": "db", "key": "token"}}
+    has(monkeypatch, env=[{"name": "DB_TOKEN", "valueFrom": reference}])
+    kedro_mlrun("submit", "--dry-run")
+    has(monkeypatch, env=[{"name": "DB_TOKEN", "value": "x"}])
+    assert "variable 'DB_TOKEN'" in kedro_mlrun("submit", "--dry-run", code=1).stderr
+
+
+def test_a_bad_schedule(api, image):
+    done = kedro_mlrun("submit", "--schedule", "0 2 * *", code=2)
+    assert "'0 2 * *' is no schedule" in done.stderr
+
+
+def submitted(api: StubAPI) -> list[Any]:
+    """Give the tasks that were sent, in their order."""
+    return [body["task"] for _, path, body in api.requests if path.endswith("submit_job")]
+
+
+def test_a_workflow_is_sent_job_by_job(api, image):
+    """Row 4: in the order of the data, with one chain; where one fails, no other is sent."""
+    kedro_mlrun("workflow", "--params", "split.seed=7")
+    training, evaluation = submitted(api)
+    assert (training["metadata"]["name"], evaluation["metadata"]["name"]) == (
+        "training",
+        "evaluation",
+    )
+    assert training["spec"]["parameters"] == {"pipeline": "training", "split.seed": 7}
+    labels = [task["metadata"]["labels"] for task in (training, evaluation)]
+    assert labels[0]["workflow"] == labels[1]["workflow"]
+    assert [label["kedro-group"] for label in labels] == ["training", "evaluation"]
+
+    api.job_state = "error"
+    done = kedro_mlrun("workflow", code=1)
+    assert len(submitted(api)) == 3
+    assert "Job 'training' failed. ValueError: the job's own error" in done.stderr
+    assert "not started" in done.stdout
+    api.job_state = "completed"
+    chain = submitted(api)[2]["metadata"]["labels"]["workflow"]
+    kedro_mlrun("workflow", "--resume", chain)
+    resumed = [task["spec"]["parameters"] for task in submitted(api)[3:]]
+    assert resumed == [
+        {"pipeline": "training", "chain_id": chain},
+        {"pipeline": "evaluation", "chain_id": chain},
+    ]
+
+
+def test_a_workflow_may_be_sent_as_one(api, image):
+    """Row 4: with the project's source, to MLRun's workflow runner."""
+    kedro_mlrun("workflow", "training", "--engine", "remote")
+    told = sent(api, "/submit")
+    assert told["source"].startswith("memory://artifacts/source/")
+    spec = told["spec"]
+    assert (spec["handler"], spec["image"], spec["engine"]) == ("pipeline", "team/kedro:1", "local")
+    assert spec["path"].endswith("src/kedro_mlrun/jobs/mlrun_workflow.py")
+    arguments = {**(spec.get("args") or {}), **(told["arguments"] or {})}
+    assert (arguments["names"], arguments["archive"]) == ("training", told["source"])
+
+
+@pytest.mark.skipif(not API, reason=f"{API_VARIABLE} names no MLRun API")
+def test_on_a_real_api(monkeypatch, tmp_path):
+    """Row 4: the job's results and artifacts are in its MLRun run, and are found from here."""
+    project = f"test-{uuid.uuid4().hex[:12]}"
+    volume = {"volumes": [{"name": "a", "hostPath": {"path": str(tmp_path)}}]}
+    mounts = [{"name": "a", "mountPath": str(tmp_path)}]
+    has(monkeypatch, image="team/kedro:1", volume_mounts=mounts, **volume)
+    for store in new_store(str(API), tmp_path):
+        mlrun.mlconf.active_project = project
+        params = ",".join(f"{name}={value}" for name, value in QUICK.items())
+        told = kedro_mlrun("submit", "-p", "training", "--params", params, "--json").stdout
+        uid = json.loads(told)["uid"]
+        deadline = time.monotonic() + 120
+        while (state := _state(uid, project)) in {"pending", "running", "created", ""}:
+            assert time.monotonic() < deadline, state
+            time.sleep(1)
+        run = mlrun.get_run_db().read_run(uid, project)
+        assert state == "completed", run["status"]
+        assert run["status"]["results"]["train.xgboost.accuracy"] > 0.5
+        model = import_module("kedro_mlrun.datasets").MLRunModel(key="random_forest.model").load()
+        assert model.n_estimators == 5
+        assert store.manager.project.metadata.name == project
+
+
+def _state(uid: str, project: str) -> str:
+    return str(mlrun.get_run_db().read_run(uid, project)["status"].get("state", ""))

@@ -1,0 +1,349 @@
+"""Questions asked of the run database, on the embedded store and on an MLRun API."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlrun
+import pytest
+from helpers import Store
+from mlrun.errors import MLRunPreconditionFailedError
+
+from kedro_mlrun.records import deletion, lineage
+from kedro_mlrun.records import records as records_module
+
+RecordNotFoundError = records_module.RecordNotFoundError
+
+HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
+
+
+def make_run(store: Store, name: str, **fields: Any) -> str:
+    """Make a run, with artifacts `saves`, that ends with an `error` or not, and give its id."""
+    context = store.manager.open_run(name)
+    for key in fields.get("saves", ()):
+        context.log_artifact(key, body=f"{key} of {name}", db_key=key, format="txt")
+    context.log_results(fields.get("results", {}))
+    store.manager.close_run(fields.get("error"))
+    db = mlrun.get_run_db()
+    record = db.read_run(context.uid, store.project)
+    record["metadata"]["labels"] |= {"pipeline": name, **fields.get("labels", {})}
+    record["spec"]["parameters"] = fields.get("parameters", {})
+    record["spec"]["inputs"] = fields.get("inputs", {})
+    record["status"].pop("artifacts", None)
+    db.store_run(record, context.uid, store.project)
+    return str(context.uid)
+
+
+def uris(uid: str, store: Store) -> dict[str, str]:
+    """Give the URIs of what a run has saved."""
+    return dict(mlrun.get_run_db().read_run(uid, store.project)["status"]["artifact_uris"])
+
+
+@pytest.fixture(params=["at once", "page by page"])
+def records(store: Store, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give the records of an empty project, and of the embedded store also as those of an API."""
+    assert store.manager.project
+    if request.param == "page by page":
+        monkeypatch.setattr(records_module.Records, "_store", None)
+        monkeypatch.setattr(records_module, "_PAGE", 2)
+    return records_module.Records(mlrun.get_run_db(), store.project)
+
+
+@pytest.fixture
+def made(records: Any, store: Store) -> SimpleNamespace:
+    """Two trainings, an evaluation of the first one's model, and a run that failed."""
+    first = make_run(store, "training", saves=["model", "data"], parameters={"trees": 10})
+    second = make_run(store, "training", saves=["model"], labels={"team": "red"})
+    inputs = {"model": uris(first, store)["model"], "raw": "s3://bucket/raw.csv"}
+    evaluation = make_run(store, "evaluation", saves=["report"], inputs=inputs)
+    failed = make_run(store, "both", labels={"pipeline": "a,__b__"}, error=ValueError("boom"))
+    return SimpleNamespace(first=first, second=second, evaluation=evaluation, failed=failed)
+
+
+def names(found: list[dict[str, Any]]) -> list[str]:
+    return [run["metadata"]["name"] for run in found]
+
+
+# ---- runs
+
+
+def test_runs_are_listed_newest_first(records, made):
+    """Each filter keeps what matches it, and the limit the newest of these."""
+    assert names(records.runs()) == ["both", "evaluation", "training", "training"]
+    assert names(records.runs(limit=3)) == ["both", "evaluation", "training"]
+    assert names(records.runs(pipeline="training", limit=None)) == ["training", "training"]
+    assert records.runs(pipeline="train") == records.runs(pipeline="raining") == []
+    for pipeline in ("a", "b", "__b__", "a,__b__"):
+        assert names(records.runs(pipeline=pipeline)) == ["both"]
+    assert names(records.runs(states=["error", "running"])) == ["both"]
+    assert names(records.runs(labels=["team=red"])) == ["training"]
+    assert len(records.runs(since=HOUR_AGO)) == 4
+    assert records.runs(since=datetime.now(UTC) + timedelta(hours=1)) == []
+
+
+def test_progress_is_told_where_there_are_many_pages(records, made):
+    """To whoever shows it; what fits on one page is quick."""
+    told: list[tuple[str, int]] = []
+    slow = records_module.Records(
+        records.db, records.project, lambda what, number: told.append((what, number))
+    )
+    assert len(slow.runs(limit=None)) == 4
+    # MLRun's API has an empty page after the last one.
+    assert told in ([], [("runs", 2)], [("runs", 2), ("runs", 4)])
+
+
+def test_a_run_is_found(records, made):
+    """By its id, the unique beginning of one, its name, or as the last one."""
+    for which, uid in {
+        made.first: made.first,
+        made.first[:12]: made.first,
+        "training": made.second,
+        "__training__": made.second,
+        "last": made.failed,
+    }.items():
+        assert records.run(which)["metadata"]["uid"] == uid
+
+
+@pytest.mark.parametrize("which", ["evaluaton", "", "~train", "no/such", ".."])
+def test_a_run_that_is_not_there(records, made, which):
+    """The error names the nearest ones, and else the newest."""
+    with pytest.raises(RecordNotFoundError, match=f"no run '{which}'") as raised:
+        records.run(which)
+    if which == "evaluaton":
+        assert raised.value.nearest == [f"{made.evaluation} (evaluation)"]
+    assert raised.value.nearest
+
+
+def test_a_beginning_of_several_ids(records, store):
+    """It is refused, and they are named."""
+    for uid in ("abc1", "abc2"):
+        run = {"metadata": {"name": "train", "uid": uid}, "status": {"state": "completed"}}
+        records.db.store_run(run, uid, store.project)
+    with pytest.raises(RecordNotFoundError, match="several") as raised:
+        records.run("abc")
+    assert sorted(raised.value.nearest) == ["abc1 (train)", "abc2 (train)"]
+
+
+def test_no_runs_yet(records):
+    with pytest.raises(RecordNotFoundError, match="no runs yet"):
+        records.run("last")
+
+
+def test_a_summary(records, made):
+    """It has what a script needs, whatever the run lacks."""
+    found = records_module.summary(records.run(made.evaluation))
+    assert (found["name"], found["state"], found["error"]) == ("evaluation", "completed", None)
+    assert found["inputs"].keys() == {"model", "raw"}
+    assert found["artifacts"].keys() == {"report"}
+    assert 0 <= found["seconds"] < 60
+    assert "boom" in records_module.summary(records.run(made.failed))["error"]
+    empty = records_module.summary({})
+    assert empty.keys() == found.keys()
+    assert empty["seconds"] is empty["error"] is None
+
+
+def test_runs_are_compared(records):
+    """What differs is told, of numbers by how much; NaN is equal to itself, True isn't 1."""
+    runs = [
+        {"spec": {"parameters": {"trees": 10, "depth": 3, "on": True, "same": [1]}}},
+        {"spec": {"parameters": {"trees": 12, "depth": "3", "on": 1, "same": [1]}}},
+    ]
+    for run in runs:
+        run["status"] = {"results": {"auc": float("nan")}}
+    compared = records.compare(runs)
+    differences = {row["name"]: row["differences"] for row in compared["parameters"]}
+    assert differences == {"trees": [0, 2], "depth": [0, None], "on": [None, None]}
+    assert compared["results"] == []
+
+
+# ---- artifacts
+
+
+def test_an_artifact_is_found(records, made, store):
+    """By its key, tag, run, URI, uid, or the beginning of one."""
+    uri = uris(made.first, store)["model"]
+    first, second = (
+        records.artifacts(key="model", run=records.run(uid))[0] for uid in (made.first, made.second)
+    )
+    records.tag(first, "v1")
+    for which, expected in {
+        "model": second,
+        "model:latest": second,
+        "model:v1": first,
+        f"model@{made.first}": first,
+        f"model@{made.first[:12]}": first,
+        uri: first,
+        first["metadata"]["uid"]: first,
+        first["metadata"]["uid"][:10]: first,
+    }.items():
+        assert records.artifact(which)["metadata"]["uid"] == expected["metadata"]["uid"], which
+    assert records.artifact("model:v1")["metadata"]["tags"] == ["v1"]
+    found = records_module.artifact_summary(records.artifact("model:v1"))
+    assert (found["key"], found["run"], found["uri"]) == ("model", made.first, uri)
+    assert Path(found["path"]).read_text() == "model of training"
+    records.tag(second, "v1")
+    assert records.artifact("model:v1")["metadata"]["tags"] == ["latest", "v1"]
+
+
+@pytest.mark.parametrize(
+    ("which", "nearest"),
+    [("modle", "model"), ("model:v9", "model@"), ("model@nobody", "model@"), ("ffffffff", "")],
+)
+def test_an_artifact_that_is_not_there(records, made, which, nearest):
+    with pytest.raises(RecordNotFoundError, match=which) as raised:
+        records.artifact(which)
+    assert raised.value.nearest[0].startswith(nearest)
+
+
+@pytest.mark.parametrize("which", ["", "~mod", "a b", "store://artifacts/another-project/model"])
+def test_what_names_no_artifact(records, made, which):
+    with pytest.raises(RecordNotFoundError):
+        records.artifact(which)
+
+
+def test_artifacts_are_listed_newest_first(records, made):
+    """Each version once, with all of its tags."""
+    records.tag(records.artifact("model"), "v1")
+    found = records.artifacts()
+    keys = [item["spec"]["db_key"] for item in found]
+    assert sorted(keys) == ["data", "model", "model", "report"]
+    assert {"latest", "v1"} in [{*item["metadata"]["tags"]} for item in found]
+    assert len(records.artifacts(key="model")) == 2
+    assert len(records.artifacts(tag="latest")) == 3
+    assert len(records.artifacts(limit=1)) == 1
+    assert records.artifacts(kind="model") == []
+    of_run = records.artifacts(run=records.run(made.first))
+    assert [item["spec"]["db_key"] for item in of_run] == ["model", "data"]
+
+
+def test_a_malformed_tag(records, made):
+    for tag in ("not a tag", "", "a" * 57):
+        with pytest.raises(records_module.RecordNotFoundError, match="can't be a tag"):
+            records.tag(records.artifact("model"), tag)
+
+
+# ---- lineage
+
+
+def shape(node: Any) -> Any:
+    """Give a tree as nested lists of names."""
+    return [node.name, *map(shape, node.follows)]
+
+
+def test_lineage_goes_both_ways(records, made):
+    """From a model to the run that made it and those that used it, and from a run as well."""
+    used = records.artifact(f"model@{made.first}")
+    assert shape(lineage.upstream(records, used, 3)) == ["model", ["training"]]
+    on = lineage.downstream(records, used, 3)
+    assert shape(on) == ["model", ["evaluation", ["report"]]]
+    assert on.follows[0].record["metadata"]["uid"] == made.evaluation
+    assert shape(lineage.downstream(records, records.artifact("model"), 3)) == ["model"]
+    back = lineage.upstream(records, records.artifact("report"), 3)
+    inputs = [["model", ["training"]], ["s3://bucket/raw.csv"]]
+    assert shape(back) == ["report", ["evaluation", *inputs]]
+    assert back.to_dict()["follows"][0]["uid"] == made.evaluation
+
+
+def test_lineage_ends_somewhere(records, made, store, monkeypatch):
+    """Too far, too many, and what was shown already is said and not followed."""
+    model = uris(made.first, store)
+    for _ in range(2):
+        make_run(store, "more", inputs=model)
+    monkeypatch.setattr(lineage, "MANY", 1)
+    on = lineage.downstream(records, records.run(made.first), 1)
+    of_model, of_data = on.follows
+    assert (of_model.unshown, of_data.unshown) == (2, 1)
+    assert not of_model.follows[0].repeated
+    assert of_data.follows[0].repeated
+    report = records.artifact("report")
+    assert shape(lineage.upstream(records, report, 1)) == [
+        "report",
+        ["evaluation", ["model"], ["s3://bucket/raw.csv"]],
+    ]
+    assert lineage.upstream(records, report, 1).follows[0].follows[0].cut
+    used = records.artifact(f"model@{made.first}")
+    assert lineage.downstream(records, used, 0).cut
+
+
+def test_lineage_over_what_was_deleted(records, made):
+    """A run that was deleted is named by its id, an artifact by its URI."""
+    deletion.delete_run(records, records.run(made.first))
+    used = records.artifact(f"model@{made.first}")
+    (deleted,) = lineage.upstream(records, used, 3).follows
+    assert (deleted.name, deleted.record) == (made.first, None)
+    records.db.del_artifact("model", project=records.project, uid=used["metadata"]["uid"])
+    back = lineage.upstream(records, records.run(made.evaluation), 3)
+    assert back.follows[0].name.endswith(used["metadata"]["uid"])
+
+
+# ---- deleting
+
+
+def test_a_deleted_run_leaves_its_artifacts(records, made):
+    """Unless they are to go as well."""
+    deletion.delete_run(records, records.run(made.second))
+    with pytest.raises(RecordNotFoundError):
+        records.run(made.second)
+    found = records.artifact("model")
+    assert Path(records_module.artifact_file(found)).read_text() == "model of training"
+
+
+def test_a_run_is_deleted_with_its_artifacts(records, made):
+    """Records and bytes; the version before becomes the latest; other runs' files stay."""
+    run = records.run(made.second)
+    folder = Path(run["spec"]["output_path"])
+    (folder / "beside.txt").write_text("not recorded")
+    outcome = deletion.delete_run(records, run, artifacts=True)
+    assert outcome == {"deleted": ["model"], "kept": []}
+    assert not folder.exists()
+    assert records_module.producer(records.artifact("model")) == made.first
+    assert Path(records_module.artifact_file(records.artifact("model"))).exists()
+    assert len(records.artifacts(key="model")) == 1
+
+
+def test_files_outside_of_the_runs_folder_stay(embedded, tmp_path):
+    """Also where a link in the folder leads there; they are named."""
+    records = records_module.Records(mlrun.get_run_db(), embedded.project)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "shared.txt").write_text("shared")
+    (outside / "linked.txt").write_text("linked")
+    context = embedded.manager.open_run("training")
+    folder = Path(context.artifact_path)
+    folder.mkdir(parents=True)
+    (folder / "link").symlink_to(outside)
+    for key, path in {
+        "shared": outside / "shared.txt",
+        "linked": folder / "link" / "linked.txt",
+        "climbing": folder / ".." / ".." / "outside" / "linked.txt",
+    }.items():
+        context.log_artifact(key, target_path=str(path), upload=False, db_key=key)
+    own = context.log_artifact("own", body="own", db_key="own", format="txt")
+    embedded.manager.close_run()
+    outcome = deletion.delete_run(records, records.run(context.uid), artifacts=True)
+    assert outcome["deleted"] == ["climbing", "linked", "own", "shared"]
+    assert {item["key"] for item in outcome["kept"]} == {"shared", "linked", "climbing"}
+    assert not os.path.exists(own.target_path)
+    assert sorted(path.name for path in outside.iterdir()) == ["linked.txt", "shared.txt"]
+
+
+def test_a_run_that_goes_on_is_not_deleted(embedded):
+    """As in MLRun."""
+    records = records_module.Records(mlrun.get_run_db(), embedded.project)
+    context = embedded.manager.open_run("training")
+    with pytest.raises(MLRunPreconditionFailedError, match="running"):
+        deletion.delete_run(records, records.run(context.uid))
+
+
+@pytest.mark.parametrize("run_id", ["data", "", "0" * 31])
+def test_no_folder_belongs_to_an_id_that_may_be_any_name(run_id):
+    """A run's id that MLRun didn't make may be the name of a folder of many."""
+    assert deletion.own_folder(f"/{run_id}/train/0/model.pkl", run_id) == ""
+
+
+def test_no_folder_is_found_by_part_of_its_name():
+    uid = "0" * 32
+    assert deletion.own_folder(f"/data/x{uid}/model.pkl", uid) == ""
+    assert deletion.own_folder(f"/data/{uid}", uid) == f"/data/{uid}"

@@ -1,0 +1,354 @@
+"""What is recorded of a run."""
+
+import ast
+import datetime
+import enum
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from helpers import PROJECT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kedro.io import MemoryDataset, Version
+from kedro.runner import ThreadRunner
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.pandas import CSVDataset
+from pydantic import BaseModel, SecretStr
+
+from kedro_mlrun.runs import provenance as record
+from kedro_mlrun.secrets import known as secrets
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_known", secrets._Known())
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Model(BaseModel):
+    depth: int = 3
+    code: SecretStr = SecretStr("sesame")
+
+
+@dataclass
+class Split:
+    size: float
+    model: Model
+
+
+def test_parameters_are_flattened_and_redacted() -> None:
+    params = {
+        "split": Split(0.25, Model()),
+        "db": {"password": "hunter2", "uri": "mysql://me:hunter2@db"},
+        "columns": ["a", {"b": 1}],
+        "empty": {},
+        "none": None,
+        1: np.float64(0.5),
+        "kedro": {"pipeline": "mine"},
+    }
+    secrets.register(params)
+    shown = record.parameters(params, {"pipeline_names": None}, "kedro run -p hunter2")
+    assert shown == {
+        "split.size": 0.25,
+        "split.model.depth": 3,
+        "split.model.code": "*****",
+        "db.password": "*****",
+        "db.uri": "mysql://*****@db",
+        "columns": ["a", {"b": 1}],
+        "empty": {},
+        "none": None,
+        "1": 0.5,
+        "params:kedro.pipeline": "mine",
+        "kedro.pipeline": "__default__",
+        "kedro.command": "kedro run -p *****",
+    }
+    json.dumps(shown, allow_nan=False)
+
+
+def test_only_options_that_were_given_are_recorded() -> None:
+    run_params = {
+        "run_id": "2026",
+        "pipeline_names": ["training", "evaluation"],
+        "node_names": ("split",),
+        "tags": [],
+        "env": "staging",
+        "runner": str(ThreadRunner()),
+        "load_versions": {"model": "abc"},
+        "only_missing_outputs": False,
+        "from_nodes": None,
+        "runtime_params": {"db": {"password": "hunter2"}, "depth": 2},
+    }
+    assert record.parameters({}, run_params) == {
+        "kedro.pipeline": "training,evaluation",
+        "kedro.nodes": ["split"],
+        "kedro.environment": "staging",
+        "kedro.runner": "ThreadRunner",
+        "kedro.load_versions": {"model": "abc"},
+        "kedro.params": {"db": {"password": "*****"}, "depth": 2},
+    }
+
+
+NAMES = st.sampled_from(["a", "b", "a.b", "c", "", "a.b.c", "b (2)"])
+LEAVES = st.integers() | st.lists(st.integers(), max_size=2) | st.text(max_size=3) | st.none()
+NESTED = st.recursive(
+    st.dictionaries(NAMES, LEAVES, max_size=4),
+    lambda inner: st.dictionaries(NAMES, LEAVES | inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def leaves(value: Any) -> list[str]:
+    if isinstance(value, dict) and value:
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    return [repr(value)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(NESTED)
+def test_flatten_keeps_every_leaf(values: dict[str, Any]) -> None:
+    flat = record.flatten(values)
+    assert sorted(map(repr, flat.values())) == sorted(leaves(values) if values else [])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (math.inf, "Infinity"),
+        (-math.inf, "-Infinity"),
+        (np.int64(3), 3),
+        (np.array([[1.0, math.nan]]), [[1.0, "NaN"]]),
+        (2**63, str(2**63)),
+        (-(2**63), -(2**63)),
+        (True, True),
+        (Colour.RED, "red"),
+        ({"b", "a"}, ["a", "b"]),
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (PurePosixPath("a/b"), "a/b"),
+        (math.sqrt, "math.sqrt"),
+        (Colour, f"{__name__}.Colour"),
+        ({1: "one", "1": "text"}, {"1": "one", "1 (2)": "text"}),
+    ],
+)
+def test_what_json_does_not_have_is_text(value: Any, shown: Any) -> None:
+    assert record.plain(value) == shown
+    assert type(record.plain(value)) is type(shown)
+
+
+def test_a_large_value_is_named_and_the_others_stay() -> None:
+    values = {"small": 1, "large": "ä" * 40_000, "list": list(range(20_000))}
+    short = record.shortened(values)
+    assert short["small"] == 1
+    assert short["large"] == "79 KiB: see the artifact 'parameters'"
+    assert short["list"].endswith("KiB: see the artifact 'parameters'")
+    assert record.shortened(short) == short
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["in one group", "in a deep group", "in many groups", "in none", "large ones", "options"],
+)
+def test_very_many_values_are_left_to_the_artifact(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "LARGEST_PARAMETERS", 100_000)
+    names = {
+        "in one group": "vocabulary.w{}",
+        "in a deep group": "model.vocabulary.w{}",
+        "in many groups": "g{}.a",
+        "in none": "p{}",
+        "large ones": "p{}",
+        "options": "kedro.x{}",
+    }[shape]
+    values: dict[str, Any] = {"model.depth": 3, "vocabulary": 0}
+    values |= {names.format(n): "x" for n in range(10_000)}
+    if shape == "in many groups":
+        values |= {f"g{n}.b": n for n in range(10_000)}
+    if shape == "large ones":
+        values = {names.format(n): "x" * 60_000 for n in range(100)}
+    values |= {"kedro.command": "kedro run"}
+    short = record.shortened(values)
+    assert len(json.dumps(short)) <= record.LARGEST_PARAMETERS
+    assert short["kedro.command"] == "kedro run"
+    assert any("see the artifact 'parameters'" in str(value) for value in short.values())
+    if "one group" in shape or "deep" in shape:
+        assert short["model.depth"] == 3 and short["vocabulary"] == 0
+        assert len(short) == 4
+        assert any(str(value).startswith("10000 values") for value in short.values())
+
+
+def test_small_values_are_left_as_they_are() -> None:
+    values = {f"a.{n}": n for n in range(1000)}
+    assert record.shortened(values) == values
+
+
+def git(folder: Path, *arguments: str) -> str:
+    me = ["-c", "user.name=me", "-c", "user.email=me@example.com"]
+    command = ["git", "-C", str(folder), *me, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_commit_and_whether_something_differs_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert record.git_labels(tmp_path) == {}
+    git(tmp_path, "init", "-q")
+    assert record.git_labels(tmp_path) == {}, "no commit yet"
+    (tmp_path / "a").write_text("a")
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "-qm", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    index = tmp_path / ".git" / "index"
+    os.utime(tmp_path / "a", (1, 1))  # Git would note in its index that the content is the same
+    before = (index.stat().st_mtime_ns, index.read_bytes())
+    clean = {"git-commit": commit, "git-dirty": "false"}
+    assert record.git_labels(tmp_path) == clean
+    assert (index.stat().st_mtime_ns, index.read_bytes()) == before
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    assert record.git_labels(tmp_path) == clean
+    (tmp_path / "new").write_text("")
+    assert record.git_labels(tmp_path) == {**clean, "git-dirty": "true"}
+    monkeypatch.setenv("PATH", "")
+    assert record.git_labels(tmp_path) == {}
+
+
+def test_git_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slow = tmp_path / "git"
+    slow.write_text("#!/bin/sh\necho noise >&2\nexec sleep 5\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(record, "_GIT_SECONDS", 0.05)
+    assert record.git_labels(tmp_path) == {}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_labels(tmp_path: Path) -> None:
+    names = [f"pipeline_{n}" for n in range(100)]
+    labels = record.labels({"pipeline_names": names, "run_id": "2026-11-21"}, tmp_path)
+    assert len(labels["pipeline"]) == 255
+    assert labels["pipeline"].startswith("pipeline_0,pipeline_1,")
+    assert labels["pipeline"].endswith("… (whole: parameter kedro.pipeline)")
+    assert labels["session"] == "2026-11-21"
+    assert labels["environment"] == "local"
+    assert labels["kedro-version"].startswith("1.") and labels["mlrun-version"].startswith("1.")
+    assert labels["process"].startswith(f"{os.getpid()}-")
+    assert record.labels({"env": "dev"}, tmp_path)["environment"] == "dev"
+    assert record.labels({}, tmp_path)["pipeline"] == "__default__"
+    assert "session" not in record.labels({}, tmp_path)
+
+
+def test_configuration_is_written_for_a_person() -> None:
+    same = ["x"]
+    text = record.config_yaml(
+        {
+            "b": {"z": same, "a": same, "when": datetime.date(2026, 1, 2)},
+            "a": {"type": "pandas.CSVDataset", "credentials": {"key": "hunter2"}},
+            "text": "two\nlines\n",
+            "uml": "Größe",
+            "none": None,
+            "typed": Model(depth=4),
+        }
+    )
+    assert text == (
+        "a:\n  type: pandas.CSVDataset\n  credentials:\n    key: '*****'\n"
+        "b:\n  z:\n    - x\n  a:\n    - x\n  when: '2026-01-02'\n"
+        "none: null\n"
+        "text: |\n  two\n  lines\n"
+        "typed:\n  depth: 4\n  code: '*****'\n"
+        "uml: Größe\n"
+    )
+    assert yaml.safe_load(text)["text"] == "two\nlines\n"
+
+
+class Lazy:
+    """Asking it for its shape or length would compute it."""
+
+    __module__ = "pyspark.sql.dataframe"
+    columns = ("a", "b", "c")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        raise AssertionError("computed")
+
+    __len__ = shape
+
+
+class Broken:
+    @property
+    def shape(self) -> tuple[int, int]:
+        raise RuntimeError("no shape")
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (pd.DataFrame({"a": [1, 2, 3], "b": 0}), {"rows": 3, "columns": 2}),
+        (pd.Series([1, 2]), {"rows": 2}),
+        (np.zeros((4, 3)), {"rows": 4, "columns": 3}),
+        (np.zeros((4, 3, 2)), {"rows": 4}),
+        (np.float64(1), {}),
+        ([1, 2], {"rows": 2}),
+        ({"a": 1}, {"rows": 1}),
+        ({1, 2}, {"rows": 2}),
+        ("text", {}),
+        (b"bytes", {}),
+        (5, {}),
+        (None, {}),
+        (iter([1]), {}),
+        (Lazy(), {"columns": 3}),
+        (Broken(), {}),
+        (SimpleNamespace(shape=(None, 2)), {}),
+    ],
+)
+def test_the_size_of_data(data: Any, size: dict[str, int]) -> None:
+    assert record.size_of(MemoryDataset(), data) == size
+
+
+def test_the_size_of_a_file(tmp_path: Path) -> None:
+    """Kedro's datasets keep their file under private names, which may go."""
+    frame = pd.DataFrame({"a": [1]})
+    dataset = CSVDataset(filepath=str(tmp_path / "a.csv"), save_args={"index": False})
+    assert record.size_of(dataset, frame) == {"rows": 1, "columns": 1}
+    dataset.save(frame)
+    assert record.size_of(dataset, frame) == {"rows": 1, "columns": 1, "bytes": 4}
+    versioned = JSONDataset(filepath=str(tmp_path / "b.json"), version=Version(None, None))
+    assert record.size_of(versioned, 1) == {}
+    versioned.save({"a": 1})
+    assert record.size_of(versioned, 1)["bytes"] == len('{\n  "a": 1\n}')
+    remote = CSVDataset(filepath="memory://a.csv")
+    assert record.size_of(remote, None) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["runs/provenance", "runs/graph", "secrets/known", "store/process"]
+)
+def test_nothing_slow_is_imported_with_it(name: str) -> None:
+    """`kedro --help` imports it."""
+    path = PROJECT / "src" / "kedro_mlrun" / f"{name}.py"
+    tree = ast.parse(path.read_text())
+    imported = [node.names[0].name for node in tree.body if isinstance(node, ast.Import)]
+    imported += [
+        str(node.module)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and not node.level
+    ]
+    assert {name.partition(".")[0] for name in imported} <= {
+        *sys.stdlib_module_names,
+        "click",
+        "wrapt",
+    }

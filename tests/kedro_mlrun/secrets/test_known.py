@@ -1,0 +1,329 @@
+"""Secrets: known by their names where they stand, and by their values everywhere else."""
+
+import base64
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kedro.logging import RichHandler
+from pydantic import BaseModel, SecretStr
+from rich.console import Console
+
+from kedro_mlrun.secrets import known as secrets
+
+REDACTED = secrets.REDACTED
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Know no secret but the test's own, and leave logging as it was."""
+    monkeypatch.setattr(secrets, "_known", secrets._Known())
+    factory, hook = logging.getLogRecordFactory(), sys.excepthook
+    yield
+    logging.setLogRecordFactory(factory)
+    sys.excepthook = hook
+    for logger in [logging.getLogger(), *map(logging.getLogger, logging.Logger.manager.loggerDict)]:
+        for handler in logger.handlers:
+            for known_filter in [
+                f for f in handler.filters if isinstance(f, secrets.SecretsFilter)
+            ]:
+                handler.removeFilter(known_filter)
+
+
+@pytest.mark.parametrize(
+    "name",
+    """password passwd pwd db.password dbPassword DB_PASSWORD user-password userpassword password2
+    password_hash token github_token TOKEN_PROD accessToken auth_tokens secret client_secret secrets
+    apiKey api_key API-KEY apikey access_key accesskey aws_secret_access_key aws_access_key_id
+    secret_key private_key ssh_private_key encryption-key credentials credentials.user auth
+    basic_auth connection_string connectionString dsn db_pass passphrase jwt slack_webhook_url
+    azure.storage_account_key""".split(),
+)
+def test_names_of_secrets(name: str) -> None:
+    assert secrets.is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    """tokenizer max_tokens n_tokens tokens pad_token eos_token_id key db_key primary_key keyboard
+    sort_keys author authority monkey password_column token_count passing n_pass first_pass passes
+    secretary model.depth path connection pattern user 1""".split()
+    + ["", "…"],
+)
+def test_names_of_other_things(name: str) -> None:
+    assert not secrets.is_secret(name)
+
+
+def test_redacted_hides_by_name_at_any_depth() -> None:
+    values: dict[Any, Any] = {
+        "db": {"password": "a", "hosts": ["http://me:b@host/x", "c"], "token": None},
+        "credentials": {"user": "d", "keys": ["e", {"deep": 1}]},
+        "dotted.api_key": 5,
+        ("tuple",): (1, 2.5, True),
+    }
+    assert secrets.redacted(values) == {
+        "db": {"password": REDACTED, "hosts": [f"http://{REDACTED}@host/x", "c"], "token": None},
+        "credentials": {"user": REDACTED, "keys": [REDACTED, {"deep": REDACTED}]},
+        "dotted.api_key": REDACTED,
+        ("tuple",): (1, 2.5, True),
+    }
+    assert secrets.redacted(["x"], "password") == [REDACTED]
+    assert values["db"]["password"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:pa55@db:5432/x", "postgresql://*****@db:5432/x"),
+        ("git+https://TOKEN@host/repo.git", "git+https://*****@host/repo.git"),
+        (
+            "at 'https://a:b@one' and https://c:d@two",
+            "at 'https://*****@one' and https://*****@two",
+        ),
+        (
+            "GET https://host/p?page=2&sig_token=abc#top",
+            "GET https://host/p?page=2&sig_token=*****",
+        ),
+        ("Server=db;Uid=me;Pwd=pa55;Timeout=3", "Server=db;Uid=me;Pwd=*****;Timeout=3"),
+        # These hold no secret.
+        ("abfss://container@account.dfs/x", "abfss://container@account.dfs/x"),
+        ("store://artifacts/p/k#0:v1@tree^uid", "store://artifacts/p/k#0:v1@tree^uid"),
+        ("http://host:8080/a@b max_tokens=5", "http://host:8080/a@b max_tokens=5"),
+    ],
+)
+def test_a_text_that_shows_by_itself_what_is_secret(text: str, shown: str) -> None:
+    assert secrets.hide(text) == shown == secrets.redacted({"text": text})["text"]
+
+
+def test_register_takes_what_is_below_a_secrets_name_or_in_a_url() -> None:
+    class Typed(BaseModel):
+        code: SecretStr
+        shown: str = "visible one"
+
+    secrets.register(
+        {
+            "db": {"password": "hunter2", "name": "shop"},
+            "uri": "mysql://root:s3cr3t%21@db",
+            "typed": Typed(code=SecretStr("sesame42")),
+        }
+    )
+    text = "hunter2 shop s3cr3t%21 s3cr3t! sesame42 visible one"
+    assert secrets.hide(text) == "***** shop ***** ***** ***** visible one"
+    secrets.register({"dev": {"user": "Scott Tiger", "nested": ["swordfish"]}}, everything=True)
+    assert secrets.hide("Scott Tiger, swordfish") == "*****, *****"
+
+
+def test_ordinary_values_spoil_no_text() -> None:
+    values = ["", " ", "1", 5432, "true", True, None, "abc", "admin", 0.25, "****"]
+    secrets.register(values, everything=True)
+    text = "true: abc 1 of 5432, admin 0.25 **** "
+    assert secrets.hide(text) == text
+
+
+def test_a_word_or_number_is_hidden_where_it_stands_alone() -> None:
+    secrets.register(["letmein", 123456, "hunter2"], everything=True)
+    assert secrets.hide("letmein letmeinside a_letmein") == "***** letmeinside a_letmein"
+    assert secrets.hide(r"a\nletmein b%3Aletmein") == r"a\n***** b%3A*****"
+    assert secrets.hide("123456 1234567 0.123456") == "***** 1234567 0.*****"
+    assert secrets.hide("xhunter2x") == "x*****x"
+
+
+SECRET = st.text(min_size=4, max_size=20).filter(lambda text: len(text.strip()) >= 4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(SECRET, min_size=1, max_size=4), st.text(max_size=30), st.data())
+def test_no_known_secret_is_left_in_any_form(values: list[str], text: str, data: Any) -> None:
+    known = secrets._Known()
+    known.add(values)
+    forms = [form for form, only_word in known.forms.items() if not only_word]
+    pieces = data.draw(st.lists(st.sampled_from([text, *values, *forms]), max_size=6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secrets, "_known", known)
+        hidden = secrets.hide("".join(pieces))
+        nested = secrets.hide_in({"".join(pieces): [("".join(pieces), 1)]})
+    assert not [form for form in forms if form in hidden]
+    assert nested == {hidden: [(hidden, 1)]}
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        str,
+        repr,
+        json.dumps,
+        lambda text: json.dumps(json.dumps([text])),
+        quote,
+        lambda text: quote(text, safe="").lower(),
+        lambda text: base64.b64encode(text.encode()).decode(),
+    ],
+)
+def test_a_secret_is_found_as_it_is_written_elsewhere(encode: Any) -> None:
+    value = "p\"ä\\s&/ w:1'"
+    secrets.register({"password": value})
+    assert secrets.hide(f"before {encode(value)} after").count(REDACTED) == 1
+    assert encode(value).strip("'\"=") not in secrets.hide(f"before {encode(value)} after")
+
+
+def test_the_lines_of_a_key_are_secrets_too() -> None:
+    key = (
+        "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----"
+    )
+    secrets.register({"private_key": key})
+    hidden = secrets.hide(key.replace("\n", "\n    "))
+    assert "MIIE" not in hidden and "AQEF" not in hidden
+
+
+def test_hide_in_keeps_every_entry() -> None:
+    secrets.register(["hunter2", "hunter3", 123456], everything=True)
+    assert secrets.hide_in({"hunter2": b"hunter2", "hunter3": 123456, 1: True}) == {
+        REDACTED: b"*****",
+        f"{REDACTED} (2)": REDACTED,
+        1: True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (["/x/bin/kedro", "run"], "kedro run"),
+        (["/x/shop/__main__.py", "--tags", "a b"], "python -m shop --tags 'a b'"),
+        (["kedro", "run", "--params=db.password=hunter2,m.depth=3"], None),
+        (["kedro", "run", "--params", "db.password:hunter2,m.depth:3"], None),
+        (["kedro", "run", "--params", "a=1,token=hunter2,hunter2,b=2"], None),
+        (["kedro", "--password", "-hunter2", "--token=hunter2", "--api-key", "hunter2"], None),
+        (["env", "X_TOKEN=hunter2;hunter2", "kedro"], "env X_TOKEN=***** kedro"),
+        (["kedro", "--use-auth", "--params", "password=hunter2"], None),
+        (["kedro", "--conf-source", "https://me:hunter2@host"], None),
+        ([], ""),
+    ],
+)
+def test_a_command_line_is_as_typed_without_secrets(argv: list[str], shown: str | None) -> None:
+    line = secrets.command_line(argv)
+    assert "hunter2" not in line
+    assert (line == shown) if shown is not None else (REDACTED in line)
+
+
+def test_a_command_line_keeps_the_rest() -> None:
+    line = secrets.command_line(["kedro", "run", "--params", "a=1,token=x,y,b.c=2", "--env=dev"])
+    assert line == "kedro run --params a=1,token=*****,b.c=2 --env=dev"
+
+
+def log_with(handler: logging.Handler, *, installed_before: bool) -> logging.Logger:
+    logger = logging.getLogger("test-secrets")
+    logger.propagate = False
+    if installed_before:
+        secrets.install()
+    logger.addHandler(handler)
+    secrets.install()
+    return logger
+
+
+def fail(secret: str) -> None:
+    raise ValueError(f"can't log in with {secret} [/bad]")
+
+
+@pytest.mark.parametrize("show_locals", [False, True])
+def test_logs_show_no_secret(show_locals: bool) -> None:
+    """Rich shows an exception by itself, with the source around it and the locals."""
+    secrets.register({"password": "hunter2"})
+    plain, rich = StringIO(), StringIO()
+    for handler in (
+        logging.StreamHandler(plain),
+        RichHandler(
+            console=Console(file=rich, width=300),
+            rich_tracebacks=True,
+            tracebacks_show_locals=show_locals,
+        ),
+    ):
+        logger = log_with(handler, installed_before=True)
+        logger.handlers = [handler]
+        logger.warning("with %s", "hunter2", stack_info=True)
+        logger.warning("with %(password)s [bold]%(n)s[/bold]", {"password": "hunter2", "n": 1})
+        try:
+            fail("hunter2")
+        except ValueError:
+            logger.exception("[red]failed[/red]")
+    for output in (plain.getvalue(), rich.getvalue()):
+        assert "hunter2" not in output
+        assert "can't log in with ***** [/bad]" in output, output
+        assert output.count("with *****") == 3
+    assert "bold" not in rich.getvalue()
+
+
+def test_locals_are_not_shown_where_there_are_secrets() -> None:
+    secrets.register({"password": "hunter2"})
+    output = StringIO()
+    handler = RichHandler(
+        console=Console(file=output, width=300), rich_tracebacks=True, tracebacks_show_locals=True
+    )
+    logger = log_with(handler, installed_before=False)
+    name = "hunter" + str(2)
+    try:
+        raise KeyError(len(name))
+    except KeyError:
+        logger.exception("failed")
+    assert "KeyError: 7" in output.getvalue() and "hunter2" not in output.getvalue()
+
+
+def test_arguments_that_fit_no_message_are_hidden() -> None:
+    """Logging itself shows them then."""
+    secrets.register({"password": "hunter2"})
+    record = logging.makeLogRecord({"msg": "hunter2 %s", "args": ("hunter2", "hunter2")})
+    secrets.SecretsFilter().filter(record)
+    assert (record.msg, record.args) == ("***** %s", (REDACTED, REDACTED))
+
+
+def test_records_without_a_secret_are_left_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    # Written so that the source, which may be shown, too, tells nothing.
+    secrets.register(dict(password="sword" + "fish7"))
+    secrets.install()
+    try:
+        fail("nothing")
+    except ValueError:
+        logging.getLogger("test-others").exception("failed %s", 1)
+    (record,) = caplog.records
+    assert record.args == (1,) and record.exc_info
+
+
+def test_mlruns_own_fields_are_hidden() -> None:
+    """MLRun's logger writes them from the record, and is made when MLRun is imported."""
+    secrets.register({"password": "hunter2"})
+    secrets.install()
+    import mlrun
+
+    output = StringIO()
+    handler = mlrun.utils.logger.get_handler("default")
+    stream, handler.stream = handler.stream, output
+    try:
+        secrets.install()
+        mlrun.utils.logger.error("failed", error="with hunter2", token="unknown one")
+    finally:
+        handler.stream = stream
+    assert output.getvalue().count(REDACTED) == 2
+    assert "hunter2" not in output.getvalue()
+
+
+def test_the_error_that_ends_a_process_shows_no_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: seen.append(error))
+    secrets.register({"password": "hunter2"})
+    secrets.install()
+    secrets.install()
+    for error in (KeyError("fine"), ValueError("hunter2")):
+        try:
+            raise error from RuntimeError("cause")
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+    assert [error for _, error, _ in seen] == [], "the source around it has the secret"
+    shown = capsys.readouterr().err
+    assert "ValueError: *****" in shown and "hunter2" not in shown and "cause" in shown

@@ -1,0 +1,620 @@
+"""What the embedded store has for itself: a file, shared by processes that may be killed."""
+
+import contextlib
+import hashlib
+import inspect
+import json
+import multiprocessing
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import mlrun
+import mlrun.db.factory
+import pytest
+from mlrun.db import RunDBInterface
+from mlrun.db.httpdb import HTTPRunDB
+from mlrun.errors import (
+    MLRunInvalidArgumentError,
+    MLRunNotFoundError,
+    MLRunNotImplementedServerError,
+    MLRunPreconditionFailedError,
+    MLRunRuntimeError,
+)
+
+from kedro_mlrun.store import db as local_db
+
+LocalRunDB = local_db.LocalRunDB
+
+WRITERS, RESULTS, ARTIFACTS = 8, 500, 50
+
+TABLES = {
+    word
+    for migration in local_db.MIGRATIONS
+    for before, word in zip(migration.split(), migration.split()[1:], strict=False)
+    if before == "TABLE"
+}
+
+# New processes start from one that has imported MLRun, which takes longer than what they do.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__])
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Give the URL of a store that is not there yet."""
+    return f"sqlite:///{tmp_path}/folder/mlrun.db"
+
+
+@pytest.fixture
+def db(url: str) -> Any:
+    """Give a new store."""
+    return LocalRunDB(url).connect()
+
+
+def run_(name: str = "train") -> dict[str, Any]:
+    return {"metadata": {"name": name}, "status": {"state": "completed"}}
+
+
+def use(url: str, folder: Path) -> None:
+    """Point MLRun to a store, as mlrun.yml does."""
+    mlrun.mlconf.dbpath, mlrun.mlconf.artifact_path = url, str(folder)
+    mlrun.mlconf.active_project = "iris"
+    mlrun.utils.logger.set_logger_level("ERROR")
+
+
+# ---- how it is chosen
+
+
+def test_the_url_chooses_the_database(url):
+    """An MLRun API is used as ever. This test fails when MLRun changes its private way in.
+
+    Here MLRun was imported before the package, as in a notebook; where a test runs code in a new
+    process (`python` in conftest.py), it is the other way round.
+    """
+    run_db = mlrun.db.factory.RunDBFactory()._rundb_container.run_db
+    assert isinstance(run_db("http://mlrun-api:8080"), HTTPRunDB)
+    assert isinstance(run_db("https://mlrun-api"), HTTPRunDB)
+    assert type(run_db(url)) is LocalRunDB
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:", "sqlite://", "sqlite:///", "sqlite://mlrun.db", "sqlite:///:memory:"]
+)
+def test_a_url_without_a_file_is_refused(url):
+    """A store that would vanish with its process is not what anybody wants."""
+    with pytest.raises(MLRunInvalidArgumentError, match="sqlite:///PATH"):
+        LocalRunDB(url)
+
+
+def test_paths_are_as_in_sqlalchemy(tmp_path, monkeypatch):
+    """Three slashes and a relative path, or four and an absolute one; chdir changes nothing."""
+    monkeypatch.chdir(tmp_path)
+    relative = LocalRunDB("sqlite:///store/mlrun.db")
+    assert relative.path == LocalRunDB(f"sqlite:///{tmp_path}/store/mlrun.db").path
+    monkeypatch.chdir("/")
+    assert relative.connect().path == tmp_path / "store" / "mlrun.db"
+
+
+# ---- what it supports
+
+
+def public_methods(*classes: type) -> dict[str, Any]:
+    return {
+        name: member
+        for client in classes
+        for name, member in vars(client).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    }
+
+
+SUPPORTED = public_methods(LocalRunDB)
+UNSUPPORTED = sorted({*public_methods(RunDBInterface), *public_methods(HTTPRunDB)} - {*SUPPORTED})
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_is_not_supported_says_so(url, name):
+    """An unsupported method says which it is and what it needs; none does nothing in silence."""
+    with pytest.raises(MLRunNotImplementedServerError, match=f"'{name}'.* needs an MLRun API"):
+        getattr(LocalRunDB(url), name)("project", anything=1)
+
+
+def test_every_method_of_mlrun_is_supported_or_refused():
+    """Nothing of MLRun's interface is left over, so nothing of it does nothing in silence."""
+    assert not inspect.isabstract(LocalRunDB)
+    assert "submit_workflow" in UNSUPPORTED
+    assert {"store_run", "update_run", "store_artifact", "store_log"} <= {*SUPPORTED}
+
+
+@pytest.mark.parametrize("name", sorted({*SUPPORTED} & {*public_methods(HTTPRunDB)}))
+def test_arguments_are_those_of_mlruns_client(name):
+    """What is written for MLRun's client works: the same arguments in the same order."""
+
+    def arguments(client: type, name: str) -> list[str]:
+        return list(inspect.signature(getattr(client, name)).parameters)
+
+    ours = arguments(LocalRunDB, name)
+    if name in {"list_runs", "list_artifacts", "list_functions"}:
+        # What the pages of a list have in common with the list.
+        assert ours == ["self", "args", "kwargs"]
+        ours = arguments(LocalRunDB, f"_{name}")
+        assert ours.pop() == "limit"
+    assert ours == arguments(HTTPRunDB, name)
+
+
+def test_what_the_api_has_no_question_for(db):
+    """Runs and artifacts by the beginning of their ids, and runs by what they have used."""
+    for uid, used in {"ab1": "9e5a", "ab2": "9e5a", "b": "77"}.items():
+        run = run_() | {"spec": {"inputs": {"model": f"store://models/iris/model#0@t^{used}"}}}
+        db.store_run(run, uid, "iris")
+    found = db.runs_beginning_with("ab", "iris", 5)
+    assert [run["metadata"]["uid"] for run in found] == ["ab1", "ab2"]
+    assert len(db.runs_beginning_with("ab", "iris", 1)) == 1
+    assert db.runs_beginning_with("a_", "iris") == db.runs_beginning_with("ab", "other") == []
+    runs, number = db.runs_using("9e5a", "iris", limit=1)
+    assert ([run["metadata"]["uid"] for run in runs], number) == (["ab2"], 2)
+    db.store_run(run_(), "ab1", "iris")
+    db.del_run("ab2", "iris")
+    assert db.runs_using("9e5a", "iris") == ([], 0)
+    store_version(db, "t1")
+    uid = db.read_artifact("model", project="iris")["metadata"]["uid"]
+    (artifact,) = db.artifacts_beginning_with(uid[:6], "iris")
+    assert artifact["metadata"]["uid"] == uid
+
+
+def store_file(db: Any, folder: Path, key: str, run_id: str) -> Path:
+    """Store an artifact with its bytes, in a folder of a run or elsewhere."""
+    file = folder / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(key)
+    producer = {"kind": "run", "uri": f"iris/{run_id}"}
+    spec = {"db_key": key, "target_path": str(file), "producer": producer}
+    db.store_artifact(key, {"metadata": {"key": key}, "spec": spec}, project="iris", tree=run_id)
+    return file
+
+
+def test_files_are_deleted_only_where_asked_for(db, tmp_path):
+    """As in MLRun: `data-force` deletes file and record or neither, `data-optional` what it can."""
+    uid = "0" * 32
+    kept = store_file(db, tmp_path / uid / "train", "kept", uid)
+    own = store_file(db, tmp_path / uid / "train", "own", uid)
+    shared = store_file(db, tmp_path / "train", "shared", uid)
+    db.del_artifact("kept", project="iris")
+    db.del_artifact("own", project="iris", deletion_strategy="data-force")
+    assert (kept.exists(), own.exists()) == (True, False)
+    with pytest.raises(MLRunInvalidArgumentError, match="shared is not in a folder of the run"):
+        db.del_artifact("shared", project="iris", deletion_strategy="data-force")
+    assert db.read_artifact("shared", project="iris")
+    db.del_artifact("shared", project="iris", deletion_strategy="data-optional")
+    assert db.list_artifacts(project="iris") == []
+    assert shared.exists()
+
+
+# ---- the file
+
+
+def change(path: Path, *statements: str) -> None:
+    """Change a database behind the store's back."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_newer_schema_is_refused(db, url):
+    """A store of a later release is neither used nor changed, also when MLRun tries again."""
+    db._connection.close()
+    change(db.path, "PRAGMA user_version = 99")
+    before = db.path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(MLRunPreconditionFailedError, match="schema 99, .* newer than 2"):
+            mlrun.get_run_db(url).store_run(run_(), "u1", "iris")
+    assert db.path.read_bytes() == before
+    assert list(db.path.parent.iterdir()) == [db.path]
+
+
+def test_an_older_schema_is_migrated(db, url, monkeypatch):
+    """A store of an earlier release keeps its data; the earlier release then refuses it."""
+    db.store_run(run_(), "u1", "iris")
+    later = (*local_db.MIGRATIONS, "ALTER TABLE runs ADD COLUMN a TEXT; CREATE INDEX b ON runs (a)")
+    monkeypatch.setattr(local_db, "MIGRATIONS", later)
+    migrated = LocalRunDB(url).connect()
+    assert migrated.read_run("u1", "iris")["metadata"]["name"] == "train"
+    assert migrated._connection.execute("SELECT a FROM runs").fetchone()[0] is None
+    monkeypatch.undo()
+    with pytest.raises(MLRunPreconditionFailedError):
+        LocalRunDB(url).connect()
+
+
+def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
+    """What its runs have used is found, whatever else their records hold."""
+    uri = "store://models/iris/model#0:latest@t1^{}"
+    bodies: list[dict[str, Any]] = [
+        {"spec": {"inputs": {"model": uri.format("9e5a"), "raw": "s3://a^b"}}},
+        {"spec": {"inputs": {"model": uri.format("9e5a")}}, "status": {"loss": float("nan")}},
+        {"spec": {"inputs": {"model": "store://models/iris/model:latest"}}},
+        {"spec": {}},
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(local_db, "MIGRATIONS", local_db.MIGRATIONS[:1])
+        first = LocalRunDB(url).connect()
+    columns = "project, uid, iteration, name, state, start_time, updated, body"
+    for number, body in enumerate(bodies):
+        values = ("iris", f"u{number}", 0, "train", "completed", f"{number}", "", json.dumps(body))
+        first._connection.execute(
+            f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(values))})", values
+        )
+    runs, number = LocalRunDB(url).connect().runs_using("9e5a", "iris")
+    assert [run["spec"] for run in runs] == [bodies[1]["spec"], bodies[0]["spec"]]
+    assert number == 2
+
+
+def test_a_migration_that_fails_changes_nothing(db, url, monkeypatch):
+    """A migration is done whole or not at all."""
+    db.store_run(run_(), "u1", "iris")
+    later = (*local_db.MIGRATIONS, "ALTER TABLE runs ADD COLUMN a TEXT; DROP TABLE nothing")
+    with monkeypatch.context() as patch:
+        patch.setattr(local_db, "MIGRATIONS", later)
+        with pytest.raises(MLRunInvalidArgumentError, match=r"mlrun\.db can't be used.*nothing"):
+            LocalRunDB(url).connect()
+    assert LocalRunDB(url).connect().read_run("u1", "iris")
+    assert "a" not in {row["name"] for row in db._connection.execute("PRAGMA table_info (runs)")}
+
+
+def a_text(path: Path) -> None:
+    path.write_text("not a database, but long enough for one" * 100)
+
+
+def a_database(path: Path) -> None:
+    change(path, "CREATE TABLE experiments (id)", "PRAGMA user_version = 1")
+
+
+def test_an_impossible_path_is_refused(tmp_path):
+    """A path below a file is refused in a sentence."""
+    (tmp_path / "file").touch()
+    with pytest.raises(MLRunInvalidArgumentError, match=r"mlrun\.db can't be used as an embedded"):
+        LocalRunDB(f"sqlite:///{tmp_path}/file/mlrun.db").connect()
+
+
+@pytest.mark.parametrize("make", [a_text, Path.mkdir, a_database])
+def test_something_else_is_refused(tmp_path, make):
+    """A path that holds something else is refused in a sentence, and not changed."""
+    path = tmp_path / "other"
+    make(path)
+    before = path.is_file() and path.read_bytes()
+    with pytest.raises(MLRunInvalidArgumentError, match="other can't be used as an embedded store"):
+        LocalRunDB(f"sqlite:///{path}").connect()
+    assert (path.is_file() and path.read_bytes()) == before
+
+
+def test_a_store_that_is_held_is_an_error(db, url, monkeypatch):
+    """Who waited too long for another process gets a sentence that says so."""
+    monkeypatch.setattr(local_db, "BUSY_SECONDS", 0.05)
+    with db._transaction():
+        with pytest.raises(MLRunRuntimeError, match="can't be written to: database is locked"):
+            LocalRunDB(url).connect().store_run(run_(), "u1", "iris")
+    db.store_run(run_(), "u1", "iris")
+
+
+def test_a_read_only_store_is_an_error_at_once(url):
+    """Only who finds the store busy waits; the superuser who may run this can write everywhere."""
+    read_only = sqlite3.OperationalError("attempt to write a readonly database")
+    read_only.sqlite_errorcode = sqlite3.SQLITE_READONLY
+    connection = Mock(execute=Mock(side_effect=read_only))
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        local_db._use_wal(connection)
+    connection.execute.assert_called_once()
+
+
+def test_readers_do_not_wait_for_writers(db):
+    """A report can be read while a run is recorded, which takes SQLite's write-ahead log."""
+    assert db._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    db.store_run(run_(), "u1", "iris")
+    with db._transaction() as connection:
+        db._write_run(connection, run_("other"), "u2", "iris", 0)
+        (run,) = LocalRunDB(db.url).list_runs(project="iris")
+    assert run["metadata"]["uid"] == "u1"
+
+
+def test_what_is_deleted_leaves_nothing(db):
+    """Neither tags nor labels are left over for what comes after."""
+    store_version(db, "t1", tag="v1")
+    db.store_run({**run_(), "metadata": {"labels": {"a": "b"}}}, "u1", "iris")
+    db.store_function({"metadata": {"labels": {"a": "b"}}}, "train", "iris")
+    db.del_artifact("model", project="iris")
+    db.del_run("u1", "iris")
+    db.delete_function("train", "iris")
+    for table in TABLES - {"projects"}:
+        assert not db._connection.execute(f"SELECT * FROM {table}").fetchall(), table
+
+
+def test_a_failed_write_leaves_nothing(db):
+    """What fails in the middle is undone, and the store goes on."""
+
+    class Unlucky(dict):
+        def items(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        with db._transaction() as connection:
+            db._write_run(connection, run_(), "u1", "iris", 0)
+            local_db._write_labels(connection, "run_labels", 1, Unlucky(a=1))
+    with pytest.raises(MLRunNotFoundError):
+        db.read_run("u1", "iris")
+    db.store_run(run_(), "u1", "iris")
+
+
+def test_a_deleted_store_is_made_anew(db):
+    """After `rm -r .mlrun`, a notebook that is still open records to a new store."""
+    db.store_run(run_(), "u1", "iris")
+    for file in db.path.parent.iterdir():
+        file.unlink()
+    db.store_run(run_(), "u2", "iris")
+    (run,) = LocalRunDB(db.url).list_runs(project="iris", iter=True)
+    assert run["metadata"]["uid"] == "u2"
+
+
+# ---- several at once
+
+
+def write_results(url: str, folder: Path, number: int) -> None:
+    """Be one of several writers: one run with many results and artifacts."""
+    use(url, folder)
+    context = mlrun.get_or_create_ctx(f"writer-{number}", project="iris")
+    for result in range(RESULTS):
+        context.log_result(f"r{result}", number * result)
+    for artifact in range(ARTIFACTS):
+        context.log_artifact(
+            f"a{number}-{artifact}", body=f"{number} {artifact}", db_key=f"a{number}-{artifact}"
+        )
+    context.commit(completed=True)
+
+
+def test_processes_write_at_once(url, tmp_path):
+    """8 processes that make a store and write 500 results and 50 artifacts each lose nothing."""
+    writers = [
+        processes.Process(target=write_results, args=(url, tmp_path / "artifacts", number))
+        for number in range(WRITERS)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * WRITERS
+    db = LocalRunDB(url)
+    for number in range(WRITERS):
+        (run,) = db.list_runs(f"writer-{number}", project="iris")
+        expected = {f"r{result}": number * result for result in range(RESULTS)}
+        assert run["status"]["results"] == expected
+        assert run["status"]["state"] == "completed"
+    found = db.list_artifacts(project="iris", tag="latest")
+    assert len(found) == WRITERS * ARTIFACTS
+    for record in found:
+        number, artifact = record["metadata"]["key"].removeprefix("a").split("-")
+        assert Path(record["spec"]["target_path"]).read_text() == f"{number} {artifact}"
+
+
+def test_processes_write_to_one_key(url, tmp_path):
+    """Of versions that are stored at once all are kept, and one is the latest."""
+    LocalRunDB(url).connect()
+    with processes.Pool(4) as pool:
+        pool.starmap(store_versions, [(url, number) for number in range(4)])
+    db = LocalRunDB(url)
+    assert len(db.list_artifacts("model", project="iris")) == 100
+    assert len(db.list_artifacts("model", project="iris", tag="latest")) == 1
+
+
+def store_versions(url: str, number: int) -> None:
+    for version in range(25):
+        store_version(LocalRunDB(url), f"{number}-{version}")
+
+
+def store_version(db: Any, tree: str, key: str = "model", **options: Any) -> None:
+    record = {"kind": "model", "metadata": {"key": key, "tree": tree}, "spec": {"db_key": key}}
+    db.store_artifact(key, record, project="iris", tree=tree, **options)
+
+
+def test_threads_share_a_store(db):
+    """Threads write and read at once through one object, as a ThreadRunner's datasets do."""
+    failures: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            for run in range(25):
+                db.store_run(run_(), f"{number}-{run}", "iris")
+                assert db.read_run(f"{number}-{run}", "iris")
+        except Exception as exc:
+            failures.append(exc)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(db.list_runs("train", project="iris")) == 200
+
+
+def test_a_forked_child_may_go_on_writing(db):
+    """A child that took an open store over, as a ParallelRunner's workers do, opens its own."""
+
+    def write(number: int) -> None:
+        for run in range(20):
+            db.store_run(run_(), f"{number}-{run}", "iris")
+
+    def write_in_child(number: int) -> None:
+        write(number)
+        assert db._connection is not of_parent
+
+    db.store_run(run_(), "parent", "iris")
+    of_parent = db._connection
+    children = [
+        multiprocessing.get_context("fork").Process(target=write_in_child, args=(number,))
+        for number in range(4)
+    ]
+    for child in children:
+        child.start()
+    write(9)
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    assert len(db.list_runs("train", project="iris")) == 101
+    assert db._connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def save_until_killed(url: str, folder: Path, name: str, saved: Connection) -> None:
+    """Save one artifact after the other, and tell of each that was saved."""
+    use(url, folder)
+    context = mlrun.get_or_create_ctx(name, project="iris")
+    for number in range(10_000):
+        key = f"{name}-{number}"
+        context.log_artifact(key, body=os.urandom(100_000), db_key=key, format="bin")
+        context.log_result("saved", number)
+        saved.send(key)
+
+
+def test_a_killed_process_leaves_a_whole_store(url, tmp_path):
+    """After kill -9 the store opens, has all that was saved, and no record without its bytes."""
+    saved: set[str] = set()
+    for attempt in range(12):
+        reader, writer = processes.Pipe(duplex=False)
+        args = (url, tmp_path / "artifacts", f"run{attempt}", writer)
+        process = processes.Process(target=save_until_killed, args=args)
+        process.start()
+        writer.close()
+        saved.add(reader.recv())
+        time.sleep(random.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        with contextlib.suppress(EOFError):
+            while True:
+                saved.add(reader.recv())
+
+    db = LocalRunDB(url).connect()
+    assert db._connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    records = db.list_artifacts(project="iris", tag="latest")
+    assert saved <= {record["metadata"]["key"] for record in records}
+    for record in records:
+        content = Path(record["spec"]["target_path"]).read_bytes()
+        assert hashlib.sha1(content).hexdigest() == record["metadata"]["hash"]
+
+
+# ---- speed
+
+KEY = {"key": "model", "project": "iris"}
+QUERIES: dict[str, Callable[[Any], Any]] = {
+    "runs": lambda db: db.list_runs(project="iris"),
+    "runs of a name": lambda db: db.list_runs("train", project="iris"),
+    "runs by part of a name": lambda db: db.list_runs("~rai", project="iris"),
+    "runs by id": lambda db: db.list_runs(uid=["u1", "u2"], project="iris"),
+    "runs by label": lambda db: db.list_runs(labels="a=b", project="iris"),
+    "runs by state": lambda db: db.list_runs(states=["error"], project="iris"),
+    "runs by start": lambda db: db.list_runs(start_time_from="2026-01-01", project="iris"),
+    "runs by update": lambda db: db.list_runs(last_update_time_to="2026-01-01", project="iris"),
+    "runs by end": lambda db: db.list_runs(end_time_from="2026-01-01", project="iris"),
+    "runs with iterations": lambda db: db.list_runs(iter=True, project="iris"),
+    "newest runs": lambda db: db.list_runs(partition_by="name", project="iris"),
+    "page of runs": lambda db: db.paginated_list_runs("train", project="iris", page=2),
+    "first runs": lambda db: db.paginated_list_runs("train", project="iris", page_size=5),
+    "run": lambda db: db.read_run("u1", "iris"),
+    "update of a run": lambda db: db.update_run({"status.state": "error"}, "u1", "iris"),
+    "log": lambda db: (db.store_log("u1", "iris", b"text"), db.get_log("u1", "iris")),
+    "artifacts": lambda db: db.list_artifacts(project="iris"),
+    "artifacts of a key": lambda db: db.list_artifacts("model", project="iris"),
+    "artifact by tag": lambda db: db.list_artifacts("model", tag="v1", project="iris"),
+    "artifacts by tag": lambda db: db.list_artifacts(tag="v1", project="iris"),
+    "artifacts by label": lambda db: db.list_artifacts(labels=["a"], project="iris"),
+    "artifacts by kind": lambda db: db.list_artifacts(kind="model", project="iris"),
+    "artifacts by category": lambda db: db.list_artifacts(category="other", project="iris"),
+    "artifacts by tree": lambda db: db.list_artifacts(tree="t1", project="iris"),
+    "artifacts by producer": lambda db: db.list_artifacts(producer_uri="u1", project="iris"),
+    "artifacts by time": lambda db: db.list_artifacts(since="2026-01-01", project="iris"),
+    "best artifacts": lambda db: db.list_artifacts(best_iteration=True, project="iris"),
+    "newest artifacts": lambda db: db.list_artifacts(partition_by="name", project="iris"),
+    "page of artifacts": lambda db: db.paginated_list_artifacts(tag="latest", project="iris"),
+    "first artifacts": lambda db: db.paginated_list_artifacts(project="iris", page_size=5),
+    "latest": lambda db: db.read_artifact(**KEY),
+    "tagged": lambda db: db.read_artifact(**KEY, tag="latest", iter=0),
+    "of a tree": lambda db: db.read_artifact(**KEY, tree="t1"),
+    "artifact again": lambda db: store_version(db, "t1"),
+    "tags": lambda db: db.list_artifact_tags("iris"),
+    "tagging": lambda db: db.tag_objects(
+        "iris", "v2", {"kind": "artifact", "identifiers": [{"key": "model"}]}
+    ),
+    "untagging": lambda db: db.delete_objects_tag(
+        "iris", "v2", {"kind": "artifact", "identifiers": [{"key": "model"}]}
+    ),
+    "function": lambda db: db.get_function("train", "iris"),
+    "function again": lambda db: db.store_function({"metadata": {}}, "train", "iris"),
+    "functions": lambda db: db.list_functions(project="iris", tag="latest"),
+    "runs by beginning": lambda db: db.runs_beginning_with("u", "iris"),
+    "artifacts by beginning": lambda db: db.artifacts_beginning_with("9e", "iris"),
+    "runs by input": lambda db: db.runs_using("9e5a", "iris"),
+    "deleted artifact": lambda db: db.del_artifact(**KEY, tag="latest"),
+    "deleted run": lambda db: db.del_run("u1", "iris"),
+}
+
+
+def fill(db: Any) -> None:
+    db.store_run(run_(), "u1", "iris")
+    db.store_function({"metadata": {}}, "train", "iris")
+    store_version(db, "t1", tag="v1")
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+def test_indices_are_used(db, query):
+    """No query on one project reads a table from end to end."""
+    fill(db)
+    statements: list[str] = []
+    db._connection.set_trace_callback(statements.append)
+    query(db)
+    db._connection.set_trace_callback(None)
+    statements = [text for text in statements if text.startswith(("SELECT", "UPDATE", "DELETE"))]
+    assert statements
+    for statement in statements:
+        plan = [row["detail"] for row in db._connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        scans = [step for step in plan if step.startswith("SCAN ") and step.split()[1] in TABLES]
+        assert not scans, (statement, plan)
+
+
+OFTEN = [
+    *("run", "update of a run", "runs by id", "first runs", "runs by beginning", "runs by input"),
+    *("latest", "tagged", "of a tree", "artifact again", "first artifacts"),
+    *("artifact by tag", "artifacts by tag", "artifacts by tree", "artifacts by beginning"),
+]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Give a store with few runs and versions of an artifact, and one with many."""
+    made = []
+    for size in (20, 1000):
+        db = LocalRunDB(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlrun.db").connect()
+        fill(db)
+        for number in range(size):
+            store_version(db, f"{number}")
+            db.store_run(run_(), f"{number}", "iris")
+        made.append(db)
+    return made
+
+
+def steps(db: Any, query: Callable[[Any], Any]) -> int:
+    """Count the tens of SQLite's instructions that something takes."""
+    ticks: list[None] = []
+    db._connection.set_progress_handler(lambda: ticks.append(None), 10)
+    query(db)
+    db._connection.set_progress_handler(None, 0)
+    return len(ticks)
+
+
+@pytest.mark.parametrize("name", OFTEN)
+def test_what_is_done_often_is_as_quick_in_a_full_store(stores, name):
+    """To read or write one thing costs the same beside a thousand others or versions of it."""
+    few, many = (steps(db, QUERIES[name]) for db in stores)
+    assert many < few * 1.5 + 10

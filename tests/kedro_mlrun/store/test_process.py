@@ -1,0 +1,96 @@
+"""A process that opened a run, recognised when it is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kedro_mlrun.store import process
+
+
+@pytest.fixture
+def child():
+    """Give a process that waits, and end it."""
+    started = subprocess.Popen(["sleep", "60"])
+    yield started
+    started.kill()
+    started.wait()
+
+
+def label_of(child: subprocess.Popen, shift: int = 0) -> str:
+    return f"{child.pid}-{round(time.time()) + shift}"
+
+
+def test_this_process_is_alive() -> None:
+    label = process.process_label()
+    assert label.partition("-")[0] == str(os.getpid())
+    assert process.is_alive(label)
+    assert process.process_label() == label
+
+
+def test_a_killed_process_is_not_alive_before_its_parent_knows(child: subprocess.Popen) -> None:
+    label = label_of(child)
+    assert process.is_alive(label)
+    child.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not process.is_alive(label)
+    child.wait()
+    assert not process.is_alive(label)
+
+
+@pytest.mark.parametrize(
+    ("shift", "alive"), [(-50, True), (50, True), (-3600, False), (3600, False)]
+)
+def test_another_process_with_the_number_is_not_taken_for_it(
+    child: subprocess.Popen, shift: int, alive: bool
+) -> None:
+    assert process.is_alive(label_of(child, shift)) is alive
+
+
+@pytest.mark.parametrize("label", ["", "x", "0-5", "12", "-1-5", "5-x"])
+def test_who_is_not_known_to_be_dead_is_not_declared_so(label: str) -> None:
+    assert process.is_alive(label)
+
+
+def test_a_number_that_no_process_can_have() -> None:
+    assert not process.is_alive("9999999999-1700000000")
+
+
+def test_somebody_elses_process_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may tell that it is there, and nothing else."""
+
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    monkeypatch.setattr(process, "_start", lambda _: None)
+    assert process.is_alive("5-5")
+
+
+def test_without_proc_the_start_is_asked_for(
+    child: subprocess.Popen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    monkeypatch.setattr(process, "_start_by_proc", lambda _: int("no /proc"))
+    if process._start_by_ps(os.getpid()) is None:
+        pytest.skip("no ps")
+    assert process.is_alive(label_of(child))
+    assert not process.is_alive(label_of(child, -3600))
+    child.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not process.is_alive(label_of(child))
+    assert process._start_by_ps(4194304) is None
+
+
+def test_a_forked_process_has_a_label_of_its_own() -> None:
+    code = (
+        "import os, runpy, sys; "
+        f"label = runpy.run_path({process.__file__!r})['process_label']; mine = label(); "
+        "pid = os.fork(); "
+        "sys.exit(label() == mine) if not pid else "
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

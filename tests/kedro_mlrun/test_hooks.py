@@ -1,0 +1,343 @@
+"""MLRunHooks: Kedro's runs are MLRun's runs."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import mlrun
+import pandas as pd
+import pytest
+import yaml
+from helpers import PROJECT, Store, metadata, project_module, states
+from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
+from kedro.pipeline import node, pipeline
+
+from kedro_mlrun import datasets, hooks
+
+CATALOG = """
+named:
+  type: kedro_mlrun.MLRunResult
+keyed:
+  type: kedro_mlrun.MLRunResult
+  key: own-key
+"{name}_number":
+  type: kedro_mlrun.MLRunAbstractDataset
+old:
+  type: kedro_mlrun.MLRunAbstractDataset
+  key: saved
+saved:
+  type: kedro_mlrun.MLRunAbstractDataset
+cached:
+  type: CachedDataset
+  dataset:
+    type: kedro_mlrun.MLRunAbstractDataset
+"frame@saved":
+  type: kedro_mlrun.MLRunDataframeDataset
+"frame@loaded":
+  type: kedro_mlrun.MLRunDataframeDataset
+table:
+  type: pandas.CSVDataset
+  filepath: FOLDER/table.csv
+  save_args: {index: false}
+"""
+OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
+
+
+BARRIER = threading.Barrier(2, timeout=60)
+
+
+def meet(number: int) -> int:
+    BARRIER.wait()
+    return number
+
+
+def fail(_: Any) -> None:
+    raise ValueError("no luck [/bad]")
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a configuration with a catalog for these tests, and pipelines for it."""
+    folder = tmp_path / "conf"
+    (folder / "local").mkdir(parents=True)
+    (folder / "base").mkdir()
+    (folder / "base" / "mlrun.yml").write_text("project: never-used")
+    catalog = CATALOG.replace("PACKAGE", str(metadata().package_name))
+    catalog = catalog.replace("FOLDER", str(tmp_path))
+    (folder / "base" / "catalog.yml").write_text(catalog)
+    (folder / "base" / "parameters.yml").write_text("number: 1")
+    registered = {
+        "good": pipeline(
+            [
+                node(lambda number: number, "params:number", "named", name="one"),
+                node(lambda number: number, "params:number", "keyed", name="two"),
+                node(lambda number: number, "params:number", "a_number", name="three"),
+                node(lambda number: number, "params:number", "saved", name="four"),
+            ]
+        ),
+        "bad_pipeline": pipeline(
+            [node(lambda number: number, "params:number", "saved"), node(fail, "saved", None)]
+        ),
+        "reader": pipeline([node(lambda number: number, "old", "named")]),
+        "tables": pipeline(
+            [
+                node(lambda number: pd.DataFrame({"x": [number]}), "params:number", "table"),
+                node(lambda table: {"rows": len(table)}, "table", "in_memory"),
+                node(lambda found: found["rows"], "in_memory", "named"),
+            ]
+        ),
+        "wrapped": pipeline(
+            [
+                node(lambda number: number, "params:number", "cached"),
+                node(lambda n: pd.DataFrame({"x": [n]}), "cached", "frame@saved"),
+                node(lambda frame: lambda: len(frame), "frame@loaded", "function"),
+                node(lambda function: function(), "function", "named"),
+            ]
+        ),
+        "waiting": pipeline([node(meet, "params:number", "named")]),
+        "broken": pipeline([node(lambda table: table, "table", "named", name="uses_table")]),
+    }
+    registry = project_module("pipeline_registry")
+    monkeypatch.setattr(registry, "register_pipelines", lambda: registered)
+    return folder
+
+
+def run(conf: Path, name: str, number: int = 1, **options: Any) -> None:
+    with KedroSession.create(
+        PROJECT, conf_source=str(conf), runtime_params={"number": number}
+    ) as session:
+        # Kedro's type for a session doesn't know all that a KedroSession takes.
+        session.run(pipeline_names=[name], **options)  # type: ignore[call-arg]
+
+
+def test_a_kedro_run_is_an_mlrun_run(store: Store, conf: Path) -> None:
+    """It is named after the pipeline and completed; keys are the catalog's names, patterns' too."""
+    run(conf, "good")
+    assert states(store) == [("good", "completed")]
+    record = newest(store, "good")
+    assert record["status"]["results"] == {"named": 1, "own-key": 1}
+    assert set(record["status"]["artifact_uris"]) == {"a_number", "saved"} | OWN
+
+
+def test_two_runs_in_one_process(store: Store, conf: Path) -> None:
+    """Each is a run of its own with its own end, though the first one fails."""
+    with pytest.raises(ValueError, match="no luck"):
+        run(conf, "bad_pipeline")
+    run(conf, "good")
+    assert states(store) == [("bad_pipeline", "error"), ("good", "completed")]
+    record = newest(store, "bad_pipeline")
+    what, _, where = record["status"]["error"].partition("\n\n")
+    assert what.startswith("Node 'fail") and what.endswith("ValueError: no luck [/bad]")
+    assert where.startswith("Traceback") and "in fail" in where
+    assert record["status"]["artifact_uris"].keys() == {"saved"} | OWN
+
+
+def test_earlier_versions_by_load_versions(store: Store, conf: Path) -> None:
+    """Law 2: `--load-versions=name:VERSION` takes the id of a run."""
+    for number in (1, 2):
+        run(conf, "good", number)
+    first = mlrun.get_run_db().list_runs(project=store.project, name="good")[-1]
+    run(conf, "reader", load_versions={"old": first["metadata"]["uid"]})
+    run(conf, "reader")
+    later, older = mlrun.get_run_db().list_runs(project=store.project, name="reader")
+    assert older["status"]["results"] == {"named": 1}
+    assert later["status"]["results"] == {"named": 2}
+    # What an earlier run has saved is an input, with its uid.
+    assert older["spec"]["inputs"] == {"saved": first["status"]["artifact_uris"]["saved"]}
+    assert later["spec"]["inputs"].keys() == {"saved"}
+    assert later["spec"]["inputs"] != older["spec"]["inputs"]
+
+
+def test_only_missing_outputs(embedded: Store, conf: Path) -> None:
+    """What an earlier run has saved is not made again."""
+    run(conf, "good")
+    run(conf, "good", only_missing_outputs=True)
+    assert newest(embedded, "good")["status"]["artifact_uris"].keys() == OWN - {"kedro.nodes"}
+
+
+def test_the_run_is_shown(embedded: Store, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At its end a person sees name, id, state, results, artifacts, and where to look next."""
+    run(conf, "good")
+    (record,) = mlrun.get_run_db().list_runs(project=embedded.project, name="good")
+    shown = capsys.readouterr().out
+    for part in ("'good'", record["metadata"]["uid"], "completed", "own-key", "a_number.json"):
+        assert part in shown
+
+
+def test_a_failure_is_shown(
+    embedded: Store, conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that failed says so, and why."""
+    with pytest.raises(ValueError, match="no luck"):
+        run(conf, "bad_pipeline")
+    shown = capsys.readouterr().out
+    assert "error" in shown
+    assert "ValueError" in shown
+    assert "no luck [/bad]" in shown
+
+
+def newest(store: Store, name: str) -> dict[str, Any]:
+    return dict(mlrun.get_run_db().list_runs(project=store.project, name=name)[0])
+
+
+def test_what_a_run_tells(store: Store, conf: Path) -> None:
+    """Parameters with dots, the run's own options, and labels to find it by."""
+    run(conf, "good", 7, node_names=["one"])
+    record = newest(store, "good")
+    parameters = record["spec"]["parameters"]
+    assert parameters["number"] == 7
+    assert parameters["kedro.nodes"] == ["one"]
+    assert parameters["kedro.pipeline"] == "good"
+    labels = record["metadata"]["labels"]
+    assert labels["pipeline"] == "good"
+    assert {"session", "owner", "host", "process", "kedro-version", "mlrun-version"} <= set(labels)
+    nodes = datasets.MLRunDataframeDataset(key="kedro.nodes").load()
+    assert list(nodes["action"]) == ["run", "save"]
+    assert list(nodes["dataset"]) == [None, "named"]
+    assert (nodes["seconds"] >= 0).all()
+    graph = datasets.MLRunAbstractDataset(key="kedro.pipeline").load()
+    assert "<svg" in str(graph)
+    uid = record["metadata"]["uid"]
+    of_run = {"uid": uid}
+    catalog = datasets.MLRunAbstractDataset(key="kedro.catalog", load_args=of_run).load()
+    assert yaml.safe_load(catalog)["named"]["key"] == "named"
+
+
+def test_a_large_parameter_is_in_the_artifact_only(embedded: Store, conf: Path) -> None:
+    """The run's record, which each list of runs reads, stays small; nothing is lost."""
+    (conf / "base" / "parameters.yml").write_text(f"number: 1\ntext: {'x' * 100_000}")
+    run(conf, "good")
+    shown = newest(embedded, "good")["spec"]["parameters"]["text"]
+    assert len(shown) < 100
+    assert "kedro.parameters" in shown
+    whole = datasets.MLRunAbstractDataset(key="kedro.parameters").load()
+    assert yaml.safe_load(whole)["text"] == "x" * 100_000
+
+
+@pytest.mark.parametrize("switch", ["parameters", "nodes", "pipeline", "catalog"])
+def test_each_part_can_be_switched_off(embedded: Store, conf: Path, switch: str) -> None:
+    configure(conf, **{switch: False})
+    run(conf, "good")
+    record = newest(embedded, "good")
+    kept = {"a_number", "saved"} | OWN - {f"kedro.{switch}"}
+    assert record["status"]["artifact_uris"].keys() == kept
+    assert ("number" in record["spec"]["parameters"]) == (switch != "parameters")
+
+
+@pytest.mark.parametrize("off", [{"enabled": False}, {"skip_pipelines": ["g*"]}])
+def test_tracking_can_be_off(embedded: Store, conf: Path, off: dict[str, Any]) -> None:
+    """Nothing is recorded, and the nodes still pass on what they would save in MLRun."""
+    configure(conf, **off)
+    run(conf, "good")
+    assert states(embedded) == []
+    if "skip_pipelines" in off:
+        run(conf, "tables")
+        assert states(embedded) == [("tables", "completed")]
+    else:
+        run(conf, "wrapped")
+        assert states(embedded) == []
+
+
+def test_what_cannot_be_recorded_beside_is_a_warning(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run doesn't fail because of what it could do without."""
+    configure(conf, datasets=["*"])
+    run(conf, "wrapped")
+    record = newest(embedded, "wrapped")
+    assert record["status"]["state"] == "completed"
+    assert record["status"]["artifact_uris"].keys() == {"cached", "frame"} | OWN
+    assert "can't be pickled" in caplog.text
+
+
+@pytest.mark.parametrize("same_time", [False, True])
+def test_two_runs_at_once(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, same_time: bool
+) -> None:
+    """Of two threads, each has a run of its own, though Kedro gives both the same id."""
+    if same_time:
+        name = "kedro.framework.session.session.generate_timestamp"
+        monkeypatch.setattr(name, lambda: "2026-11-21T10.00.00.000Z")
+    threads = [threading.Thread(target=run, args=(conf, "waiting", number)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    records = mlrun.get_run_db().list_runs(project=embedded.project, name="waiting")
+    assert [record["status"]["state"] for record in records] == ["completed"] * 2
+    found = {(r["spec"]["parameters"]["number"], r["status"]["results"]["named"]) for r in records}
+    assert found == {(1, 1), (2, 2)}
+
+
+def test_other_datasets_can_be_recorded(store: Store, conf: Path) -> None:
+    """A file as it is, and what is in memory as MLRun keeps it; each once."""
+    configure(conf, datasets=["table", "in_*"])
+    run(conf, "tables", 5)
+    record = newest(store, "tables")
+    assert record["status"]["artifact_uris"].keys() == {"table", "in_memory"} | OWN
+    table = mlrun.datastore.get_store_resource(record["status"]["artifact_uris"]["table"])
+    assert table.target_path.endswith("table.csv")
+    assert datasets.MLRunAbstractDataset(key="table").load() == b"x\n5\n"
+    assert datasets.MLRunAbstractDataset(key="in_memory").load() == {"rows": 1}
+    # It stays the same when the file is written again.
+    run(conf, "tables", 6)
+    of_run = {"load_args": {"uid": record["metadata"]["uid"]}}
+    assert datasets.MLRunAbstractDataset(key="table", **of_run).load() == b"x\n5\n"
+
+
+def test_a_run_that_cannot_begin_has_failed(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kedro tells no hook of it, and still it doesn't say that it is running."""
+    from kedro_mlrun.runs import graph as broken
+
+    monkeypatch.setattr(broken, "graph_html", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(conf, "good")
+    monkeypatch.undo()
+    assert states(embedded) == [("good", "error")]
+
+
+def test_what_cannot_be_loaded_is_its_nodes_error(embedded: Store, conf: Path) -> None:
+    with pytest.raises(DatasetError):
+        run(conf, "broken")
+    error = newest(embedded, "broken")["status"]["error"]
+    assert error.startswith("Node 'uses_table': DatasetError: ")
+
+
+def configure(conf: Path, **tracking: Any) -> None:
+    settings = {"project": "never-used", "tracking": tracking}
+    (conf / "base" / "mlrun.yml").write_text(yaml.safe_dump(settings))
+
+
+def test_keys_for_the_catalog() -> None:
+    """Only this project's datasets get a key, and only where they have none."""
+    kind = f"{hooks.DATASETS}MLRunModel"
+    assert hooks.with_key("a", {"type": kind}) == {"type": kind, "key": "a"}
+    assert hooks.with_key("{x}.a", {"type": kind})["key"] == "{x}.a"
+    assert hooks.with_key("a@pandas", {"type": kind})["key"] == "a"
+    assert hooks.with_key("a", {"type": kind, "key": "b"})["key"] == "b"
+    assert hooks.with_key("a", {"type": "pandas.CSVDataset"}) == {"type": "pandas.CSVDataset"}
+    wrapped = hooks.with_key("a", {"type": "CachedDataset", "dataset": {"type": kind}})
+    assert wrapped["dataset"]["key"] == "a"
+    assert hooks.with_key("_anchor", ["not a dataset"]) == ["not a dataset"]
+
+
+def test_a_mistake_in_mlrun_yml_is_one_line(conf: Path) -> None:
+    """No traceback for a user's mistake."""
+    (conf / "base" / "mlrun.yml").write_text("project: iris\nstore: x")
+    done = subprocess.run(
+        [sys.executable, "-m", "kedro", "run", "--conf-source", str(conf)],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Extra inputs are not permitted" in done.stderr

@@ -1,0 +1,68 @@
+"""Who may import whom, and what must not be imported to answer a simple question."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import PROJECT
+
+SLOW_TO_IMPORT = {"mlrun", "sklearn", "xgboost"}
+RUN_KEDRO = f"""
+import sys
+from kedro.framework.cli.cli import main
+try:
+    main()
+finally:
+    print("imported:", *sorted({SLOW_TO_IMPORT} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Absolute names of the modules that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_the_rooms_import_only_what_they_may() -> None:
+    """The contracts stand in pyproject.toml."""
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [lint_imports, "--no-logo", "--no-cache"],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_pipelines_do_not_know_the_catalog() -> None:
+    """Import-linter sees no deeper than `kedro`, of which a pipeline needs `kedro.pipeline`."""
+    files = list(PROJECT.glob("src/*/pipelines/**/*.py"))
+    assert files
+    for path in files:
+        known = imported_modules(path)
+        assert not [name for name in known if name.startswith(("kedro.io", "kedro_datasets"))], path
+
+
+@pytest.mark.parametrize("command", ["--help", "registry list", "catalog describe-datasets"])
+def test_a_simple_question_imports_nothing_slow(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_KEDRO, *command.split()],
+        cwd=PROJECT,
+        env=os.environ | {"DO_NOT_TRACK": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1] == "imported:", done.stderr

@@ -1,0 +1,123 @@
+"""The project's own pipelines, run as `kedro run` runs them, with the project's own data."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlrun
+import pytest
+import yaml
+from helpers import PROJECT, Store, metadata
+from kedro.framework.session import KedroSession
+from kedro.validation import DataValidationError
+
+from kedro_mlrun import datasets
+
+OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
+METRICS = {"accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"}
+
+
+def kedro_run(store: Store, pipeline: str, **parameters: Any) -> dict[str, Any]:
+    """Run a pipeline as in a process of its own, and give MLRun's record of it."""
+    with KedroSession.create(PROJECT, runtime_params=parameters) as session:
+        # Kedro's type for a session doesn't know all that a KedroSession takes.
+        session.run(pipeline_names=[pipeline])  # type: ignore[call-arg]
+    store.new_process()
+    name = pipeline.strip("_")
+    record = mlrun.get_run_db().list_runs(project=store.project, name=name)[0]
+    uid = record["metadata"]["uid"]
+    return dict(mlrun.get_run_db().read_run(uid, store.project))
+
+
+def forest(trees: int) -> dict[str, Any]:
+    """Give the parameters of a run with so many trees, and a split of its own."""
+    return {
+        "random_forest": {"model": {"arguments": {"n_estimators": trees}}},
+        "split": {"seed": trees},
+    }
+
+
+def files(record: dict[str, Any]) -> dict[Path, bytes]:
+    """Give the bytes of a run's artifacts."""
+    folder = Path(record["spec"]["output_path"])
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
+    """Law 2: after another run with other parameters, its model and data load by its run id."""
+    first = kedro_run(store, "__default__", **forest(5))
+    recorded = files(first)
+    second = kedro_run(store, "__default__", **forest(7))
+
+    assert first["status"]["state"] == second["status"]["state"] == "completed"
+    assert files(first) == recorded
+    for trees, record in {5: first, 7: second}.items():
+        of_run = {"load_args": {"uid": record["metadata"]["uid"]}}
+        model = datasets.MLRunModel(key="random_forest.model", **of_run).load()
+        assert model.n_estimators == trees
+        test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
+        metrics = datasets.MLRunResult(key="evaluation_metrics", flatten=True, **of_run).load()
+        codes = test_set["diagnosis"].cat.codes
+        accuracy = model.score(test_set.drop(columns="diagnosis"), codes)
+        assert metrics["test"]["random_forest"]["accuracy"] == accuracy
+
+
+def test_what_a_run_records(store: Store) -> None:
+    """Models, sets, leaderboard, learning curve, pictures; six metrics for each model and set."""
+    record = kedro_run(store, "__default__")
+    results = record["status"]["results"]
+    assert results["best_model"] in {"random_forest", "xgboost"}
+    for data in ("train", "test"):
+        for candidate in ("random_forest", "xgboost"):
+            prefix = f"{data}.{candidate}."
+            named = {name for name in results if name.startswith(prefix)}
+            assert named == {prefix + metric for metric in METRICS}
+    assert record["status"]["artifact_uris"].keys() == OWN | {
+        "training_set",
+        "test_set",
+        "random_forest.model",
+        "xgboost.model",
+        "xgboost.learning_curve",
+        "xgboost.learning_curve.chart",
+        "leaderboard",
+        "roc_curve",
+        "confusion_matrix",
+    }
+    models = store.manager.project.list_models(tag="latest")
+    assert {model.spec.framework for model in models} == {"sklearn", "xgboost"}
+    for key in ("roc_curve", "confusion_matrix", "xgboost.learning_curve.chart"):
+        assert datasets.MLRunAbstractDataset(key=key).load().startswith(b"\x89PNG")
+    curve = datasets.MLRunMetricHistory(key="xgboost.learning_curve").load()
+    assert curve["test"].loc[200] == pytest.approx(results["test.xgboost.log_loss"], rel=1e-5)
+
+
+def test_a_row_that_breaks_the_schema_stops_the_run(store: Store, tmp_path: Path) -> None:
+    """Before anything is computed; the run has failed, and says why."""
+    rows = (PROJECT / "data" / "01_raw" / "measurements.csv").read_text(encoding="utf-8")
+    (tmp_path / "bad.csv").write_text(rows.replace("17.99,", "-17.99,", 1), encoding="utf-8")
+    environment = tmp_path / "conf" / "bad"
+    shutil.copytree(PROJECT / "conf", tmp_path / "conf")
+    environment.mkdir()
+    entry = {"type": "pandas.CSVDataset", "filepath": str(tmp_path / "bad.csv")}
+    entry["validator"] = f"{metadata().package_name}.pipelines.schemas.Measurements"
+    (environment / "catalog.yml").write_text(yaml.safe_dump({"measurements": entry}))
+    session = KedroSession.create(PROJECT, env="bad", conf_source=str(tmp_path / "conf"))
+    with pytest.raises(DataValidationError), session:
+        session.run(pipeline_names=["training"])
+    (record,) = mlrun.get_run_db().list_runs(project=store.project, name="training")
+    assert record["status"]["state"] == "error"
+    assert "mean_radius: finite_and_at_least_0 — 1 case" in record["status"]["error"]
+    assert set(record["status"]["artifact_uris"]) <= OWN
+
+
+def test_evaluation_by_itself(store: Store) -> None:
+    """In a new process it evaluates the models of the newest run that has them."""
+    kedro_run(store, "training", **forest(5))
+    trained = kedro_run(store, "training", **forest(7))
+    evaluated = kedro_run(store, "evaluation", **forest(7))
+    assert trained["status"]["results"].keys().isdisjoint(evaluated["status"]["results"])
+    of_run = {"load_args": {"uid": trained["metadata"]["uid"]}}
+    model = datasets.MLRunModel(key="random_forest.model", **of_run).load()
+    test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
+    accuracy = model.score(test_set.drop(columns="diagnosis"), test_set["diagnosis"].cat.codes)
+    assert evaluated["status"]["results"]["test.random_forest.accuracy"] == accuracy

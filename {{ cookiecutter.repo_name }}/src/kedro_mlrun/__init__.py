@@ -1,0 +1,60 @@
+"""Kedro runs as MLRun runs: datasets for the catalog, hooks for the settings, `kedro mlrun …`.
+
+The names below are imported when they are used, so that `import kedro_mlrun` is quick. Importing it
+also lets `MLRUN_DBPATH=sqlite:///PATH` choose the embedded store, everywhere in MLRun.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+if TYPE_CHECKING:
+    from .datasets import (
+        MLRunAbstractDataset,
+        MLRunArtifactDataset,
+        MLRunDataframeDataset,
+        MLRunMetricHistory,
+        MLRunModel,
+        MLRunResult,
+    )
+    from .hooks import MLRunHooks
+    from .runs import MLRunContextManager
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "MLRunAbstractDataset",
+    "MLRunArtifactDataset",
+    "MLRunContextManager",
+    "MLRunDataframeDataset",
+    "MLRunHooks",
+    "MLRunMetricHistory",
+    "MLRunModel",
+    "MLRunResult",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    rooms = {"MLRunHooks": "hooks", "MLRunContextManager": "runs"}
+    return getattr(import_module(f"{__name__}.{rooms.get(name, 'datasets')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+@wrapt.when_imported("mlrun.db.factory")
+def _register_run_db(factory: ModuleType) -> None:
+    from dependency_injector import providers
+
+    def run_db(*args: Any, **kwargs: Any) -> Any:
+        # When it is needed, for it imports MLRun.
+        return import_module(f"{__name__}.run_db").run_db(*args, **kwargs)
+
+    # The way in that MLRun's own server uses for its database. MLRun has no public one.
+    factory.RunDBFactory()._rundb_container.run_db.override(providers.Factory(run_db))

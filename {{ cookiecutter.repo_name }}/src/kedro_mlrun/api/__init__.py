@@ -1,0 +1,1 @@
+"""A team's MLRun API: reach it, fall back, push."""

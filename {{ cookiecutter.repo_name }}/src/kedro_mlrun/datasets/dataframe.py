@@ -1,0 +1,262 @@
+"""Data frames as MLRun dataset artifacts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+from kedro.io import DatasetError
+
+from .abstract import MLRunAbstractDataset, _read_bytes
+
+if TYPE_CHECKING:
+    import mlrun
+    from mlrun.artifacts import Artifact
+
+INDEX_FREQ = "kedro-mlrun-index-freq"
+DTYPES = "kedro-mlrun-dtypes"
+SCHEMA = "schema"
+
+
+class MLRunDataframeDataset(MLRunAbstractDataset):
+    """A pandas data frame as an MLRun dataset artifact, with MLRun's preview and statistics.
+
+    The frame comes back as it was: dtypes, index, column order, categories, time zones. Before it
+    is recorded it is read back and compared; a frame that the format can't hold is refused.
+
+    Args:
+        key: as in `MLRunAbstractDataset`.
+        load_args: as in `MLRunAbstractDataset`.
+        save_args: further arguments of MLRun's `log_dataset`, such as `tag`, `labels`, `stats`,
+            `label_column` and `format`: `parquet` (default) or `csv`.
+        version: as in `MLRunAbstractDataset`.
+        metadata: as in `MLRunAbstractDataset`.
+
+    Example:
+        ```yaml
+        user_data:
+          type: kedro_mlrun.MLRunDataframeDataset
+          save_args:
+            format: csv
+        ```
+
+        ```python
+        dataset = MLRunDataframeDataset(key="processed_df")
+        dataset.save(pd.DataFrame({"a": [1, 2], "b": [3, 4]}))
+        assert dataset.load().equals(pd.DataFrame({"a": [1, 2], "b": [3, 4]}))
+        ```
+    """
+
+    def _log(self, context: mlrun.MLClientCtx, data: Any, folder: Path) -> None:
+        import mlrun
+        from mlrun.artifacts import DatasetArtifact
+
+        if not isinstance(data, pd.DataFrame):
+            raise DatasetError(
+                f"a data frame is expected and this is a {type(data).__name__}; "
+                "let the node return a pandas DataFrame, or use MLRunAbstractDataset"
+            )
+        file_format = self._save_args.get("format") or "parquet"
+        if file_format not in {"parquet", "csv"}:
+            raise DatasetError(f"format '{file_format}' is not known; use parquet or csv")
+        file, schema = folder / f"data.{file_format}", folder / "schema.parquet"
+        try:
+            if file_format == "csv":
+                # CSV holds no types. They stand beside it, with the first row, for without one
+                # Parquet holds no categories.
+                _write_parquet(data.iloc[:1], schema)
+                _with_flat_names(data).to_csv(file)
+                loaded = _read_csv(file.read_bytes(), schema.read_bytes())
+            else:
+                loaded = _write_parquet(data, file)
+            _check_same(loaded, data)
+        except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
+            reason = " ".join(str(exc).split())
+            raise DatasetError(
+                f"{file_format} can't hold this data frame as it is ({reason}); convert what it "
+                "names to a type that fits, or use MLRunAbstractDataset, which keeps any frame"
+            ) from exc
+        arguments = self._log_arguments(context, data, context.log_dataset, DatasetArtifact)
+        arguments.update(format=file_format, upload=True)
+        if file_format == "csv":
+            url = f"{arguments['artifact_path']}/{self.key}.schema.parquet"
+            mlrun.get_dataitem(url).put(schema.read_bytes())
+            arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
+        if data.columns.empty:
+            # Of which MLRun fails to make statistics.
+            arguments["stats"] = False
+        with warnings.catch_warnings():
+            # Its statistics of booleans, infinities and such.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            # MLRun uploads the file; the frame is for its preview.
+            preview = _for_preview(data)
+            self._call(context.log_dataset, df=preview, local_path=str(file), **arguments)
+
+    def _read(self, artifact: Artifact) -> pd.DataFrame:
+        import mlrun
+
+        file_format = artifact.spec.format or Path(artifact.target_path).suffix.removeprefix(".")
+        if file_format in {"parquet", "pq"}:
+            return _read_parquet(_read_bytes(artifact))
+        schema = artifact.spec.extra_data.get(SCHEMA)
+        if schema:
+            return _read_csv(_read_bytes(artifact), mlrun.get_dataitem(schema).get())
+        # One that MLRun wrote itself.
+        frame = mlrun.get_dataitem(artifact.target_path).as_df(format=artifact.spec.format or None)
+        if not isinstance(frame, pd.DataFrame):
+            raise DatasetError(f"it is a {artifact.kind} and not a data frame")
+        return frame
+
+
+def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Write a frame, and give what will be read."""
+    notes: dict[str, Any] = {}
+    freq = getattr(frame.index, "freqstr", None)
+    if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and freq:
+        notes[INDEX_FREQ] = freq
+    _to_parquet(frame, file, notes)
+    loaded = _read_parquet(file.read_bytes())
+    pairs = zip(_dtypes(frame), _dtypes(loaded), strict=True)
+    changed = {
+        position: _describe_dtype(before)
+        for position, (before, after) in enumerate(pairs)
+        if before != after
+    }
+    if not changed:
+        return loaded
+    _to_parquet(frame, file, {**notes, DTYPES: changed})
+    return _read_parquet(file.read_bytes())
+
+
+def _to_parquet(frame: pd.DataFrame, file: Path, notes: dict[str, Any]) -> None:
+    # A frame's `attrs` travel with it, and so can what Parquet has no place for.
+    attrs = {**frame.attrs, **notes}
+    frame = frame.copy(deep=False)
+    for position, dtype in enumerate(frame.dtypes):
+        if isinstance(getattr(dtype, "categories", None), pd.IntervalIndex):
+            # Parquet takes intervals, but not as categories.
+            plain = frame.iloc[:, position].astype(dtype.categories.dtype)
+            frame.isetitem(position, plain)
+    frame.attrs = attrs
+    frame.to_parquet(file)
+
+
+def _read_parquet(content: bytes) -> pd.DataFrame:
+    frame = pd.read_parquet(io.BytesIO(content))
+    freq = frame.attrs.pop(INDEX_FREQ, None)
+    levels = frame.index.nlevels
+    for position, description in frame.attrs.pop(DTYPES, {}).items():
+        dtype, column = _described_dtype(description), int(position) - levels
+        if column >= 0:
+            frame.isetitem(column, frame.iloc[:, column].astype(dtype))
+        elif levels == 1:
+            frame.index = frame.index.astype(dtype)
+    if freq and len(frame):
+        frame.index.freq = freq
+    return frame
+
+
+def _dtypes(frame: pd.DataFrame) -> list[Any]:
+    return list(frame.reset_index(allow_duplicates=True).dtypes)
+
+
+def _describe_dtype(dtype: Any) -> Any:
+    if isinstance(dtype, pd.CategoricalDtype):
+        values = pd.DataFrame({"categories": dtype.categories}).to_parquet()
+        return {"ordered": dtype.ordered, "categories": base64.b64encode(values).decode()}
+    if isinstance(dtype, pd.DatetimeTZDtype) and isinstance(dtype.tz, ZoneInfo):
+        return {"unit": dtype.unit, "zone": dtype.tz.key}
+    return f"string[{dtype.storage}]" if isinstance(dtype, pd.StringDtype) else str(dtype)
+
+
+def _described_dtype(description: Any) -> Any:
+    if isinstance(description, str):
+        return description
+    if "zone" in description:
+        return pd.DatetimeTZDtype(description["unit"], ZoneInfo(description["zone"]))
+    values = pd.read_parquet(io.BytesIO(base64.b64decode(description["categories"])))
+    categories = pd.Index(values["categories"]).rename(None)
+    return pd.CategoricalDtype(categories, description["ordered"])
+
+
+def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
+    template = _read_parquet(schema)
+    levels = template.index.nlevels
+    flat = template.reset_index(allow_duplicates=True)
+    dtypes = dict(enumerate(flat.dtypes))
+    # What read_csv can't make from text by itself.
+    later = {
+        position: dtype
+        for position, dtype in dtypes.items()
+        if dtype.kind in "mM" or isinstance(dtype, pd.PeriodDtype)
+    }
+    frame = pd.read_csv(
+        io.BytesIO(content),
+        header=0,
+        names=list(dtypes),
+        index_col=False,
+        dtype={**dtypes, **dict.fromkeys(later, "str")},
+        keep_default_na=False,
+        na_values=[""],
+        float_precision="round_trip",
+    )
+    for position, dtype in later.items():
+        frame[position] = frame[position].astype(dtype)
+    frame = frame.set_index(list(dtypes)[:levels])
+    frame.columns = template.columns
+    frame.index.names = template.index.names
+    if isinstance(template.index, pd.RangeIndex) and (frame.index == range(len(frame))).all():
+        frame.index = pd.RangeIndex(len(frame), name=template.index.name)
+    if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        frame.index.freq = template.index.freq
+    frame.attrs = template.attrs
+    return frame
+
+
+def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give a frame that MLRun can show: the index is a column there, and zones have a name."""
+    shown = _with_flat_names(frame).copy(deep=False)
+    if set(shown.index.names) & set(shown.columns):
+        shown = shown.rename_axis([None] * shown.index.nlevels)
+    for position, dtype in enumerate(shown.dtypes):
+        if _has_unnamed_zone(dtype):
+            shown.isetitem(position, shown.iloc[:, position].dt.tz_convert("UTC"))
+    if _has_unnamed_zone(shown.index):
+        shown.index = shown.index.tz_convert("UTC")
+    return shown
+
+
+def _has_unnamed_zone(owner: Any) -> bool:
+    zone = getattr(owner, "tz", None)
+    return zone is not None and not hasattr(zone, "zone")
+
+
+def _with_flat_names(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.columns.nlevels == 1:
+        return frame
+    return frame.set_axis([".".join(map(str, name)) for name in frame.columns], axis=1)
+
+
+def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
+    """Raise an AssertionError or ValueError that names what would come back changed."""
+    with warnings.catch_warnings():
+        # Of a missing text, None or NaN, either may come back as the other.
+        warnings.simplefilter("ignore", FutureWarning)
+        pd.testing.assert_frame_equal(loaded, saved, check_exact=True)
+    for position, dtype in enumerate(saved.dtypes):
+        # All others are compared whole above; these hold Python's own objects.
+        if not pd.api.types.is_object_dtype(dtype):
+            continue
+        pairs = zip(saved.iloc[:, position], loaded.iloc[:, position], strict=True)
+        for before, after in pairs:
+            missing = pd.api.types.is_scalar(before) and pd.isna(before)
+            if not missing and type(after) is not type(before):
+                raise ValueError(
+                    f"in column '{saved.columns[position]}' a {type(before).__name__} "
+                    f"would come back as {type(after).__name__}"
+                )

@@ -1,0 +1,239 @@
+"""Scalar results, such as metrics, as results of an MLRun run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import DatasetError, Version
+
+from ..runs.manager import chain_id
+from .abstract import MLRunAbstractDataset
+
+if TYPE_CHECKING:
+    import mlrun
+
+PATHS = "kedro-mlrun.result."
+"""Beginning of the annotations that tell where each flattened result stood in the nested dict."""
+
+# JSON has no such numbers, and MLRun's API gives null for them.
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+LONGEST_INTEGER = 2**63 - 1
+PAGE = 50
+
+
+class MLRunResult(MLRunAbstractDataset):
+    """A number, a text, or a dict of them, as results of the run.
+
+    Results belong to a run and have no versions of their own: loading gives those of the run that
+    is going on, and otherwise those of the newest run that has them, in a chain of that chain.
+
+    Args:
+        key: the result's name. With `flatten` the names are those of the dict's values, and the key
+            only tells this dataset's results from others'.
+        flatten: keep each value of a nested dict as a result of its own, named by its path:
+            `{"train": {"accuracy": 0.9}}` is the result `train.accuracy`. Loading gives back the
+            nested dict.
+        load_args: which run's: `uid` (the run's), `tree` (the workflow's id), `iter` and `project`.
+        save_args: further arguments of MLRun's `log_results`: `commit`.
+        version: as in `MLRunAbstractDataset`, but never a tag.
+        metadata: as in `MLRunAbstractDataset`.
+
+    Example:
+        ```yaml
+        training_metrics:
+          type: kedro_mlrun.MLRunResult
+          flatten: true
+        ```
+
+        ```python
+        dataset = MLRunResult(key="metrics", flatten=True)
+        dataset.save({"accuracy": 0.95, "loss": 0.05})
+        assert dataset.load() == {"accuracy": 0.95, "loss": 0.05}
+        ```
+    """
+
+    LOAD_ARGS = ("uid", "tree", "iter", "project")
+
+    def __init__(
+        self,
+        key: str | None = None,
+        flatten: bool = False,
+        load_args: dict[str, Any] | None = None,
+        save_args: dict[str, Any] | None = None,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(key, load_args, save_args, version, metadata)
+        self._flatten = flatten
+        unknown = set(self._save_args) - {"commit"}
+        if unknown:
+            raise DatasetError(
+                f"MLRunResult '{key}': MLRun's log_results doesn't take {sorted(unknown)}. "
+                "Use `commit` or nothing."
+            )
+
+    def _describe(self) -> dict[str, Any]:
+        return {**super()._describe(), "flatten": self._flatten}
+
+    def _log(self, context: mlrun.MLClientCtx, data: Any, folder: Path) -> None:  # noqa: ARG002
+        value = _plain(data, str(self.key))
+        paths = list(_paths(value)) if self._flatten and isinstance(value, dict) else [[]]
+        own = PATHS + str(self.key)
+        taken = {
+            name
+            for annotation, text in context.annotations.items()
+            if annotation.startswith(PATHS) and annotation != own
+            for name, _ in json.loads(text)
+        }
+        results: dict[str, Any] = {}
+        named_paths = []
+        for path in paths:
+            name = ".".join(path) or str(self.key)
+            # Where another dataset has that result already, the key tells the two apart.
+            name = f"{self.key}.{name}" if name in taken else name
+            if name in taken or name in results:
+                raise DatasetError(f"two values would both be the result '{name}'; rename one")
+            results[name] = _at(value, path)
+            named_paths.append([name, path])
+        context.set_annotation(own, json.dumps(named_paths))
+        # One call for all, and right away: a job's own context would wait for the end of the run.
+        context.log_results(results, **{"commit": True, **self._save_args})
+
+    def _find(self) -> Any:
+        """Find the value itself: results have no record of their own."""
+        import mlrun
+
+        key = self._named()
+        for notes, results in self._candidates():
+            text = notes.get(PATHS + key)
+            if text:
+                return _nested(json.loads(text), results)
+            if key in results:
+                # One that was logged without this dataset.
+                return _restored(results[key])
+        where = f" in chain {chain_id()}" if chain_id() and not self._load_args else ""
+        raise mlrun.errors.MLRunNotFoundError(f"no run{where} has such a result")
+
+    def _read(self, artifact: Any) -> Any:
+        return artifact
+
+    def _note_input(self, artifact: Any) -> None:
+        """Note nothing, for a result has no record that could be an input."""
+
+    def _candidates(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+        """Give annotations and results of the runs to look at, in the order to look at them."""
+        import mlrun
+
+        args = self._load_args
+        db = mlrun.get_run_db()
+        project = args.get("project") or self._manager.project.metadata.name
+        uid = args.get("uid") or (self._version and self._version.load)
+        if uid:
+            runs: Any = [db.read_run(uid, project, iter=args.get("iter") or 0)]
+        else:
+            current = self._manager.current_of(self.run_id)
+            if current is not None and not args:
+                yield current.annotations, current.results
+            runs = self._newest_runs(db, project)
+        for run in runs:
+            if args.get("iter") not in {None, run["metadata"].get("iteration")}:
+                continue
+            yield run["metadata"].get("annotations") or {}, run["status"].get("results") or {}
+            best = (run["status"].get("results") or {}).get("best_iteration")
+            if best:
+                # MLRun gives a sweep its best iteration's results, but not their annotations.
+                child = db.read_run(run["metadata"]["uid"], project, iter=best)
+                yield child["metadata"].get("annotations") or {}, child["status"]["results"]
+
+    def _newest_runs(self, db: Any, project: str) -> Iterator[dict[str, Any]]:
+        import mlrun
+
+        tree = self._load_args.get("tree") or (not self._load_args and chain_id())
+        if tree:
+            # The tree of a run that is in no workflow is the run's own id.
+            with suppress(mlrun.errors.MLRunNotFoundError):
+                yield db.read_run(tree, project)
+        token = None
+        query: dict[str, Any] = {
+            "project": project,
+            "labels": [f"workflow={tree}"] if tree else None,
+            "iter": self._load_args.get("iter") is not None,
+            # Without a filter, MLRun lists the runs of one week.
+            "start_time_from": datetime(2000, 1, 1, tzinfo=UTC),
+        }
+        while True:
+            if token:
+                runs, token = db.paginated_list_runs(page_token=token)
+            else:
+                runs, token = db.paginated_list_runs(**query, page_size=PAGE)
+            yield from runs
+            if not token:
+                return
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Turn NumPy's numbers into Python's, and refuse what would not come back as it is."""
+    import numpy as np
+
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) is not str:
+                raise DatasetError(f"{where} has the key {key!r}; name results by text")
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if type(value) is list:
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if type(value) is float and not math.isfinite(value):
+        return next(name for name, number in NOT_FINITE.items() if str(number) == str(value))
+    if type(value) is str and value in NOT_FINITE:
+        raise DatasetError(f"{where} is the text '{value}', which stands for the number; rename it")
+    if type(value) is int and abs(value) > LONGEST_INTEGER:
+        raise DatasetError(f"{where} has more than 64 bits; save it as text or as a float")
+    if value is None or type(value) in {str, int, float, bool}:
+        return value
+    raise DatasetError(
+        f"{where} is a {type(value).__name__}, and a result is a number, a text, a list or a dict "
+        "of them; convert it, or use MLRunAbstractDataset"
+    )
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _paths(value: dict[str, Any]) -> Iterator[list[str]]:
+    for key, item in value.items():
+        # An empty dict has no value to name, and is one itself.
+        if isinstance(item, dict) and item:
+            yield from ([key, *rest] for rest in _paths(item))
+        else:
+            yield [key]
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+def _nested(named_paths: list[list[Any]], results: dict[str, Any]) -> Any:
+    value: Any = {}
+    for name, path in named_paths:
+        if not path:
+            return _restored(results[name])
+        inner = value
+        for key in path[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[path[-1]] = _restored(results[name])
+    return value

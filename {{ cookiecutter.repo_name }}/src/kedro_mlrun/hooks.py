@@ -1,0 +1,479 @@
+"""Kedro hooks: when a run opens, what it records, how it ends."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from kedro.config import MissingConfigException
+from kedro.framework.hooks import hook_impl
+from kedro.io import MemoryDataset, SharedMemoryDataCatalog
+from kedro.io.core import is_parameter
+from kedro.io.shared_memory_dataset import SharedMemoryDataset
+from omegaconf.errors import InterpolationResolutionError
+
+from .project import MLRunConfig, TrackingConfig, prepared
+from .runs import provenance as record
+from .runs import workers
+from .runs.inputs import check_used, with_inputs
+from .runs.manager import MLRunContextManager, RunStoppedError
+from .runs.pipeline_run import DATASETS, PipelineRun, record_dataset
+from .secrets import known as secrets
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+    from kedro.pipeline.node import Node
+
+SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+SIGNAL_EXIT = 128
+_PENDING_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+RUN_ID = "mlrun_run_id"
+"""The attribute of a run's catalog, in its worker processes too, with the id of the run."""
+
+INTERRUPTED = "It was interrupted before its end."
+
+
+class _Thread(threading.local):
+    """What one thread is at: by node, for a node may run a session of its own."""
+
+    def __init__(self) -> None:
+        self.next_run: PipelineRun
+        self.run_ids: dict[str, str] = {}
+        self.started: dict[str, float] = {}
+        self.runs: dict[str, tuple[str, CatalogProtocol]] = {}
+
+
+class MLRunHooks:
+    """Makes each run of a Kedro pipeline a run in MLRun, named after the pipeline.
+
+    Example:
+        In settings.py:
+
+        ```python
+        HOOKS = (MLRunHooks(),)
+        ```
+    """
+
+    def __init__(self) -> None:
+        self._tracking = TrackingConfig()
+        self._runs: dict[str, PipelineRun] = {}
+        self._handlers: dict[int, Any] = {}
+        self._stopped_by = ""
+        self._thread = _Thread()
+        self._load_seconds: dict[tuple[str, str, int], float] = {}
+        # Kept, for the pending call outlives the one that asks for it.
+        self._in_main_thread = _PENDING_CALL(self._handle_signals)
+
+    # ---- a session begins
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Take over mlrun.yml, and give each MLRun dataset its catalog name as key.
+
+        Args:
+            context: Kedro's context of the session.
+
+        Raises:
+            MLRunConfigError: mlrun.yml can't be used.
+        """
+        loader = prepared(context.config_loader)
+        folder = Path(context.project_path)
+        config = MLRunConfig.load(loader, folder)
+        MLRunContextManager().configure(config, folder)
+        self._tracking = config.tracking
+        catalog: dict[str, Any] = {}
+        for kind in ("credentials", "parameters", "catalog"):
+            with suppress(MissingConfigException):
+                found = _read(loader, kind)
+                secrets.register(found, everything=kind == "credentials")
+                catalog = found if kind == "catalog" else catalog
+        secrets.install()
+        if not catalog:
+            return
+        manager = MLRunContextManager()
+        if manager.job_inputs:
+            catalog = with_inputs(catalog, manager.job_inputs, DATASETS, manager.fetch_input)
+        # A dataset isn't told its name, and an entry made from a pattern has it only then. So the
+        # name goes where Kedro reads the catalog from; in a pattern's, Kedro fills in the braces.
+        loader["catalog"] = {name: with_key(name, entry) for name, entry in catalog.items()}
+
+    @hook_impl
+    def after_catalog_created(
+        self, conf_catalog: dict[str, Any], parameters: dict[str, Any], save_version: str | None
+    ) -> None:
+        """Learn what the run that is about to begin has to work with.
+
+        Args:
+            conf_catalog: the catalog's configuration.
+            parameters: the parameters, as they are in the catalog.
+            save_version: the id of the run; None for a catalog that no run is for.
+        """
+        # Once more, for these are typed.
+        secrets.register(parameters["parameters"])
+        if save_version:
+            self._thread.next_run = PipelineRun(
+                save_version, self._tracking, parameters["parameters"], conf_catalog
+            )
+
+    # ---- a run begins
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Open the run.
+
+        Args:
+            run_params: what Kedro was asked to run.
+            pipeline: the pipeline, or the part of it that runs.
+            catalog: the catalog of this run.
+        """
+        manager = MLRunContextManager()
+        check_used(manager.job_inputs, pipeline.inputs(), pipeline.all_outputs())
+        # They are of this run, and not of one that a node of it may start.
+        manager.job_inputs = {}
+        names = run_params.get("pipeline_names") or ["__default__"]
+        if not self._tracking.records(names):
+            _keep_in_memory(pipeline, catalog)
+            return
+        self._watch_for_interrupts()
+        run = self._thread.next_run
+        with MLRunContextManager().lock:
+            # Kedro's ids are times, and two sessions may begin in the same millisecond.
+            while run.run_id in self._runs:
+                run.run_id += "+"
+            self._runs[run.run_id] = run
+        self._thread.run_ids[run_params["run_id"]] = run.run_id
+        setattr(catalog, RUN_ID, run.run_id)
+        for name in pipeline.datasets():
+            dataset = _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
+            if dataset is not None:
+                dataset.run_id = run.run_id
+        run.begin(pipeline, run_params)
+
+    # ---- nodes and data
+
+    @hook_impl
+    def before_dataset_loaded(self, node: Node) -> None:
+        """Start the clock.
+
+        Args:
+            node: the node that something is loaded for.
+        """
+        self._note(None, {"begun": node.name})
+        self._thread.started[node.name] = perf_counter()
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Stop the clock.
+
+        Args:
+            dataset_name: the dataset's name.
+            data: what was loaded.
+            node: the node that it was loaded for.
+        """
+        # This hook isn't told which run it is in. The next one is, and has the very same object.
+        seconds = perf_counter() - self._thread.started[node.name]
+        self._load_seconds[node.name, dataset_name, id(data)] = seconds
+
+    @hook_impl
+    def before_node_run(
+        self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], run_id: str
+    ) -> None:
+        """Note what was loaded, and start the node's clock.
+
+        Args:
+            node: the node.
+            catalog: the catalog of this run.
+            inputs: what was loaded for the node, by the names of the datasets.
+            run_id: the id of the run.
+        """
+        run_id = getattr(catalog, RUN_ID, run_id)
+        self._note(run_id, {"begun": node.name})
+        if multiprocessing.parent_process():
+            # A worker that isn't forked knows no secrets yet.
+            secrets.register(inputs)
+            secrets.install()
+        for name, data in inputs.items():
+            seconds = self._load_seconds.pop((node.name, name, id(data)), None)
+            if not is_parameter(name):
+                self._note_data(run_id, catalog.get(name), node, name, "load", seconds, data)
+        # Its saves happen in this thread.
+        self._thread.runs[node.name] = run_id, catalog
+        self._thread.started[node.name] = perf_counter()
+
+    @hook_impl
+    def after_node_run(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
+        """Note how long the node took.
+
+        Args:
+            node: the node.
+            catalog: the catalog of this run.
+            run_id: the id of the run.
+        """
+        seconds = perf_counter() - self._thread.started[node.name]
+        run_id = getattr(catalog, RUN_ID, run_id)
+        self._note(run_id, {"node": node.name, "action": "run", "seconds": seconds})
+
+    @hook_impl
+    def on_node_error(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
+        """Note which node failed.
+
+        Args:
+            node: the node.
+            catalog: the catalog of this run.
+            run_id: the id of the run.
+        """
+        run_id = getattr(catalog, RUN_ID, run_id)
+        self._note(run_id, {"failed": node.name})
+
+    @hook_impl
+    def before_dataset_saved(self, node: Node) -> None:
+        """Start the clock.
+
+        Args:
+            node: the node that returned what is saved.
+        """
+        self._thread.started[node.name] = perf_counter()
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Note what was saved.
+
+        Args:
+            dataset_name: the dataset's name.
+            data: what was saved.
+            node: the node that returned it.
+        """
+        seconds = perf_counter() - self._thread.started[node.name]
+        run_id, catalog = self._thread.runs[node.name]
+        dataset = catalog.get(dataset_name)
+        self._note_data(run_id, dataset, node, dataset_name, "save", seconds, data)
+
+    def _note_data(
+        self,
+        run_id: str,
+        dataset: Any,
+        node: Node,
+        name: str,
+        action: str,
+        seconds: float | None,
+        data: Any,
+    ) -> None:
+        size = record.size_of(dataset, data)
+        note = {"node": node.name, "action": action, "dataset": name, "seconds": seconds, **size}
+        tracking = self._note(run_id, note)
+        if tracking and tracking.records_dataset(name):
+            record_dataset(run_id, name, dataset, data, saved=action == "save")
+
+    def _note(self, run_id: str | None, note: dict[str, Any]) -> TrackingConfig | None:
+        """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
+        # The run of this thread, for others may go on in other threads.
+        ids = list(self._thread.run_ids.values()) or list(self._runs) or [""]
+        run = self._runs.get(run_id or ids[-1])
+        if run and run.is_open:
+            run.notes.append(note)
+            return run.tracking
+        reference = workers.announced(run_id)
+        if reference is None:
+            return None
+        workers.leave_note(reference.uid, note)
+        return TrackingConfig(datasets=list(reference.datasets))
+
+    # ---- a run ends
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Complete the run, and show it.
+
+        Args:
+            run_params: what Kedro was asked to run.
+        """
+        self._end_run(run_params["run_id"])
+
+    @hook_impl
+    def on_pipeline_error(self, run_params: dict[str, Any], error: Exception) -> None:
+        """End the run as failed, and show it.
+
+        Args:
+            run_params: what Kedro was asked to run.
+            error: what failed.
+        """
+        self._end_run(run_params["run_id"], error)
+
+    def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
+        run = self._runs.pop(self._thread.run_ids.pop(run_id, run_id), None)
+        if run and run.is_open:
+            run.end(error, aborted)
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and not any(run.is_open for run in self._runs.values()):
+            self._stopped_by = ""
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            self._handlers = {}
+
+    # ---- what Kedro tells no hook of
+
+    def _watch_for_interrupts(self) -> None:
+        """Let a run that is stopped from outside end as aborted."""
+        atexit.unregister(self._at_exit)
+        atexit.register(self._at_exit)
+        ipython = _ipython()
+        if ipython:
+            # There the process goes on.
+            ipython.events.register("post_run_cell", self._after_cell)
+        if threading.current_thread() is threading.main_thread():
+            self._handle_signals()
+        else:
+            # As in Kedro's server. Only the main thread may say what a signal does.
+            ctypes.pythonapi.Py_AddPendingCall(self._in_main_thread, None)
+
+    def _handle_signals(self, _: Any = None) -> int:
+        for number in () if self._handlers else SIGNALS:
+            handler = signal.getsignal(number)
+            # Not what is ignored, as nohup wants it.
+            if callable(handler) or handler == signal.SIG_DFL:
+                self._handlers[number] = handler
+                signal.signal(number, self._interrupt)
+        # What Python asks of a pending call that has done its work.
+        return 0
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal, and do what would have been done without this."""
+        self._stopped_by = SIGNALS[number]
+        handler = self._handlers[number]
+        self._stop_threads()
+        if callable(handler):
+            handler(number, frame)
+        elif multiprocessing.parent_process():
+            # A worker, which was born with its parent's handlers.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        else:
+            # So that the nodes' own clean-up and the end of the run take place.
+            sys.exit(SIGNAL_EXIT + number)
+
+    def _stop_threads(self) -> None:
+        """End the runs of other threads, which a signal doesn't reach."""
+        if _ipython():
+            # There it stops a cell, and what other threads do goes on.
+            return
+        main = threading.main_thread()
+        runs = {run_id: run for run_id, run in self._runs.items() if run.thread is not main}
+        for run in runs.values():
+            # As soon as it is back from what isn't Python. Kedro's server answers with the error.
+            thread = ctypes.c_ulong(run.thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(RunStoppedError))
+        self._end_unfinished(list(runs), None)
+
+    def _at_exit(self) -> None:
+        self._end_unfinished(list(self._runs), getattr(sys, "last_value", None))
+
+    def _after_cell(self, result: Any) -> None:
+        # Those of other threads go on.
+        here = [
+            run_id for run_id, run in self._runs.items() if run.thread is threading.current_thread()
+        ]
+        self._end_unfinished(here, result.error_in_exec)
+        self._stopped_by = ""
+        _ipython().events.unregister("post_run_cell", self._after_cell)
+
+    def _end_unfinished(self, run_ids: list[str], error: BaseException | None) -> None:
+        reason = f"It was stopped by {self._stopped_by}." if self._stopped_by else INTERRUPTED
+        for run_id in run_ids:
+            if isinstance(error, Exception) and not self._stopped_by:
+                # Of another hook, before the first node or after the last one.
+                self._end_run(run_id, error)
+            else:
+                self._end_run(run_id, aborted=reason)
+
+
+def _read(loader: Any, kind: str) -> Any:
+    """Read a part of the configuration; a secret that it needs and that isn't there is named."""
+    try:
+        return loader[kind]
+    except InterpolationResolutionError as error:
+        # OmegaConf makes one of its own of each error of a resolver.
+        found = error.__context__
+        while found and not isinstance(found, secrets.MissingSecretError):
+            found = found.__context__
+        if found:
+            raise found from None
+        raise
+
+
+def _ipython() -> Any:
+    """Give the notebook or shell that this process is, or None."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+
+
+def _of_mlrun(dataset: Any) -> Any:
+    """Give the MLRun dataset that a dataset is, or wraps, as CachedDataset does; or None."""
+    while dataset is not None and not hasattr(dataset, "run_id"):
+        dataset = getattr(dataset, "_dataset", None)
+    return dataset
+
+
+class _PassedOn(MemoryDataset):
+    """Data in memory; Kedro releases each name of transcoded data by itself, and this has them."""
+
+    def _release(self) -> None:
+        """Keep the data, until the catalog goes with all that it has."""
+
+
+def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
+    shared = isinstance(catalog, SharedMemoryDataCatalog)
+    saved = {
+        name.partition("@")[0]
+        for name in pipeline.all_outputs()
+        if _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
+    }
+    memory = {stem: SharedMemoryDataset() if shared else _PassedOn() for stem in saved}
+    logger = logging.getLogger("kedro.io.data_catalog")
+    level = logger.level
+    # It warns of each dataset that is replaced.
+    logger.setLevel(logging.ERROR)
+    for name in pipeline.datasets():
+        stem = name.partition("@")[0]
+        if stem in memory:
+            catalog[name] = memory[stem]
+    logger.setLevel(level)
+
+
+def with_key(name: str, entry: Any) -> Any:
+    """Give a catalog entry of one of this project's datasets its name as key.
+
+    Args:
+        name: the entry's name, or its pattern.
+        entry: the entry as the catalog file has it.
+
+    Returns:
+        The entry; with `key` where it is an MLRun dataset that has none.
+
+    Example:
+        >>> with_key("model@json", {"type": DATASETS + "MLRunModel"})["key"]
+        'model'
+    """
+    if not isinstance(entry, dict):
+        return entry
+    if str(entry.get("type", "")).startswith(DATASETS):
+        # What follows an @ is Kedro's transcoding: the same data by another name.
+        return {**entry, "key": entry.get("key") or name.partition("@")[0]}
+    if "dataset" in entry:
+        # One that wraps another, such as Kedro's CachedDataset.
+        return {**entry, "dataset": with_key(name, entry["dataset"])}
+    return entry

@@ -1,0 +1,112 @@
+"""What MLRun runs: one job is one Kedro run, in the job's own MLRun context."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..project import MLRunConfig, config_loader, project_folder
+from ..runs.manager import MLRunContextManager, in_chain
+from .parameters import JobError, JobParameters, check_names, given
+
+if TYPE_CHECKING:
+    import mlrun
+
+
+class RunFailedError(Exception):
+    """A run failed; the message is what its record says of that."""
+
+
+def run(context: mlrun.MLClientCtx) -> None:
+    """Run Kedro in an MLRun job. function.yaml names this as its handler.
+
+    The job's parameters `pipeline`, `env`, `tags`, `nodes`, `from_nodes`, `to_nodes`, `runner`,
+    `load_versions` and `chain_id` say what of the project runs; each other one is a Kedro
+    parameter, with dots for nested ones. Its inputs replace where catalog entries have their data
+    from. What the nodes save in MLRun are the job's results and artifacts.
+
+    Args:
+        context: the job's context.
+
+    Raises:
+        JobError: a parameter or an input isn't known, or can't be used.
+        RunFailedError: a node failed.
+
+    Example:
+        ```python
+        function = mlrun.import_function("function.yaml")
+        function.run(params={"pipeline": "training", "split.test_size": 0.3}, local=True)
+        ```
+    """
+    folder = folder_of_project()
+    manager = MLRunContextManager()
+    with contextlib.chdir(folder):
+        # In the project's folder, for there Kedro looks for conf/logging.yml when it is imported.
+        from kedro.framework.session import KedroSession
+
+        try:
+            job = JobParameters.of(given(context))
+            loader = config_loader(folder, job.env)
+            manager.configure(MLRunConfig.load(loader, folder), folder)
+        finally:
+            # Also where what it is told can't be used, so that its record says so.
+            manager.adopt(context)
+        try:
+            check_names(job.runtime_params, loader)
+            session = KedroSession.create(folder, env=job.env, runtime_params=job.nested)
+            with in_chain(job.chain_id or context.labels.get("workflow")), session:
+                session.run(
+                    pipeline_names=job.pipeline or None,
+                    tags=job.tags,
+                    runner=runner(job.runner),
+                    node_names=job.nodes,
+                    from_nodes=job.from_nodes,
+                    to_nodes=job.to_nodes,
+                    load_versions=job.load_versions,
+                )
+        except Exception as error:
+            if manager.recorded_error is not error:
+                raise
+            # Without the error as its cause, which MLRun would write down a second time.
+            raise RunFailedError(manager.failure) from None
+        finally:
+            manager.job_inputs = {}
+
+
+def folder_of_project() -> Path:
+    """Find the Kedro project's folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        JobError: there is no project.
+    """
+    folder = project_folder()
+    if folder is None:
+        raise JobError(f"{Path.cwd()} is in no Kedro project. Run this in the project's folder.")
+    return folder
+
+
+def runner(name: str | None) -> Any:
+    """Make a runner.
+
+    Args:
+        name: a class of `kedro.runner`, or the import path of another one.
+
+    Returns:
+        The runner; None without a name.
+
+    Raises:
+        JobError: there is none of that name.
+    """
+    from kedro.utils import load_obj
+
+    try:
+        return load_obj(name, "kedro.runner")() if name else None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise JobError(
+            f"There is no runner '{name}' ({error}). Use SequentialRunner, ThreadRunner, "
+            "ParallelRunner, or the import path of one of your own."
+        ) from None

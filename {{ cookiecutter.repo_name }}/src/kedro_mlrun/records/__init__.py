@@ -1,0 +1,1 @@
+"""What was recorded: questions, comparison, lineage, deletion."""

@@ -1,0 +1,23 @@
+"""MLRun's run database for a URL: the embedded store, or the client of an MLRun API."""
+
+from typing import Any
+
+from .api import client as api
+from .runs.manager import MLRunContextManager
+from .store.db import LocalRunDB, is_local_url
+
+
+def run_db(url: str, *args: Any, **kwargs: Any) -> Any:
+    """Make the run database that `MLRUN_DBPATH` names.
+
+    Args:
+        url: `sqlite:///PATH` for an embedded store, anything else for MLRun's own client.
+        *args: of MLRun's client.
+        **kwargs: the same.
+
+    Returns:
+        What MLRun uses as its run database.
+    """
+    if is_local_url(url):
+        return LocalRunDB(url, *args, **kwargs)
+    return api.run_db(lambda: MLRunContextManager().embedded_store, url, *args, **kwargs)

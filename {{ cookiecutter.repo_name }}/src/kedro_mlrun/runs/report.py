@@ -1,0 +1,69 @@
+"""What a person sees of a run when it has ended."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.text import Text
+
+from ..api import client as api
+from ..commands.tables import indented, pairs, shown_path
+from ..records.records import OWN, artifact_file
+from .manager import MLRunContextManager
+
+
+def print_run(uid: str, project: str) -> None:
+    """Print a run: its name, id, state, results and artifacts, and where to look next.
+
+    Args:
+        uid: the run's id.
+        project: its MLRun project.
+    """
+    import mlrun
+
+    client = mlrun.get_run_db()
+    run = client.read_run(uid, project)
+    status = run["status"]
+    files = [
+        (record["spec"]["db_key"], shown_path(artifact_file(record)))
+        for record in status.get("artifacts") or []
+        if not record["spec"]["db_key"].startswith(OWN)
+    ]
+    parts: list[Any] = [
+        Text(f"\nMLRun run '{run['metadata']['name']}'"),
+        pairs(("id", uid), ("state", status["state"])),
+    ]
+    if status.get("error"):
+        # What happened; where in the code comes after an empty line.
+        parts += [Text("\nError"), Text(indented(status["error"].partition("\n\n")[0]))]
+    if status.get("results"):
+        parts += [Text("\nResults"), pairs(*status["results"].items())]
+    if files:
+        parts += [Text("\nArtifacts"), pairs(*files)]
+    environment = (run["metadata"].get("labels") or {}).get("environment", "local")
+    option = "" if environment == "local" else f" --env {environment}"
+    kept = api.unsent(client)
+    if kept:
+        where = f"{client.base_url} stopped answering. The run is kept in {kept.url}."
+        hint = f"To send it later: {kedro_command()} mlrun push {uid[:8]}{option}"
+    else:
+        where = f"Recorded in {MLRunContextManager().location}."
+        hint = f"To look further: {kedro_command()} mlrun show {uid[:8]}{option}"
+    parts += [Text(f"\n{where}"), Text(hint)]
+    # Never cut or folded to the terminal's width: a path is there to be copied.
+    Console(soft_wrap=True, width=1000).print(Group(*parts))
+
+
+def kedro_command() -> str:
+    """Give Kedro's command as it works without an activated environment.
+
+    Returns:
+        `kedro`, or the path of the one beside this Python.
+    """
+    own = Path(sys.executable).with_name("kedro").as_posix()
+    return "kedro" if shutil.which("kedro") == own else shlex.quote(shown_path(own))
