@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 for name in list(os.environ):
     if name.startswith(("MLRUN_", "KEDRO_ENV")) and name != API_VARIABLE:
         del os.environ[name]
-os.environ.update(MLRUN_IGNORE_ENV_FILE="true", DO_NOT_TRACK="true")
+os.environ.update(MLRUN_IGNORE_ENV_FILE="true", DO_NOT_TRACK="true", COLUMNS="200")
 
 from cookiecutter.main import cookiecutter  # noqa: E402
 from kedro.framework.startup import ProjectMetadata, bootstrap_project  # noqa: E402

@@ -3,8 +3,11 @@
 from typing import Any
 
 from .api import client as api
+from .jobs import background
 from .runs.manager import MLRunContextManager
 from .store.db import LocalRunDB, is_local_url
+
+LocalRunDB.jobs = background
 
 
 def run_db(url: str, *args: Any, **kwargs: Any) -> Any:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ..records.deletion import own_folder
-from ..records.records import Records, artifact_uid, moment, producer
-from ..runs.manager import MLRunContextManager, run_folder
+from ..records.records import Records
+from ..store.fields import artifact_uid, moment, producer
+from ..store.files import own_folder, run_folder
 from .client import SENT, UNSENT, address, check, renamed
 
 if TYPE_CHECKING:
@@ -124,8 +124,6 @@ def push(
         APIUnreachableError: the API doesn't answer.
         PushError: a file can't be copied to where the API keeps artifacts.
     """
-    # Those whose process was killed have ended.
-    MLRunContextManager().abort_lost_runs(kept.db)
     outcomes = []
     destinations: dict[str, _Destination] = {}
     for url, uid in list(_planned(kept, which)):

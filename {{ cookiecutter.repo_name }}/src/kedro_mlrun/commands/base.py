@@ -118,9 +118,12 @@ def opened(env: str | None) -> Iterator[Records]:
     # MLRun and Kedro log to stdout, where nothing belongs but the answer.
     with one_sentence(), redirect_stdout(sys.stderr), _Progress() as progress:
         from ..records.records import RecordNotFoundError, Records
+        from ..runs.manager import MLRunContextManager
 
         try:
-            yield Records.open(progress)
+            manager = MLRunContextManager()
+            project = manager.project.metadata.name
+            yield Records(manager.db, project, progress)
         except RecordNotFoundError as exc:
             raise NamedWronglyError(str(exc)) from exc
 

@@ -323,6 +323,9 @@ def push(which: Sequence[str], env: str | None, as_json: bool) -> None:
     stdout = sys.stdout
     with opened(env) as records:
         from ..api.push import push as push_runs
+        from ..records.records import Records
+        from ..runs.manager import MLRunContextManager
+        from ..store.db import LocalRunDB
 
         def tell(run: Record) -> None:
             if as_json:
@@ -332,7 +335,11 @@ def push(which: Sequence[str], env: str | None, as_json: bool) -> None:
                 is_done = line == _pushed(run) and run["state"] in {"sent", "known"}
                 click.echo(line, file=stdout if is_done else sys.stderr)
 
-        sent = push_runs(records.kept(), which, tell)
+        manager = MLRunContextManager()
+        kept = LocalRunDB(manager.embedded_store)
+        # Those whose process was killed have ended.
+        manager.abort_lost_runs(kept)
+        sent = push_runs(Records(kept, records.project), which, tell)
     refused = [run for run in sent if run["state"] == "refused" or (which and run["reason"])]
     if as_json:
         print_json(sent)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,7 +12,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..records.lineage import Node
-from ..records.records import Record, artifact_uid, moment
+from ..records.records import Record
+from ..runs.report import indented, pairs, shown, shown_path
+from ..store.fields import artifact_uid, moment
 
 SHORT = 8
 """How many characters of an id are shown where it doesn't fit whole; they are enough to name it."""
@@ -249,58 +249,6 @@ def node_text(node: Node) -> Text:
 # ---- values
 
 
-def pairs(*rows: tuple[str, Any]) -> Table:
-    """Show names and values, one pair in a line.
-
-    Args:
-        *rows: the pairs.
-
-    Returns:
-        A table without heads.
-    """
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value in rows:
-        # As Text, for Rich would take brackets for its markup.
-        table.add_row(Text(f"  {name}"), value if isinstance(value, Text) else Text(shown(value)))
-    return table
-
-
-def indented(text: str) -> str:
-    """Indent a text as values are.
-
-    Args:
-        text: one or more lines.
-
-    Returns:
-        The lines, indented by two.
-
-    Example:
-        >>> indented("no luck")
-        '  no luck'
-    """
-    return "\n".join(f"  {line}" for line in text.strip().splitlines())
-
-
-def shown(value: Any) -> str:
-    """Write a value for a person.
-
-    Args:
-        value: a parameter's or a result's.
-
-    Returns:
-        At most four digits after the point; a dash for None.
-
-    Example:
-        >>> shown(0.97202797), shown(None), shown(1e-9)
-        ('0.9720', '—', '1e-09')
-    """
-    if value is None:
-        return "—"
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"  # noqa: PLR2004
-    return str(value)
-
-
 def shown_time(value: Any) -> str:
     """Write a time of MLRun's in this machine's zone.
 
@@ -351,18 +299,6 @@ def shown_size(size: int | None) -> str:
     if size is None:
         return ""
     return decimal(size).replace("bytes", "B").replace("byte", "B")
-
-
-def shown_path(path: str) -> str:
-    """Write a path as it is used from the working folder.
-
-    Args:
-        path: a path or URL.
-
-    Returns:
-        The path; without the working folder where it is in it.
-    """
-    return path.removeprefix(f"{Path.cwd().as_posix()}/") or "(in its record)"
 
 
 def _signed(difference: float) -> str:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError, Version
 
-from ..runs.manager import MLRunContextManager, chain_id, run_folder
+from ..runs.manager import MLRunContextManager, chain_id
+from ..store.files import run_folder
 
 if TYPE_CHECKING:
     import mlrun

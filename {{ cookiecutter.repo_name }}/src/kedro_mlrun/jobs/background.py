@@ -65,6 +65,13 @@ main()
 """
 
 
+def at_once() -> int:
+    """Tell how many jobs may run at the same time, as mlrun.yml has it."""
+    from ..runs.manager import MLRunContextManager
+
+    return MLRunContextManager().jobs.at_once
+
+
 def log_file(folder: Path, project: str, uid: str) -> Path:
     """Give the file with what a job prints.
 

@@ -16,8 +16,9 @@ import click
 
 from ..project import MLRunConfig, config_loader
 from ..records.records import RecordNotFoundError, summary
-from ..runs.manager import MLRunContextManager, run_name
+from ..runs.manager import MLRunContextManager
 from ..secrets.known import given_later
+from ..store.fields import run_name
 from .function import load_function, on_cluster
 from .groups import Group, GroupBy, GroupsError, check_crossing, crossing, grouped, mounted
 from .handler import folder_of_project

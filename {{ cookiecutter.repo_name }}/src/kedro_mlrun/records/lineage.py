@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .records import OWN, Record, Records, artifact_summary, producer, summary
+from ..store.fields import OWN, producer
+from .records import Record, Records, artifact_summary, summary
 
 MANY = 10
 """How many runs that used an artifact are followed; of others it is said how many there are."""

@@ -14,13 +14,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from ..runs.manager import MLRunContextManager, run_name
+from ..store.fields import OWN, artifact_file, artifact_uid, moment, producer, run_name
 
 LAST = "last"
 """What a person writes for the run that started last."""
 
-OWN = "kedro."
-"""Beginning of the keys of what is recorded beside what the nodes save."""
 
 Record = dict[str, Any]
 
@@ -55,7 +53,8 @@ class Records:
 
     Example:
         ```python
-        records = Records.open()
+        manager = MLRunContextManager()
+        records = Records(manager.db, manager.project.metadata.name)
         best = records.run("last")
         print(summary(best)["results"])
         ```
@@ -67,32 +66,6 @@ class Records:
         self.db = db
         self.project = project
         self._progress = progress or (lambda _what, _number: None)
-
-    @classmethod
-    def open(cls, progress: Callable[[str, int], None] | None = None) -> Records:
-        """Open the records of the configured project.
-
-        Runs whose process was killed are set to aborted before.
-
-        Args:
-            progress: see the class.
-
-        Returns:
-            The records.
-        """
-        manager = MLRunContextManager()
-        project = manager.project.metadata.name
-        manager.abort_lost_runs()
-        # After the manager, which doesn't wait long for an API that doesn't answer, as MLRun does.
-        import mlrun
-
-        return cls(mlrun.get_run_db(), project, progress)
-
-    def kept(self) -> Records:
-        """Give the project's records in the embedded store, wherever these are."""
-        from ..store.db import LocalRunDB
-
-        return Records(LocalRunDB(MLRunContextManager().embedded_store), self.project)
 
     @property
     def _store(self) -> Any:
@@ -567,79 +540,6 @@ def artifact_summary(record: Mapping[str, Any]) -> Record:
         "labels": metadata.get("labels") or {},
     }
     return {**found, "framework": spec.get("framework")} if record["kind"] == "model" else found
-
-
-def artifact_file(record: Mapping[str, Any]) -> str:
-    """Give the file or folder, or the URL, that an artifact's bytes are in.
-
-    Args:
-        record: the artifact's record.
-
-    Returns:
-        Its target path; of a model that of the model's own file. Empty for an inline artifact.
-
-    Example:
-        >>> artifact_file({"spec": {"target_path": "/data/forest/", "model_file": "model.pkl"}})
-        '/data/forest/model.pkl'
-    """
-    spec = record["spec"]
-    return (spec.get("target_path") or "") + (spec.get("model_file") or "")
-
-
-def artifact_uid(uri: Any) -> str:
-    """Give the uid of the artifact that a URI names.
-
-    Args:
-        uri: a run's input.
-
-    Returns:
-        The uid; empty where the URI has none, or isn't one of MLRun's artifacts.
-
-    Example:
-        >>> artifact_uid("store://models/iris/forest#0@f1c0^9e5a")
-        '9e5a'
-    """
-    return str(uri).partition("^")[2] if str(uri).startswith("store://") else ""
-
-
-def producer(record: Mapping[str, Any]) -> str:
-    """Give the id of the run that has saved an artifact.
-
-    Args:
-        record: the artifact's record.
-
-    Returns:
-        The run's id; empty where no run did.
-
-    Example:
-        >>> producer({"spec": {"producer": {"kind": "run", "uri": "iris/f1c0"}}})
-        'f1c0'
-    """
-    of = record["spec"].get("producer") or {}
-    if of.get("kind") != "run":
-        return ""
-    # An iteration of a run has the run's id with its number.
-    iteration = (record.get("metadata") or {}).get("iter")
-    return str(of.get("uri") or "").rpartition("/")[2].removesuffix(f"-{iteration}")
-
-
-def moment(text: Any) -> datetime | None:
-    """Read a time as MLRun writes it.
-
-    Args:
-        text: the time; None for none. Without a zone it is UTC.
-
-    Returns:
-        The time with its zone, or None.
-
-    Example:
-        >>> moment("2026-11-21 10:00:00").isoformat()
-        '2026-11-21T10:00:00+00:00'
-    """
-    if not text:
-        return None
-    value = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _get(run: Mapping[str, Any], section: str, field: str) -> Record:

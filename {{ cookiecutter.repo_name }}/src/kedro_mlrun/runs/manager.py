@@ -22,14 +22,14 @@ from ..api import client as api
 from ..project import JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
 from ..secrets.known import REDACTED, hide
 from ..secrets.known import register as register_secrets
-from ..store.process import is_alive, process_label
+from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS, run_name
+from ..store.files import run_folder
+from ..store.process import is_alive, killed, process_label
 from . import workers
 
 if TYPE_CHECKING:
     import mlrun
 
-DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"
-"""The name of a run that a notebook or a script opens by saving something."""
 
 CHAIN = "MLRUN_CHAIN_ID"
 """The environment variable with the id that ties separate runs together."""
@@ -39,8 +39,6 @@ CHAIN_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 OURS = "opened_by_kedro_mlrun"
 """The attribute of contexts that this package has opened, and so has to end."""
 
-PROCESS = "process"
-"""The label that tells which process of the host has the run open."""
 
 # A job finds its run in this variable from its first moment on. Later it may also be left over from
 # a function that ran to its end in this process.
@@ -195,6 +193,14 @@ class MLRunContextManager:
 
         mlrun.get_run_db()
         return str(mlrun.mlconf.dbpath)
+
+    @property
+    def db(self) -> Any:
+        """MLRun's run database, connected, in which runs whose process was killed are aborted."""
+        self.abort_lost_runs()
+        import mlrun
+
+        return mlrun.get_run_db()
 
     def _find_config(self) -> None:
         if self._folder is None:
@@ -708,18 +714,6 @@ def _add(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
         db.update_run(updates, reference.uid, reference.project, iter=reference.iteration)
 
 
-def killed(process: str) -> str:
-    """Say why a run is aborted whose process on this host is gone.
-
-    Args:
-        process: the run's label of it.
-
-    Returns:
-        One sentence.
-    """
-    return f"Its process {process.partition('-')[0]} on {socket.gethostname()} was killed."
-
-
 def _has_supervisor(db: Any, uid: str, project: str) -> bool:
     """Tell whether a process is there that records how a submitted job of this machine died."""
     from ..store.db import LocalRunDB
@@ -781,40 +775,3 @@ def in_chain(value: str | None) -> Iterator[None]:
             os.environ[CHAIN] = before
         else:
             os.environ.pop(CHAIN, None)
-
-
-def run_name(name: str) -> str:
-    """Make a name that MLRun takes for a run.
-
-    Args:
-        name: any text, such as the name of a Kedro pipeline.
-
-    Returns:
-        At most 63 letters, digits, dots, hyphens and underscores, a letter or digit at each end.
-
-    Example:
-        >>> run_name("__default__"), run_name("data science")
-        ('default', 'data-science')
-    """
-    return re.sub(r"[^-A-Za-z0-9_.]+", "-", name)[:63].strip("-_.") or DEFAULT_CONTEXT_NAME
-
-
-def run_folder(artifact_path: str, uid: str) -> str:
-    """Give the folder that one run writes to and no other.
-
-    Args:
-        artifact_path: where artifacts are kept.
-        uid: the run's id.
-
-    Returns:
-        The path with the run's id in it; absolute, unless it is a URL.
-
-    Example:
-        >>> run_folder("s3://bucket/artifacts", "1f0c")
-        's3://bucket/artifacts/1f0c'
-    """
-    if "://" not in artifact_path:
-        artifact_path = Path(artifact_path).absolute().as_posix()
-    if uid in artifact_path or "{{run.uid}}" in artifact_path:
-        return artifact_path
-    return f"{artifact_path.rstrip('/')}/{uid}"

@@ -17,11 +17,12 @@ import kedro
 from kedro.io import AbstractDataset, DatasetError
 
 from ..project import TrackingConfig
-from ..records.records import OWN
 from ..secrets import known as secrets
+from ..store.fields import OWN
+from ..store.files import run_folder
 from . import graph
 from . import provenance as record
-from .manager import MLRunContextManager, run_folder
+from .manager import MLRunContextManager
 from .report import print_run
 
 if TYPE_CHECKING:

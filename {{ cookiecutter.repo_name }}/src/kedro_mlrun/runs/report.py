@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 import sys
@@ -9,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
+from rich.table import Table
 from rich.text import Text
 
 from ..api import client as api
-from ..commands.tables import indented, pairs, shown_path
-from ..records.records import OWN, artifact_file
+from ..store.fields import OWN, artifact_file
 from .manager import MLRunContextManager
 
 
@@ -67,3 +68,67 @@ def kedro_command() -> str:
     """
     own = Path(sys.executable).with_name("kedro").as_posix()
     return "kedro" if shutil.which("kedro") == own else shlex.quote(shown_path(own))
+
+
+def pairs(*rows: tuple[str, Any]) -> Table:
+    """Show names and values, one pair in a line.
+
+    Args:
+        *rows: the pairs.
+
+    Returns:
+        A table without heads.
+    """
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        # As Text, for Rich would take brackets for its markup.
+        table.add_row(Text(f"  {name}"), value if isinstance(value, Text) else Text(shown(value)))
+    return table
+
+
+def indented(text: str) -> str:
+    """Indent a text as values are.
+
+    Args:
+        text: one or more lines.
+
+    Returns:
+        The lines, indented by two.
+
+    Example:
+        >>> indented("no luck")
+        '  no luck'
+    """
+    return "\n".join(f"  {line}" for line in text.strip().splitlines())
+
+
+def shown(value: Any) -> str:
+    """Write a value for a person.
+
+    Args:
+        value: a parameter's or a result's.
+
+    Returns:
+        At most four digits after the point; a dash for None.
+
+    Example:
+        >>> shown(0.97202797), shown(None), shown(1e-9)
+        ('0.9720', '—', '1e-09')
+    """
+    if value is None:
+        return "—"
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"  # noqa: PLR2004
+    return str(value)
+
+
+def shown_path(path: str) -> str:
+    """Write a path as it is used from the working folder.
+
+    Args:
+        path: a path or URL.
+
+    Returns:
+        The path; without the working folder where it is in it.
+    """
+    return path.removeprefix(f"{Path.cwd().as_posix()}/") or "(in its record)"

@@ -64,11 +64,9 @@ from mlrun.utils import (
     validate_tag_name,
 )
 
-from ..jobs import background as local_jobs
-from ..records.deletion import delete_data
-from ..records.records import artifact_uid
-from ..runs.manager import MLRunContextManager, killed
-from .process import is_alive
+from .fields import artifact_uid
+from .files import delete_data
+from .process import is_alive, killed
 
 SCHEME = "sqlite"
 LATEST = "latest"
@@ -253,6 +251,9 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
     """
 
     kind = SCHEME
+
+    jobs: Any = None
+    """What has jobs run in the background, which knows this store and not the reverse."""
 
     def __init__(self, url: str, *_args: Any, **_kwargs: Any) -> None:
         self.url = str(url)
@@ -721,7 +722,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         metadata, spec = body["metadata"], body["spec"]
         project, uid = _project(metadata.get("project")), metadata.get("uid") or uuid.uuid4().hex
         function = self._function_of_job(body, schedule)
-        if local_jobs.is_alive(self.path.parent, project, uid):
+        if self.jobs.is_alive(self.path.parent, project, uid):
             raise MLRunConflictError(f"Run {uid} of project {project} is a job that hasn't ended.")
         output_path = spec.get("output_path") or mlrun.mlconf.artifact_path
         spec["output_path"] = _absolute(output_path)
@@ -732,7 +733,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
             # Which this process has read, and which would win over these.
             "MLRUN_IGNORE_ENV_FILE": "true",
         }
-        supervisor = local_jobs.Supervisor(self.path.parent, project, uid, settings)
+        supervisor = self.jobs.Supervisor(self.path.parent, project, uid, settings)
         try:
             own = {"kind": "job", "host": socket.gethostname(), "process": supervisor.label}
             metadata.update(uid=uid, project=project, labels=(metadata.get("labels") or {}) | own)
@@ -749,7 +750,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
                 "url": settings["MLRUN_DBPATH"],
                 "project": project,
                 "uid": uid,
-                "at_once": MLRunContextManager().jobs.at_once,
+                "at_once": self.jobs.at_once(),
                 **_job(body, function),
             }
         )
@@ -787,7 +788,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         Returns:
             False also for a run that was not submitted.
         """
-        return local_jobs.is_alive(self.path.parent, _project(project), uid)
+        return self.jobs.is_alive(self.path.parent, _project(project), uid)
 
     def abort_run(
         self,
@@ -821,17 +822,17 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         run = self._read_run(uid, project, iter)
         _check_abortable(run, RunStates.terminal_states())
         folder = self.path.parent
-        processes = local_jobs.processes_of(folder, project, uid)
+        processes = self.jobs.processes_of(folder, project, uid)
         for label in (self._process_of(run), *processes.values()):
-            if is_alive(label) and os.getpid() in local_jobs.descendants(_pid(label)):
+            if is_alive(label) and os.getpid() in self.jobs.descendants(_pid(label)):
                 raise MLRunPreconditionFailedError(
                     f"Run {uid} goes on in this process. Abort it from another one."
                 )
         # All of them before the record, which then nobody else writes to.
-        local_jobs.stop(folder, project, uid)
+        self.jobs.stop(folder, project, uid)
         process = self._process_of(self._read_run(uid, project, iter))
         if is_alive(process):
-            local_jobs.end_tree(_pid(process))
+            self.jobs.end_tree(_pid(process))
         # It may have been faster; any other end came from being stopped.
         _check_abortable(self._read_run(uid, project, iter), [RunStates.completed])
         reason = status_text or "It was aborted."
@@ -950,7 +951,7 @@ class LocalRunDB(_ApiOnly):  # type: ignore[misc, valid-type]
         return size
 
     def _log_file(self, project: str, uid: str) -> Path:
-        return local_jobs.log_file(self.path.parent, project, uid)
+        return self.jobs.log_file(self.path.parent, project, uid)
 
     def watch_log(
         self,

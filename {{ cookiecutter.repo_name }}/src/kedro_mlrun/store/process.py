@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import time
 from functools import cache
@@ -105,3 +106,15 @@ def _start_by_ps(pid: int) -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
     return time.time() - (((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def killed(process: str) -> str:
+    """Say why a run is aborted whose process on this host is gone.
+
+    Args:
+        process: the run's label of it.
+
+    Returns:
+        One sentence.
+    """
+    return f"Its process {process.partition('-')[0]} on {socket.gethostname()} was killed."
