@@ -159,7 +159,7 @@ def how_to_follow(uid: str) -> str:
     Returns:
         A command.
     """
-    from ..runs.report import kedro_command
+    from ..text import kedro_command
 
     return f"To follow it: {kedro_command()} mlrun logs {uid[:8]} --follow"
 

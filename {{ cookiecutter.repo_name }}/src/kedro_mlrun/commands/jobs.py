@@ -143,7 +143,7 @@ def submit(
         )
     with opened(env) as records:
         from ..jobs import submit as jobs
-        from ..runs.report import kedro_command
+        from ..text import kedro_command
 
         job = JobParameters.of({**params, **what})
         plan = jobs.prepare(job, inputs, None if local else source, name)

@@ -13,8 +13,9 @@ from rich.tree import Tree
 
 from ..records.lineage import Node
 from ..records.records import Record
-from ..runs.report import indented, pairs, shown, shown_path
+from ..runs.report import pairs
 from ..store.fields import artifact_uid, moment
+from ..text import indented, shown, shown_path
 
 SHORT = 8
 """How many characters of an id are shown where it doesn't fit whole; they are enough to name it."""

@@ -108,7 +108,7 @@ def workflow(
         return
     answer(as_json, told, lambda _width: _end(told), whole=True)
     if told["state"] == "error":
-        from ..runs.report import kedro_command
+        from ..text import kedro_command
 
         options = {
             "--group-by": group_by if group_by != GROUPINGS[0] else "",

@@ -15,12 +15,13 @@ import click
 
 from ..project import config_loader
 from ..runs import provenance as record
-from ..runs.inputs import check_used, nearest, with_inputs
+from ..runs.inputs import check_used, with_inputs
 from ..runs.manager import MLRunContextManager, chain_id
 from ..runs.pipeline_run import DATASETS
 from ..runs.report import print_run
 from ..secrets import known as secrets
 from ..store.fields import run_name
+from ..text import nearest
 from . import doctor, image, source
 from .function import load_function, on_cluster
 from .groups import check_crossing, missing_inputs, mounted, with_later

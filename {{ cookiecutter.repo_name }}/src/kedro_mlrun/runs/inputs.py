@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import click
 from kedro.io import CatalogConfigResolver
+
+from ..text import nearest
 
 
 class InputError(click.ClickException, ValueError):
@@ -82,24 +83,6 @@ def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
         f"Input '{name}' is no entry of the catalog. {nearest(name, catalog)}"
         "Name one of conf/base/catalog.yml."
     )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Ask whether another name was meant.
-
-    Args:
-        name: what was given.
-        known: what there is.
-
-    Returns:
-        A question with a space after it; empty where nothing is like it.
-
-    Example:
-        >>> nearest("measurement", ["measurements", "test_set"])
-        "Did you mean 'measurements'? "
-    """
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"Did you mean '{found[0]}'? " if found else ""
 
 
 def _with_input(

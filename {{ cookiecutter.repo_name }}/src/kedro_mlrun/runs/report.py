@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import shlex
-import shutil
-import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -15,6 +10,7 @@ from rich.text import Text
 
 from ..api import client as api
 from ..store.fields import OWN, artifact_file
+from ..text import indented, kedro_command, shown, shown_path
 from .manager import MLRunContextManager
 
 
@@ -60,16 +56,6 @@ def print_run(uid: str, project: str) -> None:
     Console(soft_wrap=True, width=1000).print(Group(*parts))
 
 
-def kedro_command() -> str:
-    """Give Kedro's command as it works without an activated environment.
-
-    Returns:
-        `kedro`, or the path of the one beside this Python.
-    """
-    own = Path(sys.executable).with_name("kedro").as_posix()
-    return "kedro" if shutil.which("kedro") == own else shlex.quote(shown_path(own))
-
-
 def pairs(*rows: tuple[str, Any]) -> Table:
     """Show names and values, one pair in a line.
 
@@ -84,51 +70,3 @@ def pairs(*rows: tuple[str, Any]) -> Table:
         # As Text, for Rich would take brackets for its markup.
         table.add_row(Text(f"  {name}"), value if isinstance(value, Text) else Text(shown(value)))
     return table
-
-
-def indented(text: str) -> str:
-    """Indent a text as values are.
-
-    Args:
-        text: one or more lines.
-
-    Returns:
-        The lines, indented by two.
-
-    Example:
-        >>> indented("no luck")
-        '  no luck'
-    """
-    return "\n".join(f"  {line}" for line in text.strip().splitlines())
-
-
-def shown(value: Any) -> str:
-    """Write a value for a person.
-
-    Args:
-        value: a parameter's or a result's.
-
-    Returns:
-        At most four digits after the point; a dash for None.
-
-    Example:
-        >>> shown(0.97202797), shown(None), shown(1e-9)
-        ('0.9720', '—', '1e-09')
-    """
-    if value is None:
-        return "—"
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"  # noqa: PLR2004
-    return str(value)
-
-
-def shown_path(path: str) -> str:
-    """Write a path as it is used from the working folder.
-
-    Args:
-        path: a path or URL.
-
-    Returns:
-        The path; without the working folder where it is in it.
-    """
-    return path.removeprefix(f"{Path.cwd().as_posix()}/") or "(in its record)"

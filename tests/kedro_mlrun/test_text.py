@@ -1,0 +1,28 @@
+"""Words for a person."""
+
+from pathlib import Path
+
+import pytest
+
+from kedro_mlrun import text
+
+
+def test_a_near_name_is_asked_for() -> None:
+    """The question ends with a space, so that it can stand before another sentence."""
+    assert text.nearest("measurement", ["measurements", "a"]) == "Did you mean 'measurements'? "
+    assert text.nearest("x", iter(["measurements"])) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(0.97202797, "0.9720"), (1e-9, "1e-09"), (None, "—"), (3, "3"), (float("nan"), "nan")],
+)
+def test_values(value: object, written: str) -> None:
+    assert text.shown(value) == written
+
+
+def test_paths_are_short_where_they_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert text.shown_path(f"{tmp_path.as_posix()}/a/b.csv") == "a/b.csv"
+    assert text.shown_path("/elsewhere/b.csv") == "/elsewhere/b.csv"
+    assert text.shown_path("") == "(in its record)"
