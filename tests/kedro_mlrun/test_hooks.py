@@ -5,7 +5,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import mlrun
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from helpers import PROJECT, Store, metadata, project_module, states
 from kedro.framework.session import KedroSession
-from kedro.io import DatasetError
+from kedro.io import AbstractDataset, DatasetError
 from kedro.pipeline import node, pipeline
 
 from kedro_mlrun import datasets, hooks
@@ -97,6 +98,9 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 node(lambda frame: lambda: len(frame), "frame@loaded", "function"),
                 node(lambda function: function(), "function", "named"),
             ]
+        ),
+        "of_others": pipeline(
+            [node(lambda n: (n, n), "params:number", ["foreign", "derived"], name="both")]
         ),
         "waiting": pipeline([node(meet, "params:number", "named")]),
         "broken": pipeline([node(lambda table: table, "table", "named", name="uses_table")]),
@@ -316,7 +320,7 @@ def configure(conf: Path, **tracking: Any) -> None:
 
 def test_keys_for_the_catalog() -> None:
     """Only this project's datasets get a key, and only where they have none."""
-    kind = f"{hooks.DATASETS}MLRunModel"
+    kind = "kedro_mlrun.MLRunModel"
     assert hooks.with_key("a", {"type": kind}) == {"type": kind, "key": "a"}
     assert hooks.with_key("{x}.a", {"type": kind})["key"] == "{x}.a"
     assert hooks.with_key("a@pandas", {"type": kind})["key"] == "a"
@@ -325,6 +329,49 @@ def test_keys_for_the_catalog() -> None:
     wrapped = hooks.with_key("a", {"type": "CachedDataset", "dataset": {"type": kind}})
     assert wrapped["dataset"]["key"] == "a"
     assert hooks.with_key("_anchor", ["not a dataset"]) == ["not a dataset"]
+    for other in ("kedro_mlrun.Nothing", "no_such_module.MLRunModel", "MemoryDataset", 1):
+        assert hooks.with_key("a", {"type": other}) == {"type": other}
+
+
+class Foreign(AbstractDataset[Any, Any]):
+    """A dataset of somebody else, which has what ours have."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def __init__(self, key: str = "theirs", run_id: str = "theirs") -> None:
+        self.key, self.run_id = key, run_id
+
+    def load(self) -> Any:
+        return self.kept[-1]
+
+    def save(self, data: Any) -> None:
+        self.kept.append((data, self.key, self.run_id))
+
+    def _describe(self) -> dict[str, Any]:
+        return {}
+
+
+class Derived(datasets.MLRunAbstractDataset):
+    """A dataset of the user's own that is one of MLRun's."""
+
+
+def test_datasets_are_known_by_their_class(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by their attributes, nor by how their type begins; tracked or not."""
+    team = ModuleType("team_datasets")
+    team.Foreign, team.Derived = Foreign, Derived  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "team_datasets", team)
+    with (conf / "base" / "catalog.yml").open("a") as catalog:
+        catalog.write("foreign: {type: team_datasets.Foreign}\n")
+        catalog.write("derived: {type: team_datasets.Derived}\n")
+    run(conf, "of_others")
+    assert newest(embedded, "of_others")["status"]["artifact_uris"].keys() == {"derived"} | OWN
+    assert Foreign.kept == [(1, "theirs", "theirs")]
+    configure(conf, enabled=False)
+    run(conf, "of_others", 2)
+    assert len(states(embedded)) == 1
+    assert Foreign.kept[1:] == [(2, "theirs", "theirs")]
 
 
 def test_a_mistake_in_mlrun_yml_is_one_line(conf: Path) -> None:

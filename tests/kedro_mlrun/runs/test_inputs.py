@@ -11,7 +11,6 @@ from kedro.io import DatasetError
 from kedro_mlrun import datasets
 from kedro_mlrun.runs import inputs
 
-OURS = "my.datasets."
 CATALOG: dict[str, Any] = {
     "cars": {
         "type": "pandas.CSVDataset",
@@ -24,14 +23,18 @@ CATALOG: dict[str, Any] = {
     "{name}_table": {"type": "pandas.CSVDataset", "filepath": "{name}.csv", "credentials": "aws"},
     "folder": {"type": "partitions.PartitionedDataset", "path": "data", "dataset": "x"},
     "cached": {"type": "CachedDataset", "dataset": {"type": "json.JSONDataset", "filepath": "a"}},
-    "model": {"type": f"{OURS}MLRunModel", "load_args": {"tag": "old"}, "framework": "sklearn"},
+    "model": {
+        "type": "kedro_mlrun.MLRunModel",
+        "load_args": {"tag": "old"},
+        "framework": "sklearn",
+    },
     "query": {"type": "pandas.SQLQueryDataset", "sql": "select 1"},
 }
 
 
 def replaced(name: str, source: str) -> Any:
     """Give the entry that a job has with an input."""
-    changed = inputs.with_inputs(CATALOG, {name: source}, OURS, lambda name: f"/fetched/{name}")
+    changed = inputs.with_inputs(CATALOG, {name: source}, lambda name: f"/fetched/{name}")
     assert {**changed, name: None} == {**CATALOG, name: None}
     return changed[name]
 
@@ -53,14 +56,14 @@ def test_each_entry_keeps_its_type():
 @pytest.mark.parametrize(
     ("name", "source", "reason"),
     [
-        ("car", "s3://b/c.csv", "no entry of the catalog. Did you mean 'cars'?"),
+        ("car", "s3://b/c.csv", "is not an entry of the catalog. Did you mean 'cars'?"),
         ("cars", "nowhere.csv", "Input 'cars' is nowhere.csv, and there is no such file"),
         ("query", "s3://b/c.csv", "of type pandas.SQLQueryDataset and has no file"),
     ],
 )
 def test_what_can_not_be_replaced_is_refused(name, source, reason):
     with pytest.raises(inputs.InputError) as caught:
-        inputs.with_inputs(CATALOG, {name: source}, OURS, str)
+        inputs.with_inputs(CATALOG, {name: source}, str)
     assert reason in str(caught.value)
 
 

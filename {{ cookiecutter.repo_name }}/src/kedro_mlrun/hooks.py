@@ -26,9 +26,10 @@ from omegaconf.errors import InterpolationResolutionError
 from .project import MLRunConfig, TrackingConfig, prepared
 from .runs import provenance as record
 from .runs import workers
+from .runs.dataset import is_run_type, run_dataset
 from .runs.inputs import check_used, with_inputs
 from .runs.manager import MLRunContextManager, RunStoppedError
-from .runs.pipeline_run import DATASETS, PipelineRun, record_dataset
+from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class MLRunHooks:
             return
         manager = MLRunContextManager()
         if manager.job_inputs:
-            catalog = with_inputs(catalog, manager.job_inputs, DATASETS, manager.fetch_input)
+            catalog = with_inputs(catalog, manager.job_inputs, manager.fetch_input)
         # A dataset isn't told its name, and an entry made from a pattern has it only then. So the
         # name goes where Kedro reads the catalog from; in a pattern's, Kedro fills in the braces.
         loader["catalog"] = {name: with_key(name, entry) for name, entry in catalog.items()}
@@ -159,7 +160,7 @@ class MLRunHooks:
         self._thread.run_ids[run_params["run_id"]] = run.run_id
         setattr(catalog, RUN_ID, run.run_id)
         for name in pipeline.datasets():
-            dataset = _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
+            dataset = run_dataset(catalog.get(name, fallback_to_runtime_pattern=True))
             if dataset is not None:
                 dataset.run_id = run.run_id
         run.begin(pipeline, run_params)
@@ -420,13 +421,6 @@ def _ipython() -> Any:
     return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
-def _of_mlrun(dataset: Any) -> Any:
-    """Give the MLRun dataset that a dataset is, or wraps, as CachedDataset does; or None."""
-    while dataset is not None and not hasattr(dataset, "run_id"):
-        dataset = getattr(dataset, "_dataset", None)
-    return dataset
-
-
 class _PassedOn(MemoryDataset):
     """Data in memory; Kedro releases each name of transcoded data by itself, and this has them."""
 
@@ -440,7 +434,7 @@ def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     saved = {
         name.partition("@")[0]
         for name in pipeline.all_outputs()
-        if _of_mlrun(catalog.get(name, fallback_to_runtime_pattern=True))
+        if run_dataset(catalog.get(name, fallback_to_runtime_pattern=True))
     }
     memory = {stem: SharedMemoryDataset() if shared else _PassedOn() for stem in saved}
     logger = logging.getLogger("kedro.io.data_catalog")
@@ -455,22 +449,10 @@ def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
 
 
 def with_key(name: str, entry: Any) -> Any:
-    """Give a catalog entry of one of this project's datasets its name as key.
-
-    Args:
-        name: the entry's name, or its pattern.
-        entry: the entry as the catalog file has it.
-
-    Returns:
-        The entry; with `key` where it is an MLRun dataset that has none.
-
-    Example:
-        >>> with_key("model@json", {"type": DATASETS + "MLRunModel"})["key"]
-        'model'
-    """
+    """Give a catalog entry of an MLRun dataset its name as key, where it has none."""
     if not isinstance(entry, dict):
         return entry
-    if str(entry.get("type", "")).startswith(DATASETS):
+    if is_run_type(str(entry.get("type"))):
         # What follows an @ is Kedro's transcoding: the same data by another name.
         return {**entry, "key": entry.get("key") or name.partition("@")[0]}
     if "dataset" in entry:

@@ -16,8 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import AbstractDataset, DatasetError, Version
+from kedro.io import DatasetError, Version
 
+from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager, chain_id
 from ..store.files import run_folder
 
@@ -33,7 +34,7 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 TEXT_FORMATS = ("txt", "html", "md", "csv", "yaml", "yml", "xml", "log")
 
 
-class MLRunAbstractDataset(AbstractDataset[Any, Any]):
+class MLRunAbstractDataset(RunDataset):
     """Any object as an MLRun artifact; the base of the other datasets.
 
     Text and bytes are kept as they are, what JSON can hold as JSON, and everything else pickled. A
@@ -78,9 +79,6 @@ class MLRunAbstractDataset(AbstractDataset[Any, Any]):
 
     versioned = True
     """Kedro gives each dataset of a class that has this its load version."""
-
-    run_id: str | None = None
-    """The id that Kedro gave the run that the dataset is in, where it is in one."""
 
     def __init__(
         self,

@@ -17,7 +17,6 @@ from ..project import config_loader
 from ..runs import provenance as record
 from ..runs.inputs import check_used, with_inputs
 from ..runs.manager import MLRunContextManager, chain_id
-from ..runs.pipeline_run import DATASETS
 from ..runs.report import print_run
 from ..secrets import known as secrets
 from ..store.fields import run_name
@@ -255,7 +254,7 @@ def _checked_inputs(
 ) -> dict[str, str]:
     """Give the inputs as the job finds them."""
     with contextlib.chdir(folder):
-        with_inputs(context.config_loader["catalog"], inputs, DATASETS, lambda name: name)
+        with_inputs(context.config_loader["catalog"], inputs, lambda name: name)
     check_used(inputs, pipeline.inputs(), pipeline.all_outputs())
     if archive is None or on_cluster():
         packed = {name for name, _ in archive.files} if archive else set()

@@ -22,6 +22,7 @@ from ..store.fields import OWN
 from ..store.files import run_folder
 from . import graph
 from . import provenance as record
+from .dataset import run_dataset
 from .manager import MLRunContextManager
 from .report import print_run
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import mlrun
     from kedro.pipeline import Pipeline
 
-DATASETS = "kedro_mlrun."
 _KEDRO = f"{Path(kedro.__file__).parent}{os.sep}"
 COLUMNS = ("node", "action", "dataset", "seconds", "rows", "columns", "bytes")
 
@@ -184,7 +184,7 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
     key = re.sub(r"[^-A-Za-z0-9_.]+", "-", name.partition("@")[0]).strip("-_.")
     context = MLRunContextManager().current_of(run_id)
     known = context.artifact_uris if context else {}
-    if hasattr(dataset, "run_id") or (key in known and not saved):
+    if run_dataset(dataset) or (key in known and not saved):
         return
     file = record.file_of(dataset)
     kind, save_args = "MLRunAbstractDataset", {}
@@ -194,7 +194,7 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
         kind = "MLRunDataframeDataset"
     # By name, as a catalog does it, for this package knows nothing of the datasets.
     artifact = AbstractDataset.from_config(
-        name, {"type": DATASETS + kind, "key": key, "save_args": save_args}
+        name, {"type": f"kedro_mlrun.{kind}", "key": key, "save_args": save_args}
     )
     artifact.run_id = run_id  # type: ignore[attr-defined]
     try:
