@@ -11,10 +11,10 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
 from ..jobs.parameters import reason
 from ..runs.manager import MLRunContextManager, in_chain
-from . import jobs, records, workflow
+from . import jobs, records, update, workflow
 from .base import mlrun_group
 
-__all__ = ["cli", "jobs", "records", "run", "workflow"]
+__all__ = ["cli", "jobs", "records", "run", "update", "workflow"]
 
 
 @click.group(context_settings=CONTEXT_SETTINGS, name=__package__)

@@ -1,0 +1,1 @@
+"""How a project gets this package, and a newer one."""

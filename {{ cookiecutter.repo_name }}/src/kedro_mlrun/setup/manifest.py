@@ -1,0 +1,46 @@
+"""Which files of this package somebody has changed: `manifest.json` has the hash of each.
+
+`python -m kedro_mlrun.setup.manifest` writes it, for a release and after each change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+MANIFEST = "manifest.json"
+
+
+def changed_files(folder: Path = PACKAGE) -> list[str]:
+    """Name the files that were changed, added or removed since the package was released."""
+    try:
+        released = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return [MANIFEST]
+    found = hashes(folder)
+    names = released.keys() | found.keys()
+    return sorted(name for name in names if released.get(name) != found.get(name))
+
+
+def hashes(folder: Path = PACKAGE) -> dict[str, str]:
+    """Hash each file of the package, by its path, however git has set its line endings."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(
+            path.read_bytes().replace(b"\r\n", b"\n")
+        ).hexdigest()
+        for path in files
+        if path.name != MANIFEST and path.suffix != ".pyc" and "starter" not in path.parts[-2:]
+    }
+
+
+def write(folder: Path = PACKAGE) -> None:
+    """Write the manifest of the package as it is now."""
+    text = json.dumps(hashes(folder), indent=1)
+    (folder / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
