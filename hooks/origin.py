@@ -27,12 +27,13 @@ def cruft_state(names: Mapping[str, object]) -> str:
         JSON with the template's address, its commit and the answers. A starter that is no git
         checkout, such as that of the wheel, is the release of its version.
     """
+    # cookiecutter renders in the template's folder, so that relative paths mean nothing here.
+    starter = Path.cwd().parent
     template = expand_abbreviations(
         str(names["_template"]).removeprefix("git+"), BUILTIN_ABBREVIATIONS
     )
-    if Path(template).expanduser().is_dir():
-        template = Path(template).expanduser().resolve().as_posix()
-    starter = Path(str(names["_repo_dir"]))
+    if not re.match(r"\w+://|[^/]+@[^/]+:", template):
+        template = starter.as_posix()
     if (starter / ".git").exists():
         commit = subprocess.run(  # noqa: S603
             ["git", "-C", starter, "rev-parse", "HEAD"],  # noqa: S607

@@ -86,10 +86,11 @@ def generated(starters: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.write_text(f"cookiecutters_dir: {tmp_path}/clones\nreplay_dir: {tmp_path}/replay\n")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "cookiecutter", str(starters), "--no-input"),
+            *(sys.executable, "-m", "cookiecutter", starters.name, "--no-input"),
             *("--output-dir", str(tmp_path), "--config-file", str(config)),
             *("project_name=Churn", "mlrun_project=my-churn"),
         ],
+        cwd=starters.parent,
         capture_output=True,
         text=True,
         check=False,
