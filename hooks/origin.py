@@ -52,6 +52,8 @@ def cruft_state(names: Mapping[str, object]) -> str:
         "checkout": names.get("_checkout"),
         "context": {"cookiecutter": {**answers, "_template": template, "_commit": commit}},
         "directory": None,
+        # For cruft, in whose own rendering it names another folder.
+        "skip": [".cruft.json"],
     }
     return json.dumps(state, indent=2)
 

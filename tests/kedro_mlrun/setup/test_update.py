@@ -282,7 +282,7 @@ def test_changed_files_are_found(project: Path) -> None:
 def test_cruft_reads_the_state(project: Path, starters: Path) -> None:
     """Its format, with the starter as it was typed and the commit that rendered it."""
     state = json.loads((project / ".cruft.json").read_text())
-    assert state.keys() == {"template", "commit", "checkout", "context", "directory"}
+    assert state.keys() == {"template", "commit", "checkout", "context", "directory", "skip"}
     assert state["template"] == str(starters)
     assert state["commit"] == git(starters, "rev-parse", "v0.2.0^{commit}")
     answers = state["context"]["cookiecutter"]
