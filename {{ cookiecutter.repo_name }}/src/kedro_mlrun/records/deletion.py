@@ -1,47 +1,31 @@
-"""What is deleted of a run: its record, its artifacts' records, and their bytes."""
+"""Deleting a run: its record, and its artifacts' records and bytes."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..store.fields import artifact_file
 from ..store.files import delete_data, own_folder
+from .records import Records
+from .summaries import Record
 
-if TYPE_CHECKING:
-    from .records import Records
 
-
-def delete_run(records: Records, run: Mapping[str, Any], artifacts: bool = False) -> dict[str, Any]:
-    """Delete a run, as MLRun does with its iterations and its log.
-
-    The version of an artifact's key that was saved before becomes the latest one.
-
-    Args:
-        records: the records to delete from.
-        run: the run's record.
-        artifacts: also its artifacts, records and bytes; without, they stay and can be loaded.
-
-    Returns:
-        The keys of the `deleted` artifacts, and which files were `kept` for which reason.
-
-    Raises:
-        MLRunPreconditionFailedError: the run has not ended.
-    """
+def delete_run(records: Records, run: Mapping[str, Any], artifacts: bool = False) -> Record:
+    """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
     import mlrun
     from mlrun.common.runtimes.constants import RunStates
 
     uid, state = run["metadata"]["uid"], run["status"].get("state")
     if state not in RunStates.terminal_states():
         raise mlrun.errors.MLRunPreconditionFailedError(
-            f"Run {uid} is {state}, so it can't be deleted. Wait for its end, or stop it."
+            f"Run {uid} is {state}, so it can't be deleted. Wait for its end, or abort it."
         )
     deleted: list[str] = []
     kept: list[dict[str, str]] = []
-    found = records.artifacts_of(run) if artifacts else []
-    for record in found:
+    for record in records.artifacts_of(run) if artifacts else []:
         key, metadata = record["spec"]["db_key"], record["metadata"]
         identity = {"tree": metadata["tree"], "uid": metadata["uid"]}
         # The record first: a crash then leaves bytes without a record, and never one without bytes.

@@ -1,0 +1,69 @@
+"""What a person or a script wants to know of one run, or of one version of an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..store.fields import artifact_file, moment, producer
+
+Record = dict[str, Any]
+
+UNENDED = ("created", "pending", "running", "aborting", "pendingRetry")
+"""The states of a run that has not ended."""
+
+
+def summary(run: Mapping[str, Any]) -> Record:
+    """Give what counts of a run; `error` is None, or the message and traceback."""
+    metadata, status = run.get("metadata") or {}, run.get("status") or {}
+    state = status.get("state") or ""
+    end_time = None if state in UNENDED else status.get("end_time") or status.get("last_update")
+    start, end = moment(status.get("start_time")), moment(end_time)
+    return {
+        "uid": metadata.get("uid") or "",
+        "name": metadata.get("name") or "",
+        "state": state,
+        "start_time": status.get("start_time"),
+        "end_time": end_time,
+        "seconds": (end - start).total_seconds() if start and end else None,
+        "parameters": section(run, "spec", "parameters"),
+        "results": section(run, "status", "results"),
+        "labels": section(run, "metadata", "labels"),
+        "artifacts": section(run, "status", "artifact_uris"),
+        "inputs": section(run, "spec", "inputs"),
+        "error": status.get("error") or (status.get("status_text") if state == "aborted" else None),
+    }
+
+
+def artifact_summary(record: Mapping[str, Any]) -> Record:
+    """Give what counts of an artifact's version, with the id of the run that saved it."""
+    import mlrun
+
+    metadata, spec = record["metadata"], record["spec"]
+    found = {
+        "key": artifact_key(record),
+        "kind": record["kind"],
+        "uid": metadata.get("uid") or "",
+        "tags": metadata.get("tags") or [],
+        "run": producer(record),
+        # The tag may move on.
+        "uri": mlrun.utils.remove_tag_from_artifact_uri(
+            mlrun.artifacts.dict_to_artifact(dict(record)).uri
+        ),
+        "path": artifact_file(record),
+        "size": spec.get("size"),
+        "hash": metadata.get("hash"),
+        "created": metadata.get("created"),
+        "labels": metadata.get("labels") or {},
+    }
+    return {**found, "framework": spec.get("framework")} if record["kind"] == "model" else found
+
+
+def section(run: Mapping[str, Any], part: str, field: str) -> Record:
+    """Give a dict of a run's record, whatever the record lacks."""
+    return dict((run.get(part) or {}).get(field) or {})
+
+
+def artifact_key(record: Mapping[str, Any]) -> str:
+    """Give the key that an artifact is found by."""
+    return str(record["spec"].get("db_key") or record["metadata"]["key"])
