@@ -108,7 +108,7 @@ def test_what_a_workflow_has_completed_is_not_run_again(embedded: Store):
 
 def test_a_workflow_that_goes_on_or_is_not_there_is_not_resumed(embedded: Store):
     half = started(embedded, training="succeed", evaluation="fail")
-    with pytest.raises(records.RecordNotFoundError, match=rf"nearest: {half['workflow']}"):
+    with pytest.raises(records.RecordNotFoundError, match=rf"mean '{half['workflow']}'"):
         chain.prepare_workflow(resume=half["workflow"][:-1], source=None)
     run = half["groups"][1]["run"]
     mlrun.get_run_db().update_run({"status.state": "running"}, run, embedded.project)

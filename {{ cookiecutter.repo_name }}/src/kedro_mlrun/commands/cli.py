@@ -1,43 +1,130 @@
-"""The project's own commands: `kedro mlrun …`, and `kedro run` with a chain id."""
+"""The commands that Kedro finds: `kedro mlrun …`, and `kedro run` with a chain id.
+
+Each command is imported when it is used, so that Kedro's own stay as quick as they are.
+"""
 
 from __future__ import annotations
 
 import traceback
+from contextlib import nullcontext
 from typing import Any
 
 import click
-from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import CONTEXT_SETTINGS
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
 
-from ..jobs.parameters import reason
-from ..runs.manager import MLRunContextManager, in_chain
-from . import jobs, records, update, workflow
-from .base import mlrun_group
+from .. import __version__
 
-__all__ = ["cli", "jobs", "records", "run", "update", "workflow"]
+COMMANDS = {
+    "abort": "jobs.abort",
+    "artifacts": "records.artifacts",
+    "build": "jobs.build",
+    "compare": "records.compare",
+    "delete": "records.delete",
+    "doctor": "jobs.doctor",
+    "lineage": "records.lineage",
+    "logs": "jobs.logs",
+    "models": "records.models",
+    "open": "records.open_artifact",
+    "push": "records.push",
+    "runs": "records.runs",
+    "schedules": "jobs.schedules",
+    "show": "records.show",
+    "submit": "jobs.submit",
+    "tag": "records.tag_artifact",
+    "update": "update.update",
+    "workflow": "workflow.workflow",
+}
+"""The commands of `kedro mlrun`, each with its module beside this one and its name there."""
 
 
-@click.group(context_settings=CONTEXT_SETTINGS, name=__package__)
-def cli() -> None:
-    """Commands of this project."""
+class _RunCommand(click.Command):
+    """Kedro's own `run`, with options more."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from kedro.framework.cli.project import run as kedro_run
+
+        return [*kedro_run.params, *super().get_params(ctx)]
 
 
-def _run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
+# Without a help text, for Kedro would put it into its own.
+cli = click.Group("kedro_mlrun", context_settings=CONTEXT_SETTINGS)
+
+
+def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"kedro_mlrun {__version__}")
+        context.exit()
+
+
+@cli.group(
+    "mlrun",
+    cls=LazyGroup,
+    lazy_subcommands={name: f"{__package__}.{place}" for name, place in COMMANDS.items()},
+    epilog="Example: kedro mlrun show last",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version of kedro_mlrun and exit.",
+)
+def mlrun_group() -> None:
+    """Look at recorded runs, models and artifacts, and run jobs.
+
+    RUN is a run's id or the beginning of one, the name of a run (the newest one counts), or `last`.
+
+    ARTIFACT is a key (the latest version counts), KEY:TAG, KEY@RUN, a store:// URI, or a uid.
+    """
+
+
+@cli.command(
+    "run",
+    cls=_RunCommand,
+    epilog="Example: kedro run --pipelines=training --params=split.seed=7 --chain-id=monday",
+)
+@click.option(
+    "--chain-id",
+    help="Tie this run to others: runs with the same id load each other's artifacts, "
+    "even if newer versions exist. Same as MLRUN_CHAIN_ID.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show the traceback if the run fails.")
+def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
     """Run the pipeline."""
+    from kedro.framework.cli.project import run as kedro_run
+
+    from ..runs.manager import MLRunContextManager, in_chain
+
     try:
-        with in_chain(chain_id):
+        with in_chain(chain_id) if chain_id else nullcontext():
             # The function behind Kedro's own command.
             return kedro_run.callback(**options)  # type: ignore[misc]
     except Exception as exc:
-        recorded = MLRunContextManager().recorded_error is exc
-        if not (recorded or verbose) and _is_of_kedro(exc):
-            raise click.UsageError(reason(exc)) from None
-        if verbose or not recorded:
+        if verbose or not _has_mlrun_yml(options["env"]):
             raise
-        # What the exception says stands above, in the table of the run.
-        raise click.ClickException(
-            f"The run failed with {type(exc).__name__}. The command above shows its traceback."
-        ) from None
+        if MLRunContextManager().recorded_error is exc:
+            # What the exception says stands above, in the table of the run.
+            raise click.ClickException(
+                f"The run failed with {type(exc).__name__}. The command above shows its traceback."
+            ) from None
+        if not _is_of_kedro(exc):
+            raise
+        from ..jobs.parameters import reason
+
+        raise click.UsageError(reason(exc)) from None
+
+
+def _has_mlrun_yml(env: str | None) -> bool:
+    """Tell whether runs are recorded here; where not, `kedro run` is Kedro's own."""
+    from ..project import config_loader, project_folder
+
+    folder = project_folder()
+    try:
+        return folder is not None and bool(config_loader(folder, env)["mlrun"])
+    except Exception:
+        # There is none, or Kedro itself can't read the configuration.
+        return False
 
 
 def _is_of_kedro(error: BaseException) -> bool:
@@ -51,25 +138,3 @@ def _is_of_kedro(error: BaseException) -> bool:
     return isinstance(error, ValueError) and last.startswith(
         ("kedro.framework.", "kedro.pipeline.")
     )
-
-
-run = click.Command(
-    "run",
-    callback=_run,
-    params=[
-        *kedro_run.params,
-        click.Option(
-            ["--chain-id"],
-            help="Tie this run to others with the same id: it takes their artifacts, "
-            "also where newer ones exist. MLRUN_CHAIN_ID does the same.",
-        ),
-        click.Option(
-            ["--verbose", "-v"], is_flag=True, help="See the stack trace of a run that fails."
-        ),
-    ],
-    help=kedro_run.help,
-    epilog="Example: kedro run --pipelines=training --params=split.seed=7 --chain-id=monday",
-    context_settings=CONTEXT_SETTINGS,
-)
-cli.add_command(run)
-cli.add_command(mlrun_group)

@@ -112,13 +112,14 @@ def compare(which: Sequence[str], html: Path | None, env: str | None, as_json: b
 
     That is, their parameters and results, with the differences to the first run's.
     """
+    from ..records.comparison import compare as compare_runs
     from .tables import comparison
 
     if len(which) < 2:  # noqa: PLR2004
         raise click.UsageError("Name two runs or more to compare.")
     with opened(env) as records:
         found = [records.run(name) for name in which]
-        compared = records.compare(found)
+        compared = compare_runs(found)
         if html:
             _write_html(found, html)
     if html and not as_json:
@@ -128,7 +129,7 @@ def compare(which: Sequence[str], html: Path | None, env: str | None, as_json: b
 
 
 def _write_html(found: list[Record], file: Path) -> None:
-    from ..records.records import comparable
+    from ..records.comparison import comparable
 
     comparable(found).compare(show=False, filename=str(file))
 
@@ -249,11 +250,8 @@ def _artifact_or_run(records: Records, which: str) -> Record:
     except RecordNotFoundError as no_artifact:
         try:
             return records.run(which)
-        except RecordNotFoundError as no_run:
-            raise RecordNotFoundError(
-                f"Project '{records.project}' has neither an artifact nor a run '{which}'.",
-                no_artifact.nearest + no_run.nearest,
-            ) from None
+        except RecordNotFoundError:
+            raise no_artifact from None
 
 
 @command("tag", "kedro mlrun tag xgboost.model@last production")

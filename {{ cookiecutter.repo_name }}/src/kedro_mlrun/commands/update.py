@@ -7,10 +7,8 @@ from pathlib import Path
 
 import click
 
-from .base import mlrun_group
 
-
-@mlrun_group.command("update", epilog="Example: kedro mlrun update --check")
+@click.command("update", epilog="Example: kedro mlrun update --check")
 @click.option(
     "--to",
     default="",

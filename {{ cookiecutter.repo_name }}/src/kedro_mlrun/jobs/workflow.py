@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from ..records.records import RecordNotFoundError, summary
 from ..runs.manager import MLRunContextManager
 from ..secrets.known import given_later
 from ..store.fields import run_name
+from ..text import nearest
 from .function import load_function, on_cluster
 from .groups import Group, GroupBy, GroupsError, check_crossing, crossing, grouped, mounted
 from .handler import folder_of_project
@@ -195,7 +195,8 @@ def _done(chain: str, groups: Sequence[Group]) -> dict[str, Mapping[str, Any]]:
     runs = _newest(chain)
     if not runs:
         raise RecordNotFoundError(
-            f"There is no workflow '{chain}' in {MLRunContextManager().location}.", _nearest(chain)
+            f"There is no workflow '{chain}' in {MLRunContextManager().location}. "
+            f"{nearest(chain, _chains())}".strip()
         )
     done: dict[str, Mapping[str, Any]] = {}
     for group in groups:
@@ -212,14 +213,12 @@ def _done(chain: str, groups: Sequence[Group]) -> dict[str, Mapping[str, Any]]:
     return done
 
 
-def _nearest(chain: str) -> list[str]:
+def _chains() -> set[str]:
     import mlrun
 
     project = MLRunContextManager().project.metadata.name
     runs = mlrun.get_run_db().list_runs(project=project, labels=[GROUP])
-    chains = list(dict.fromkeys(run["metadata"].get("labels", {}).get(CHAIN, "") for run in runs))
-    known = [name for name in chains if name]
-    return difflib.get_close_matches(chain, known, 3) or known[:3]
+    return {run["metadata"].get("labels", {}).get(CHAIN, "") for run in runs}
 
 
 # ---- inside MLRun's engine

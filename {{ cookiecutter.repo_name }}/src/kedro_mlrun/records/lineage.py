@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,62 +43,61 @@ class Node:
             "type": "run" if self.is_run else "artifact",
             "name": self.name,
             **found,
-            "unshown": self.unshown,
-            "repeated": self.repeated,
-            "cut": self.cut,
+            **{name: getattr(self, name) for name in ("unshown", "repeated", "cut")},
             "follows": [node.to_dict() for node in self.follows],
         }
 
 
+_Following = Callable[[Record, bool], tuple[list[Node], int]]
+"""What follows a record, which is a run's or not: as much as is shown, and how much there is."""
+
+
 def upstream(records: Records, start: Record, depth: int) -> Node:
     """Find what a run or an artifact came from, at most so many runs back."""
-    return _back(records, start, depth, set())
+
+    def came_from(record: Record, is_run: bool) -> tuple[list[Node], int]:
+        if is_run:
+            inputs = records.inputs_of(record)
+            found = [_node(used) if used else Node(None, uri, False) for uri, used in inputs]
+        else:
+            run, uid = records.producing_run(record), producer(record)
+            found = [_node(run) if run else Node(None, uid, True)] if uid else []
+        return found, len(found)
+
+    return _grown(_node(start), depth, set(), came_from)
 
 
 def downstream(records: Records, start: Record, depth: int) -> Node:
     """Find what came of a run or an artifact, at most so many runs on."""
-    return _on(records, start, depth, set())
+
+    def came_of(record: Record, is_run: bool) -> tuple[list[Node], int]:
+        if is_run:
+            saved = [_node(item) for item in records.artifacts_of(record)]
+            found = [node for node in saved if not node.name.startswith(OWN)]
+            return found, len(found)
+        runs, number = records.runs_using(record, MANY)
+        return [_node(run) for run in runs], number
+
+    return _grown(_node(start), depth, set(), came_of)
 
 
-def _node(record: Record, seen: set[str]) -> Node:
+def _node(record: Record) -> Node:
     is_run = "key" not in record["metadata"]
-    name = str(record["metadata"].get("name")) if is_run else artifact_key(record)
-    uid = record["metadata"]["uid"]
-    node = Node(record, name, is_run, repeated=uid in seen)
+    return Node(record, record["metadata"]["name"] if is_run else artifact_key(record), is_run)
+
+
+def _grown(node: Node, depth: int, seen: set[str], following: _Following) -> Node:
+    if node.record is None:
+        return node
+    uid = node.record["metadata"]["uid"]
+    node.repeated = uid in seen
+    if node.repeated:
+        return node
     seen.add(uid)
-    return node
-
-
-def _back(records: Records, record: Record, depth: int, seen: set[str]) -> Node:
-    node = _node(record, seen)
-    if node.repeated:
-        return node
-    if node.is_run:
-        for uri, used in records.inputs_of(record):
-            known = _back(records, used, depth - 1, seen) if used else Node(None, uri, False)
-            node.follows.append(known)
-    elif depth == 0:
-        node.cut = bool(producer(record))
-    elif uid := producer(record):
-        run = records.producing_run(record)
-        node.follows = [_back(records, run, depth, seen) if run else Node(None, uid, True)]
-    return node
-
-
-def _on(records: Records, record: Record, depth: int, seen: set[str]) -> Node:
-    node = _node(record, seen)
-    if node.repeated:
-        return node
-    if node.is_run:
-        saved = [
-            item for item in records.artifacts_of(record) if not artifact_key(item).startswith(OWN)
-        ]
-        node.follows = [_on(records, item, depth, seen) for item in saved]
-        return node
-    runs, number = records.runs_using(record, MANY)
-    if depth == 0:
+    found, number = following(node.record, node.is_run)
+    if depth == 0 and not node.is_run:
         node.cut = number > 0
-    else:
-        node.follows = [_on(records, run, depth - 1, seen) for run in runs]
-        node.unshown = number - len(runs)
+        return node
+    node.unshown = number - len(found)
+    node.follows = [_grown(item, depth - item.is_run, seen, following) for item in found]
     return node

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from itertools import groupby, islice
 from typing import Any
 
+import click
+
 from ..store.fields import OWN, artifact_uid, moment, producer, run_name
 from ..text import nearest
 from .summaries import Record, artifact_key, artifact_summary, section, summary
@@ -29,8 +31,10 @@ _PAGE = 200
 _CANDIDATES = 3
 
 
-class RecordNotFoundError(LookupError):
+class RecordNotFoundError(click.ClickException, LookupError):
     """No record, or not only one, is what a person has named."""
+
+    exit_code = 2
 
 
 class Records:
@@ -116,18 +120,16 @@ class Records:
             found = (
                 self.runs(name=which, limit=1)
                 or self.runs(name=run_name(which), limit=1)
-                or self._beginning_with(which)
+                or self._beginning_with(which, "runs")
             )
         if not found:
+            recent = [run["metadata"] for run in self.runs(limit=_PAGE)]
+            # Of an id people have the beginning.
+            ids = [run["uid"][: len(which)] for run in recent]
+            hint = nearest(which, [*(run["name"] for run in recent), *ids])
             raise RecordNotFoundError(
                 f"Project '{self.project}' has no run '{which}'. "
-                f"{nearest(which, self._names_of_runs(which))}To list its runs: kedro mlrun runs"
-            )
-        if len(found) > 1:
-            several = [f"{run['metadata']['uid']} ({run['metadata']['name']})" for run in found]
-            raise RecordNotFoundError(
-                f"'{which}' is the beginning of several runs' ids: {', '.join(several)}. "
-                "Give more of it."
+                f"{hint}To list what there is: kedro mlrun runs"
             )
         # Lists leave out some of what a run has.
         return self._read(found[0]["metadata"]["uid"]) or found[0]
@@ -140,18 +142,21 @@ class Records:
         except mlrun.errors.MLRunNotFoundError:
             return None
 
-    def _beginning_with(self, uid: str) -> list[Record]:
+    def _beginning_with(self, uid: str, what: str) -> list[Record]:
         if self._store:
-            return list(self._store.runs_beginning_with(uid, self.project, _CANDIDATES))
-        runs = self._pages("runs", _PAGE, start_time_from=_LONG_AGO)
-        found = (run for run in runs if run["metadata"]["uid"].startswith(uid))
-        return list(islice(found, _CANDIDATES))
-
-    def _names_of_runs(self, which: str) -> list[str]:
-        recent = [run["metadata"] for run in self.runs(limit=_PAGE)]
-        # Of an id people have the beginning.
-        ids = [run["uid"][: len(which)] for run in recent]
-        return list(dict.fromkeys([*(run["name"] for run in recent), *ids]))
+            find = getattr(self._store, f"{what}_beginning_with")
+            rows = find(uid, self.project, _CANDIDATES)
+        else:
+            since = {"start_time_from": _LONG_AGO} if what == "runs" else {}
+            rows = self._pages(what, _PAGE, **since)
+        found = {row["metadata"]["uid"]: row for row in rows}
+        found = {name: found[name] for name in found if name.startswith(uid)}
+        if len(found) > 1:
+            several = ", ".join(list(found)[:_CANDIDATES])
+            raise RecordNotFoundError(
+                f"'{uid}' is the beginning of several ids: {several}. Give more of it."
+            )
+        return list(found.values())
 
     # ---- artifacts
 
@@ -168,30 +173,30 @@ class Records:
 
         Without `own`, what is recorded beside what the nodes save is left out.
         """
-        if run is not None:
-            found = [
-                record
-                for record in self.artifacts_of(run)
-                if key in {"", record["spec"]["db_key"]}
-                and kind in {"", record["kind"]}
-                and (not tag or tag in record["metadata"]["tags"])
-            ]
-            return found[:limit]
         filters = {"name": key or None, "kind": kind or None, "tag": tag or None}
         # Each version comes once for each of its tags.
         size = min(2 * (limit or _PAGE), _PAGE)
-        rows: Iterable[Record] = self._pages("artifacts", size, **filters)
-        versions: Iterable[Record] = _versions(rows)
-        if not self._store:
-            # MLRun's API gives them in no order.
-            rows = sorted(rows, key=lambda row: str(row["metadata"].get("uid")))
-            versions = sorted(_versions(rows), key=_written, reverse=True)
-        shown = (item for item in versions if own or not artifact_key(item).startswith(OWN))
-        found = list(islice(shown, limit))
-        if tag:
-            for record in found:
-                record["metadata"]["tags"] = self._tags(record)
-        return found
+        found = (
+            item
+            for item in (self.artifacts_of(run) if run else self._versions(size, **filters))
+            if key in {"", artifact_key(item)}
+            and kind in {"", item["kind"]}
+            and (not tag or tag in item["metadata"]["tags"])
+            and (own or not artifact_key(item).startswith(OWN))
+        )
+        versions = list(islice(found, limit))
+        for item in versions if tag else ():
+            item["metadata"]["tags"] = self._tags(item)
+        return versions
+
+    def _versions(self, size: int = _PAGE, **filters: Any) -> Iterable[Record]:
+        """Give versions of artifacts, last written first, each once with the tags that match."""
+        rows = self._pages("artifacts", size, **filters)
+        if self._store:
+            return _joined(rows)
+        # MLRun's API gives them in no order.
+        rows = iter(sorted(rows, key=_uid))
+        return sorted(_joined(rows), key=_written, reverse=True)
 
     def artifacts_of(self, run: Mapping[str, Any]) -> list[Record]:
         """List what a run has saved, first saved first, all versions of a key included."""
@@ -200,8 +205,7 @@ class Records:
         tree = (run["metadata"].get("labels") or {}).get("workflow")
         found: list[Record] = []
         for name in dict.fromkeys(filter(None, (tree, uid))):
-            versions = _versions(self._pages("artifacts", _PAGE, tree=name))
-            found += [record for record in versions if producer(record) == uid]
+            found += [item for item in self._versions(tree=name) if producer(item) == uid]
         return sorted(found, key=_written)
 
     def artifact(self, which: str) -> Record:
@@ -225,70 +229,42 @@ class Records:
                 f"'{which}' is an artifact of project '{project}', and this is '{self.project}'. "
                 "Set MLRUN_ACTIVE_PROJECT to look there."
             )
-        found = self._versions_of(key, tag, tree, uid)
-        if "#" in text:
-            found = [item for item in found if (item["metadata"].get("iter") or 0) == iteration]
-        elif not found and tree and not uid:
+        found: list[Record] = []
+        # MLRun takes no name for any, and ~ for a part of one.
+        if key[:1] not in {"", "~"}:
+            # Tree and uid name the version for good, and the tag may have moved on.
+            tag = None if tree or uid else tag or "latest"
+            versions = self._versions(name=key, tree=tree, tag=tag)
+            found = [item for item in versions if uid in {None, _uid(item)}]
+        if not found and tree and not uid:
             found = self._saved_by(tree, key)
         if not found and text == key and re.fullmatch("[0-9a-f]{6,40}", key):
-            found = self._artifacts_beginning_with(key)
-            if len(found) > 1:
-                several = [f"{item['metadata']['uid']} ({artifact_key(item)})" for item in found]
-                raise RecordNotFoundError(
-                    f"'{which}' is the beginning of several uids: {', '.join(several)}. "
-                    "Give more of it."
-                )
+            found = self._beginning_with(key, "artifacts")
+        if "#" in text:
+            found = [item for item in found if (item["metadata"].get("iter") or 0) == iteration]
         if not found:
+            latest = self.artifacts(tag="latest", limit=_PAGE, own=False)
+            keys = [artifact_key(record) for record in latest]
+            hint = "" if key in keys else nearest(key, keys)
             raise RecordNotFoundError(
-                f"Project '{self.project}' has no artifact '{which}'. {self._instead(which, key)}"
+                f"Project '{self.project}' has no artifact '{which}'. {hint}To list what there is: "
+                f"kedro mlrun artifacts{f' --key {key}' if key in keys else ''}"
             )
         record = max(found, key=_written)
         record["metadata"]["tags"] = self._tags(record)
         return record
 
-    def _versions_of(
-        self, key: str, tag: str | None, tree: str | None, uid: str | None
-    ) -> list[Record]:
-        """Find what a URI names. Not by `read_artifact`, which on an API finds the latest only."""
-        # MLRun takes an empty name for any, and ~ for the beginning of a part of one.
-        if key[:1] in {"", "~"}:
-            return []
-        # Tree and uid name the version for good, and the tag may have moved on.
-        tag = None if tree or uid else tag or "latest"
-        versions = _versions(self._pages("artifacts", _PAGE, name=key, tree=tree, tag=tag))
-        return [item for item in versions if uid in {None, item["metadata"].get("uid")}]
-
     def _saved_by(self, which: str, key: str) -> list[Record]:
         try:
-            run = self.run(which)
+            return self.artifacts(key, run=self.run(which))
         except RecordNotFoundError:
             return []
-        return [record for record in self.artifacts_of(run) if artifact_key(record) == key]
-
-    def _artifacts_beginning_with(self, uid: str) -> list[Record]:
-        if self._store:
-            return list(self._store.artifacts_beginning_with(uid, self.project, _CANDIDATES))
-        versions = _versions(self._pages("artifacts", _PAGE))
-        found = (record for record in versions if record["metadata"]["uid"].startswith(uid))
-        return list(islice(found, _CANDIDATES))
-
-    def _instead(self, which: str, key: str) -> str:
-        versions = self.artifacts(key, limit=_CANDIDATES) if key not in {"", which} else []
-        if versions:
-            named = [
-                " ".join([f"{key}@{producer(item)}", *map("({})".format, item["metadata"]["tags"])])
-                for item in versions
-            ]
-            return f"Its newest versions are {', '.join(named)}."
-        latest = self.artifacts(tag="latest", limit=_PAGE, own=False)
-        hint = nearest(key, [artifact_key(record) for record in latest])
-        return f"{hint}To list its artifacts: kedro mlrun artifacts"
 
     def _tags(self, record: Record) -> list[str]:
-        metadata = record["metadata"]
-        rows = self._pages("artifacts", _PAGE, name=artifact_key(record), tree=metadata["tree"])
-        same = (row["metadata"] for row in rows if row["metadata"]["uid"] == metadata["uid"])
-        return sorted({row["tag"] for row in same if row.get("tag")})
+        tree = record["metadata"]["tree"]
+        versions = self._versions(name=artifact_key(record), tree=tree)
+        same = (item["metadata"]["tags"] for item in versions if _uid(item) == _uid(record))
+        return sorted({tag for tags in same for tag in tags})
 
     def tag(self, record: Record, tag: str) -> None:
         """Tag a version of an artifact; other versions of its key lose the tag."""
@@ -302,7 +278,7 @@ class Records:
     def make_newest_the_latest(self, key: str) -> None:
         """Tag the newest version of a key `latest`, if there is any and none has that tag."""
         # MLRun doesn't when the latest version is deleted, and then finds no version by the key.
-        if not self._versions_of(key, "latest", None, None):
+        if not any(self._versions(name=key, tag="latest")):
             for record in self.artifacts(key, limit=1):
                 self.tag(record, "latest")
 
@@ -314,7 +290,7 @@ class Records:
         return self._read(uid) if uid else None
 
     def inputs_of(self, run: Mapping[str, Any]) -> list[tuple[str, Record | None]]:
-        """List the URIs that a run has used, each with the artifact of this project, if it is one."""
+        """List the URIs that a run has used, each with its artifact, if it is of this project."""
         found = []
         for uri in map(str, section(run, "spec", "inputs").values()):
             try:
@@ -352,10 +328,14 @@ def _is_of_pipeline(run: Mapping[str, Any], pipeline: str) -> bool:
     return pipeline in {*names, *(name.strip("_") for name in names)}
 
 
-def _versions(rows: Iterable[Record]) -> Iterator[Record]:
+def _joined(rows: Iterable[Record]) -> Iterator[Record]:
     """Join the rows of one version, which differ in their tags and follow each other."""
-    for _, same in groupby(rows, key=lambda row: str(row["metadata"].get("uid"))):
+    for _, same in groupby(rows, key=_uid):
         first, *others = same
         tags = [row["metadata"].get("tag") for row in (first, *others)]
         first["metadata"]["tags"] = [tag for tag in tags if tag]
         yield first
+
+
+def _uid(record: Mapping[str, Any]) -> str:
+    return str(record["metadata"].get("uid"))
