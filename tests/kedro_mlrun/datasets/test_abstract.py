@@ -6,6 +6,7 @@ from typing import Any
 
 import mlrun
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import Store
 from hypothesis import HealthCheck, given, settings
@@ -112,7 +113,7 @@ def test_unknown_arguments_are_named(embedded: Store) -> None:
 def test_a_path_that_another_run_would_write_to_is_refused(store: Store) -> None:
     """Law 2: a fixed target path is refused, an artifact path gets the run's id."""
     folder = store.manager._folder / "elsewhere"
-    with pytest.raises(DatasetError, match="the next run would overwrite target_path"):
+    with pytest.raises(DatasetError, match="takes no 'target_path'. Use artifact_path"):
         Dataset(key="thing", save_args={"target_path": f"{folder}/thing.json"}).save(1)
     Dataset(key="thing", save_args={"artifact_path": str(folder)}).save(1)
     path = store.manager.project.get_artifact("thing").target_path
@@ -165,6 +166,29 @@ def test_changed_pickles_are_not_read(embedded: Store) -> None:
     path.write_bytes(pickle.dumps("evil"))
     with pytest.raises(DatasetError, match="recorded for it, so it isn't read"):
         Dataset(key="thing").load()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "save_args"),
+    [
+        ("MLRunAbstractDataset", "text", {}),
+        ("MLRunAbstractDataset", b"bytes", {}),
+        ("MLRunAbstractDataset", {"a": 1}, {}),
+        ("MLRunDataframeDataset", pd.DataFrame({"a": [1]}), {}),
+        ("MLRunDataframeDataset", pd.DataFrame({"a": [1]}), {"format": "csv"}),
+        ("MLRunMetricHistory", [0.5], {}),
+    ],
+)
+def test_changed_bytes_are_not_read(
+    embedded: Store, name: str, data: Any, save_args: dict[str, Any]
+) -> None:
+    """Law 1: what is loaded has the hash that was recorded with it, whatever its kind."""
+    dataset = getattr(datasets, name)(key="thing", save_args=save_args)
+    dataset.save(data)
+    path = Path(embedded.manager.project.get_artifact("thing").target_path)
+    path.write_bytes(path.read_bytes() + b"1")
+    with pytest.raises(DatasetError, match="recorded for it, so it isn't read"):
+        dataset.load()
 
 
 def test_exists(store: Store) -> None:

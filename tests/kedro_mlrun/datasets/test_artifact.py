@@ -192,13 +192,16 @@ def test_a_catalog_gives_it_back_as_configuration(embedded: Store) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("report.json", "describes no dataset.*`type` and `filepath`"),
-        ({"filepath": "report.json"}, "describes no dataset"),
-        ({"type": "json.JSONDataset"}, "no filepath that names a file"),
-        ({"type": "json.JSONDataset", "filepath": ".."}, "no filepath that names a file"),
-        ({"type": "json.JSONDataset", "filepath": "s3://b/x.json"}, "another store.*artifact_path"),
-        ({"type": "json.JSONDataset", "filepath": "x", "credentials": {}}, "another store"),
-        ({"type": "json.JSONDataset", "filepath": "x", "versioned": True}, "Leave it out"),
+        ("report.json", "needs a `type`, and a `filepath`"),
+        ({"filepath": "report.json"}, "needs a `type`"),
+        ({"type": "json.JSONDataset"}, "needs .* a `filepath`"),
+        ({"type": "json.JSONDataset", "filepath": ".."}, "needs .* a `filepath`"),
+        ({"type": "json.JSONDataset", "filepath": "s3://b/x.json"}, "only the file.*artifact_path"),
+        ({"type": "json.JSONDataset", "filepath": "x", "credentials": {}}, "Leave `credentials`"),
+        (
+            {"type": "json.JSONDataset", "filepath": "x", "versioned": True},
+            "Leave .* `versioned` out",
+        ),
         ({"type": "json.JSONDatasat", "filepath": "x"}, "JSONDatasat"),
         ({"type": "json.JSONDataset", "filepath": "x", "indent": 2}, "indent"),
     ],
@@ -207,7 +210,7 @@ def test_mistakes_are_named_at_the_start(config: Any, message: str) -> None:
     """They stop a run before its first node, and not when the file is to be written."""
     with pytest.raises(DatasetError, match=f"(?s){message}"):
         Dataset(config, key="report")
-    with pytest.raises(DatasetError, match="`format` in save_args.*ending of `filepath`"):
+    with pytest.raises(DatasetError, match="ending of `filepath` is the format"):
         wrapping("json.JSONDataset", "report.json", save_args={"format": "png"})
 
 
@@ -215,8 +218,8 @@ def test_mistakes_are_named_at_the_start(config: Any, message: str) -> None:
     ("kind", "data", "message"),
     [
         ("json.JSONDataset", {1, 2}, "JSONDataset fails to write it.*set is not JSON"),
-        ("matplotlib.MatplotlibDataset", {"a.png": Figure()}, "a folder, report.x"),
-        (f"{__name__}.Twofold", 1, "the files report.x, report.x.idx.*one file"),
+        ("matplotlib.MatplotlibDataset", {"a.png": Figure()}, "has written report.x/, and"),
+        (f"{__name__}.Twofold", 1, "written report.x, report.x.idx, .*one file"),
         (f"{__name__}.Nowhere", 1, "has written nothing"),
     ],
 )

@@ -106,7 +106,7 @@ def test_any_history_survives_its_table(data: Any) -> None:
         import_module("kedro_mlrun.datasets.dataframe"),
     )
     with TemporaryDirectory() as folder:
-        table = frames._write_parquet(module._to_frame(data), Path(folder, "table.parquet"))
+        table = frames.write_parquet(module._to_frame(data), Path(folder, "table.parquet"))
     assert same(module._from_frame(table, table.attrs[module.HISTORY]), data)
 
 
@@ -186,7 +186,7 @@ def test_a_frame_that_mlrun_logged_is_a_history(embedded: Store) -> None:
         ({"loss": 0.5}, "'loss' is a float and not a list.*MLRunResult"),
         ({"loss": [[1]]}, r"in 'loss', \[1\] is a list"),
         ({math.nan: 1}, "a step is None or NaN"),
-        ({True: 1}, "in the steps, True is a bool"),
+        ({True: 1}, "in 'steps', True is a bool"),
         (pd.DataFrame({"loss": ["a"]}), "'loss' holds object and not numbers"),
         (pd.DataFrame({"loss": [True]}), "'loss' holds bool"),
         (pd.DataFrame({"loss": [1]}, index=["a"]), "the index is no step"),

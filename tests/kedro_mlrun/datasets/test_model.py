@@ -109,7 +109,7 @@ def test_a_model_without_hash_is_not_read(embedded: Store) -> None:
 
 def test_what_is_not_a_model(embedded: Store) -> None:
     """A wrong format, a wrong type, an artifact of another kind are named."""
-    with pytest.raises(DatasetError, match="model_format 'onnx'"):
+    with pytest.raises(DatasetError, match="model_format of .* takes no 'onnx'. Use joblib, json"):
         Dataset(key="model", model_format="onnx")
     with pytest.raises(DatasetError, match="XGBoost's own, and this is a sklearn"):
         Dataset(key="model", model_format="ubj").save(LogisticRegression())
@@ -131,3 +131,35 @@ def test_a_save_that_fails_leaves_nothing(embedded: Store) -> None:
     folder = Path(embedded.manager.context.artifact_path)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     assert embedded.manager.project.list_models() == []
+
+
+def test_a_save_that_fails_spares_other_artifacts(embedded: Store) -> None:
+    """Law 2, though the key that can't be saved is the name of another artifact's file."""
+    Dataset(key="forest").save(forest())
+    with pytest.raises(DatasetError, match="'model' can't be saved"):
+        Dataset(key="model", save_args={"tag": "not a tag!"}).save(forest())
+    assert isinstance(Dataset(key="forest").load(), ClassifierMixin)
+
+
+def test_what_is_recorded_keeps_its_bytes(embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 3: where only the run's update fails, the artifact's record has bytes to point at."""
+
+    def update_run(*args: Any, **kwargs: Any) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded.manager.context._rundb, "update_run", update_run)
+        with pytest.raises(DatasetError, match="disk full"):
+            Dataset(key="model").save(forest())
+    embedded.new_process()
+    assert isinstance(Dataset(key="model").load(), ClassifierMixin)
+
+
+def test_paths_are_short(embedded: Store) -> None:
+    """The run's folder, the key, a folder for each save, and the model's file."""
+    Dataset(key="model").save(forest())
+    artifact = embedded.manager.project.get_artifact("model")
+    path = Path(artifact.target_path).relative_to(embedded.manager.context.artifact_path)
+    assert (path.parent, len(path.name)) == (Path("model"), 8)
+    files = {file.name for file in Path(artifact.target_path).iterdir()}
+    assert files == {"model.pkl", "model_spec.yaml"}

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from kedro.io import DatasetError
 
-from .abstract import MLRunAbstractDataset, _read_bytes
+from .abstract import MLRunAbstractDataset, verified_bytes
 
 if TYPE_CHECKING:
     import mlrun
@@ -30,12 +30,9 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
     is recorded it is read back and compared; a frame that the format can't hold is refused.
 
     Args:
-        key: as in `MLRunAbstractDataset`.
-        load_args: as in `MLRunAbstractDataset`.
+        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
         save_args: further arguments of MLRun's `log_dataset`, such as `tag`, `labels`, `stats`,
             `label_column` and `format`: `parquet` (default) or `csv`.
-        version: as in `MLRunAbstractDataset`.
-        metadata: as in `MLRunAbstractDataset`.
 
     Example:
         ```yaml
@@ -52,7 +49,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         ```
     """
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, folder: Path) -> None:
+    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
         import mlrun
         from mlrun.artifacts import DatasetArtifact
 
@@ -61,94 +58,91 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 f"a data frame is expected and this is a {type(data).__name__}; "
                 "let the node return a pandas DataFrame, or use MLRunAbstractDataset"
             )
-        file_format = self._save_args.get("format") or "parquet"
+        arguments = self._log_arguments(context.log_dataset, DatasetArtifact, data)
+        file_format = arguments["format"] = arguments.get("format") or "parquet"
         if file_format not in {"parquet", "csv"}:
             raise DatasetError(f"format '{file_format}' is not known; use parquet or csv")
-        file, schema = folder / f"data.{file_format}", folder / "schema.parquet"
-        try:
-            if file_format == "csv":
-                # CSV holds no types. They stand beside it, with the first row, for without one
-                # Parquet holds no categories.
-                _write_parquet(data.iloc[:1], schema)
-                _with_flat_names(data).to_csv(file)
-                loaded = _read_csv(file.read_bytes(), schema.read_bytes())
-            else:
-                loaded = _write_parquet(data, file)
-            _check_same(loaded, data)
-        except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
-            reason = " ".join(str(exc).split())
-            raise DatasetError(
-                f"{file_format} can't hold this data frame as it is ({reason}); convert what it "
-                "names to a type that fits, or use MLRunAbstractDataset, which keeps any frame"
-            ) from exc
-        arguments = self._log_arguments(context, data, context.log_dataset, DatasetArtifact)
-        arguments.update(format=file_format, upload=True)
-        if file_format == "csv":
-            url = f"{arguments['artifact_path']}/{self.key}.schema.parquet"
-            mlrun.get_dataitem(url).put(schema.read_bytes())
-            arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
         if data.columns.empty:
             # Of which MLRun fails to make statistics.
             arguments["stats"] = False
-        with warnings.catch_warnings():
-            # Its statistics of booleans, infinities and such.
+        file, schema = temporary / f"data.{file_format}", temporary / "schema.parquet"
+        _write(data, file, schema)
+        # About statistics of booleans, infinities and such.
+        with self._own_folder(context) as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
+            if file_format == "csv":
+                url = f"{folder}/{self.key}.schema.parquet"
+                mlrun.get_dataitem(url).put(schema.read_bytes())
+                arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
+            arguments["target_path"] = f"{folder}/{self.key}.{file_format}"
             # MLRun uploads the file; the frame is for its preview.
-            preview = _for_preview(data)
-            self._call(context.log_dataset, df=preview, local_path=str(file), **arguments)
+            context.log_dataset(self.key, _for_preview(data), local_path=str(file), **arguments)
 
     def _read(self, artifact: Artifact) -> pd.DataFrame:
         import mlrun
 
-        file_format = artifact.spec.format or Path(artifact.target_path).suffix.removeprefix(".")
-        if file_format in {"parquet", "pq"}:
-            return _read_parquet(_read_bytes(artifact))
+        ending = artifact.spec.format or Path(artifact.target_path).suffix[1:]
+        if ending in {"parquet", "pq"}:
+            return _read_parquet(verified_bytes(artifact, hash_needed=False))
         schema = artifact.spec.extra_data.get(SCHEMA)
         if schema:
-            return _read_csv(_read_bytes(artifact), mlrun.get_dataitem(schema).get())
-        # One that MLRun wrote itself.
+            return _read_csv(verified_bytes(artifact), mlrun.get_dataitem(schema).get())
+        # MLRun itself wrote it, without a hash.
         frame = mlrun.get_dataitem(artifact.target_path).as_df(format=artifact.spec.format or None)
         if not isinstance(frame, pd.DataFrame):
             raise DatasetError(f"it is a {artifact.kind} and not a data frame")
         return frame
 
 
-def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Write a frame, and give what will be read."""
-    notes: dict[str, Any] = {}
-    freq = getattr(frame.index, "freqstr", None)
-    if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and freq:
-        notes[INDEX_FREQ] = freq
-    _to_parquet(frame, file, notes)
-    loaded = _read_parquet(file.read_bytes())
-    pairs = zip(_dtypes(frame), _dtypes(loaded), strict=True)
-    changed = {
-        position: _describe_dtype(before)
-        for position, (before, after) in enumerate(pairs)
-        if before != after
-    }
-    if not changed:
-        return loaded
-    _to_parquet(frame, file, {**notes, DTYPES: changed})
-    return _read_parquet(file.read_bytes())
+def _write(frame: pd.DataFrame, file: Path, schema: Path) -> None:
+    """Write a frame to a file from which the very same can be read."""
+    try:
+        if file.suffix == ".csv":
+            # CSV holds no types. They stand beside it, with the first row, for without one Parquet
+            # holds no categories.
+            write_parquet(frame.iloc[:1], schema)
+            _with_flat_names(frame).to_csv(file)
+            loaded = _read_csv(file.read_bytes(), schema.read_bytes())
+        else:
+            loaded = write_parquet(frame, file)
+        _check_same(loaded, frame)
+    except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
+        raise DatasetError(
+            f"{file.suffix[1:]} can't hold this data frame as it is ({' '.join(str(exc).split())});"
+            " convert what it names to a type that fits, or use MLRunAbstractDataset, which keeps "
+            "any frame"
+        ) from exc
 
 
-def _to_parquet(frame: pd.DataFrame, file: Path, notes: dict[str, Any]) -> None:
-    # A frame's `attrs` travel with it, and so can what Parquet has no place for.
-    attrs = {**frame.attrs, **notes}
-    frame = frame.copy(deep=False)
+def write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Write a frame, with notes of what Parquet would change, and give what will be read."""
+    written = frame.copy(deep=False)
+    # A frame's `attrs` travel with it, and so can notes.
+    written.attrs = dict(frame.attrs)
+    if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and frame.index.freqstr:
+        written.attrs[INDEX_FREQ] = frame.index.freqstr
     for position, dtype in enumerate(frame.dtypes):
         if isinstance(getattr(dtype, "categories", None), pd.IntervalIndex):
             # Parquet takes intervals, but not as categories.
             plain = frame.iloc[:, position].astype(dtype.categories.dtype)
-            frame.isetitem(position, plain)
-    frame.attrs = attrs
-    frame.to_parquet(file)
+            written.isetitem(position, plain)
+    written.to_parquet(file)
+    loaded = _read_parquet(file.read_bytes())
+    dtypes = (list(each.reset_index(allow_duplicates=True).dtypes) for each in (frame, loaded))
+    changed = {
+        position: _describe_dtype(before)
+        for position, (before, after) in enumerate(zip(*dtypes, strict=True))
+        if before != after
+    }
+    if not changed:
+        return loaded
+    written.attrs[DTYPES] = changed
+    written.to_parquet(file)
+    return _read_parquet(file.read_bytes())
 
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
     frame = pd.read_parquet(io.BytesIO(content))
-    freq = frame.attrs.pop(INDEX_FREQ, None)
     levels = frame.index.nlevels
     for position, description in frame.attrs.pop(DTYPES, {}).items():
         dtype, column = _described_dtype(description), int(position) - levels
@@ -156,13 +150,10 @@ def _read_parquet(content: bytes) -> pd.DataFrame:
             frame.isetitem(column, frame.iloc[:, column].astype(dtype))
         elif levels == 1:
             frame.index = frame.index.astype(dtype)
+    freq = frame.attrs.pop(INDEX_FREQ, None)
     if freq and len(frame):
         frame.index.freq = freq
     return frame
-
-
-def _dtypes(frame: pd.DataFrame) -> list[Any]:
-    return list(frame.reset_index(allow_duplicates=True).dtypes)
 
 
 def _describe_dtype(dtype: Any) -> Any:
@@ -180,15 +171,13 @@ def _described_dtype(description: Any) -> Any:
     if "zone" in description:
         return pd.DatetimeTZDtype(description["unit"], ZoneInfo(description["zone"]))
     values = pd.read_parquet(io.BytesIO(base64.b64decode(description["categories"])))
-    categories = pd.Index(values["categories"]).rename(None)
-    return pd.CategoricalDtype(categories, description["ordered"])
+    return pd.CategoricalDtype(values["categories"].array, description["ordered"])
 
 
 def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
     template = _read_parquet(schema)
-    levels = template.index.nlevels
-    flat = template.reset_index(allow_duplicates=True)
-    dtypes = dict(enumerate(flat.dtypes))
+    index = template.index
+    dtypes = dict(enumerate(template.reset_index(allow_duplicates=True).dtypes))
     # What read_csv can't make from text by itself.
     later = {
         position: dtype
@@ -205,17 +194,20 @@ def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
         na_values=[""],
         float_precision="round_trip",
     )
-    for position, dtype in later.items():
-        frame[position] = frame[position].astype(dtype)
-    frame = frame.set_index(list(dtypes)[:levels])
-    frame.columns = template.columns
-    frame.index.names = template.index.names
-    if isinstance(template.index, pd.RangeIndex) and (frame.index == range(len(frame))).all():
-        frame.index = pd.RangeIndex(len(frame), name=template.index.name)
+    frame = frame.astype(later).set_index(list(dtypes)[: index.nlevels])
+    frame.columns, frame.index.names = template.columns, index.names
+    if isinstance(index, pd.RangeIndex) and (frame.index == range(len(frame))).all():
+        frame.index = pd.RangeIndex(len(frame), name=index.name)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex):
-        frame.index.freq = template.index.freq
+        frame.index.freq = index.freq
     frame.attrs = template.attrs
     return frame
+
+
+def _with_flat_names(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.columns.nlevels == 1:
+        return frame
+    return frame.set_axis([".".join(map(str, name)) for name in frame.columns], axis=1)
 
 
 def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
@@ -226,20 +218,13 @@ def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
     for position, dtype in enumerate(shown.dtypes):
         if _has_unnamed_zone(dtype):
             shown.isetitem(position, shown.iloc[:, position].dt.tz_convert("UTC"))
-    if _has_unnamed_zone(shown.index):
+    if _has_unnamed_zone(shown.index.dtype):
         shown.index = shown.index.tz_convert("UTC")
     return shown
 
 
-def _has_unnamed_zone(owner: Any) -> bool:
-    zone = getattr(owner, "tz", None)
-    return zone is not None and not hasattr(zone, "zone")
-
-
-def _with_flat_names(frame: pd.DataFrame) -> pd.DataFrame:
-    if frame.columns.nlevels == 1:
-        return frame
-    return frame.set_axis([".".join(map(str, name)) for name in frame.columns], axis=1)
+def _has_unnamed_zone(dtype: Any) -> bool:
+    return isinstance(dtype, pd.DatetimeTZDtype) and not hasattr(dtype.tz, "zone")
 
 
 def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
@@ -249,14 +234,13 @@ def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
         warnings.simplefilter("ignore", FutureWarning)
         pd.testing.assert_frame_equal(loaded, saved, check_exact=True)
     for position, dtype in enumerate(saved.dtypes):
-        # All others are compared whole above; these hold Python's own objects.
-        if not pd.api.types.is_object_dtype(dtype):
-            continue
-        pairs = zip(saved.iloc[:, position], loaded.iloc[:, position], strict=True)
-        for before, after in pairs:
-            missing = pd.api.types.is_scalar(before) and pd.isna(before)
-            if not missing and type(after) is not type(before):
-                raise ValueError(
-                    f"in column '{saved.columns[position]}' a {type(before).__name__} "
-                    f"would come back as {type(after).__name__}"
-                )
+        # Only Python's own objects can be equal and of another type.
+        if pd.api.types.is_object_dtype(dtype):
+            pairs = zip(saved.iloc[:, position], loaded.iloc[:, position], strict=True)
+            for before, after in pairs:
+                missing = pd.api.types.is_scalar(before) and pd.isna(before)
+                if not missing and type(after) is not type(before):
+                    raise ValueError(
+                        f"in column '{saved.columns[position]}' a {type(before).__name__} "
+                        f"would come back as {type(after).__name__}"
+                    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from kedro.io import DatasetError
+from pandas.api.types import is_any_real_numeric_dtype
 
 from .abstract import MLRunAbstractDataset
 from .chart import draw_lines
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 HISTORY = "kedro-mlrun-history"
 """The name in a frame's `attrs` of what tells how to make it a list or dict again."""
 
-STEP = "step"
-VALUE = "value"
-CHART = "chart"
-
 NUMPY = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
 TYPES: dict[str, Any] = {"int": int, "float": float, "none": NoneType}
 TYPES |= {f"numpy.{name}": np.dtype(name).type for name in NUMPY}
@@ -34,21 +30,18 @@ NAMES = {type_: name for name, type_ in TYPES.items()}
 
 
 class MLRunMetricHistory(MLRunDataframeDataset):
-    """A metric over steps, as an MLRun dataset artifact, and beside it a line chart.
+    """A metric over steps, as an MLRun dataset artifact with a line chart beside it.
 
     It is a list of numbers, a dict of such lists by name, a dict of numbers by step, or a data
     frame whose index is the step; loading gives back the same. The artifact is a table with a row
-    for each step. The chart is an artifact of its own, a PNG file, under the key `<key>.chart`:
-    MLRun's UI shows it, and so does any viewer of pictures. On it, the frame's index name and the
-    name of its columns (`frame.rename_axis(columns="log loss")`) label the axes.
+    for each step. The chart is a PNG file, an artifact of its own under the key `<key>.chart`. Its
+    axes are labelled by the names of the frame's index and columns
+    (`frame.rename_axis(columns="log loss")`).
 
     Args:
-        key: as in `MLRunAbstractDataset`.
-        load_args: as in `MLRunAbstractDataset`.
-        save_args: as in `MLRunDataframeDataset`; `tag`, `labels`, `artifact_path` and `db_key` go
-            for the chart, too.
-        version: as in `MLRunAbstractDataset`.
-        metadata: as in `MLRunAbstractDataset`.
+        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
+        save_args: as for `MLRunDataframeDataset`. The chart gets `tag`, `labels`, `artifact_path`
+            and `db_key`, too.
 
     Example:
         ```yaml
@@ -63,20 +56,16 @@ class MLRunMetricHistory(MLRunDataframeDataset):
         ```
     """
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, folder: Path) -> None:
+    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
         frame = _to_frame(data)
         # Drawn before anything is recorded, and recorded when the data is.
-        picture = draw_lines(frame, self._named())
-        super()._log(context, frame, folder)
-        shared = {
-            name: value
-            for name, value in self._save_args.items()
-            if name in {"tag", "labels", "artifact_path"}
-        }
+        image = draw_lines(frame, self._name)
+        super()._log(context, frame, temporary)
+        shared = {"tag", "labels", "artifact_path"} & self._save_args.keys()
+        save_args = {"format": "png", **{name: self._save_args[name] for name in shared}}
         if "db_key" in self._save_args:
-            shared["db_key"] = f"{self._save_args['db_key']}.{CHART}"
-        chart = MLRunAbstractDataset(f"{self.key}.{CHART}", save_args={"format": "png", **shared})
-        chart._log(context, picture, folder)
+            save_args["db_key"] = f"{self._save_args['db_key']}.chart"
+        MLRunAbstractDataset(f"{self.key}.chart", None, save_args)._log(context, image, temporary)
 
     def _read(self, artifact: Artifact) -> Any:
         frame = super()._read(artifact)
@@ -89,35 +78,30 @@ def _to_frame(data: Any) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         _check_frame(data)
         return data
+    form, columns = "names", data
     if type(data) is list:
-        form, names, lists = "list", [VALUE], [data]
-    elif type(data) is dict and all(type(name) is str for name in data):
-        form, names, lists = "names", list(data), list(data.values())
-    elif type(data) is dict:
-        form, names, lists = "steps", [VALUE], [list(data.values())]
-    else:
+        form, columns = "list", {"value": data}
+    elif type(data) is not dict:
         raise DatasetError(
             f"a history is a list, a dict or a data frame, and this is a {type(data).__name__}; "
             "let the node return one of those"
         )
-    for name, values in zip(names, lists, strict=True):
-        if type(values) is not list:
-            raise DatasetError(
-                f"'{name}' is a {type(values).__name__} and not a list of numbers; give each name "
-                "a list, or use MLRunResult for single numbers"
-            )
-    length = max(map(len, lists), default=0)
-    columns = [
-        _column(values, f"'{name}'" if form == "names" else "the history", length)
-        for name, values in zip(names, lists, strict=True)
-    ]
-    notes: dict[str, Any] = {"form": form, "types": [types for _, types in columns]}
-    index = pd.RangeIndex(length)
+    elif not all(type(name) is str for name in data):
+        form, columns = "steps", {"steps": list(data), "value": list(data.values())}
+    lists = list(columns.values())
+    types = [_types(values, f"'{name}'") for name, values in columns.items()]
+    frame = pd.DataFrame({n: pd.Series(_array(values)) for n, values in enumerate(lists)})
+    # Only now, for a column that is shorter than others is filled up with NaN.
+    for (number, column), name in zip(frame.items(), columns, strict=True):
+        _check_exact(_restored(column, types[number]), lists[number], f"'{name}'")
+    notes: dict[str, Any] = {"form": form, "types": types}
+    names = list(columns)
     if form == "steps":
-        index, notes["steps"] = _steps(list(data))
-    frame = pd.DataFrame({number: values for number, (values, _) in enumerate(columns)})
-    frame = frame.set_axis(pd.Index(names, dtype=object), axis=1).set_axis(index, axis=0)
-    frame.index.name = None if STEP in names else STEP
+        notes["steps"], frame, names = types.pop(0), frame.set_index(0), ["value"]
+        if frame.index.hasnans:
+            raise DatasetError("a step is None or NaN; give each value a step that is a number")
+    frame.columns = pd.Index(names, dtype=object)
+    frame.index.name = None if "step" in names else "step"
     frame.attrs[HISTORY] = notes
     return frame
 
@@ -134,86 +118,48 @@ def _from_frame(frame: pd.DataFrame, notes: dict[str, Any]) -> Any:
 def _check_frame(frame: pd.DataFrame) -> None:
     advice = "; let the node convert it, or use MLRunDataframeDataset, which draws nothing"
     index = frame.index
-    if index.nlevels > 1 or not (_is_number(index) or isinstance(index, pd.DatetimeIndex)):
+    if not (is_any_real_numeric_dtype(index) or isinstance(index, pd.DatetimeIndex)):
         raise DatasetError(f"the index is no step, which is a number or a date{advice}")
-    for position, dtype in enumerate(frame.dtypes):
-        if not _is_number(dtype):
-            raise DatasetError(
-                f"column '{frame.columns[position]}' holds {dtype} and not numbers{advice}"
-            )
+    for name, dtype in frame.dtypes.items():
+        if not is_any_real_numeric_dtype(dtype):
+            raise DatasetError(f"column '{name}' holds {dtype} and not numbers{advice}")
 
 
-def _is_number(owner: Any) -> bool:
-    types = pd.api.types
-    return types.is_numeric_dtype(owner) and not (
-        types.is_bool_dtype(owner) or types.is_complex_dtype(owner)
-    )
-
-
-Types = list[Any]
-"""The number of a column's values, and the name of their type, or one for each value."""
-
-
-def _column(values: list[Any], where: str, length: int) -> tuple[np.ndarray, Types]:
-    """Give a column of the frame, filled up to its length, and what its values were."""
-    types = _type_names(values, where)
-    kinds = set(types)
-    dtype = "float64"
-    if len(kinds) == 1:
-        kind = types[0].removeprefix("numpy.")
-        # Only numbers with a decimal point have a NaN for what is missing.
-        full = len(values) == length or kind.startswith("float")
-        dtype = {"int": "int64", "none": dtype}.get(kind, kind) if full else dtype
-    missing = [math.nan] * (length - len(values))
-    array = _array([math.nan if value is None else value for value in values] + missing, dtype)
-    described = [len(values), types[0] if len(kinds) == 1 else types]
-    _check_exact(_restored(array, described), values, where)
-    return array, described
-
-
-def _steps(steps: list[Any]) -> tuple[pd.Index, Types]:
-    types = _type_names(steps, "the steps")
-    if "none" in types or any(math.isnan(step) for step in steps):
-        raise DatasetError("a step is None or NaN; give each value a step that is a number")
-    # All that a pandas index has.
-    dtype = "int64" if all("int" in name for name in types) else "float64"
-    array = _array(steps, dtype)
-    described = [len(steps), types[0] if len(set(types)) == 1 else types]
-    _check_exact(_restored(array, described), steps, "the steps")
-    return pd.Index(array), described
-
-
-def _type_names(values: list[Any], where: str) -> list[str]:
+def _types(values: Any, place: str) -> list[Any]:
+    """Give a list's length, and the name of its values' type, or one for each value."""
+    if type(values) is not list:
+        raise DatasetError(
+            f"{place} is a {type(values).__name__} and not a list of numbers; give each name a "
+            "list, or use MLRunResult for single numbers"
+        )
     for value in values:
         if type(value) not in NAMES:
             raise DatasetError(
-                f"in {where}, {value!r} is a {type(value).__name__} and not a number; "
+                f"in {place}, {value!r} is a {type(value).__name__} and not a number; "
                 "let the node return int, float, None or NumPy's numbers"
             )
-    return [NAMES[type(value)] for value in values]
+    names = [NAMES[type(value)] for value in values]
+    return [len(names), names[0] if len(set(names)) == 1 else names]
 
 
-def _array(values: list[Any], dtype: str) -> np.ndarray:
-    try:
-        return np.array(values, dtype=dtype)
-    except OverflowError as exc:
-        raise DatasetError("it has an integer of over 64 bits; save it as a float") from exc
+def _array(values: list[Any]) -> np.ndarray:
+    array = np.array([math.nan if value is None else value for value in values])
+    if array.dtype == object:
+        raise DatasetError("it has an integer of over 64 bits; save it as a float")
+    return array
 
 
-def _restored(column: Sequence[Any] | pd.Series | pd.Index, types: Types) -> list[Any]:
+def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
     length, names = types
-    if isinstance(names, str):
-        names = [names] * length
-    return [
-        None if name == "none" else TYPES[name](value)
-        for name, value in zip(names, np.asarray(column)[:length], strict=True)
-    ]
+    names = [names] * length if isinstance(names, str) else names
+    pairs = zip(names, np.asarray(column)[:length], strict=True)
+    return [None if name == "none" else TYPES[name](value) for name, value in pairs]
 
 
-def _check_exact(loaded: list[Any], saved: list[Any], where: str) -> None:
+def _check_exact(loaded: list[Any], saved: list[Any], place: str) -> None:
     for after, before in zip(loaded, saved, strict=True):
         if after != before and not (math.isnan(before) and math.isnan(after)):
             raise DatasetError(
-                f"in {where}, {before!r} would come back as {after!r}, for a table keeps it beside "
+                f"in {place}, {before!r} would come back as {after!r}, for a table keeps it beside "
                 "fractions or missing values; let the node return it as a float"
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError, Version
 
-from .abstract import TYPE_LABEL, MLRunAbstractDataset, _type_name, verified_bytes
+from .abstract import TYPE_LABEL, MLRunAbstractDataset, pickling, type_name, verified_bytes
 
 if TYPE_CHECKING:
     import mlrun
@@ -23,24 +23,18 @@ XGBOOST = ("json", "ubj")
 class MLRunModel(MLRunAbstractDataset):
     """A trained model as an MLRun model artifact.
 
-    A model's bytes are read only when they have the hash that was recorded with them. Even so a
-    pickle can run code: load models only from a project whose members you trust, or keep XGBoost
-    models in one of XGBoost's own formats.
-
     Args:
-        key: as in `MLRunAbstractDataset`.
+        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
         framework: the framework's name in MLRun, such as `sklearn`, `xgboost`, `lightgbm`.
         model_format: how the model is kept and how its file's name ends: `pkl` or `joblib` with
             joblib; `json` or `ubj` in XGBoost's own format, which gives back the model but none of
-            the training arguments that it no longer needs.
-        load_args: as in `MLRunAbstractDataset`.
+            the training arguments that it no longer needs. A pickle can run code: load pickled
+            models only from a project whose members you trust.
         save_args: further arguments of MLRun's `log_model`, such as `tag`, `labels`, `metrics`,
             `parameters`, `algorithm`, `training_set` or `extra_data`.
-        version: as in `MLRunAbstractDataset`.
-        metadata: as in `MLRunAbstractDataset`.
 
     Raises:
-        DatasetError: the format is not known.
+        DatasetError: the format is unknown.
 
     Example:
         ```yaml
@@ -69,68 +63,63 @@ class MLRunModel(MLRunAbstractDataset):
     ) -> None:
         super().__init__(key, load_args, save_args, version, metadata)
         self._framework = framework
-        self._model_format = model_format.lower().lstrip(".")
-        if self._model_format not in PICKLED + XGBOOST:
-            raise DatasetError(
-                f"MLRunModel '{key}' doesn't know the model_format '{model_format}'. "
-                f"Use one of {', '.join(PICKLED + XGBOOST)}."
-            )
+        self._format = model_format.lower().lstrip(".")
+        self._check_names([self._format], PICKLED + XGBOOST, "model_format")
 
     def _describe(self) -> dict[str, Any]:
-        own = {"framework": self._framework, "model_format": self._model_format}
+        own = {"framework": self._framework, "model_format": self._format}
         return {**super()._describe(), **own}
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, folder: Path) -> None:
+    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
         from mlrun.artifacts import ModelArtifact
 
-        file = folder / f"model.{self._model_format}"
-        if self._model_format in PICKLED:
-            import joblib
-
-            try:
-                joblib.dump(data, file)
-            except Exception as exc:
-                raise DatasetError(
-                    f"a {_type_name(data)} can't be pickled ({exc}); "
-                    "save a model of plain parts, without open files or lambdas"
-                ) from exc
-        else:
-            _check_xgboost(_type_name(data), self._model_format)
-            missing, objective = getattr(data, "missing", math.nan), getattr(data, "objective", "")
-            if missing is not None and not math.isnan(missing) or callable(objective):
-                raise DatasetError(
-                    f"model_format '{self._model_format}' doesn't keep the model's `missing` or "
-                    "an `objective` of one's own, and it would predict otherwise; "
-                    "use model_format: pkl"
-                )
-            data.save_model(file)
-        arguments = self._log_arguments(context, data, context.log_model, ModelArtifact)
+        file = self._write(data, temporary)
+        arguments = self._log_arguments(context.log_model, ModelArtifact, data)
         arguments.setdefault("framework", self._framework)
         arguments.setdefault("algorithm", type(data).__name__)
-        arguments.update(model_dir=str(folder), model_file=file.name, upload=True)
-        self._call(context.log_model, **arguments)
+        arguments.update(model_dir=str(temporary), model_file=file.name)
+        with self._own_folder(context) as folder:
+            context.log_model(self.key, target_path=f"{folder}/", **arguments)
+
+    def _write(self, data: Any, folder: Path) -> Path:
+        file = folder / f"model.{self._format}"
+        if self._format in PICKLED:
+            import joblib
+
+            with pickling(data):
+                joblib.dump(data, file)
+            return file
+        _check_xgboost(type_name(data), self._format)
+        missing, objective = getattr(data, "missing", math.nan), getattr(data, "objective", "")
+        if missing is not None and not math.isnan(missing) or callable(objective):
+            raise DatasetError(
+                f"model_format '{self._format}' doesn't keep the model's `missing` or an "
+                "`objective` of one's own, and it would predict otherwise; use model_format: pkl"
+            )
+        data.save_model(file)
+        return file
 
     def _read(self, artifact: Artifact) -> Any:
         if artifact.kind != "model":
             raise DatasetError(f"it is of kind '{artifact.kind}' and not a model")
         file = artifact.model_target_file or artifact.model_file
         content = verified_bytes(artifact, artifact.target_path + file)
-        file_format = Path(file).suffix.removeprefix(".")
-        type_name = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
-        if file_format in XGBOOST:
-            _check_xgboost(type_name, file_format)
-            module, _, name = type_name.rpartition(".")
-            model = getattr(importlib.import_module(module), name)()
-            model.load_model(bytearray(content))
-            return model
-        import joblib
+        ending = Path(file).suffix[1:]
+        if ending not in XGBOOST:
+            import joblib
 
-        return joblib.load(io.BytesIO(content))
+            return joblib.load(io.BytesIO(content))
+        name = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
+        _check_xgboost(name, ending)
+        module, _, name = name.rpartition(".")
+        model = getattr(importlib.import_module(module), name)()
+        model.load_model(bytearray(content))
+        return model
 
 
-def _check_xgboost(type_name: str, file_format: str) -> None:
-    if not type_name.startswith("xgboost."):
+def _check_xgboost(name: str, model_format: str) -> None:
+    if not name.startswith("xgboost."):
         raise DatasetError(
-            f"model_format '{file_format}' is XGBoost's own, and this is a {type_name}; "
+            f"model_format '{model_format}' is XGBoost's own, and this is a {name}; "
             "use model_format: pkl"
         )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from kedro.io import DatasetError, Version
 
 from ..runs.manager import chain_id
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
 PATHS = "kedro-mlrun.result."
 """Beginning of the annotations that tell where each flattened result stood in the nested dict."""
 
-# JSON has no such numbers, and MLRun's API gives null for them.
+# JSON has no such numbers, and MLRun's API gives null for them. The texts are json.dumps's.
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 LONGEST_INTEGER = 2**63 - 1
-PAGE = 50
 
 
 class MLRunResult(MLRunAbstractDataset):
-    """A number, a text, or a dict of them, as results of the run.
+    """A number, a text, or a list or dict of them, as results of the run.
 
     Results belong to a run and have no versions of their own: loading gives those of the run that
     is going on, and otherwise those of the newest run that has them, in a chain of that chain.
@@ -41,8 +41,8 @@ class MLRunResult(MLRunAbstractDataset):
             nested dict.
         load_args: which run's: `uid` (the run's), `tree` (the workflow's id), `iter` and `project`.
         save_args: further arguments of MLRun's `log_results`: `commit`.
-        version: as in `MLRunAbstractDataset`, but never a tag.
-        metadata: as in `MLRunAbstractDataset`.
+        version: as for `MLRunAbstractDataset`, but never a tag.
+        metadata: anything, for other tools.
 
     Example:
         ```yaml
@@ -71,20 +71,15 @@ class MLRunResult(MLRunAbstractDataset):
     ) -> None:
         super().__init__(key, load_args, save_args, version, metadata)
         self._flatten = flatten
-        unknown = set(self._save_args) - {"commit"}
-        if unknown:
-            raise DatasetError(
-                f"MLRunResult '{key}': MLRun's log_results doesn't take {sorted(unknown)}. "
-                "Use `commit` or nothing."
-            )
+        self._check_names(self._save_args, ["commit"], "save_args")
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "flatten": self._flatten}
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, folder: Path) -> None:  # noqa: ARG002
-        value = _plain(data, str(self.key))
-        paths = list(_paths(value)) if self._flatten and isinstance(value, dict) else [[]]
-        own = PATHS + str(self.key)
+    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:  # noqa: ARG002
+        value = _plain(data, self._name)
+        flat = self._flatten and isinstance(value, dict)
+        own = PATHS + self._name
         taken = {
             name
             for annotation, text in context.annotations.items()
@@ -93,30 +88,29 @@ class MLRunResult(MLRunAbstractDataset):
         }
         results: dict[str, Any] = {}
         named_paths = []
-        for path in paths:
-            name = ".".join(path) or str(self.key)
+        for path, leaf in _leaves(value) if flat else [([], value)]:
+            name = ".".join(path) or self._name
             # Where another dataset has that result already, the key tells the two apart.
             name = f"{self.key}.{name}" if name in taken else name
             if name in taken or name in results:
                 raise DatasetError(f"two values would both be the result '{name}'; rename one")
-            results[name] = _at(value, path)
+            results[name] = leaf
             named_paths.append([name, path])
         context.set_annotation(own, json.dumps(named_paths))
         # One call for all, and right away: a job's own context would wait for the end of the run.
         context.log_results(results, **{"commit": True, **self._save_args})
 
     def _find(self) -> Any:
-        """Find the value itself: results have no record of their own."""
+        """Find the value itself, for results have no record of their own."""
         import mlrun
 
-        key = self._named()
         for notes, results in self._candidates():
-            text = notes.get(PATHS + key)
+            text = notes.get(PATHS + self._name)
             if text:
                 return _nested(json.loads(text), results)
-            if key in results:
-                # One that was logged without this dataset.
-                return _restored(results[key])
+            if self.key in results:
+                # It was logged without this dataset.
+                return _restored(results[self.key])
         where = f" in chain {chain_id()}" if chain_id() and not self._load_args else ""
         raise mlrun.errors.MLRunNotFoundError(f"no run{where} has such a result")
 
@@ -124,31 +118,31 @@ class MLRunResult(MLRunAbstractDataset):
         return artifact
 
     def _note_input(self, artifact: Any) -> None:
-        """Note nothing, for a result has no record that could be an input."""
+        """Note nothing, for what has no record can't be an input."""
 
     def _candidates(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Give annotations and results of the runs to look at, in the order to look at them."""
         import mlrun
 
         args = self._load_args
-        db = mlrun.get_run_db()
         project = args.get("project") or self._manager.project.metadata.name
-        uid = args.get("uid") or (self._version and self._version.load)
+        db = mlrun.get_run_db()
+        uid, iteration = args.get("uid") or self._load_version, args.get("iter")
         if uid:
-            runs: Any = [db.read_run(uid, project, iter=args.get("iter") or 0)]
+            runs: Any = [db.read_run(uid, project, iter=iteration or 0)]
         else:
             current = self._manager.current_of(self.run_id)
             if current is not None and not args:
                 yield current.annotations, current.results
             runs = self._newest_runs(db, project)
         for run in runs:
-            if args.get("iter") not in {None, run["metadata"].get("iteration")}:
+            if iteration not in {None, run["metadata"].get("iteration")}:
                 continue
-            yield run["metadata"].get("annotations") or {}, run["status"].get("results") or {}
-            best = (run["status"].get("results") or {}).get("best_iteration")
-            if best:
+            results = run["status"].get("results") or {}
+            yield run["metadata"].get("annotations") or {}, results
+            if results.get("best_iteration"):
                 # MLRun gives a sweep its best iteration's results, but not their annotations.
-                child = db.read_run(run["metadata"]["uid"], project, iter=best)
+                child = db.read_run(run["metadata"]["uid"], project, iter=results["best_iteration"])
                 yield child["metadata"].get("annotations") or {}, child["status"]["results"]
 
     def _newest_runs(self, db: Any, project: str) -> Iterator[dict[str, Any]]:
@@ -159,28 +153,22 @@ class MLRunResult(MLRunAbstractDataset):
             # The tree of a run that is in no workflow is the run's own id.
             with suppress(mlrun.errors.MLRunNotFoundError):
                 yield db.read_run(tree, project)
-        token = None
-        query: dict[str, Any] = {
+        page: dict[str, Any] = {
             "project": project,
             "labels": [f"workflow={tree}"] if tree else None,
-            "iter": self._load_args.get("iter") is not None,
+            "iter": "iter" in self._load_args,
             # Without a filter, MLRun lists the runs of one week.
             "start_time_from": datetime(2000, 1, 1, tzinfo=UTC),
+            "page_size": 50,
         }
-        while True:
-            if token:
-                runs, token = db.paginated_list_runs(page_token=token)
-            else:
-                runs, token = db.paginated_list_runs(**query, page_size=PAGE)
+        while page:
+            runs, token = db.paginated_list_runs(**page)
             yield from runs
-            if not token:
-                return
+            page = {"page_token": token} if token else {}
 
 
 def _plain(value: Any, where: str) -> Any:
     """Turn NumPy's numbers into Python's, and refuse what would not come back as it is."""
-    import numpy as np
-
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, dict):
@@ -191,17 +179,17 @@ def _plain(value: Any, where: str) -> Any:
     if type(value) is list:
         return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
     if type(value) is float and not math.isfinite(value):
-        return next(name for name, number in NOT_FINITE.items() if str(number) == str(value))
+        return json.dumps(value)
     if type(value) is str and value in NOT_FINITE:
         raise DatasetError(f"{where} is the text '{value}', which stands for the number; rename it")
     if type(value) is int and abs(value) > LONGEST_INTEGER:
         raise DatasetError(f"{where} has more than 64 bits; save it as text or as a float")
-    if value is None or type(value) in {str, int, float, bool}:
-        return value
-    raise DatasetError(
-        f"{where} is a {type(value).__name__}, and a result is a number, a text, a list or a dict "
-        "of them; convert it, or use MLRunAbstractDataset"
-    )
+    if value is not None and type(value) not in {str, int, float, bool}:
+        raise DatasetError(
+            f"{where} is a {type(value).__name__}, and a result is a number, a text, a list or a "
+            "dict of them; convert it, or use MLRunAbstractDataset"
+        )
+    return value
 
 
 def _restored(value: Any) -> Any:
@@ -212,19 +200,11 @@ def _restored(value: Any) -> Any:
     return NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
-def _paths(value: dict[str, Any]) -> Iterator[list[str]]:
+def _leaves(value: dict[str, Any]) -> Iterator[tuple[list[str], Any]]:
     for key, item in value.items():
         # An empty dict has no value to name, and is one itself.
-        if isinstance(item, dict) and item:
-            yield from ([key, *rest] for rest in _paths(item))
-        else:
-            yield [key]
-
-
-def _at(value: Any, path: list[str]) -> Any:
-    for key in path:
-        value = value[key]
-    return value
+        inner = _leaves(item) if isinstance(item, dict) and item else [([], item)]
+        yield from (([key, *path], leaf) for path, leaf in inner)
 
 
 def _nested(named_paths: list[list[Any]], results: dict[str, Any]) -> Any:
