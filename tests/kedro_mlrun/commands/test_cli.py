@@ -174,7 +174,7 @@ def test_open(made, monkeypatch):
         assert (done.exit_code, "No viewer" in done.stderr) == (outcome, bool(outcome))
     Path(path).unlink()
     done = kedro_mlrun("open", "model")
-    assert (done.exit_code, done.stdout, "is not there" in done.stderr) == (1, "", True)
+    assert (done.exit_code, done.stdout, "does not exist" in done.stderr) == (1, "", True)
 
 
 def test_lineage(made):

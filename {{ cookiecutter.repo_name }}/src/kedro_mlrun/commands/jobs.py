@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+import yaml
+from click import argument, option
 from kedro.framework.cli.project import run as kedro_run
 
-from .base import (
-    INTERRUPTED,
-    answer,
-    command,
-    how_to_follow,
-    leave_or_abort,
-    one_sentence,
-    opened,
-    print_json,
-)
+from ..jobs import image
+from ..jobs import submit as jobs
+from ..jobs.doctor import WRONG, examine
+from ..jobs.function import load_function
+from ..jobs.handler import folder_of_project
+from ..jobs.parameters import JobParameters, dotted
+from ..records.summaries import UNENDED
+from ..text import kedro_command
+from . import tables
+from .base import INTERRUPTED, Answer, command, how_to_follow, leave_or_abort, one_sentence
 
 if TYPE_CHECKING:
-    from ..jobs.submit import Plan
+    from ..records.records import Records
 
 NOTIFICATIONS = ("git", "mail", "slack", "webhook")
 """What MLRun's API can tell of the end of a run."""
 
-WAITING = ("created", "pending", "running", "aborting", "pendingRetry")
+SOURCES = ("archive", "git", "image")
 
 # Kedro's own, so that values are read as `kedro run` reads them.
 _KEDROS = [
@@ -45,7 +47,7 @@ def _pairs(_context: Any, _option: Any, values: str | Sequence[str]) -> dict[str
     for item in (part.strip() for text in texts for part in text.split(",") if part.strip()):
         name, _, value = item.partition("=")
         if not (name.strip() and value.strip()):
-            raise click.BadParameter(f"'{item}' is no NAME=VALUE, such as measurements=other.csv.")
+            raise click.BadParameter(f"'{item}' is not NAME=VALUE, such as data=other.csv.")
         pairs[name.strip()] = value.strip()
     return pairs
 
@@ -53,8 +55,7 @@ def _pairs(_context: Any, _option: Any, values: str | Sequence[str]) -> dict[str
 def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[Any]:
     """Read KIND, or KIND:NAME=VALUE, with commas between several."""
     found = []
-    for text in values:
-        kind, _, rest = text.partition(":")
+    for kind, _, rest in (text.partition(":") for text in values):
         if kind not in NOTIFICATIONS:
             raise click.BadParameter(
                 f"MLRun has no notification '{kind}'. It has {', '.join(NOTIFICATIONS)}."
@@ -63,251 +64,175 @@ def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[A
     return found
 
 
-@command("submit", "kedro mlrun submit --pipeline training --params split.test_size=0.3 --watch")
-@click.option(
-    "--pipelines",
-    "--pipeline",
-    "-p",
-    "pipeline",
-    default="",
-    help="Pipelines to run, with commas between them; by default __default__.",
-)
-@click.option(
-    "--inputs",
-    "-i",
+@command("submit", "kedro mlrun submit --pipelines training --params split.test_size=0.3 --watch")
+@option("--pipelines", "--pipeline", "-p", "pipeline", default="", help="Pipelines to run.")
+@option(
+    *("--inputs", "-i"),
     multiple=True,
     callback=_pairs,
     metavar="NAME=DATA",
-    help="Other data for catalog entries: a path, https://…, s3://…, store://…",
+    help="Other data for a catalog entry: a path, https://…, s3://…, or store://…",
 )
-@click.option(
-    "--load-versions",
-    default="",
-    help="Versions to load: NAME:VERSION, with commas between several.",
-)
-@click.option("--chain-id", help="Tie this run to others with the same id.")
-@click.option("--name", help="The run's name; by default that of its pipelines.")
-@click.option("--local", is_flag=True, help="Run it in this process, without sending anything.")
-@click.option(
+@option("--load-versions", default="", metavar="NAME:VERSION,…", help="Versions to load.")
+@option("--chain-id", help="Tie this run to others with the same id.")
+@option("--name", help="Name of the run; by default the names of its pipelines.")
+@option("--local", is_flag=True, help="Run the job in this process; nothing is sent.")
+@option(
     "--source",
-    type=click.Choice(["archive", "git", "image"]),
-    default="archive",
+    type=click.Choice(SOURCES),
+    default=SOURCES[0],
     show_default=True,
-    help="Where the job has the code from: what is here, the pushed commit, or its image.",
+    help="Where the job gets the code: an archive of this folder, the pushed commit, or its image.",
 )
-@click.option("--dry-run", is_flag=True, help="Check everything and print it; send nothing.")
-@click.option("--watch", "-w", is_flag=True, help="Follow its log to its end.")
-@click.option("--schedule", metavar="CRON", help='Run it again and again: "0 2 * * *" is at two.')
-@click.option(
-    "--retry", type=click.IntRange(0), default=0, help="How often to try again if it fails."
-)
-@click.option(
+@option("--dry-run", is_flag=True, help="Check the job and print it, but don't send it.")
+@option("--watch", "-w", is_flag=True, help="Follow the log until the job ends.")
+@option("--schedule", metavar="CRON", help='When to run it: "0 2 * * *" is every day at two.')
+@option("--retry", type=click.IntRange(0), default=0, help="How often to retry if it fails.")
+@option(
     "--notify",
     multiple=True,
     callback=_notifications,
     metavar="KIND[:NAME=VALUE,…]",
-    help=f"Tell of its end: {', '.join(NOTIFICATIONS)}; with MLRun's parameters of that kind.",
+    help=f"Notify somebody when it ends: {', '.join(NOTIFICATIONS)}; with MLRun's parameters.",
 )
 def submit(
+    records: Records,
     name: str | None,
-    local: bool,
     source: str,
-    dry_run: bool,
-    watch: bool,
-    schedule: str | None,
-    retry: int,
-    notify: list[tuple[str, dict[str, str]]],
-    env: str | None,
-    as_json: bool,
     inputs: dict[str, str],
-    **what: Any,
-) -> None:
+    dry_run: bool,
+    **options: Any,
+) -> Answer | Callable[[], int]:
     """Run the project as an MLRun job.
 
-    With an MLRun API, on its cluster; with the embedded store, as a process of its own here.
+    With an MLRun API the job runs on its cluster; with the embedded store it is a background
+    process on this machine.
     """
+    local, watch = options.pop("local"), options.pop("watch")
+    schedule, retry, notify = (options.pop(key) for key in ("schedule", "retry", "notify"))
     if local and (schedule or retry or notify):
         raise click.UsageError(
-            "--local runs it here and now. Leave out --schedule, --retry and --notify."
+            "--local runs the job here and now. Leave out --schedule, --retry and --notify."
         )
     if schedule and watch:
-        raise click.UsageError("The runs of a schedule come later. Leave out --watch.")
-    from ..jobs.parameters import JobParameters, dotted
-
-    params, what["nodes"] = dotted(what.pop("params")), what.pop("node_names")
-    what["env"] = env
-    for taken in params.keys() & what.keys():
+        raise click.UsageError("The runs of a schedule start later. Leave out --watch.")
+    params, options["nodes"] = dotted(options.pop("params")), options.pop("node_names")
+    options["env"] = click.get_current_context().params["env"]
+    for taken in params.keys() & options.keys():
         raise click.UsageError(
-            f"A job takes '{taken}' for what to run, and not for one of Kedro's parameters. "
-            f"Give it as an option, or put the parameter into another one: settings.{taken}."
+            f"A job uses '{taken}' to choose what to run, so a parameter can't have this name. "
+            f"Use the option instead, or nest the parameter: settings.{taken}."
         )
-    with opened(env) as records:
-        from ..jobs import submit as jobs
-        from ..text import kedro_command
-
-        job = JobParameters.of({**params, **what})
-        plan = jobs.prepare(job, inputs, None if local else source, name)
-        uid = "" if dry_run or local else jobs.submit(plan, schedule, retry, notify)
-        project = records.project
+    job = JobParameters.of({**params, **options})
+    plan = jobs.prepare(job, inputs, None if local else source, name)
+    shown, title = plan.to_dict(), plan.task.metadata.name
     if dry_run:
-        _show_plan(plan, as_json)
-    elif local or watch:
-        if watch and not local:
-            click.echo(f"Submitted run '{plan.task.metadata.name}' {uid}.", err=True)
-        with one_sentence():
-            done = jobs.run_here(plan) if local else _watched(uid, project)
-        raise click.exceptions.Exit(0 if done else 1)
-    elif as_json:
-        print_json({"uid": uid, "schedule": schedule or None, "store": plan.to_dict()["store"]})
-    elif schedule:
-        click.echo(f"Scheduled '{plan.task.metadata.name}' ({schedule}).")
-        click.echo(f"To see it: {kedro_command()} mlrun schedules")
-    else:
-        click.echo(f"Submitted run '{plan.task.metadata.name}' {uid}.")
-        click.echo(how_to_follow(uid))
-        click.echo(f"To end it: {kedro_command()} mlrun abort {uid[:8]}")
+        text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
+        return Answer(shown, text.rstrip())
+    if local:
+        return lambda: _outcome(jobs.run_here, plan)
+    uid = jobs.submit(plan, schedule, retry, notify)
+    lines = [
+        f"Submitted run '{title}' {uid}.",
+        how_to_follow(uid),
+        f"To abort it: {kedro_command()} mlrun abort {uid[:8]}",
+    ]
+    if watch:
+        click.echo(lines[0], err=True)
+        return partial(_watch, uid, records.project)
+    if schedule:
+        lines = [f"Scheduled '{title}' ({schedule}).", "To list schedules: kedro mlrun schedules"]
+    told = {"uid": uid, "schedule": schedule or None, "store": shown["store"]}
+    return Answer(told, "\n".join(lines))
 
 
 submit.params += _KEDROS
 
 
-def _show_plan(plan: Plan, as_json: bool) -> None:
-    import yaml
-
-    shown = plan.to_dict()
-    if as_json:
-        print_json(shown)
-    else:
-        click.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100).rstrip())
+def _outcome(done: Callable[..., bool], *arguments: Any, otherwise: str = "") -> int:
+    with one_sentence(otherwise):
+        return 0 if done(*arguments) else 1
 
 
-def _watched(uid: str, project: str) -> bool:
+def _watch(uid: str, project: str) -> int:
     """Follow a run to its end; Ctrl-C asks what is to become of it."""
-    from ..jobs import submit as jobs
-
+    otherwise = f". Run {uid} may go on. {how_to_follow(uid)}"
     try:
-        with one_sentence(f". Run {uid} may go on. {how_to_follow(uid)}"):
-            return jobs.watch(uid, project)
+        return _outcome(jobs.watch, uid, project, otherwise=otherwise)
     except KeyboardInterrupt:
         leave_or_abort(uid, project)
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        return INTERRUPTED
 
 
 @command("logs", "kedro mlrun logs last --follow")
-@click.argument("which", metavar="RUN")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the run ends.")
-def logs(which: str, follow: bool, env: str | None, as_json: bool) -> None:
-    """Print a job's log."""
-    with opened(env) as records:
-        found = records.run(which)
-        uid, project = found["metadata"]["uid"], records.project
-        text = b""
-        if not follow:
-            _, text = records.db.get_log(uid, project)
+@argument("which", metavar="RUN")
+@option("--follow", "-f", is_flag=True, help="Follow the log until the run ends.")
+def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], int]:
+    """Print the log of a job."""
+    uid = records.run(which)["metadata"]["uid"]
     if follow:
-        raise click.exceptions.Exit(0 if _watched(uid, project) else 1)
-    if as_json:
-        print_json({"uid": uid, "log": text.decode(errors="replace")})
-    elif text:
-        click.echo(text.decode(errors="replace").rstrip("\n"))
-    else:
-        click.echo(f"Run {uid} has no log.", err=True)
+        return partial(_watch, uid, records.project)
+    text = records.db.get_log(uid, records.project)[1].decode(errors="replace")
+    note = "" if text else f"Run {uid} has no log."
+    return Answer({"uid": uid, "log": text}, text.rstrip("\n"), note)
 
 
 @command("abort", "kedro mlrun abort last")
-@click.argument("which", metavar="RUN")
-def abort(which: str, env: str | None, as_json: bool) -> None:
-    """End a job that waits or runs."""
-    with opened(env) as records:
-        from ..jobs import submit as jobs
-
-        found = records.run(which)
-        uid, state = found["metadata"]["uid"], found["status"]["state"]
-        if state not in WAITING:
-            raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
-        jobs.abort(uid, records.project, "It was aborted by kedro mlrun abort.")
-    if as_json:
-        print_json({"uid": uid, "state": "aborted"})
-    else:
-        click.echo(f"Aborted run '{found['metadata']['name']}' {uid}.")
+@argument("which", metavar="RUN")
+def abort(records: Records, which: str) -> Answer:
+    """Abort a job that is waiting or running."""
+    run = records.run(which)
+    name, uid, state = run["metadata"]["name"], run["metadata"]["uid"], run["status"]["state"]
+    if state not in UNENDED:
+        raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
+    jobs.abort(uid, records.project, "It was aborted by kedro mlrun abort.")
+    return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 
 @command("schedules", "kedro mlrun schedules --remove training")
-@click.option("--remove", metavar="NAME", help="Remove this one.")
-def schedules(remove: str | None, env: str | None, as_json: bool) -> None:
-    """List what runs again and again."""
-    with opened(env) as records:
-        from ..jobs import submit as jobs
-
-        if remove:
-            jobs.remove_schedule(remove, records.project)
-        found = jobs.schedules(records.project)
-    if as_json:
-        print_json(found)
-        return
+@option("--remove", metavar="NAME", help="Remove this schedule.")
+def schedules(records: Records, remove: str | None) -> Answer:
+    """List the scheduled jobs."""
     if remove:
-        click.echo(f"Removed schedule '{remove}'.", err=True)
+        jobs.remove_schedule(remove, records.project)
+    found = jobs.schedules(records.project)
+    note = f"Removed schedule '{remove}'." if remove else ""
     if not found:
-        click.echo(f"Project '{records.project}' has no schedules.", err=True)
-        return
-    from .tables import schedules_table
-
-    answer(False, found, lambda _width: schedules_table(found))
+        return Answer(found, "", f"{note}\nProject '{records.project}' has no schedules.".strip())
+    return Answer(found, lambda _width: tables.schedules_table(found), note)
 
 
 @command("build", "kedro mlrun build")
-@click.option("--again", is_flag=True, help="Also if it is built already.")
-def build(again: bool, env: str | None, as_json: bool) -> None:
-    """Have MLRun build the image for jobs, with what requirements.lock has.
+@option("--again", is_flag=True, help="Build it even if it exists.")
+def build(_records: Records, again: bool) -> Answer:
+    """Build the image for jobs.
 
-    It is built on the image of function.yaml. Jobs that are submitted take it by themselves.
+    MLRun installs requirements.lock on the image of function.yaml. Jobs that are submitted
+    afterwards use the new image by themselves.
     """
-    from ..jobs import image
-    from ..jobs.function import load_function
-    from ..jobs.handler import folder_of_project
-
     folder = folder_of_project()
-    with opened(env):
-        name = image.build(load_function(folder), folder, again)
-    if as_json:
-        print_json({"image": name})
-    else:
-        click.echo(name)
+    name = image.build(load_function(folder), folder, again)
+    return Answer({"image": name}, name)
 
 
-@command("doctor", "kedro mlrun doctor")
-def doctor(env: str | None, as_json: bool) -> None:
-    """Look at all that runs and jobs need, and say how to mend what is wrong.
+@command("doctor", "kedro mlrun doctor", opens=False)
+def doctor() -> Answer:
+    """Check everything that runs and jobs need, and say how to fix what is wrong.
 
-    Exit code 1 if something is wrong; a warning is no error.
+    The exit code is 1 if something is wrong, and 0 if there are only warnings.
     """
-    from ..jobs.doctor import WRONG, examine
-    from ..jobs.handler import folder_of_project
-
-    if env:
-        os.environ["KEDRO_ENV"] = env
-    found = []
-    checks = examine(folder_of_project())
+    as_json, stdout, found = click.get_current_context().params["as_json"], sys.stdout, []
     # MLRun logs to stdout, where nothing belongs but the answer.
-    while True:
-        with redirect_stdout(sys.stderr):
-            check = next(checks, None)
-        if check is None:
-            break
-        shown = check.to_dict()
-        found.append(shown)
-        if not as_json:
-            click.echo(_line(shown))
-    if as_json:
-        print_json(found)
-    if any(check["state"] == WRONG for check in found):
-        click.get_current_context().exit(1)
-
-
-_COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
+    with redirect_stdout(sys.stderr):
+        for check in examine(folder_of_project()):
+            found.append(check.to_dict())
+            if not as_json:
+                click.echo(_line(found[-1]), file=stdout)
+    return Answer(found, exit_code=any(check["state"] == WRONG for check in found))
 
 
 def _line(check: dict[str, str]) -> str:
-    state = click.style(f"{check['state']:8}", fg=_COLOURS.get(check["state"]))
+    colours = {"ok": "green", "warning": "yellow", "wrong": "red"}
+    state = click.style(f"{check['state']:8}", fg=colours.get(check["state"]))
     line = f"{state} {check['name']:14} {check['found']}"
     return f"{line}\n{'':8} {'':14} {check['mend']}" if check["mend"] else line

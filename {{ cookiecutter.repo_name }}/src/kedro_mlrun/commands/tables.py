@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -16,6 +16,7 @@ from ..records.records import Record
 from ..runs.report import pairs
 from ..store.fields import artifact_uid, moment
 from ..text import indented, shown, shown_path
+from .base import NO_LIMIT
 
 SHORT = 8
 """How many characters of an id are shown where it doesn't fit whole; they are enough to name it."""
@@ -23,67 +24,52 @@ SHORT = 8
 WIDE = 120
 """From how many columns on whole ids are shown."""
 
-NO_LIMIT = 100_000
-"""The columns of what is no terminal: nothing is cut or folded there."""
-
 FLEXIBLE = ("name", "key", "tags", "chain", "error", "value")
 """Columns that give way where the terminal is too narrow."""
-
-SECONDS = len(":00")
 
 STATES = {"completed": "green", "running": "blue", "error": "red", "aborted": "yellow"}
 
 
-def runs_table(runs: Sequence[Record], width: int) -> RenderableType:
-    """Show runs, one in a line.
+def table(rows: Sequence[Mapping[str, str | Text]]) -> Table:
+    """Show rows whose keys are the heads; a column without any value is left out."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    heads = [head for head in rows[0] if any(row[head] for row in rows)]
+    for head in heads:
+        justify: Any = "right" if head in {"took", "size"} else "left"
+        made.add_column(head, justify=justify, no_wrap=head not in FLEXIBLE, overflow="fold")
+    for row in rows:
+        # As Text, for Rich would take brackets for its markup.
+        cells = [row[head] for head in heads]
+        made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+    return made
 
-    Args:
-        runs: their summaries, see `records.summary`.
-        width: the terminal's columns.
 
-    Returns:
-        A table; with whole ids and errors where they fit.
-    """
+def runs_table(runs: Sequence[Record], width: int) -> Table:
+    """Show runs, one in a line; with whole ids and errors where they fit."""
     wide = width >= WIDE
-    chained = any("workflow" in run["labels"] for run in runs)
-    failed = wide and any(run["error"] for run in runs)
-    columns = ["id", "name", "state", "started", "took"]
-    table = _table(*columns, *(["chain"] if chained else []), *(["error"] if failed else []))
+    rows = []
     for run in runs:
-        cells = [
-            Text(run["uid"] if wide else run["uid"][:SHORT]),
-            Text(run["name"]),
-            _state(run["state"]),
-            Text(shown_time(run["start_time"])),
-            Text(shown_seconds(run["seconds"])),
-        ]
-        cells += [Text(run["labels"].get("workflow", ""))] if chained else []
-        error = Text(_first_line(run["error"]), style="red", no_wrap=True, overflow="ellipsis")
-        cells += [error] if failed else []
-        table.add_row(*cells)
-    return table
+        error = (run["error"] or "").strip().partition("\n")[0] if wide else ""
+        error = error if len(error) <= WIDE else f"{error[: WIDE - 1]}…"
+        rows.append(
+            {
+                "id": run["uid"] if wide else run["uid"][:SHORT],
+                "name": run["name"],
+                "state": shown_state(run["state"]),
+                "started": shown_time(run["start_time"]),
+                "took": shown_seconds(run["seconds"]),
+                "chain": run["labels"].get("workflow", ""),
+                "error": Text(error, style="red", no_wrap=True, overflow="ellipsis"),
+            }
+        )
+    return table(rows)
 
 
 def run_view(run: Record, artifacts: Sequence[Record]) -> RenderableType:
-    """Show all of one run.
-
-    Args:
-        run: its summary.
-        artifacts: the summaries of what it saved, see `records.artifact_summary`.
-
-    Returns:
-        Its state and times, labels, parameters, inputs, results, artifacts and error.
-    """
-    began, took = shown_time(run["start_time"]), shown_seconds(run["seconds"])
-    parts: list[RenderableType] = [
-        Text(f"Run '{run['name']}'", style="bold"),
-        pairs(
-            ("id", run["uid"]),
-            ("state", _state(run["state"])),
-            ("started", began),
-            *([("took", took)] if took else []),
-        ),
-    ]
+    """Show all of one run, with the files of what it saved."""
+    times = {"started": shown_time(run["start_time"]), "took": shown_seconds(run["seconds"])}
+    about = {"id": run["uid"], "state": shown_state(run["state"])}
+    about |= {name: time for name, time in times.items() if time}
     paths = {artifact_uid(item["uri"]): shown_path(item["path"]) for item in artifacts}
     uids = {key: artifact_uid(uri) for key, uri in run["artifacts"].items()}
     # Also what the run's record doesn't name, or not yet.
@@ -92,14 +78,13 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> RenderableType:
     # Of a sweep's artifacts these are those of its best iteration.
     files |= {key: paths[uid] for key, uid in uids.items() if uid in paths}
     # What the store has no record of any more is named all the same.
-    missing = run["artifacts"].keys() - files.keys()
-    sections: dict[str, Mapping[str, Any]] = {
-        "Labels": run["labels"],
-        "Parameters": run["parameters"],
-        "Inputs": run["inputs"],
+    missing = sorted(run["artifacts"].keys() - files.keys())
+    sections = {name.capitalize(): run[name] for name in ("labels", "parameters", "inputs")}
+    sections |= {
         "Results": run["results"],
-        "Artifacts": {**files, **dict.fromkeys(sorted(missing), "(deleted)")},
+        "Artifacts": files | dict.fromkeys(missing, "(deleted)"),
     }
+    parts: list[Any] = [Text(f"Run '{run['name']}'", style="bold"), pairs(*about.items())]
     for title, values in sections.items():
         if values:
             parts += [Text(f"\n{title}", style="bold"), pairs(*values.items())]
@@ -109,103 +94,70 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> RenderableType:
 
 
 def comparison(compared: Record, width: int) -> RenderableType:
-    """Show in what runs differ.
+    """Show what differs between runs side by side or, where that is too wide, below each other.
 
-    Args:
-        compared: what `Records.compare` gives.
-        width: the terminal's columns.
-
-    Returns:
-        The runs, and their parameters and results side by side; each value is followed by its
-        difference to the first run's. Where that is too wide, below each other.
+    Each number is followed by its difference to the first run's.
     """
-    runs = compared["runs"]
-    heads = [run["uid"][:SHORT] for run in runs]
-    parts: list[RenderableType] = [runs_table(runs, width)]
+    heads = [run["uid"][:SHORT] for run in compared["runs"]]
+    parts: list[RenderableType] = [runs_table(compared["runs"], width)]
     for title in ("parameters", "results"):
-        rows = compared[title]
-        if not rows:
+        beside, below = [], []
+        for row in compared[title]:
+            values = [shown(value) for value in row["values"]]
+            more = [_signed(item) for item in row["differences"]]
+            cells = [
+                Text.assemble(value, (f" {difference}".rstrip(), "cyan"))
+                for value, difference in zip(values, more, strict=True)
+            ]
+            beside.append({"name": row["name"], **dict(zip(heads, cells, strict=True))})
+            for number, head in enumerate(heads):
+                name = "" if number else row["name"]
+                cell = {"run": head, "value": values[number], "difference": more[number]}
+                below.append({"name": name, **cell})
+        if not beside:
             parts += [Text(f"\nNo {title} differ.")]
             continue
-        beside = _table("name", *heads)
-        below = _table("name", "run", "value", "difference")
-        for row in rows:
-            pairs = list(zip(row["values"], row["differences"], strict=True))
-            cells = [Text(shown(value)) for value, _ in pairs]
-            for cell, (_, difference) in list(zip(cells, pairs, strict=True))[1:]:
-                if difference:
-                    cell.append(f" {_signed(difference)}", style="cyan")
-            beside.add_row(Text(row["name"]), *cells)
-            for number, (value, difference) in enumerate(pairs):
-                below.add_row(
-                    Text("" if number else row["name"]),
-                    Text(heads[number]),
-                    Text(shown(value)),
-                    Text(_signed(difference) if difference else ""),
-                )
-        fits = _width(beside) <= width
-        parts += [Text(f"\n{title.capitalize()}", style="bold"), beside if fits else below]
+        fits = _width(table(beside)) <= width
+        parts += [Text(f"\n{title.capitalize()}", style="bold"), table(beside if fits else below)]
     return Group(*parts)
 
 
-def artifacts_table(artifacts: Sequence[Record], width: int) -> RenderableType:
-    """Show versions of artifacts, one in a line.
-
-    Args:
-        artifacts: their summaries.
-        width: the terminal's columns.
-
-    Returns:
-        A table; with whole ids and sizes where they fit, and with paths where nothing limits it.
-    """
+def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:
+    """Show versions of artifacts; with ids and sizes where they fit, with paths where all fits."""
     wide = width >= WIDE
     models = all(item["kind"] == "model" for item in artifacts)
-    columns = ["key", "framework" if models else "kind", "tags", "run", "created"]
-    columns += ["size"] if wide else []
-    table = _table(*columns, *(["path"] if width == NO_LIMIT else []))
-    for item in artifacts:
-        cells = [
-            Text(item["key"]),
-            Text(str(item.get("framework") or "") if models else item["kind"]),
-            Text(", ".join(item["tags"])),
-            Text(item["run"] if wide else item["run"][:SHORT]),
-            Text(shown_time(item["created"])[: None if wide else -SECONDS]),
-            Text(shown_size(item["size"])),
-            Text(shown_path(item["path"])),
+    rows = [
+        {
+            "key": item["key"],
+            **({"framework": item["framework"] or ""} if models else {"kind": item["kind"]}),
+            "tags": ", ".join(item["tags"]),
+            "run": item["run"] if wide else item["run"][:SHORT],
+            "created": shown_time(item["created"])[: None if wide else -len(":00")],
+            "size": shown_size(item["size"]) if wide else "",
+            "path": shown_path(item["path"]) if width == NO_LIMIT else "",
+        }
+        for item in artifacts
+    ]
+    return table(rows)
+
+
+def schedules_table(schedules: Sequence[Record]) -> Table:
+    """Show scheduled jobs, each with the time of its next run and the state of its last one."""
+    return table(
+        [
+            {
+                **{name: item[name] for name in ("name", "schedule")},
+                "next": shown_time(item["next"]),
+                "last": shown_state(item["state"]),
+            }
+            for item in schedules
         ]
-        table.add_row(*cells[: len(table.columns)])
-    return table
+    )
 
 
-def schedules_table(schedules: Sequence[Record]) -> RenderableType:
-    """Show what runs again and again.
-
-    Args:
-        schedules: of each its `name`, `schedule`, the time of its `next` run, and the last `state`.
-
-    Returns:
-        A table.
-    """
-    table = _table("name", "schedule", "next", "last")
-    for item in schedules:
-        table.add_row(
-            item["name"], item["schedule"], shown_time(item["next"]), _state(item["state"])
-        )
-    return table
-
-
-def lineage_tree(title: str, node: Node, guide_style: str = "dim") -> Tree:
-    """Show where something came from, or what came of it.
-
-    Args:
-        title: which of the two, put before the tree.
-        node: the tree.
-        guide_style: of the lines.
-
-    Returns:
-        A tree.
-    """
-    tree = Tree(Text(title, style="bold"), guide_style=guide_style)
+def lineage_tree(title: str, node: Node) -> Tree:
+    """Show where something came from, or what came of it."""
+    tree = Tree(Text(title, style="bold"), guide_style="dim")
     _grow(tree, node)
     if not tree.children:
         tree.add(Text("nothing that was recorded", style="dim"))
@@ -218,64 +170,39 @@ def _grow(tree: Tree, node: Node) -> None:
     if node.unshown:
         tree.add(Text(f"… and {node.unshown} earlier runs", style="dim"))
     if node.cut:
-        tree.add(Text("… (further with --depth)", style="dim"))
+        tree.add(Text("… (more with --depth)", style="dim"))
 
 
 def node_text(node: Node) -> Text:
-    """Name a run or an artifact in one line.
-
-    Args:
-        node: the run or the artifact.
-
-    Returns:
-        What it is, its name and id.
-    """
+    """Name a run or an artifact in one line."""
     text = Text("run " if node.is_run else "", style="dim", overflow="fold")
     text.append(node.name, style="not dim bold")
     if node.record is None:
-        text.append(" (not in this project's records)" if not node.is_run else " (deleted)")
+        text.append(" (deleted)" if node.is_run else " (not in this project's records)")
         return text
     uid = node.record["metadata"]["uid"][:SHORT]
     if node.is_run:
-        state = node.record["status"].get("state") or ""
-        text.append(f" {uid} ", style="not dim").append_text(_state(state))
-        text.append(f" {shown_time(node.record['status'].get('start_time'))}")
+        status = node.record["status"]
+        text.append(f" {uid} ", style="not dim").append_text(shown_state(status.get("state") or ""))
+        text.append(f" {shown_time(status.get('start_time'))}")
     else:
         text.append(f" {node.record['kind']} {uid}", style="not dim")
-    if node.repeated:
-        text.append(" (see above)")
-    return text
+    return text.append(" (see above)") if node.repeated else text
 
 
-# ---- values
+def shown_state(state: str) -> Text:
+    """Write a state in its colour."""
+    return Text(state, style=STATES.get(state, ""), no_wrap=True)
 
 
 def shown_time(value: Any) -> str:
-    """Write a time of MLRun's in this machine's zone.
-
-    Args:
-        value: the time; None for none.
-
-    Returns:
-        Date and time, to the second.
-    """
+    """Write a time of MLRun's in this machine's zone, to the second."""
     time = moment(value)
     return f"{time.astimezone():%Y-%m-%d %H:%M:%S}" if time else ""
 
 
 def shown_seconds(seconds: float | None) -> str:
-    """Write a duration.
-
-    Args:
-        seconds: how long; None while it goes on.
-
-    Returns:
-        Tenths of seconds up to a minute.
-
-    Example:
-        >>> shown_seconds(3.26), shown_seconds(75), shown_seconds(90000)
-        ('3.3 s', '0:01:15', '1 day, 1:00:00')
-    """
+    """Write how long something took, in tenths of seconds up to a minute."""
     if seconds is None:
         return ""
     minute = 60
@@ -283,52 +210,18 @@ def shown_seconds(seconds: float | None) -> str:
 
 
 def shown_size(size: int | None) -> str:
-    """Write a number of bytes.
-
-    Args:
-        size: how many; None where that isn't known.
-
-    Returns:
-        The number in decimal units.
-
-    Example:
-        >>> shown_size(700), shown_size(192_120)
-        ('700 B', '192.1 kB')
-    """
+    """Write a number of bytes in decimal units."""
     from rich.filesize import decimal
 
-    if size is None:
+    return "" if size is None else decimal(size).replace("bytes", "B").replace("byte", "B")
+
+
+def _signed(difference: float | None) -> str:
+    if not difference:
         return ""
-    return decimal(size).replace("bytes", "B").replace("byte", "B")
-
-
-def _signed(difference: float) -> str:
-    number = shown(difference)
-    return number if number.startswith("-") else f"+{number}"
-
-
-def _state(state: str) -> Text:
-    return Text(state, style=STATES.get(state, ""), no_wrap=True)
-
-
-def _first_line(text: str | None) -> str:
-    line = (text or "").strip().partition("\n")[0]
-    return line if len(line) <= WIDE else f"{line[: WIDE - 1]}…"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(
-            column,
-            justify="right" if column in {"took", "size"} else "left",
-            no_wrap=column not in FLEXIBLE,
-            overflow="fold",
-        )
-    return table
+    return f"+{shown(difference)}" if difference > 0 else shown(difference)
 
 
 def _width(table: Table) -> int:
-    from rich.console import Console
-
-    return table.__rich_measure__(console := Console(width=10_000), console.options).maximum
+    console = Console(width=10_000)
+    return table.__rich_measure__(console, console.options).maximum
