@@ -1,21 +1,15 @@
-"""Tests of the project, on real stores in temporary folders; no server is needed."""
+"""Tests of the project. They make their own data, and need no server."""
 
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from kedro.framework.startup import ProjectMetadata, bootstrap_project
+from kedro.framework.startup import bootstrap_project
 
 PROJECT = Path(__file__).parents[1]
-
-
-@cache
-def metadata() -> ProjectMetadata:
-    """Give what pyproject.toml says of the project, among it the package's name."""
-    return bootstrap_project(PROJECT)
+PACKAGE = bootstrap_project(PROJECT).package_name
 
 
 def project_module(name: str) -> ModuleType:
-    """Import a module of the project, whatever the project's package is called."""
-    return import_module(f"{metadata().package_name}.{name}")
+    """Import a module of the project's package."""
+    return import_module(f"{PACKAGE}.{name}")

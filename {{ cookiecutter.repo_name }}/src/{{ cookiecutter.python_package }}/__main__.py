@@ -9,15 +9,7 @@ from kedro.framework.project import configure_project
 
 
 def main(*args: Any, **kwargs: Any) -> Any:
-    """Runs Kedro's `run` command for this package.
-
-    Args:
-        *args: The command line; none reads it from `sys.argv`.
-        **kwargs: Passed on to click's `Command.main`.
-
-    Returns:
-        What the run returned, in an interactive session; otherwise the process ends.
-    """
+    """Run Kedro's `run` command for this package, with the arguments of the command line."""
     package = Path(__file__).parent.name
     configure_project(package)
     # click ends the process after a command, which would end a notebook's kernel too.

@@ -1,18 +1,14 @@
-"""The pipelines that `kedro run` knows."""
+"""The pipelines that `kedro run` knows: each folder of `pipelines/` that has `create_pipeline`."""
 
+from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
-
-from .pipelines import evaluation, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Name the pipelines.
+    """Find the pipelines.
 
     Returns:
-        `training`, `evaluation`, and as `__default__` both, in the order of their data.
+        Each pipeline by its folder's name, and all of them together as `__default__`.
     """
-    pipelines = {
-        "training": training.create_pipeline(),
-        "evaluation": evaluation.create_pipeline(),
-    }
+    pipelines = find_pipelines(raise_errors=True)
     return {**pipelines, "__default__": sum(pipelines.values(), Pipeline([]))}

@@ -1,4 +1,4 @@
-"""Project settings, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
+"""Kedro's settings of the project, see https://docs.kedro.org/en/stable/configure/."""
 
 from kedro_mlrun import MLRunHooks
 
@@ -7,6 +7,6 @@ HOOKS = (MLRunHooks(),)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    # Into what base has; else one value of conf/local, or of --params, would replace all beside it.
+    # Merge into base, so that one value of conf/local or --params does not replace its siblings.
     "merge_strategy": {"parameters": "soft"},
 }

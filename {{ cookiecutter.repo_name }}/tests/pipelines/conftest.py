@@ -1,12 +1,12 @@
-"""Small data sets with text labels, as someone's own CSV has them."""
+"""Small data sets with text labels, like a CSV of your own."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 
-def _flowers(kinds: list[str]) -> pd.DataFrame:
-    """Forty rows of each kind, in three columns that tell them apart, though not without error."""
+def make_flowers(kinds: list[str]) -> pd.DataFrame:
+    """Make forty rows of each kind, which three columns separate, though not perfectly."""
     random = np.random.default_rng(0)
     kind = np.repeat(np.arange(len(kinds)), 40)
     frame = pd.DataFrame(
@@ -20,10 +20,10 @@ def _flowers(kinds: list[str]) -> pd.DataFrame:
 @pytest.fixture
 def two_kinds() -> pd.DataFrame:
     """Rows of two classes."""
-    return _flowers(["iris", "rose"])
+    return make_flowers(["iris", "rose"])
 
 
 @pytest.fixture
 def three_kinds() -> pd.DataFrame:
-    """Rows of three classes, whose order by name is another than by appearance."""
-    return _flowers(["tulip", "iris", "rose"])
+    """Rows of three classes, which first appear in another order than the alphabetical one."""
+    return make_flowers(["tulip", "iris", "rose"])

@@ -1,4 +1,4 @@
-"""The evaluation pipeline: how the candidates are judged, ranked and drawn."""
+"""The evaluation pipeline: how it scores, ranks and plots the candidates."""
 
 from io import BytesIO
 from typing import get_args
@@ -22,6 +22,7 @@ evaluation = project_module("pipelines.evaluation")
 nodes = project_module("pipelines.evaluation.nodes")
 plots = project_module("pipelines.evaluation.plots")
 candidates = project_module("pipelines").CANDIDATES
+boosted = project_module("pipelines").BOOSTED
 
 OPTIONS = parameters.SplitParameters(target="kind")
 FOREST = {"estimator": "sklearn.ensemble.RandomForestClassifier"}
@@ -29,7 +30,7 @@ BOOSTING = {"estimator": "xgboost.XGBClassifier"}
 
 
 def train(data, description, **arguments):
-    """Split the data and train one model; give it with the test set."""
+    """Split the data and train one model; return it with the test set."""
     training_set, test_set = training_nodes.split_data(data, OPTIONS)
     arguments = {"n_estimators": 10, "random_state": 0, "n_jobs": 1, **arguments}
     model = parameters.EstimatorParameters(**description, arguments=arguments)
@@ -37,7 +38,7 @@ def train(data, description, **arguments):
 
 
 def prediction(actual, positive):
-    """Give what a model of two classes says, by each row's probability of the second class."""
+    """Make the prediction of two classes from each row's probability of the second."""
     positive = np.array(positive)
     chosen = (positive > 0.5).astype(int)
     return metrics.Prediction(
@@ -46,7 +47,7 @@ def prediction(actual, positive):
 
 
 def test_binary_metrics_are_of_the_last_class():
-    """With two classes, the last in the order of the categories is the positive one."""
+    """Of two classes, the last is the positive one."""
     scores = metrics.score(prediction([0, 0, 0, 1, 1], [0.1, 0.2, 0.9, 0.8, 0.4]))
     assert scores["accuracy"] == pytest.approx(3 / 5)
     assert scores["precision"] == pytest.approx(1 / 2)
@@ -57,7 +58,7 @@ def test_binary_metrics_are_of_the_last_class():
 
 
 def test_metrics_of_more_classes_are_means(three_kinds):
-    """With more classes every class counts the same, whatever its size."""
+    """Of three classes, each counts the same, whatever its size."""
     model, test_set = train(three_kinds.iloc[20:], FOREST)
     scores = metrics.score(metrics.predict(model, test_set, "kind"))
     actual, features = test_set["kind"].cat.codes, test_set.drop(columns="kind")
@@ -73,7 +74,7 @@ def test_metrics_of_more_classes_are_means(three_kinds):
 
 
 def test_every_metric_can_be_chosen():
-    """What is computed is what `params:evaluation` lets choose from, as plain numbers."""
+    """`params:evaluation` can name each metric that is computed."""
     scores = metrics.score(prediction([0, 1], [0.1, 0.9]))
     assert tuple(scores) == get_args(parameters.Metric)
     assert {type(value) for value in scores.values()} == {float}
@@ -81,7 +82,7 @@ def test_every_metric_can_be_chosen():
 
 @pytest.mark.parametrize("description", [FOREST, BOOSTING], ids=["sklearn", "xgboost"])
 def test_order_of_columns_does_not_matter(three_kinds, description):
-    """A test set with columns in another order, or with more of them, is predicted the same."""
+    """Columns in another order, or additional ones, do not change the predictions."""
     model, test_set = train(three_kinds, description)
     permuted = test_set[test_set.columns[::-1]].assign(more="text")
     expected, given = (metrics.predict(model, data, "kind") for data in (test_set, permuted))
@@ -90,7 +91,7 @@ def test_order_of_columns_does_not_matter(three_kinds, description):
 
 
 def test_other_data_than_trained_on_are_refused(two_kinds, three_kinds):
-    """A test set that lacks a feature, or has other classes, is refused by their names."""
+    """An error names the missing feature, or the classes that the model does not know."""
     model, test_set = train(two_kinds, FOREST)
     with pytest.raises(ValueError, match=r"lacks columns .*'sepal'.*train again"):
         metrics.predict(model, test_set.drop(columns="sepal"), "kind")
@@ -103,7 +104,7 @@ def test_other_data_than_trained_on_are_refused(two_kinds, three_kinds):
     [("roc_auc", ["b", "a", "c"]), ("accuracy", ["a", "c", "b"]), ("log_loss", ["c", "a", "b"])],
 )
 def test_best_comes_first(metric, order):
-    """The lowest log_loss is the best, and the highest of any other metric; equals go by name."""
+    """The lowest log_loss wins, and the highest of any other metric; ties are broken by name."""
     scores = {
         "c": {"accuracy": 0.9, "roc_auc": 0.7, "log_loss": 0.1},
         "b": {"accuracy": 0.8, "roc_auc": 0.9, "log_loss": 0.3},
@@ -118,30 +119,30 @@ def test_best_comes_first(metric, order):
     assert leaderboard.set_index("candidate").to_dict("index") == scores
 
 
-def drawn(figure):
-    """Give the figure as Kedro's dataset for it writes it."""
+def png(figure):
+    """Return the bytes that Kedro's dataset for figures writes."""
     file = BytesIO()
     figure.savefig(file, bbox_inches="tight")
     return file.getvalue()
 
 
 @pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
-def test_pictures_can_be_opened(data, request):
-    """Both pictures are of a legible size, for any number and any names of classes."""
+def test_plots_can_be_opened(data, request):
+    """Both plots have a legible size, for any number and any names of classes."""
     frame = request.getfixturevalue(data).replace({"kind": {"rose": "$ro_se^$"}})
     model, test_set = train(frame, FOREST)
     predictions = dict.fromkeys(["forest", "other"], metrics.predict(model, test_set, "kind"))
     roc = plots.plot_roc_curve(**predictions)
     for figure in (roc, plots.plot_confusion_matrix("other", **predictions)):
-        image = Image.open(BytesIO(drawn(figure)))
+        image = Image.open(BytesIO(png(figure)))
         image.verify()
         assert image.format == "PNG"
         assert min(image.size) > 600
-    assert drawn(roc) == drawn(plots.plot_roc_curve(**predictions))
+    assert png(roc) == png(plots.plot_roc_curve(**predictions))
 
 
 def test_figures_are_not_kept(two_kinds):
-    """Pyplot, which keeps the figures that it makes for ever, is not told of them."""
+    """Pyplot, which keeps its figures for ever, does not know of them."""
     model, test_set = train(two_kinds, FOREST)
     figure = plots.plot_roc_curve(forest=metrics.predict(model, test_set, "kind"))
     assert figure.axes
@@ -149,51 +150,39 @@ def test_figures_are_not_kept(two_kinds):
 
 
 def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
-    """One catalog entry and parameters take another CSV through both pipelines, repeatably."""
+    """One catalog entry and the parameters take another CSV through both pipelines."""
     three_kinds.to_csv(tmp_path / "own.csv", index=False)
+    model = parameters.EstimatorParameters(**BOOSTING, arguments={"n_estimators": 9, "n_jobs": 1})
+    values = {
+        "split": OPTIONS,
+        "split.target": OPTIONS.target,
+        "evaluation": parameters.EvaluationParameters(metric="f1"),
+        **{f"{name}.model": model for name in candidates},
+    }
 
     def run():
         catalog = DataCatalog(
-            {
-                "measurements": CSVDataset(filepath=str(tmp_path / "own.csv")),
-                "params:split": MemoryDataset(OPTIONS),
-                "params:split.target": MemoryDataset(OPTIONS.target),
-                "params:evaluation": MemoryDataset(parameters.EvaluationParameters(metric="f1")),
-                "params:random_forest.model": MemoryDataset(
-                    parameters.EstimatorParameters(
-                        estimator="sklearn.linear_model.LogisticRegression"
-                    )
-                ),
-                "params:xgboost.model": MemoryDataset(
-                    parameters.EstimatorParameters(
-                        **BOOSTING, arguments={"n_estimators": 10, "n_jobs": 1}
-                    )
-                ),
-            }
+            {"measurements": CSVDataset(filepath=str(tmp_path / "own.csv"))}
+            | {f"params:{name}": MemoryDataset(value) for name, value in values.items()}
         )
-        outputs = SequentialRunner().run(
-            training.create_pipeline() + evaluation.create_pipeline(), catalog
-        )
+        pipeline = training.create_pipeline() + evaluation.create_pipeline()
+        outputs = SequentialRunner().run(pipeline, catalog)
         return {name: dataset.load() for name, dataset in outputs.items()}
 
     first, again = run(), run()
-    assert set(first) == {
-        "xgboost.learning_curve",
-        "training_metrics",
-        "leaderboard",
-        "roc_curve",
-        "confusion_matrix",
-    }
-    assert len(first["xgboost.learning_curve"]) == 10
+    curves = {f"{name}.learning_curve" for name in boosted}
+    plots_and_tables = {"training_metrics", "leaderboard", "roc_curve", "confusion_matrix"}
+    assert set(first) == plots_and_tables | curves
+    assert {len(first[curve]) for curve in curves} <= {9}
     assert set(first["training_metrics"]["train"]) == set(candidates)
     assert first["leaderboard"]["f1"].is_monotonic_decreasing
     assert first["leaderboard"]["accuracy"].min() > 0.6
     assert first["leaderboard"].equals(again["leaderboard"])
-    assert drawn(first["roc_curve"]) == drawn(again["roc_curve"])
+    assert png(first["roc_curve"]) == png(again["roc_curve"])
 
 
 def test_evaluation_runs_by_itself():
-    """Training saves what evaluation needs beside parameters: it can run alone, later."""
+    """It loads only what the training pipeline saves, so it can run alone, later."""
     needed = evaluation.create_pipeline().inputs()
     datasets = {name for name in needed if not name.startswith("params:")}
     assert datasets == {"test_set", *(f"{name}.model" for name in candidates)}

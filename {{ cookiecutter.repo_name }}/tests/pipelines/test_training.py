@@ -1,4 +1,4 @@
-"""The training pipeline: what is split and trained, and what is refused."""
+"""The training pipeline: how it splits and trains, and what it refuses."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ BOOSTING = parameters.EstimatorParameters(
 
 
 def options(**changes):
-    """Give the parameters of a split."""
+    """Make the parameters of a split."""
     return parameters.SplitParameters(**{"target": "kind", **changes})
 
 
@@ -37,7 +37,7 @@ def test_split_loses_nothing(three_kinds):
 
 
 def test_split_keeps_shares(three_kinds):
-    """Each class has the same share in both sets; the test set has the size asked for."""
+    """Each class has the same share in both sets; the test set has the configured size."""
     train, test = nodes.split_data(three_kinds, options(test_size=0.25))
     assert len(test) == 30
     assert test["kind"].value_counts().to_dict() == {"iris": 10, "rose": 10, "tulip": 10}
@@ -45,7 +45,7 @@ def test_split_keeps_shares(three_kinds):
 
 
 def test_split_is_repeatable(two_kinds):
-    """The same seed gives the same sets, another seed gives others; the input stays as it is."""
+    """The same seed gives the same sets, another seed gives others; the input is unchanged."""
     before = two_kinds.copy()
     first, again = (nodes.split_data(two_kinds, options(seed=1))[0] for _ in range(2))
     other, _ = nodes.split_data(two_kinds, options(seed=2))
@@ -64,7 +64,7 @@ def test_split_is_repeatable(two_kinds):
     ],
 )
 def test_split_orders_classes(labels, categories):
-    """Classes are ordered by name, unless the data say another order."""
+    """Classes are in alphabetical order, unless the data has an order of its own."""
     data = pd.DataFrame({"x": range(30), "kind": pd.Series(labels).repeat(10).to_list()})
     if isinstance(labels, pd.Categorical):
         data["kind"] = data["kind"].astype(labels.dtype)
@@ -83,11 +83,11 @@ def test_split_orders_classes(labels, categories):
             r"'lily' of .*'kind' has 1 of 80 rows",
         ),
         ({"id": "a7", "day": pd.Timestamp(0)}, r"not numeric: 'id', 'day'.*usecols"),
-        ({"petal length": None, "sepal": None, "noise": None}, r"no column beside .*'kind'"),
+        ({"petal length": None, "sepal": None, "noise": None}, r"no column other than .*'kind'"),
     ],
 )
 def test_split_refuses_data(two_kinds, change, message):
-    """Data that can't be trained on are refused by the column's name, with what to do."""
+    """An error names the column at fault and says what to do."""
     dropped = [column for column, value in change.items() if value is None]
     data = two_kinds.assign(**change).drop(columns=dropped)
     with pytest.raises(ValueError, match=message):
@@ -95,7 +95,7 @@ def test_split_refuses_data(two_kinds, change, message):
 
 
 def test_split_refuses_too_small_a_share(three_kinds):
-    """A test set too small to have every class is refused, with the parameter to change."""
+    """A test set too small for every class is refused, with the parameter to change."""
     with pytest.raises(ValueError, match=r"split\.test_size 0\.01.*change split\.test_size"):
         nodes.split_data(three_kinds, options(test_size=0.01))
 
@@ -103,7 +103,7 @@ def test_split_refuses_too_small_a_share(three_kinds):
 @pytest.mark.parametrize("model", [FOREST, BOOSTING], ids=["sklearn", "xgboost"])
 @pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
 def test_training_is_repeatable(model, data, request):
-    """Both estimators learn two and more text labels; the same seed gives the same model."""
+    """Both estimators learn two or three text labels; the same seed gives the same model."""
     train, test = nodes.split_data(request.getfixturevalue(data), options())
     features = test.drop(columns="kind")
     first, again = (
@@ -124,7 +124,7 @@ def test_training_is_repeatable(model, data, request):
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_another_estimator_is_configuration(three_kinds, estimator, arguments):
-    """Any scikit-learn-compatible classifier is trained by its import path and arguments alone."""
+    """Any scikit-learn-compatible classifier can be named by its import path and arguments."""
     model = parameters.EstimatorParameters(estimator=estimator, arguments=arguments)
     train, _ = nodes.split_data(three_kinds, options())
     fitted = nodes.train_model(train, "kind", model)
@@ -137,17 +137,17 @@ def test_another_estimator_is_configuration(three_kinds, estimator, arguments):
 @pytest.mark.parametrize(
     ("estimator", "arguments", "message"),
     [
-        ("sklearn.ensemble.RandomForrest", {}, r"RandomForrest' can't be imported.*import path"),
+        ("sklearn.ensemble.RandomForrest", {}, r"RandomForrest' cannot be imported.*import path"),
         ("no_such_package.Classifier", {}, r"No module named 'no_such_package'"),
         ("os.system", {"command": "exit"}, r"'os.system' is not a classifier.*predict_proba"),
         ("sklearn.linear_model.LinearRegression", {}, r"LinearRegression' is not a classifier"),
-        ("sklearn.svm.SVC", {}, r"SVC' is not a classifier that gives probabilities"),
-        ("sklearn.tree.DecisionTreeClassifier", {"depth": 1}, r"doesn't take .*'depth'"),
-        ("xgboost.XGBClassifier", {"n_estimator": 5}, r"doesn't know the arguments 'n_estimator'"),
+        ("sklearn.svm.SVC", {}, r"SVC' is not a classifier with probabilities"),
+        ("sklearn.tree.DecisionTreeClassifier", {"depth": 1}, r"does not accept .*'depth'"),
+        ("xgboost.XGBClassifier", {"n_estimator": 5}, r"does not know .* 'n_estimator'"),
     ],
 )
 def test_wrong_estimator_is_refused(two_kinds, estimator, arguments, message):
-    """A wrong path or argument is refused by its name; nothing but a classifier is called."""
+    """An error names the wrong path or argument; nothing but a classifier is called."""
     model = parameters.EstimatorParameters(estimator=estimator, arguments=arguments)
     train, _ = nodes.split_data(two_kinds, options())
     with pytest.raises(ValueError, match=message):
@@ -155,7 +155,7 @@ def test_wrong_estimator_is_refused(two_kinds, estimator, arguments, message):
 
 
 def test_set_without_categories_is_refused(two_kinds):
-    """A training set that lost its categories is refused instead of trained on other numbers."""
+    """A training set that lost its categories is refused: its classes would have other numbers."""
     with pytest.raises(ValueError, match="no categorical column 'kind'"):
         nodes.train_model(two_kinds, "kind", FOREST)
 
@@ -178,14 +178,14 @@ def test_set_without_categories_is_refused(two_kinds):
     ],
 )
 def test_wrong_parameters_are_refused(model, values):
-    """Parameters out of bounds, missing or misspelt are refused before anything runs."""
+    """Parameters that are out of bounds, missing or misspelt are refused."""
     with pytest.raises(ValidationError):
         getattr(parameters, model)(**values)
 
 
 @pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
 def test_learning_curve_is_xgboosts_own(data, request, tmp_path):
-    """It is what XGBoost tells of both sets while it trains, and doesn't need to be told then."""
+    """The curve of a loaded model is the one that XGBoost reports while it trains."""
     train, test = nodes.split_data(request.getfixturevalue(data), options())
     model = nodes.train_model(train, "kind", BOOSTING)
     model.save_model(tmp_path / "model.ubj")
@@ -197,9 +197,9 @@ def test_learning_curve_is_xgboosts_own(data, request, tmp_path):
         (part.drop(columns="kind"), metrics.class_codes(part, "kind")) for part in (train, test)
     ]
     model.fit(*sets[0], eval_set=sets, verbose=False)
-    told = [next(iter(result.values())) for result in model.evals_result().values()]
-    np.testing.assert_allclose(curve["train"], told[0], rtol=1e-5)
-    np.testing.assert_allclose(curve["test"], told[1], rtol=1e-5)
+    reported = [next(iter(result.values())) for result in model.evals_result().values()]
+    np.testing.assert_allclose(curve["train"], reported[0], rtol=1e-5)
+    np.testing.assert_allclose(curve["test"], reported[1], rtol=1e-5)
     assert curve.index.to_list() == list(range(1, 11))
     assert curve.axes[0].name == "round"
 
@@ -219,7 +219,7 @@ def test_learning_curve_is_xgboosts_own(data, request, tmp_path):
 )
 @pytest.mark.filterwarnings("ignore")
 def test_any_estimator_has_a_learning_curve(two_kinds, estimator, arguments, rounds):
-    """One that doesn't learn in rounds has an empty one; many rounds are thinned out."""
+    """It is empty for a model that does not learn in rounds, and has at most 100 points."""
     train, test = nodes.split_data(two_kinds, options())
     description = parameters.EstimatorParameters(estimator=estimator, arguments=arguments)
     model = nodes.train_model(train, "kind", description)
@@ -233,9 +233,8 @@ def test_any_estimator_has_a_learning_curve(two_kinds, estimator, arguments, rou
 
 
 def test_candidates_are_namespaces():
-    """Each candidate is the same nodes in a namespace that holds its parameters and its model."""
+    """Each candidate has the same nodes, in a namespace with its parameters and its model."""
     pipeline = training.create_pipeline()
-    assert candidates == ("random_forest", "xgboost")
     for name in candidates:
         train, *others = pipeline.only_nodes_with_namespaces([name]).nodes
         predict, *curve = sorted(others, key=lambda node: node.name, reverse=True)

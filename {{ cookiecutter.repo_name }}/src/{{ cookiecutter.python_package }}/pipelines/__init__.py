@@ -1,12 +1,12 @@
-"""What is computed: pure functions of data frames, models and typed parameters.
+"""The pipelines, which know nothing of MLRun: pure functions of data, models and parameters.
 
-One more candidate takes its name in `CANDIDATES`, an entry `<name>.model` in
-`conf/base/catalog.yml`, and `<name>: {model: ...}` in `conf/base/parameters_training.yml`; one that
-learns in rounds may be in `BOOSTED`, too, with an entry `<name>.learning_curve`.
+To add a candidate model, add its name to `CANDIDATES`, an entry `<name>.model` to
+`conf/base/catalog.yml` and `<name>: {model: ...}` to `conf/base/parameters_training.yml`. If it
+learns in rounds, add it to `BOOSTED` as well, and an entry `<name>.learning_curve` to the catalog.
 """
 
 CANDIDATES = ("random_forest", "xgboost")
-"""The models that are trained and compared; each is a namespace in both pipelines."""
+"""The models to train and compare; each is a namespace in both pipelines."""
 
 BOOSTED = ("xgboost",)
-"""The candidates of which the training pipeline keeps the learning curve."""
+"""The candidates to record a learning curve of."""

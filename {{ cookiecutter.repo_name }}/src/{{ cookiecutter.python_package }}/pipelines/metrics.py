@@ -1,4 +1,4 @@
-"""How a model is judged; the same way on the training and on the test set."""
+"""Predictions and their metrics, computed the same way for the training and the test set."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ BINARY = 2
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one model says of one data set, beside the truth.
+    """One model's predictions for one data set, with the truth.
 
     Attributes:
         actual: The class of each row, as a number from 0; shape `(rows,)`.
-        predicted: The class that the model gives each row; shape `(rows,)`.
+        predicted: The predicted class of each row; shape `(rows,)`.
         probabilities: The probability of each class; shape `(rows, classes)`.
-        classes: The classes' names; of two, the last is the positive one.
+        classes: The names of the classes; of two, the last is the positive one.
     """
 
     actual: np.ndarray
@@ -27,14 +27,7 @@ class Prediction:
 
 
 def class_codes(data: pd.DataFrame, target: str) -> np.ndarray:
-    """Give each row's class as its number in the order of the categories.
-
-    Args:
-        data: A training or test set, as the `split` node makes them.
-        target: The categorical column to predict.
-
-    Returns:
-        Numbers from 0 to the number of classes - 1; shape `(rows,)`.
+    """Return the class of each row as its number in the order of the categories.
 
     Raises:
         ValueError: If the column is missing or not categorical.
@@ -52,7 +45,7 @@ def class_codes(data: pd.DataFrame, target: str) -> np.ndarray:
 
 
 def predict(model: Any, data: pd.DataFrame, target: str) -> Prediction:
-    """Apply a model to a data set.
+    """Predict the classes of a data set.
 
     Args:
         model: A fitted classifier, trained on class numbers.
@@ -60,7 +53,7 @@ def predict(model: Any, data: pd.DataFrame, target: str) -> Prediction:
         target: The categorical column to predict.
 
     Returns:
-        The model's classes and probabilities beside the actual classes.
+        The predicted classes and probabilities, with the actual classes.
 
     Raises:
         ValueError: If a feature is missing, or the model knows another number of classes.
@@ -74,37 +67,34 @@ def predict(model: Any, data: pd.DataFrame, target: str) -> Prediction:
     """
     actual = class_codes(data, target)
     classes = tuple(str(name) for name in data[target].cat.categories)
-    # scikit-learn and XGBoost refuse columns in another order than they were trained on.
-    features = getattr(model, "feature_names_in_", data.columns.drop(target))
-    missing = [name for name in features if name not in data.columns]
+    # scikit-learn and XGBoost refuse columns in another order than in training.
+    names = list(getattr(model, "feature_names_in_", data.columns.drop(target)))
+    missing = [name for name in names if name not in data.columns]
     if missing:
         raise ValueError(
             f"The data set lacks columns that the model was trained on: {missing}. "
             "Add them, or train again on this data."
         )
-    probabilities = np.asarray(model.predict_proba(data[list(features)]))
+    probabilities = np.asarray(model.predict_proba(data[names]))
     if probabilities.shape[1] != len(classes):
         raise ValueError(
             f"The model knows {probabilities.shape[1]} classes, but column {target!r} has "
             f"{len(classes)}: {', '.join(classes)}. Train again on this data."
         )
-    return Prediction(
-        actual, np.asarray(model.predict(data[list(features)])), probabilities, classes
-    )
+    return Prediction(actual, np.asarray(model.predict(data[names])), probabilities, classes)
 
 
 def score(prediction: Prediction) -> dict[str, float]:
-    """Compute every metric of a prediction.
+    """Compute all metrics of a prediction.
 
-    With two classes, `precision`, `recall`, `f1` and `roc_auc` are those of the last class in the
-    order of the categories; with more they are means over the classes, each against the rest.
+    With two classes, precision, recall, F1 and ROC AUC are those of the last class; with more, they
+    are means over the classes, each against the rest.
 
     Args:
-        prediction: What a model says of a data set.
+        prediction: A model's predictions for a data set.
 
     Returns:
-        The metrics of `parameters.Metric` by name: between 0 and 1, the higher the better, but for
-        `log_loss`, which has no upper bound and is the better the lower.
+        The value of each metric in `parameters.Metric`.
 
     Example:
         >>> truth = np.array([0, 1])

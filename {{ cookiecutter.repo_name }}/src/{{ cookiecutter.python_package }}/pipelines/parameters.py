@@ -1,4 +1,4 @@
-"""The typed parameters of the pipelines; Kedro refuses wrong ones before the first node runs."""
+"""The typed parameters of the pipelines. Kedro checks them before the first node runs."""
 
 from typing import Any, Literal
 
@@ -8,33 +8,19 @@ Metric = Literal["accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"]
 
 
 class SplitParameters(BaseModel):
-    """`split` in `parameters_training.yml`: how the data are divided.
-
-    Example:
-        >>> SplitParameters(target="diagnosis", test_size=0.25, seed=42).target
-        'diagnosis'
-    """
+    """`split` in `parameters_training.yml`: how to divide the data."""
 
     model_config = ConfigDict(extra="forbid")
 
     target: str = Field(min_length=1, description="Column to predict: text, numbers or booleans.")
     test_size: float = Field(
-        default=0.25, gt=0, lt=1, description="Share of the rows that is kept for evaluation."
+        default=0.25, gt=0, lt=1, description="Share of the rows to keep for evaluation."
     )
-    seed: int = Field(
-        default=42, ge=0, lt=2**32, description="Seed of the shuffle; the same seed, the same sets."
-    )
+    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the shuffle.")
 
 
 class EstimatorParameters(BaseModel):
-    """`<candidate>.model` in `parameters_training.yml`: what is trained.
-
-    Example:
-        >>> EstimatorParameters(
-        ...     estimator="sklearn.ensemble.RandomForestClassifier", arguments={"n_estimators": 10}
-        ... ).arguments
-        {'n_estimators': 10}
-    """
+    """`<candidate>.model` in `parameters_training.yml`: what to train."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,17 +34,11 @@ class EstimatorParameters(BaseModel):
 
 
 class EvaluationParameters(BaseModel):
-    """`evaluation` in `parameters_evaluation.yml`: what decides between the candidates.
-
-    Example:
-        >>> EvaluationParameters().metric
-        'roc_auc'
-    """
+    """`evaluation` in `parameters_evaluation.yml`: how to choose between the candidates."""
 
     model_config = ConfigDict(extra="forbid")
 
     metric: Metric = Field(
         default="roc_auc",
-        description="Metric that the best candidate is chosen by: the lowest `log_loss`, "
-        "the highest of any other.",
+        description="Metric to rank by: the lowest `log_loss` or the highest other metric wins.",
     )

@@ -1,8 +1,7 @@
-"""What the data must be like; `validator` in the catalog says which data set has which schema.
+"""The schemas of the data; `validator` in the catalog says which data set has which.
 
-They describe the data that the project came with: with your own, describe yours, or leave the
-`validator` lines out. A column that is not there is not looked for, because entries may leave some
-out with `usecols`.
+They describe the data that the project came with. For your own data, describe its columns here, or
+remove the `validator` lines. Columns may be absent, because an entry can omit some with `usecols`.
 """
 
 import math
@@ -15,17 +14,12 @@ DIAGNOSES = ["benign", "malignant"]
 
 
 def _measured() -> Any:
-    # Coerced, so that whole numbers will do, and of a column with text in it the rows are counted.
+    # Coerced, so that whole numbers pass, and an error names the rows that hold text.
     return Field(coerce=True)
 
 
 class Measurements(DataFrameModel):
-    """The raw data: in each row measurements, none of them negative, and a diagnosis.
-
-    Example:
-        >>> Measurements.validate(pd.DataFrame({"mean_radius": [17], "other": ["a"]})).shape
-        (1, 2)
-    """
+    """The raw data: in each row measurements, none of them negative, and a diagnosis."""
 
     mean_radius: float | None = _measured()
     mean_texture: float | None = _measured()
@@ -61,17 +55,12 @@ class Measurements(DataFrameModel):
 
     @check("^(mean|worst)_|_error$", regex=True)
     def finite_and_at_least_0(cls, values: pd.Series) -> pd.Series:
-        """What is no number is counted as that."""
+        # Text and missing values break other rules.
         numbers = pd.to_numeric(values, errors="coerce")
         return numbers.isna() | ((numbers >= 0) & (numbers < math.inf))
 
 
 class SplitData(Measurements):
-    """A training or test set: the same, with the diagnosis as a category.
-
-    Example:
-        >>> SplitData.validate(pd.DataFrame({"diagnosis": pd.Categorical(["benign"])})).shape
-        (1, 1)
-    """
+    """A training or test set: the same, with the diagnosis as a category."""
 
     diagnosis: pd.CategoricalDtype | None = Field(isin=DIAGNOSES)

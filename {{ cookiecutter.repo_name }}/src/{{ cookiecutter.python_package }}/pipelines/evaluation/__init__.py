@@ -1,4 +1,4 @@
-"""Judge the candidates on the test set and pick the best."""
+"""Score the candidates on the test set and choose the best."""
 
 from .pipeline import create_pipeline
 

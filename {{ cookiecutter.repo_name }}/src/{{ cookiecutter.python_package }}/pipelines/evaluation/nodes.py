@@ -1,4 +1,4 @@
-"""The steps of the evaluation pipeline; its pictures are in `plots.py`."""
+"""The nodes of the evaluation pipeline; `plots.py` has those that draw."""
 
 import pandas as pd
 
@@ -7,20 +7,13 @@ from ..parameters import EvaluationParameters
 
 
 def score_test(**predictions: Prediction) -> dict[str, dict[str, dict[str, float]]]:
-    """Judge every candidate on the test set.
+    """Score every candidate on the test set.
 
     Args:
-        **predictions: What each candidate says of the test set.
+        **predictions: Each candidate's predictions for the test set.
 
     Returns:
         `{"test": {candidate: {metric: value}}}`.
-
-    Example:
-        >>> import numpy as np
-        >>> truth = np.array([0, 1])
-        >>> perfect = Prediction(truth, truth, np.eye(2), ("no", "yes"))
-        >>> score_test(perfect=perfect)["test"]["perfect"]["f1"]
-        1.0
     """
     return {"test": {name: score(prediction) for name, prediction in predictions.items()}}
 
@@ -28,15 +21,15 @@ def score_test(**predictions: Prediction) -> dict[str, dict[str, dict[str, float
 def rank_candidates(
     metrics: dict[str, dict[str, dict[str, float]]], options: EvaluationParameters
 ) -> tuple[str, pd.DataFrame]:
-    """Order the candidates by the configured metric.
+    """Rank the candidates by the configured metric.
 
     Args:
         metrics: What `score_test` returns.
-        options: The metric to order by.
+        options: The metric to rank by.
 
     Returns:
-        The best candidate's name, and the leaderboard: one row per candidate, best first (equals
-        by name), with the columns `candidate` and each metric.
+        The best candidate's name, and the leaderboard: a row per candidate, the best first (ties by
+        name), with the columns `candidate` and each metric.
 
     Example:
         >>> metrics = {"test": {"a": {"log_loss": 0.7}, "b": {"log_loss": 0.2}}}

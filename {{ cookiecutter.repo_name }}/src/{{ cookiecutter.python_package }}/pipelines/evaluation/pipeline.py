@@ -9,16 +9,7 @@ from .plots import plot_confusion_matrix, plot_roc_curve
 
 
 def create_pipeline() -> Pipeline:
-    """Judge the trained candidates on the test set, and pick the best.
-
-    Returns:
-        The nodes `<candidate>.predict_test`, `score_test`, `rank`, `plot_roc_curve` and
-        `plot_confusion_matrix`.
-
-    Example:
-        >>> sorted(create_pipeline().outputs())
-        ['confusion_matrix', 'leaderboard', 'roc_curve']
-    """
+    """Score the trained candidates on the test set, choose the best, and draw the plots."""
     candidate = Pipeline(
         [
             Node(
@@ -29,7 +20,7 @@ def create_pipeline() -> Pipeline:
             )
         ]
     )
-    # Kedro reserves names with dots for nodes inside their namespace: what leaves it has none.
+    # Kedro reserves names with dots for nodes inside the namespace, and these leave it.
     predictions = {name: f"{name}_test_prediction" for name in CANDIDATES}
     return Pipeline(
         [

@@ -1,7 +1,7 @@
-"""The pictures of the evaluation pipeline; the catalog decides in which format they are kept.
+"""The plots of the evaluation pipeline; the catalog decides their format.
 
-They are drawn on figure objects: `matplotlib.pyplot` would keep state between nodes and may want
-a screen.
+They are drawn on figure objects, because `matplotlib.pyplot` keeps state between nodes and may need
+a display.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,13 @@ INK = "#333333"
 
 
 def plot_roc_curve(**predictions: Prediction) -> Any:
-    """Draw the ROC curves of all candidates into one picture.
+    """Plot the ROC curves of all candidates.
 
-    With two classes it is the curve of the last one; with more, the mean of the curves of each
-    class against the rest.
+    With two classes, a curve is that of the last class; with more, it is the mean of the curves of
+    each class against the rest.
 
     Args:
-        **predictions: What each candidate says of the test set.
+        **predictions: Each candidate's predictions for the test set.
 
     Returns:
         A figure with a line for each candidate.
@@ -64,14 +64,14 @@ def plot_roc_curve(**predictions: Prediction) -> Any:
 
 
 def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> Any:
-    r"""Draw which classes the best candidate takes for which.
+    r"""Plot the confusion matrix of the best candidate.
 
     Args:
-        best_model: The name of the candidate to draw.
-        **predictions: What each candidate says of the test set.
+        best_model: The name of that candidate.
+        **predictions: Each candidate's predictions for the test set.
 
     Returns:
-        A figure; each cell has its number of rows and their share of the actual class.
+        A figure; each cell shows a number of rows and their share of the actual class.
 
     Example:
         >>> truth = np.array([0, 1])
@@ -124,7 +124,7 @@ def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> Any:
 
 
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    """Make a figure of so many inches."""
+    """Create a figure; the sizes are in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
@@ -132,7 +132,7 @@ def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
 
 
 def _roc_points(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
-    """Give the false and true positive rates to draw, each of shape `(points,)`."""
+    """Return the false and true positive rates, each of shape `(points,)`."""
     from sklearn.metrics import roc_curve
 
     classes = len(prediction.classes)
@@ -148,5 +148,5 @@ def _roc_points(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _text(name: str) -> str:
-    """Show a name as it is: a dollar sign would start a formula."""
+    """Escape dollar signs, which would start a formula."""
     return name.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""How a model that learns in rounds gets better, or begins to learn its training set by heart."""
+"""Learning curves of boosted models."""
 
 import copy
 from collections.abc import Iterator
@@ -17,11 +17,10 @@ LOSS = "log loss"
 def learning_curve(
     model: Any, training_set: pd.DataFrame, test_set: pd.DataFrame, target: str
 ) -> pd.DataFrame:
-    """Compute a fitted model's log loss after its rounds, on both sets.
+    """Compute a fitted model's log loss on both sets, by boosting round.
 
-    The rounds are replayed on the fitted model. With `eval_set`, the test set would have a say in
-    training as soon as someone sets `early_stopping_rounds`, and a model that was loaded has
-    forgotten what it said.
+    The rounds are replayed on the fitted model, which also works for a loaded one. With `eval_set`,
+    the test set would influence training as soon as someone sets `early_stopping_rounds`.
 
     Args:
         model: A fitted classifier: XGBoost's, or one with scikit-learn's `staged_predict_proba`.
@@ -30,9 +29,9 @@ def learning_curve(
         target: The column to predict.
 
     Returns:
-        The columns `train` and `test`, in nats; the index is the round, counted from 1, of up to
-        100 rounds at equal distances, the last of all among them. Without rows for a model that
-        doesn't learn in rounds.
+        The columns `train` and `test`; the index is the round, counted from 1. Of more than 100
+        rounds, 100 at equal distances are computed, the last round included. The frame is empty
+        for a model that does not learn in rounds.
 
     Example:
         >>> from sklearn.ensemble import GradientBoostingClassifier
@@ -50,7 +49,7 @@ def learning_curve(
 
 
 def _losses(model: Any, data: pd.DataFrame, target: str) -> Iterator[tuple[int, float]]:
-    """Give rounds, and the mean of the negative logarithms of the actual classes' probabilities."""
+    """Yield rounds and the log loss after each."""
     actual = class_codes(data, target)
     features = data[list(getattr(model, "feature_names_in_", data.columns.drop(target)))]
     for number, probabilities in _stages(model, features):
@@ -60,26 +59,21 @@ def _losses(model: Any, data: pd.DataFrame, target: str) -> Iterator[tuple[int, 
 
 
 def _stages(model: Any, features: pd.DataFrame) -> Iterator[tuple[int, np.ndarray]]:
-    """Give rounds, and the probabilities that the model has learnt by then."""
+    """Yield rounds and the predicted probabilities after each."""
     if hasattr(model, "staged_predict_proba"):
-        # How many there are is known when the last one is.
+        # The number of stages is known only at the end.
         stages = list(model.staged_predict_proba(features))
         yield from ((number, stages[number - 1]) for number in _chosen(len(stages)))
     elif hasattr(model, "get_booster") and model.get_params().get("booster") != "gblinear":
-        # A linear model gives its last state for any round.
+        # A linear model would return its last state for any round.
         model = copy.deepcopy(model)
-        # Threads that wait for each other at each of many short calls cost more than they save.
+        # In many short calls, threads cost more than they save.
         model.get_booster().set_param({"nthread": 1})
         for number in _chosen(model.get_booster().num_boosted_rounds()):
             yield number, model.predict_proba(features, iteration_range=(0, number))
 
 
 def _chosen(rounds: int) -> list[int]:
-    """Choose rounds at equal distances, so that many of them take no longer than the training.
-
-    Example:
-        >>> _chosen(3), len(_chosen(1000)), _chosen(1000)[-1]
-        ([1, 2, 3], 100, 1000)
-    """
+    """Choose rounds at equal distances, so that the curve takes no longer than the training."""
     points = np.linspace(1, rounds, min(rounds, MOST_POINTS))
     return [int(point) for point in points.round()]

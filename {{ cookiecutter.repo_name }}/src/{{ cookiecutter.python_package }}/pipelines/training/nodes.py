@@ -1,4 +1,4 @@
-"""The steps of the training pipeline."""
+"""The nodes of the training pipeline."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from ..parameters import EstimatorParameters, SplitParameters
 def split_data(
     measurements: pd.DataFrame, options: SplitParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Divide the data at random, with the same share of each class in both parts.
+    """Split the data at random, with the same share of each class in both sets.
 
     Args:
         measurements: Numeric features and the target; shape `(rows, features + 1)`.
         options: The target column, the share of test rows and the seed.
 
     Returns:
-        The training and the test set. Rows keep their index; the target is categorical, its
-        categories in the order of their names unless it was categorical before.
+        The training and the test set. Rows keep their index. The target becomes categorical, with
+        the categories in alphabetical order unless it was categorical before.
 
     Raises:
         ValueError: If the target is missing, incomplete or has fewer than two classes, if a feature
-            is not numeric, or if a class has too few rows to be in both parts.
+            is not numeric, or if a class has too few rows for both sets.
 
     Example:
         >>> data = pd.DataFrame({"x": range(8), "kind": ["a", "b"] * 4})
@@ -58,7 +58,7 @@ def split_data(
 
 
 def _check(measurements: pd.DataFrame, target: str) -> None:
-    """Refuse data that the candidates can't be trained on, with what to do about it."""
+    """Refuse data that the candidates cannot be trained on."""
     if target not in measurements.columns:
         raise ValueError(
             f"Column {target!r} is not in the data, whose columns are "
@@ -80,14 +80,14 @@ def _check(measurements: pd.DataFrame, target: str) -> None:
     features = measurements.drop(columns=target)
     if features.empty:
         raise ValueError(
-            f"The data has no column beside the target {target!r}. "
+            f"The data has no column other than the target {target!r}. "
             "Add the columns to predict it from."
         )
     text = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
     if text:
         raise ValueError(
             f"Columns that are not numeric: {', '.join(map(repr, text))}. "
-            "Turn them into numbers, or leave them out: "
+            "Convert them to numbers, or leave them out with "
             "`load_args: {usecols: [...]}` of `measurements` in conf/base/catalog.yml."
         )
 
@@ -95,7 +95,7 @@ def _check(measurements: pd.DataFrame, target: str) -> None:
 def train_model(training_set: pd.DataFrame, target: str, model: EstimatorParameters) -> Any:
     """Train the classifier that the parameters name.
 
-    It learns the classes as numbers in the order of the categories: every classifier takes those.
+    It learns the classes as numbers, which every classifier accepts.
 
     Args:
         training_set: Numeric features and the categorical target; shape `(rows, features + 1)`.
@@ -106,8 +106,8 @@ def train_model(training_set: pd.DataFrame, target: str, model: EstimatorParamet
         The fitted estimator.
 
     Raises:
-        ValueError: If the estimator can't be imported, is no classifier with probabilities, or
-            doesn't take the arguments.
+        ValueError: If the estimator cannot be imported, is not a classifier with probabilities, or
+            does not accept the arguments.
 
     Example:
         >>> data = pd.DataFrame({"x": [0, 1], "kind": pd.Categorical(["a", "b"])})
@@ -122,56 +122,49 @@ def train_model(training_set: pd.DataFrame, target: str, model: EstimatorParamet
 
 
 def _estimator(model: EstimatorParameters) -> Any:
-    """Make the estimator that the parameters name."""
+    """Create the estimator that the parameters name."""
     try:
         kind = load_obj(model.estimator)
     except (ImportError, AttributeError) as error:
         raise ValueError(
-            f"Estimator {model.estimator!r} can't be imported: {error}. "
-            "Correct the import path, or install the package that it is in."
+            f"Estimator {model.estimator!r} cannot be imported: {error}. "
+            "Correct the import path, or install its package."
         ) from error
     refusal = (
-        f"{model.estimator!r} is not a classifier that gives probabilities. "
-        "Name a class with `fit`, `predict` and `predict_proba`, such as "
-        "sklearn.linear_model.LogisticRegression; some need an argument for it."
+        f"{model.estimator!r} is not a classifier with probabilities. "
+        "Name a class that has `fit`, `predict` and `predict_proba`, such as "
+        "sklearn.linear_model.LogisticRegression. Some need an argument to have it."
     )
-    # Before the call: a path in the parameters must not run any function there is.
+    # Before the call: a path in the parameters must not run just any function.
     if not isinstance(kind, type) or not hasattr(kind, "predict_proba"):
         raise ValueError(refusal)
     try:
         estimator = kind(**model.arguments)
     except TypeError as error:
         raise ValueError(
-            f"{model.estimator} doesn't take these arguments: {error}. "
-            f"Correct `arguments`, which are now {model.arguments}."
+            f"{model.estimator} does not accept these arguments: {error}. "
+            f"Correct `arguments`, which are {model.arguments}."
         ) from error
-    # XGBoost keeps what it doesn't know here, and would train without it.
+    # XGBoost keeps unknown arguments here, and would train without them.
     unknown = getattr(estimator, "kwargs", None)
     if unknown:
         raise ValueError(
-            f"{model.estimator} doesn't know the arguments {', '.join(map(repr, unknown))}. "
+            f"{model.estimator} does not know the arguments {', '.join(map(repr, unknown))}. "
             "Correct or remove them in `arguments`."
         )
-    # Some have it only with certain arguments, such as SVC with probability.
+    # Some have it only with certain arguments, such as SVC(probability=True).
     if not hasattr(estimator, "predict_proba"):
         raise ValueError(refusal)
     return estimator
 
 
 def score_training(**predictions: Prediction) -> dict[str, dict[str, dict[str, float]]]:
-    """Judge every candidate on the data it was trained on, to compare with the test set.
+    """Score every candidate on the training set, to compare with the test set.
 
     Args:
-        **predictions: What each candidate says of the training set.
+        **predictions: Each candidate's predictions for the training set.
 
     Returns:
         `{"train": {candidate: {metric: value}}}`.
-
-    Example:
-        >>> import numpy as np
-        >>> truth = np.array([0, 1])
-        >>> perfect = Prediction(truth, truth, np.eye(2), ("no", "yes"))
-        >>> score_training(perfect=perfect)["train"]["perfect"]["f1"]
-        1.0
     """
     return {"train": {name: score(prediction) for name, prediction in predictions.items()}}

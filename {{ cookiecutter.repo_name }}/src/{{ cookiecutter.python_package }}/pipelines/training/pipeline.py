@@ -9,16 +9,7 @@ from .nodes import score_training, split_data, train_model
 
 
 def create_pipeline() -> Pipeline:
-    """Split the data, then train each candidate in a namespace of its own.
-
-    Returns:
-        The nodes `split`, `<candidate>.train`, `<candidate>.predict_training`, for those that learn
-        in rounds `<candidate>.learning_curve`, and `score_training`.
-
-    Example:
-        >>> sorted(name for name in create_pipeline().inputs() if "split" not in name)
-        ['measurements', 'params:random_forest.model', 'params:xgboost.model']
-    """
+    """Split the data, then train and score each candidate in a namespace of its own."""
     candidate = Pipeline(
         [
             Node(
@@ -45,7 +36,7 @@ def create_pipeline() -> Pipeline:
             )
         ]
     )
-    # Kedro reserves names with dots for nodes inside their namespace: what leaves it has none.
+    # Kedro reserves names with dots for nodes inside the namespace, and these leave it.
     predictions = {name: f"{name}_training_prediction" for name in CANDIDATES}
     return Pipeline(
         [
