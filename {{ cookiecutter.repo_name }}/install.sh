@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes .venv with Python 3.11, unless it is there, and installs into it what the arguments name,
-# in the words of `pip install`: sh install.sh --no-deps -r requirements.lock
+# Makes .venv with Python 3.11 unless it exists, and passes the arguments on to `pip install` there:
+# sh install.sh --no-deps -r requirements.lock
 set -eu
 
 python=.venv/bin/python
