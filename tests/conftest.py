@@ -64,7 +64,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("MLRUN_", "KEDRO_", "V3IO_", "MAKE", "MFLAGS", "PYTEST_"))
+        # PYTHONPATH is set by Kedro, to the project that these tests import the package from.
+        if not name.startswith(
+            ("MLRUN_", "KEDRO_", "V3IO_", "MAKE", "MFLAGS", "PYTEST_", "PYTHONPATH")
+        )
     }
     return kept | {
         "COOKIECUTTER_CONFIG": str(config),

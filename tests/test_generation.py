@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, VENV, Folder
+from conftest import VENV, Folder
+from helpers import ROOT
 from packaging.requirements import Requirement
 
 TEMPLATE = "{{ cookiecutter.repo_name }}"
@@ -24,7 +25,7 @@ def generated(folder: Folder) -> Folder:
 @pytest.mark.parametrize(
     "name",
     [
-        "Kedro MLRun",
+        "Breast Cancer",
         "churn",
         "Mixed-case_Name 2",
         "  spaces   around ",
@@ -69,9 +70,11 @@ def test_the_doors_take_the_url_of_a_git_repository(
     ours = starter.at(tmp_path / "cookiecutter")
     ours.run(COOKIECUTTER, url, "--no-input")
     theirs = starter.at(tmp_path / "kedro")
-    theirs.run(KEDRO, "new", f"--starter={url}", "--name", "Kedro MLRun")
+    theirs.run(KEDRO, "new", f"--starter={url}", "--name", "Breast Cancer")
 
-    assert generated(ours).files() == generated(theirs).files() == bake().files()
+    here = bake().files()
+    assert generated(ours).files() == generated(theirs).files()
+    assert {**here, ".cruft.json": None} == {**generated(ours).files(), ".cruft.json": None}
 
 
 def test_kedro_asks_for_the_project_name_only(starter: Folder, tmp_path: Path) -> None:
@@ -80,17 +83,65 @@ def test_kedro_asks_for_the_project_name_only(starter: Folder, tmp_path: Path) -
 
 def test_nothing_of_the_template_is_left(bake: Callable[..., Folder]) -> None:
     for name, (content, _) in bake().files().items():
-        assert not re.search(rb"cookiecutter\.[a-z]|\{%", content), name
         assert "{" not in name
+        if not name.startswith("src/kedro_mlrun/"):
+            assert not re.search(rb"cookiecutter\.[a-z]|\{%", content), name
 
 
 def test_python_files_of_the_template_are_python(starter: Folder) -> None:
-    """They are copied as they are, so that editors, linters and readers can work on them."""
+    """They are copied as they are, so that editors, linters and people can read them."""
     files = list((starter.path / TEMPLATE).rglob("*.py"))
     assert files
     for path in files:
         compile(path.read_text(encoding="utf-8"), path, "exec")
-        assert "cookiecutter" not in path.read_text(encoding="utf-8"), path
+
+
+def lines_of(project: Folder, folder: str) -> int:
+    """The lines of the user's own files in a folder."""
+    files = (project.path / folder).rglob("*")
+    own = [path for path in files if path.is_file() and "kedro_mlrun" not in path.parts]
+    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in own)
+
+
+def test_what_is_the_users_can_be_read_in_an_hour(bake: Callable[..., Folder]) -> None:
+    project = bake()
+    assert lines_of(project, "src") <= 1000
+    assert lines_of(project, "tests") <= 700
+
+
+def test_the_package_has_the_same_bytes_in_every_project(bake: Callable[..., Folder]) -> None:
+    names = {"project_name": "Churn Model", "python_package": "churn_prediction"}
+    ours, theirs = (
+        {name: content for name, content in project.files().items() if "/kedro_mlrun/" in name}
+        for project in (bake(), bake(**names, mlrun_project="team-churn"))
+    )
+    assert ours == theirs
+    assert "src/kedro_mlrun/__init__.py" in ours
+
+
+def test_continuous_integration_calls_make(bake: Callable[..., Folder]) -> None:
+    project = bake()
+    name = ".github/workflows/ci.yml"
+    workflow = (project.path / name).read_bytes()
+    assert workflow == (ROOT / TEMPLATE / name).read_bytes()
+    steps = [step.get("run") for step in yaml.safe_load(workflow)["jobs"]["test"]["steps"]]
+    assert [step for step in steps if step] == ["make check", "make test"]
+
+
+def test_pre_commit_runs_the_projects_own_ruff(bake: Callable[..., Folder]) -> None:
+    """Nothing is downloaded, and what `make check` excludes is excluded."""
+    project = bake()
+    (project.path / ".venv").symlink_to(VENV)
+    ugly = project.path / "src" / "kedro_mlrun" / "ugly.py"
+    own = project.path / "tests" / "ugly.py"
+    for path in (ugly, own):
+        path.write_text("import os,sys\n")
+    (repository,) = yaml.safe_load((project.path / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    for hook in repository["hooks"]:
+        assert hook["language"] == "system"
+        project.run(*hook["entry"].split(), ugly, own, ok=False)
+    assert own.read_text() != ugly.read_text() == "import os,sys\n"
 
 
 def test_no_file_names_a_machine_or_a_package_index(starter: Folder) -> None:

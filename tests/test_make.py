@@ -116,7 +116,7 @@ def test_a_python_of_another_name_is_found(bake: Callable[..., Folder], tmp_path
     project.run(project.path / ".venv" / "bin" / "python", "-c", "import pip")
 
 
-def test_fix_mends_what_check_refuses(bake: Callable[..., Folder]) -> None:
+def test_fix_repairs_what_check_refuses(bake: Callable[..., Folder]) -> None:
     project = bake()
     before = project.files()
     ugly = project.path / "tests" / "test_ugly.py"
@@ -127,6 +127,10 @@ def test_fix_mends_what_check_refuses(bake: Callable[..., Folder]) -> None:
     project.make("fix")
     assert ugly.read_text().startswith("import os\nimport sys\n\n\ndef")
     ugly.unlink()
+    nodes = project.path / "src" / "breast_cancer" / "pipelines" / "metrics.py"
+    nodes.write_text(nodes.read_text() + "\n\nfrom kedro_mlrun import MLRunModel  # noqa\n")
+    assert "BROKEN" in project.make("check", ok=False).stdout
+    nodes.write_bytes(before["src/breast_cancer/pipelines/metrics.py"][0])
     project.make("clean")
     assert project.files() == before
     assert VENV.exists()

@@ -12,7 +12,8 @@ from types import ModuleType
 
 import pytest
 import yaml
-from conftest import ROOT, VENV, Folder
+from conftest import VENV, Folder
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,11 +33,14 @@ BAD = {
     ],
     "repo_name": [
         *("", "a/b", "../above", "/absolute", "a\\b", ".hidden", "-option", "it's", "a b"),
+        *("con", "Nul", "com1", "nul.models"),
         "x" * 300,
     ],
     "python_package": [
         *("", "1st", "with-hyphen", "with space", "größe", "_private", "trailing_", "a.b", "a/b"),
         *("class", "match", "json", "email", "mlrun", "kedro", "sklearn", "yaml", "tests"),
+        *("test", "kedro_mlrun", "Kedro_MLRun", "kedro__mlrun", "scikit_learn", "psutil"),
+        *("con", "NUL", "aux", "prn", "com1", "lpt9"),
         "x" * 300,
     ],
     "mlrun_project": [
@@ -59,7 +63,7 @@ hook = load_hook()
 
 
 def assert_refused(folder: Folder, output: str, name: str) -> None:
-    """One sentence on what is wrong, one on what to do, no traceback, no file."""
+    """One sentence says what is wrong, and one what to do; no traceback, no file."""
     (line,) = [line for line in output.splitlines() if line.startswith(name)]
     assert re.fullmatch(rf"{name} .+ is .+\. (Choose|Run) .+\.", line)
     assert "Traceback" not in output
@@ -104,7 +108,7 @@ def test_a_path_as_repo_name_makes_no_folder(starter: Folder, tmp_path: Path, va
 
 
 def test_the_hook_guards_a_replay(starter: Folder, tmp_path: Path) -> None:
-    """There names come from a file, and cookiecutter derives nothing from them any more."""
+    """There the names come from a file, and cookiecutter derives none from another."""
     names = GOOD | {"python_package": "it's\n\"}}", "__names": "good", "_extensions": []}
     (tmp_path / "replay.json").write_text(json.dumps({"cookiecutter": names}))
     folder = starter.at(tmp_path / "here")
@@ -130,7 +134,7 @@ def test_any_text_is_judged(names: dict[str, str]) -> None:
     )
 )
 def test_derived_names_are_good_or_at_fault_by_name(project_name: str) -> None:
-    """A long name gives a shortened label; only a package name can come out wrong."""
+    """A long name gives a shortened label; only the package or folder can be at fault."""
     package = project_name.strip().replace(" ", "_").replace("-", "_").lower()
     names = GOOD | {
         "project_name": project_name,
@@ -138,12 +142,12 @@ def test_derived_names_are_good_or_at_fault_by_name(project_name: str) -> None:
         "python_package": package,
     }
     fault = hook.find_fault(names)
-    assert fault is None or fault.startswith("python_package")
+    assert fault is None or fault.startswith(("python_package", "repo_name"))
 
 
 @pytest.mark.parametrize(
     ("project_name", "label"),
-    [("Kedro MLRun", "kedro-mlrun"), ("x" * 70, "x" * 63), ("A" * 62 + " B", "a" * 62)],
+    [("Churn Model", "churn-model"), ("x" * 70, "x" * 63), ("A" * 62 + " B", "a" * 62)],
 )
 def test_the_mlrun_project_is_a_label(
     bake: Callable[..., Folder], project_name: str, label: str
@@ -160,9 +164,12 @@ def test_accented_letters_work_where_they_can(bake: Callable[..., Folder]) -> No
     assert kedro["project_name"] == "Größe"
 
 
-def test_every_module_of_the_environment_is_reserved() -> None:
-    """A package named like one of them would be imported in its place."""
-    names = {name.lower() for name in packages_distributions() if name.isidentifier()}
+def test_every_package_of_the_environment_is_reserved() -> None:
+    """A package named like one of them would be imported, or installed, in its place."""
+    lines = (ROOT / "{{ cookiecutter.repo_name }}" / "requirements.lock").read_text().splitlines()
+    locked = {line.split("==")[0] for line in lines if "==" in line}
+    names = {name for name in packages_distributions() if name.isidentifier()}
+    names |= {name.replace("-", "_").replace(".", "_") for name in locked}
     free = {name for name in names if hook.find_fault(GOOD | {"python_package": name}) is None}
     assert not free, f"add to RESERVED in hooks/pre_gen_project.py: {sorted(free)}"
     assert hook.RESERVED.isdisjoint(sys.stdlib_module_names)

@@ -1,11 +1,17 @@
 """A generated project: its first run, its own checks, its package."""
 
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from conftest import VENV, Folder
 
 
@@ -15,24 +21,45 @@ def shell_commands(readme: Path) -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line]
 
 
+def commit(folder: Folder) -> None:
+    """Make the folder a git repository with a commit of all that it holds."""
+    folder.run("git", "init", "--quiet", "--initial-branch=main")
+    folder.run("git", "add", "--all")
+    folder.run("git", "commit", "--quiet", "--message=First")
+
+
+def changes(folder: Folder) -> str:
+    """What git says has changed since."""
+    return folder.run("git", "status", "--porcelain").stdout
+
+
+def environment_of_the_lock(folder: Folder) -> Path:
+    """An environment with the packages of the lock, which knows no kedro_mlrun, without a copy."""
+    folder.run(sys.executable, "-m", "venv", "--without-pip", ".venv")
+    (packages,) = folder.path.glob(".venv/lib/python*/site-packages")
+    for path in next(VENV.glob("lib/python*/site-packages")).iterdir():
+        if not re.match(r"_?(editable_impl_)?kedro_mlrun", path.name):
+            (packages / path.name).symlink_to(path)
+    return folder.path / ".venv" / "bin" / "python"
+
+
 def test_a_clone_and_make_demo_end_with_a_recorded_run(starter: Folder, tmp_path: Path) -> None:
-    """All set-up included, as in the README's first lines."""
+    """As in the README's first lines, but in the environment that `make install` has made here."""
     starter.run("git", "clone", "--quiet", starter.path, tmp_path / "clone")
     clone = starter.at(tmp_path / "clone")
-    done = clone.run("make", "demo")
+    (clone.path / ".venv").symlink_to(VENV)
+    done = clone.run("make", "--assume-old=.venv/installed", "demo")
     assert "completed" in done.stdout
     # A warning that a new user can do nothing about.
     assert "WARNING" not in done.stdout + done.stderr
-    assert clone.run("git", "status", "--porcelain").stdout == ""
+    assert changes(clone) == ""
 
 
 def test_the_commands_of_its_readme_work_and_leave_the_work_tree_clean(
     bake: Callable[..., Folder],
 ) -> None:
     project = bake()
-    project.run("git", "init", "--quiet")
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message=First")
+    commit(project)
     commands = shell_commands(project.path / "README.md")
     assert commands[0] == "make run-local"
     for command in commands:
@@ -41,24 +68,78 @@ def test_the_commands_of_its_readme_work_and_leave_the_work_tree_clean(
         run = project.make if program == "make" else partial(project.run, VENV / "bin" / "kedro")
         expected = "can be written and read" if command.endswith("doctor") else "completed"
         assert expected in run(*arguments).stdout, command
-    assert project.run("git", "status", "--porcelain").stdout == ""
+    assert changes(project) == ""
 
 
 def test_its_own_checks_and_tests_pass(bake: Callable[..., Folder]) -> None:
     project = bake()
+    commit(project)
+    project.run("git", "remote", "add", "origin", "https://user:secret@example.com/a.git")
     project.make("check")
     project.make("test")
+    assert changes(project) == ""
+
+
+def test_a_test_run_that_is_killed_leaves_the_work_tree_clean(bake: Callable[..., Folder]) -> None:
+    project = bake()
+    commit(project)
+    command = ["make", "test", f"VENV={VENV}"]
+    process = subprocess.Popen(
+        command, cwd=project.path, env=project.variables, start_new_session=True
+    )
+    time.sleep(6)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert changes(project) == ""
+
+
+def test_checks_and_tests_pass_after_ordinary_work(bake: Callable[..., Folder]) -> None:
+    """After the README's "Your own data", and with new pipelines and notebooks."""
+    project = bake()
+    conf, pipelines = project.path / "conf" / "base", project.path / "src/breast_cancer/pipelines"
+    rows = [(size, size % 7, ["small", "large"][size > 50]) for size in range(100)]
+    frame = pd.DataFrame(rows, columns=["size", "noise", "kind"])
+    frame.to_csv(project.path / "data" / "01_raw" / "own.csv", index=False)
+    catalog = (conf / "catalog.yml").read_text().replace("measurements.csv", "own.csv")
+    (conf / "catalog.yml").write_text(re.sub(r"^  validator: .+\n", "", catalog, flags=re.M))
+    parameters = (conf / "parameters_training.yml").read_text()
+    (conf / "parameters_training.yml").write_text(parameters.replace("diagnosis", "kind"))
+    (pipelines / "schemas.py").unlink()
+    (project.path / "data" / "01_raw" / "measurements.csv").unlink()
+
+    project.run(VENV / "bin" / "kedro", "pipeline", "create", "scoring")
+    (pipelines / "counting").mkdir()
+    (pipelines / "counting" / "__init__.py").write_text(
+        "from kedro.pipeline import Node, Pipeline\n\n\n"
+        "def create_pipeline():\n"
+        '    return Pipeline([Node(len, "measurements", "rows")])\n'
+    )
+    (project.path / "notebooks").mkdir()
+    (project.path / "notebooks" / "look.ipynb").write_text(
+        '{"cells": [{"cell_type": "code", "execution_count": null, "metadata": {}, "outputs": [],'
+        ' "source": ["import os,sys\\n", "x=1;y = 2\\n", "%matplotlib inline\\n", "unknown"]}],'
+        ' "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+    )
+    project.make("check")
+    project.make("test")
+    commit(project)
+    listed = project.run(VENV / "bin" / "kedro", "registry", "list").stdout
+    assert {"counting", "scoring", "evaluation", "training"} <= set(re.findall(r"\w+", listed))
+    assert "completed" in project.make("run-local").stdout
+    assert "completed" in project.make("run-local", "PIPELINE=counting").stdout
+    assert changes(project) == ""
 
 
 def test_make_install_makes_an_environment_of_its_own(bake: Callable[..., Folder]) -> None:
     project = bake()
     project.run("make", "install")
     commands = project.path / ".venv" / "bin"
-    moved = project.run(
-        commands / "python", "-c", "import kedro_mlrun; print(kedro_mlrun.__file__)"
-    )
-    assert moved.stdout.strip() == str(project.path / "src" / "kedro_mlrun" / "__init__.py")
-    assert "--conf-source" in project.run(commands / "kedro_mlrun", "--help").stdout
+    used = project.run(commands / "python", "-c", "import kedro_mlrun; print(kedro_mlrun.__file__)")
+    assert used.stdout.strip() == str(project.path / "src" / "kedro_mlrun" / "__init__.py")
+    assert "--conf-source" in project.run(commands / "breast_cancer", "--help").stdout
+    run = ("run", "--pipelines=training", "--chain-id=monday")
+    assert "completed" in project.run(commands / "kedro", *run).stdout
+    assert "monday" in project.run(commands / "kedro", "mlrun", "runs", "--json").stdout
     assert project.run("make", "install").stdout == "make: Nothing to be done for 'install'.\n"
 
 
@@ -68,19 +149,29 @@ def test_its_package_runs_elsewhere(bake: Callable[..., Folder], tmp_path: Path)
     (project.path / "conf" / "local" / "credentials.yml").write_text("db: {password: hunter2}\n")
     project.make("package")
     elsewhere = project.at(tmp_path / "elsewhere")
+    python = environment_of_the_lock(elsewhere)
     shutil.copytree(project.path / "data", elsewhere.path / "data")
     shutil.copytree(project.path / "dist", elsewhere.path, dirs_exist_ok=True)
     (wheel,) = elsewhere.path.glob("packed-*.whl")
-    elsewhere.run(
-        *("sh", project.path / "install.sh", "--no-deps"),
-        *("-r", project.path / "requirements.lock", wheel),
-    )
+    elsewhere.run(VENV / "bin/uv", "pip", "install", "--python", python, "--no-deps", wheel)
     shutil.move(project.path, tmp_path / "moved")
 
     archive = elsewhere.path / "conf-packed.tar.gz"
     listed = elsewhere.run("tar", "-tzf", archive).stdout.split()
     assert "conf/base/catalog.yml" in listed
     assert not [name for name in listed if name.startswith("conf/local/") and name[-1] != "/"]
-    done = elsewhere.run(".venv/bin/python", "-m", "packed", f"--conf-source={archive}")
+    done = elsewhere.run(python, "-m", "packed", f"--conf-source={archive}")
     assert "completed" in done.stdout
     assert "packed" in elsewhere.run(".venv/bin/packed", "--help").stdout
+
+
+def test_a_run_is_recorded_without_any_installation(
+    bake: Callable[..., Folder], tmp_path: Path
+) -> None:
+    """The hooks stand in settings.py, and need no entry point."""
+    project = bake()
+    python = environment_of_the_lock(project.at(tmp_path / "environment"))
+    run = ("-m", "kedro", "run", "--pipelines=training")
+    done = project.run(python, *run, PYTHONPATH="src")
+    assert "MLRun run 'training'" in done.stdout
+    assert "completed" in done.stdout

@@ -2,7 +2,7 @@
 
 import re
 
-from conftest import ROOT
+from helpers import ROOT
 from test_project import shell_commands
 
 # A pattern of a command, and the test that runs it.
