@@ -1,11 +1,11 @@
 """Secrets: known by their names where they stand, and by their values everywhere else."""
 
 import base64
-import json
 import logging
 import sys
 from collections.abc import Iterator
 from io import StringIO
+from time import thread_time
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     logging.setLogRecordFactory(factory)
     sys.excepthook = hook
+    logging.getLogger("test-secrets").handlers = []
     for logger in [logging.getLogger(), *map(logging.getLogger, logging.Logger.manager.loggerDict)]:
         for handler in logger.handlers:
             for known_filter in [
@@ -42,7 +43,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """password passwd pwd db.password dbPassword DB_PASSWORD user-password userpassword password2
     password_hash token github_token TOKEN_PROD accessToken auth_tokens secret client_secret secrets
     apiKey api_key API-KEY apikey access_key accesskey aws_secret_access_key aws_access_key_id
-    secret_key private_key ssh_private_key encryption-key credentials credentials.user auth
+    secret_key private_key ssh_private_key encryption-key credentials credentials.s3.key auth
     basic_auth connection_string connectionString dsn db_pass passphrase jwt slack_webhook_url
     azure.storage_account_key""".split(),
 )
@@ -54,27 +55,29 @@ def test_names_of_secrets(name: str) -> None:
     "name",
     """tokenizer max_tokens n_tokens tokens pad_token eos_token_id key db_key primary_key keyboard
     sort_keys author authority monkey password_column token_count passing n_pass first_pass passes
-    secretary model.depth path connection pattern user 1""".split()
+    secretary model.depth path connection pattern user 1 pin auth_type max_token credentials.user
+    credentials.db.host""".split()
     + ["", "…"],
 )
 def test_names_of_other_things(name: str) -> None:
     assert not secrets.is_secret(name)
 
 
-def test_redacted_hides_by_name_at_any_depth() -> None:
+def test_what_has_a_secrets_name_is_hidden_at_any_depth() -> None:
+    """Beside it in credentials, users and hosts are not."""
     values: dict[Any, Any] = {
         "db": {"password": "a", "hosts": ["http://me:b@host/x", "c"], "token": None},
-        "credentials": {"user": "d", "keys": ["e", {"deep": 1}]},
+        "credentials": {"user": "d", "keys": ["e", {"deep": 1, "port": 2}]},
         "dotted.api_key": 5,
         ("tuple",): (1, 2.5, True),
     }
-    assert secrets.redacted(values) == {
+    assert secrets.hide_in(values) == {
         "db": {"password": REDACTED, "hosts": [f"http://{REDACTED}@host/x", "c"], "token": None},
-        "credentials": {"user": REDACTED, "keys": [REDACTED, {"deep": REDACTED}]},
+        "credentials": {"user": "d", "keys": [REDACTED, {"deep": REDACTED, "port": 2}]},
         "dotted.api_key": REDACTED,
         ("tuple",): (1, 2.5, True),
     }
-    assert secrets.redacted(["x"], "password") == [REDACTED]
+    assert secrets.hide_in(["x"], "password") == [REDACTED]
     assert values["db"]["password"] == "a"
 
 
@@ -92,14 +95,17 @@ def test_redacted_hides_by_name_at_any_depth() -> None:
             "GET https://host/p?page=2&sig_token=*****",
         ),
         ("Server=db;Uid=me;Pwd=pa55;Timeout=3", "Server=db;Uid=me;Pwd=*****;Timeout=3"),
+        ("{'Authorization': 'Bearer a.b-c'}", "{'Authorization': '*****'}"),
+        ("-H Authorization: Basic bWU6cGE1NQ==", "-H Authorization: *****"),
         # These hold no secret.
         ("abfss://container@account.dfs/x", "abfss://container@account.dfs/x"),
         ("store://artifacts/p/k#0:v1@tree^uid", "store://artifacts/p/k#0:v1@tree^uid"),
         ("http://host:8080/a@b max_tokens=5", "http://host:8080/a@b max_tokens=5"),
+        ("basic statistics: a token: 'x'", "basic statistics: a token: 'x'"),
     ],
 )
 def test_a_text_that_shows_by_itself_what_is_secret(text: str, shown: str) -> None:
-    assert secrets.hide(text) == shown == secrets.redacted({"text": text})["text"]
+    assert secrets.hide(text) == shown == secrets.hide_in({"text": text})["text"]
 
 
 def test_register_takes_what_is_below_a_secrets_name_or_in_a_url() -> None:
@@ -116,37 +122,54 @@ def test_register_takes_what_is_below_a_secrets_name_or_in_a_url() -> None:
     )
     text = "hunter2 shop s3cr3t%21 s3cr3t! sesame42 visible one"
     assert secrets.hide(text) == "***** shop ***** ***** ***** visible one"
-    secrets.register({"dev": {"user": "Scott Tiger", "nested": ["swordfish"]}}, everything=True)
-    assert secrets.hide("Scott Tiger, swordfish") == "*****, *****"
+
+
+def test_of_credentials_users_and_hosts_are_no_secrets() -> None:
+    """A pipeline or a package may have such a name."""
+    secrets.register(
+        {
+            "db": {
+                "user": "training",
+                "database": "space_lab",
+                "password": "hunter22x",
+                "port": 5433211,
+            }
+        }
+        | {"dev": {"nested": ["swordfish"], "endpoint_url": "https://me:letmein7@minio"}},
+        everything=True,
+    )
+    text = "training in space_lab at 5433211, minio"
+    assert secrets.hide(text) == text
+    assert secrets.hide("hunter22x, swordfish, letmein7") == "*****, *****, *****"
 
 
 def test_ordinary_values_spoil_no_text() -> None:
-    values = ["", " ", "1", 5432, "true", True, None, "abc", "admin", 0.25, "****"]
+    values = ["", " ", "1", 5432, "true", True, None, "abc", "admin", 0.25, "****", "password"]
     secrets.register(values, everything=True)
-    text = "true: abc 1 of 5432, admin 0.25 **** "
+    text = "true: abc 1 of 5432, admin 0.25 **** password"
     assert secrets.hide(text) == text
 
 
 def test_a_word_or_number_is_hidden_where_it_stands_alone() -> None:
     secrets.register(["letmein", 123456, "hunter2"], everything=True)
     assert secrets.hide("letmein letmeinside a_letmein") == "***** letmeinside a_letmein"
-    assert secrets.hide(r"a\nletmein b%3Aletmein") == r"a\n***** b%3A*****"
-    assert secrets.hide("123456 1234567 0.123456") == "***** 1234567 0.*****"
+    assert secrets.hide("123456 1234567 0.123456") == "***** 1234567 0.123456"
     assert secrets.hide("xhunter2x") == "x*****x"
 
 
-SECRET = st.text(min_size=4, max_size=20).filter(lambda text: len(text.strip()) >= 4)
+# No asterisks: with those that replace another secret they can make a third one.
+SECRET = st.text(st.characters(exclude_characters="*", exclude_categories=["Cs"]), min_size=4)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(SECRET, min_size=1, max_size=4), st.text(max_size=30), st.data())
 def test_no_known_secret_is_left_in_any_form(values: list[str], text: str, data: Any) -> None:
-    known = secrets._Known()
-    known.add(values)
-    forms = [form for form, only_word in known.forms.items() if not only_word]
-    pieces = data.draw(st.lists(st.sampled_from([text, *values, *forms]), max_size=6))
     with pytest.MonkeyPatch.context() as patch:
+        known = secrets._Known()
         patch.setattr(secrets, "_known", known)
+        secrets.register(values, everything=True)
+        forms = [form for form, only_word in known.forms.items() if not only_word]
+        pieces = data.draw(st.lists(st.sampled_from([text, *values, *forms]), max_size=6))
         hidden = secrets.hide("".join(pieces))
         nested = secrets.hide_in({"".join(pieces): [("".join(pieces), 1)]})
     assert not [form for form in forms if form in hidden]
@@ -158,36 +181,46 @@ def test_no_known_secret_is_left_in_any_form(values: list[str], text: str, data:
     [
         str,
         repr,
-        json.dumps,
-        lambda text: json.dumps(json.dumps([text])),
-        quote,
-        lambda text: quote(text, safe="").lower(),
+        lambda text: quote(text, safe=""),
         lambda text: base64.b64encode(text.encode()).decode(),
     ],
 )
-def test_a_secret_is_found_as_it_is_written_elsewhere(encode: Any) -> None:
+def test_a_secret_is_found_in_its_four_forms(encode: Any) -> None:
     value = "p\"ä\\s&/ w:1'"
     secrets.register({"password": value})
     assert secrets.hide(f"before {encode(value)} after").count(REDACTED) == 1
     assert encode(value).strip("'\"=") not in secrets.hide(f"before {encode(value)} after")
 
 
-def test_the_lines_of_a_key_are_secrets_too() -> None:
-    key = (
-        "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----"
-    )
-    secrets.register({"private_key": key})
-    hidden = secrets.hide(key.replace("\n", "\n    "))
-    assert "MIIE" not in hidden and "AQEF" not in hidden
+TEXTS = {
+    "hexadecimal": "://0f1e2d3c4b5a69780f1e",
+    "equals": "a=b=c=",
+    "word": "password",
+    "names": "token.secret_1_2_",
+    "spaces": " ",
+    "URLs": "http://a:b",
+    "quotes": "'token' : ",
+    "bearers": "Authorization: Bearer ",
+}
 
 
-def test_hide_in_keeps_every_entry() -> None:
-    secrets.register(["hunter2", "hunter3", 123456], everything=True)
-    assert secrets.hide_in({"hunter2": b"hunter2", "hunter3": 123456, 1: True}) == {
-        REDACTED: b"*****",
-        f"{REDACTED} (2)": REDACTED,
-        1: True,
-    }
+@pytest.mark.parametrize("piece", TEXTS.values(), ids=TEXTS)
+def test_a_long_text_takes_time_by_its_length_alone(piece: str) -> None:
+    """Whatever is in it: a pattern that goes back and forth takes hours for a megabyte."""
+    secrets.register({"password": "correct horse"})
+    seconds = []
+    for size in (250_000, 1_000_000):
+        text = (piece * size)[:size]
+        start = thread_time()
+        secrets.hide(text)
+        seconds.append(thread_time() - start)
+    assert seconds[1] < 10 * seconds[0] + 0.05 and seconds[1] < 2, seconds
+
+
+def test_numbers_are_hidden_as_such() -> None:
+    secrets.register(["hunter2", 123456], everything=True)
+    values = {"hunter2": 123456, 1: True, "score": 0.123456}
+    assert secrets.hide_in(values) == {REDACTED: REDACTED, 1: True, "score": 0.123456}
 
 
 @pytest.mark.parametrize(
@@ -196,13 +229,12 @@ def test_hide_in_keeps_every_entry() -> None:
         (["/x/bin/kedro", "run"], "kedro run"),
         (["/x/shop/__main__.py", "--tags", "a b"], "python -m shop --tags 'a b'"),
         (["kedro", "run", "--params=db.password=hunter2,m.depth=3"], None),
-        (["kedro", "run", "--params", "db.password:hunter2,m.depth:3"], None),
-        (["kedro", "run", "--params", "a=1,token=hunter2,hunter2,b=2"], None),
         (["kedro", "--password", "-hunter2", "--token=hunter2", "--api-key", "hunter2"], None),
-        (["env", "X_TOKEN=hunter2;hunter2", "kedro"], "env X_TOKEN=***** kedro"),
+        (["env", "X_TOKEN=hunter2", "kedro"], "env X_TOKEN=***** kedro"),
         (["kedro", "--use-auth", "--params", "password=hunter2"], None),
+        (["kedro", "--token=hunter2", "run"], "kedro --token=***** run"),
         (["kedro", "--conf-source", "https://me:hunter2@host"], None),
-        ([], ""),
+        (["kedro", "mlrun", "--db-password", "hunter 2"], "kedro mlrun --db-password *****"),
     ],
 )
 def test_a_command_line_is_as_typed_without_secrets(argv: list[str], shown: str | None) -> None:
@@ -212,7 +244,7 @@ def test_a_command_line_is_as_typed_without_secrets(argv: list[str], shown: str 
 
 
 def test_a_command_line_keeps_the_rest() -> None:
-    line = secrets.command_line(["kedro", "run", "--params", "a=1,token=x,y,b.c=2", "--env=dev"])
+    line = secrets.command_line(["kedro", "run", "--params", "a=1,token=x,b.c=2", "--env=dev"])
     assert line == "kedro run --params a=1,token=*****,b.c=2 --env=dev"
 
 
@@ -273,17 +305,37 @@ def test_locals_are_not_shown_where_there_are_secrets() -> None:
     assert "KeyError: 7" in output.getvalue() and "hunter2" not in output.getvalue()
 
 
-def test_arguments_that_fit_no_message_are_hidden() -> None:
-    """Logging itself shows them then."""
+def test_arguments_are_hidden_one_by_one() -> None:
+    """Logging shows those that fit no message, and some formatters take them apart."""
     secrets.register({"password": "hunter2"})
-    record = logging.makeLogRecord({"msg": "hunter2 %s", "args": ("hunter2", "hunter2")})
+    record = logging.makeLogRecord({"msg": "hunter2 %s", "args": ("hunter2", 1, "hunter2")})
     secrets.SecretsFilter().filter(record)
-    assert (record.msg, record.args) == ("***** %s", (REDACTED, REDACTED))
+    assert (record.msg, record.args) == ("***** %s", (REDACTED, 1, REDACTED))
+    record = logging.makeLogRecord({"msg": "%r %d%%", "args": (ValueError("no hunter2"), 1)})
+    secrets.SecretsFilter().filter(record)
+    assert record.getMessage() == "'no *****' 1%"
+
+
+def test_uvicorns_access_log_is_left_whole() -> None:
+    """Its formatter wants five arguments."""
+    secrets.register({"password": "hunter2"})
+    arguments = ("127.0.0.1", "GET", "/x?token=hunter2", "1.1", 200)
+    record = logging.makeLogRecord({"msg": '%s - "%s %s HTTP/%s" %d', "args": arguments})
+    secrets.SecretsFilter().filter(record)
+    assert record.args == ("127.0.0.1", "GET", "/x?token=*****", "1.1", 200)
+
+
+def test_an_argument_without_a_text_stops_nothing() -> None:
+    class Silent:
+        def __str__(self) -> str:
+            raise ValueError("no")
+
+    record = logging.makeLogRecord({"msg": "%s", "args": (Silent(),)})
+    assert secrets.SecretsFilter().filter(record)
 
 
 def test_records_without_a_secret_are_left_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
-    # Written so that the source, which may be shown, too, tells nothing.
-    secrets.register(dict(password="sword" + "fish7"))
+    secrets.register({"password": "hunter2"})
     secrets.install()
     try:
         fail("nothing")
@@ -291,6 +343,24 @@ def test_records_without_a_secret_are_left_as_they_are(caplog: pytest.LogCapture
         logging.getLogger("test-others").exception("failed %s", 1)
     (record,) = caplog.records
     assert record.args == (1,) and record.exc_info
+
+
+def test_another_tools_factory_goes_on() -> None:
+    """The one before, and the one that is set later."""
+
+    def other(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        made.append("other")
+        return before(*args, **kwargs)
+
+    made: list[str] = []
+    secrets.register({"password": "hunter2"})
+    secrets.install()
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(other)
+    secrets.install()
+    secrets.install()
+    record = logging.getLogger("test-others").makeRecord("x", 20, "", 1, "hunter2", (), None)
+    assert (record.msg, made) == (REDACTED, ["other"])
 
 
 def test_mlruns_own_fields_are_hidden() -> None:
@@ -311,19 +381,51 @@ def test_mlruns_own_fields_are_hidden() -> None:
     assert "hunter2" not in output.getvalue()
 
 
+@pytest.fixture
+def errors() -> list[BaseException]:
+    return [KeyError("fine"), ValueError("hunter2")]
+
+
 def test_the_error_that_ends_a_process_shows_no_secret(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[BaseException],
 ) -> None:
     seen = []
-    monkeypatch.setattr(sys, "excepthook", lambda *error: seen.append(error))
+    monkeypatch.setattr(sys, "excepthook", lambda *error: seen.append(error[1]))
     secrets.register({"password": "hunter2"})
     secrets.install()
     secrets.install()
-    for error in (KeyError("fine"), ValueError("hunter2")):
+    for error in errors:
         try:
             raise error from RuntimeError("cause")
         except Exception:
             sys.excepthook(*sys.exc_info())
-    assert [error for _, error, _ in seen] == [], "the source around it has the secret"
+    assert seen == errors[:1]
     shown = capsys.readouterr().err
     assert "ValueError: *****" in shown and "hunter2" not in shown and "cause" in shown
+
+
+def test_the_error_that_ends_a_cell_shows_no_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that somebody has set in the notebook is still called."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    seen = []
+    shell.set_custom_exc((KeyError,), lambda _, kind, error, *rest, **more: seen.append(error))
+    monkeypatch.setattr(shell, "showtraceback", shell.showtraceback)
+    try:
+        secrets.register({"password": "hunter2"})
+        secrets.install()
+        secrets.install()
+        for cell in ("raise KeyError('own')", "1 / 0", "x = 'hunt' + 'er2'\nraise ValueError(x)"):
+            shell.run_cell(cell)
+    finally:
+        InteractiveShell.clear_instance()
+    printed = capsys.readouterr()
+    assert [str(error) for error in seen] == ["'own'"]
+    assert "ZeroDivisionError" in printed.out
+    assert "ValueError: *****" in printed.err and "hunter2" not in printed.out + printed.err

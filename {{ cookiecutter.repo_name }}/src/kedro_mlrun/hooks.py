@@ -205,8 +205,8 @@ class MLRunHooks:
         run_id = getattr(catalog, RUN_ID, run_id)
         self._note(run_id, {"begun": node.name})
         if multiprocessing.parent_process():
-            # A worker that isn't forked knows no secrets yet.
-            secrets.register(inputs)
+            # A worker that isn't forked knows no secrets yet. Data are never searched for them.
+            secrets.register({name: inputs[name] for name in inputs if is_parameter(name)})
             secrets.install()
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
