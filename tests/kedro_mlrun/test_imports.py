@@ -54,6 +54,25 @@ def test_pipelines_do_not_know_the_catalog() -> None:
         assert not [name for name in known if name.startswith(("kedro.io", "kedro_datasets"))], path
 
 
+def test_a_command_is_imported_when_it_is_used() -> None:
+    """So that Kedro's own commands stay as quick as they are."""
+    code = (
+        "import sys; from kedro.framework.cli.cli import main\ntry:\n    main()\nfinally:\n"
+        "    names = [name for name in sys.modules if name.startswith('kedro_mlrun.commands')]\n"
+        "    print(*sorted(names), 'pandas' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "mlrun", "--version"],
+        cwd=PROJECT,
+        env=os.environ | {"DO_NOT_TRACK": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "kedro_mlrun.commands kedro_mlrun.commands.cli False"
+
+
 @pytest.mark.parametrize("command", ["--help", "registry list", "catalog describe-datasets"])
 def test_a_simple_question_imports_nothing_slow(command: str) -> None:
     done = subprocess.run(

@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers import Store, metadata
 from kedro.framework.cli.project import run as kedro_run
+from kedro.validation.exceptions import ParameterValidationError
 
+from kedro_mlrun import __version__
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.commands.records import STATES
 
@@ -328,6 +330,23 @@ def test_a_recorded_error_is_one_line(embedded, monkeypatch):
     assert invoke_run(monkeypatch, error, "--verbose").exception is error
     other = ValueError("boom")
     assert invoke_run(monkeypatch, other).exception is other
+
+
+def test_the_version():
+    assert kedro_mlrun("--version").stdout.startswith(f"kedro_mlrun {__version__}")
+
+
+@pytest.mark.parametrize("error", [ValueError("boom"), ParameterValidationError("p", ["no"])])
+def test_without_mlrun_yml_a_run_is_kedros_own(monkeypatch, tmp_path, error):
+    """Its errors are Kedro's to show, and the chain is of no use to anybody."""
+    (tmp_path / "conf" / "base").mkdir(parents=True)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.kedro]\npackage_name = "x"\nproject_name = "x"\nkedro_init_version = "1.7.0"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    assert invoke_run(monkeypatch, None).exit_code == 0
+    assert invoke_run(monkeypatch, error).exception is error
 
 
 def test_kedro_finds_the_commands():

@@ -84,17 +84,6 @@ def test_runs_are_listed_newest_first(records, made):
     assert records.runs(since=datetime.now(UTC) + timedelta(hours=1)) == []
 
 
-def test_progress_is_told_where_there_are_many_pages(records, made):
-    """To whoever shows it; what fits on one page is quick."""
-    told: list[tuple[str, int]] = []
-    slow = records_module.Records(
-        records.db, records.project, lambda what, number: told.append((what, number))
-    )
-    assert len(slow.runs(limit=None)) == 4
-    # MLRun's API has an empty page after the last one.
-    assert told in ([], [("runs", 2)], [("runs", 2), ("runs", 4)])
-
-
 def test_a_run_is_found(records, made):
     """By its id, the unique beginning of one, its name, or as the last one."""
     for which, uid in {

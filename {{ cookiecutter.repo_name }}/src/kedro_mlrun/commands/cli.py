@@ -15,26 +15,12 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
 from .. import __version__
 
 COMMANDS = {
-    "abort": "jobs.abort",
-    "artifacts": "records.artifacts",
-    "build": "jobs.build",
-    "compare": "records.compare",
-    "delete": "records.delete",
-    "doctor": "jobs.doctor",
-    "lineage": "records.lineage",
-    "logs": "jobs.logs",
-    "models": "records.models",
-    "open": "records.open_artifact",
-    "push": "records.push",
-    "runs": "records.runs",
-    "schedules": "jobs.schedules",
-    "show": "records.show",
-    "submit": "jobs.submit",
-    "tag": "records.tag_artifact",
-    "update": "update.update",
-    "workflow": "workflow.workflow",
+    "jobs": "abort build doctor logs schedules submit",
+    "records": "artifacts compare delete lineage models open push runs show tag",
+    "update": "update",
+    "workflow": "workflow",
 }
-"""The commands of `kedro mlrun`, each with its module beside this one and its name there."""
+"""The commands of `kedro mlrun`: functions of the same names, by their module beside this one."""
 
 
 class _RunCommand(click.Command):
@@ -59,7 +45,11 @@ def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
 @cli.group(
     "mlrun",
     cls=LazyGroup,
-    lazy_subcommands={name: f"{__package__}.{place}" for name, place in COMMANDS.items()},
+    lazy_subcommands={
+        name: f"{__package__}.{module}.{name}"
+        for module, names in COMMANDS.items()
+        for name in names.split()
+    },
     epilog="Example: kedro mlrun show last",
 )
 @click.option(

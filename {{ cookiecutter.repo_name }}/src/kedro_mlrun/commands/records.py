@@ -124,7 +124,7 @@ def _artifacts(records: Records, **filters: Any) -> Answer:
 @command("open", "kedro mlrun open roc_curve --view")
 @argument("which", metavar="ARTIFACT")
 @option("--view", is_flag=True, help="Also open it in the desktop's viewer.")
-def open_artifact(records: Records, which: str, view: bool) -> Answer:
+def open(records: Records, which: str, view: bool) -> Answer:
     """Print the path of an artifact's file or folder."""
     found = artifact_summary(records.artifact(which))
     path = found["path"]
@@ -170,15 +170,15 @@ def _artifact_or_run(records: Records, which: str) -> Record:
 
 @command("tag", "kedro mlrun tag xgboost.model@last production")
 @argument("which", metavar="ARTIFACT")
-@argument("tag")
-def tag_artifact(records: Records, which: str, tag: str) -> Answer:
+@argument("name", metavar="TAG")
+def tag(records: Records, which: str, name: str) -> Answer:
     """Tag a version of an artifact.
 
     A tag names one version of a key: other versions lose it.
     """
     found = records.artifact(which)
-    records.tag(found, tag)
-    tagged = artifact_summary(records.artifact(f"{found['spec']['db_key']}:{tag}"))
+    records.tag(found, name)
+    tagged = artifact_summary(records.artifact(f"{found['spec']['db_key']}:{name}"))
     tags = ", ".join(tagged["tags"])
     return Answer(tagged, f"{tagged['key']} of run {tagged['run']} is tagged {tags}")
 

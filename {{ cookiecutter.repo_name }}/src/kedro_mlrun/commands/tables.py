@@ -18,14 +18,12 @@ from ..store.fields import artifact_uid, moment
 from ..text import indented, shown, shown_path
 from .base import NO_LIMIT
 
+# Shown of an id where it doesn't fit whole: enough to name it by.
 SHORT = 8
-"""How many characters of an id are shown where it doesn't fit whole; they are enough to name it."""
-
+# From how many columns on whole ids are shown.
 WIDE = 120
-"""From how many columns on whole ids are shown."""
-
+# What gives way where the terminal is too narrow.
 FLEXIBLE = ("name", "key", "tags", "chain", "error", "value")
-"""Columns that give way where the terminal is too narrow."""
 
 STATES = {"completed": "green", "running": "blue", "error": "red", "aborted": "yellow"}
 
@@ -39,30 +37,34 @@ def table(rows: Sequence[Mapping[str, str | Text]]) -> Table:
         made.add_column(head, justify=justify, no_wrap=head not in FLEXIBLE, overflow="fold")
     for row in rows:
         # As Text, for Rich would take brackets for its markup.
-        cells = [row[head] for head in heads]
-        made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+        cells = (row[head] for head in heads)
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     return made
 
 
 def runs_table(runs: Sequence[Record], width: int) -> Table:
     """Show runs, one in a line; with whole ids and errors where they fit."""
     wide = width >= WIDE
-    rows = []
-    for run in runs:
-        error = (run["error"] or "").strip().partition("\n")[0] if wide else ""
-        error = error if len(error) <= WIDE else f"{error[: WIDE - 1]}…"
-        rows.append(
-            {
-                "id": run["uid"] if wide else run["uid"][:SHORT],
-                "name": run["name"],
-                "state": shown_state(run["state"]),
-                "started": shown_time(run["start_time"]),
-                "took": shown_seconds(run["seconds"]),
-                "chain": run["labels"].get("workflow", ""),
-                "error": Text(error, style="red", no_wrap=True, overflow="ellipsis"),
-            }
-        )
+    rows = [
+        {
+            "id": run["uid"] if wide else run["uid"][:SHORT],
+            "name": run["name"],
+            "state": shown_state(run["state"]),
+            "started": shown_time(run["start_time"]),
+            "took": shown_seconds(run["seconds"]),
+            "chain": run["labels"].get("workflow", ""),
+            "error": _first_line(run["error"]) if wide else "",
+        }
+        for run in runs
+    ]
     return table(rows)
+
+
+def _first_line(text: str | None) -> Text:
+    line = Text((text or "").strip().partition("\n")[0], style="red", no_wrap=True)
+    line.truncate(WIDE, overflow="ellipsis")
+    line.overflow = "ellipsis"
+    return line
 
 
 def run_view(run: Record, artifacts: Sequence[Record]) -> RenderableType:
@@ -101,24 +103,21 @@ def comparison(compared: Record, width: int) -> RenderableType:
     heads = [run["uid"][:SHORT] for run in compared["runs"]]
     parts: list[RenderableType] = [runs_table(compared["runs"], width)]
     for title in ("parameters", "results"):
-        beside, below = [], []
-        for row in compared[title]:
-            values = [shown(value) for value in row["values"]]
-            more = [_signed(item) for item in row["differences"]]
-            cells = [
-                Text.assemble(value, (f" {difference}".rstrip(), "cyan"))
-                for value, difference in zip(values, more, strict=True)
-            ]
-            beside.append({"name": row["name"], **dict(zip(heads, cells, strict=True))})
-            for number, head in enumerate(heads):
-                name = "" if number else row["name"]
-                cell = {"run": head, "value": values[number], "difference": more[number]}
-                below.append({"name": name, **cell})
-        if not beside:
+        below = [
+            {"name": row["name"], "run": head, "value": shown(value), "difference": _signed(more)}
+            for row in compared[title]
+            for head, value, more in zip(heads, row["values"], row["differences"], strict=True)
+        ]
+        if not below:
             parts += [Text(f"\nNo {title} differ.")]
             continue
-        fits = _width(table(beside)) <= width
-        parts += [Text(f"\n{title.capitalize()}", style="bold"), table(beside if fits else below)]
+        beside: dict[str, dict[str, Any]] = {row["name"]: {"name": row["name"]} for row in below}
+        for row in below:
+            cell = Text.assemble(row["value"], (f" {row['difference']}".rstrip(), "cyan"))
+            beside[row["name"]][row["run"]] = cell
+        wide = table([*beside.values()])
+        fits = wide.__rich_measure__(console := Console(), console.options).maximum <= width
+        parts += [Text(f"\n{title.capitalize()}", style="bold"), wide if fits else table(below)]
     return Group(*parts)
 
 
@@ -220,8 +219,3 @@ def _signed(difference: float | None) -> str:
     if not difference:
         return ""
     return f"+{shown(difference)}" if difference > 0 else shown(difference)
-
-
-def _width(table: Table) -> int:
-    console = Console(width=10_000)
-    return table.__rich_measure__(console, console.options).maximum

@@ -23,18 +23,15 @@ def _differing(dicts: Sequence[Record]) -> list[Record]:
     for name in dict.fromkeys(name for values in dicts for name in values):
         values = [values.get(name) for values in dicts]
         # As texts, for NaN isn't equal to itself, and True is to 1.
-        if len({repr(value) for value in values}) > 1:
+        if len(set(map(repr, values))) > 1:
             differences = [_difference(value, values[0]) for value in values]
             found.append({"name": name, "values": values, "differences": differences})
     return found
 
 
-def _difference(value: Any, first: Any) -> Any:
-    return value - first if _is_number(value) and _is_number(first) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _difference(*pair: Any) -> Any:
+    are_numbers = all(type(value) in {int, float} and math.isfinite(value) for value in pair)
+    return pair[0] - pair[1] if are_numbers else None
 
 
 def comparable(runs: Iterable[Mapping[str, Any]]) -> Any:

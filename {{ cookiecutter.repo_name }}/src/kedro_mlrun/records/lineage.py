@@ -18,31 +18,23 @@ MANY = 10
 class Node:
     """A run or an artifact, and what follows it in the direction that is looked in."""
 
-    record: Record | None
-    """None where it was deleted, or is not of this project."""
+    record: Record | None  # None where it was deleted, or is not of this project
     name: str
     is_run: bool
     follows: list[Node] = field(default_factory=list)
-    unshown: int = 0
-    """How many more runs there are."""
-    repeated: bool = False
-    """What follows is shown elsewhere in the tree."""
-    cut: bool = False
-    """What follows was not looked for, because it is too far away."""
+    unshown: int = 0  # how many more runs there are
+    repeated: bool = False  # what follows is shown elsewhere in the tree
+    cut: bool = False  # what follows was not looked for, because it is too far away
 
     def to_dict(self) -> dict[str, Any]:
         """Give the tree as JSON's types."""
-        found: dict[str, Any] = {"uid": None}
-        if self.record and self.is_run:
-            of_run = summary(self.record)
-            found = {name: of_run[name] for name in ("uid", "state", "start_time")}
-        elif self.record:
-            of_artifact = artifact_summary(self.record)
-            found = {name: of_artifact[name] for name in ("uid", "kind", "uri", "run")}
+        fields = ("uid", "state", "start_time") if self.is_run else ("uid", "kind", "uri", "run")
+        summarize = summary if self.is_run else artifact_summary
+        about = summarize(self.record) if self.record else {}
         return {
             "type": "run" if self.is_run else "artifact",
             "name": self.name,
-            **found,
+            **{name: about.get(name) for name in fields},
             **{name: getattr(self, name) for name in ("unshown", "repeated", "cut")},
             "follows": [node.to_dict() for node in self.follows],
         }

@@ -7,7 +7,8 @@ the API's lists, page by page.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby, islice
 from typing import Any
@@ -38,20 +39,11 @@ class RecordNotFoundError(click.ClickException, LookupError):
 
 
 class Records:
-    """The runs and artifacts of one MLRun project.
+    """The runs and artifacts of one MLRun project, in MLRun's run database `db`."""
 
-    Args:
-        db: MLRun's run database.
-        project: the project's name.
-        progress: is told what is looked through and how many of them were, for what takes long.
-    """
-
-    def __init__(
-        self, db: Any, project: str, progress: Callable[[str, int], None] | None = None
-    ) -> None:
+    def __init__(self, db: Any, project: str) -> None:
         self.db = db
         self.project = project
-        self._progress = progress or (lambda _what, _number: None)
 
     @property
     def _store(self) -> Any:
@@ -60,18 +52,14 @@ class Records:
 
         return self.db if isinstance(self.db, LocalRunDB) else None
 
-    def _pages(self, what: str, size: int, **filters: Any) -> Iterator[Record]:
+    def _pages(self, what: str, size: int = 0, **filters: Any) -> Iterator[Record]:
         """Give records page by page, as long as they are asked for."""
         list_page = getattr(self.db, f"paginated_list_{what}")
-        rows, token = list_page(project=self.project, page_size=size, **filters)
-        number = 0
-        while True:
-            yield from rows
-            number += len(rows)
-            if not token:
-                return
-            self._progress(what, number)
+        rows, token = list_page(project=self.project, page_size=size or _PAGE, **filters)
+        yield from rows
+        while token:
             rows, token = list_page(project=self.project, page_token=token)
+            yield from rows
 
     # ---- runs
 
@@ -101,7 +89,7 @@ class Records:
             for run in self._pages("runs", min(limit or _PAGE, _PAGE), **filters)
             # MLRun's API before 1.8 gives those of other states, too.
             if (not states or run["status"].get("state") in states)
-            and (not pipeline or _is_of_pipeline(run, pipeline))
+            and (not pipeline or _pipelines(pipeline) <= _pipelines(_label(run, "pipeline")))
         )
         return list(islice(found, limit))
 
@@ -147,8 +135,8 @@ class Records:
             find = getattr(self._store, f"{what}_beginning_with")
             rows = find(uid, self.project, _CANDIDATES)
         else:
-            since = {"start_time_from": _LONG_AGO} if what == "runs" else {}
-            rows = self._pages(what, _PAGE, **since)
+            since: dict[str, Any] = {"start_time_from": _LONG_AGO} if what == "runs" else {}
+            rows = self._pages(what, **since)
         found = {row["metadata"]["uid"]: row for row in rows}
         found = {name: found[name] for name in found if name.startswith(uid)}
         if len(found) > 1:
@@ -189,24 +177,21 @@ class Records:
             item["metadata"]["tags"] = self._tags(item)
         return versions
 
-    def _versions(self, size: int = _PAGE, **filters: Any) -> Iterable[Record]:
+    def _versions(self, size: int = 0, **filters: Any) -> Iterable[Record]:
         """Give versions of artifacts, last written first, each once with the tags that match."""
         rows = self._pages("artifacts", size, **filters)
         if self._store:
             return _joined(rows)
         # MLRun's API gives them in no order.
-        rows = iter(sorted(rows, key=_uid))
-        return sorted(_joined(rows), key=_written, reverse=True)
+        return sorted(_joined(sorted(rows, key=_uid)), key=_written, reverse=True)
 
     def artifacts_of(self, run: Mapping[str, Any]) -> list[Record]:
         """List what a run has saved, first saved first, all versions of a key included."""
         uid = run["metadata"]["uid"]
         # The runs of a chain share a tree, which is the workflow's.
-        tree = (run["metadata"].get("labels") or {}).get("workflow")
-        found: list[Record] = []
-        for name in dict.fromkeys(filter(None, (tree, uid))):
-            found += [item for item in self._versions(tree=name) if producer(item) == uid]
-        return sorted(found, key=_written)
+        trees = dict.fromkeys(filter(None, (_label(run, "workflow"), uid)))
+        found = (item for name in trees for item in self._versions(tree=name))
+        return sorted((item for item in found if producer(item) == uid), key=_written)
 
     def artifact(self, which: str) -> Record:
         """Find one version of an artifact, with all of its `metadata.tags`.
@@ -237,7 +222,8 @@ class Records:
             versions = self._versions(name=key, tree=tree, tag=tag)
             found = [item for item in versions if uid in {None, _uid(item)}]
         if not found and tree and not uid:
-            found = self._saved_by(tree, key)
+            with suppress(RecordNotFoundError):
+                found = self.artifacts(key, run=self.run(tree))
         if not found and text == key and re.fullmatch("[0-9a-f]{6,40}", key):
             found = self._beginning_with(key, "artifacts")
         if "#" in text:
@@ -253,12 +239,6 @@ class Records:
         record = max(found, key=_written)
         record["metadata"]["tags"] = self._tags(record)
         return record
-
-    def _saved_by(self, which: str, key: str) -> list[Record]:
-        try:
-            return self.artifacts(key, run=self.run(which))
-        except RecordNotFoundError:
-            return []
 
     def _tags(self, record: Record) -> list[str]:
         tree = record["metadata"]["tree"]
@@ -291,14 +271,12 @@ class Records:
 
     def inputs_of(self, run: Mapping[str, Any]) -> list[tuple[str, Record | None]]:
         """List the URIs that a run has used, each with its artifact, if it is of this project."""
-        found = []
+        found: dict[str, Record | None] = {}
         for uri in map(str, section(run, "spec", "inputs").values()):
-            try:
-                record = self.artifact(uri) if uri.startswith("store:") else None
-            except RecordNotFoundError:
-                record = None
-            found.append((uri, record))
-        return found
+            found[uri] = None
+            with suppress(RecordNotFoundError):
+                found[uri] = self.artifact(uri) if uri.startswith("store:") else None
+        return list(found.items())
 
     def runs_using(self, record: Mapping[str, Any], limit: int = 20) -> tuple[list[Record], int]:
         """List the newest runs that have an artifact as an input, and tell how many there are."""
@@ -310,7 +288,7 @@ class Records:
         since = moment(record["metadata"].get("created")) or _LONG_AGO
         using = [
             run
-            for run in self._pages("runs", _PAGE, last_update_time_from=since)
+            for run in self._pages("runs", last_update_time_from=since)
             if uid in map(artifact_uid, section(run, "spec", "inputs").values())
         ]
         using.sort(key=lambda run: str(run["status"].get("start_time")), reverse=True)
@@ -322,10 +300,12 @@ def _written(record: Mapping[str, Any]) -> str:
     return str(metadata.get("updated") or metadata.get("created"))
 
 
-def _is_of_pipeline(run: Mapping[str, Any], pipeline: str) -> bool:
-    label = str(section(run, "metadata", "labels").get("pipeline"))
-    names = [label, *label.split(",")]
-    return pipeline in {*names, *(name.strip("_") for name in names)}
+def _label(run: Mapping[str, Any], name: str) -> str:
+    return str(section(run, "metadata", "labels").get(name) or "")
+
+
+def _pipelines(names: str) -> set[str]:
+    return {name.strip("_") for name in names.split(",")}
 
 
 def _joined(rows: Iterable[Record]) -> Iterator[Record]:
