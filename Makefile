@@ -1,6 +1,8 @@
 # `make help` lists what can be done here. Needs only git, make and Python 3.11, or uv.
 
 TEMPLATE := {{ cookiecutter.repo_name }}
+SOURCE := $(TEMPLATE)/src
+VERSION ?=
 # Spaces in a prerequisite's name need backslashes.
 LOCK := {{\ cookiecutter.repo_name\ }}/requirements.lock
 BIN := $(CURDIR)/.venv/bin
@@ -9,7 +11,7 @@ BIN := $(CURDIR)/.venv/bin
 export RUFF_NO_CACHE := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help install demo test check fix lock clean
+.PHONY: help install demo test check fix lock release clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -32,13 +34,17 @@ demo: .venv/installed  ## generate a project into build/ and run it: trains, eva
 test: .venv/installed  ## run every test; those of the generated project too
 	@"$(BIN)/python" -m pytest
 
-check: .venv/installed  ## check format and style; change nothing
+check: .venv/installed  ## check format, style, types, imports and the manifest; change nothing
 	@"$(BIN)/ruff" format --check .
 	@"$(BIN)/ruff" check .
+	@"$(BIN)/mypy"
+	@PYTHONPATH="$(SOURCE)" "$(BIN)/lint-imports" --no-logo --no-cache
+	@PYTHONPATH="$(SOURCE)" "$(BIN)/python" -m kedro_mlrun.setup.manifest --check
 
-fix: .venv/installed  ## mend format and style where that can be done safely
+fix: .venv/installed  ## fix format and style where that is safe, and write the manifest
 	@"$(BIN)/ruff" check --fix --exit-zero .
 	@"$(BIN)/ruff" format .
+	@PYTHONPATH="$(SOURCE)" "$(BIN)/python" -m kedro_mlrun.setup.manifest
 
 lock: .venv/installed  ## renew the generated project's requirements.lock
 	@rm -rf build/breast-cancer
@@ -46,6 +52,19 @@ lock: .venv/installed  ## renew the generated project's requirements.lock
 	@$(MAKE) --no-print-directory -C build/breast-cancer lock VENV="$(CURDIR)/.venv"
 	@cp build/breast-cancer/requirements.lock "$(TEMPLATE)/requirements.lock"
 
+release: check test  ## check, tag, and build the wheel and an archive into dist/: VERSION=0.2.0
+	@test -n "$(VERSION)" || { echo "Name the version: make release VERSION=0.2.0" >&2; exit 1; }
+	@test -z "$$(git status --porcelain)" || { echo "Some changes are not committed. Commit them first." >&2; exit 1; }
+	@grep -q '^__version__ = "$(VERSION)"$$' "$(SOURCE)/kedro_mlrun/__init__.py" || \
+		{ echo "kedro_mlrun has another version than $(VERSION). Set __version__ in its __init__.py." >&2; exit 1; }
+	@grep -qF '## [$(VERSION)]' CHANGELOG.md || \
+		{ echo "CHANGELOG.md has no section [$(VERSION)]. Rename [Unreleased]." >&2; exit 1; }
+	@rm -rf dist
+	@"$(BIN)/python" -m hatchling build --target wheel --directory dist
+	@git archive --prefix="kedro-mlrun-starter-$(VERSION)/" --output="dist/kedro-mlrun-starter-$(VERSION).tar.gz" HEAD
+	@git tag --annotate "v$(VERSION)" --message="Version $(VERSION)"
+	@echo "Tagged v$(VERSION); dist/ has the wheel and the archive. To publish it: git push origin v$(VERSION)"
+
 clean:  ## remove .venv, build and caches
-	@rm -rf .venv build .hypothesis .pytest_cache .ruff_cache
+	@rm -rf .venv build dist .hypothesis .pytest_cache .ruff_cache
 	@find hooks tests "$(TEMPLATE)" -type d \( -name __pycache__ -o -name ".*_cache" \) -prune -exec rm -rf {} +

@@ -1,12 +1,13 @@
 """Which files of this package somebody has changed: `manifest.json` has the hash of each.
 
-`python -m kedro_mlrun.setup.manifest` writes it, for a release and after each change.
+`make fix` of the starter writes it, and `make check` compares it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -43,4 +44,7 @@ def write(folder: Path = PACKAGE) -> None:
 
 
 if __name__ == "__main__":
-    write()
+    if "--check" not in sys.argv:
+        write()
+    elif changed := changed_files():
+        sys.exit(f"{MANIFEST} doesn't fit {', '.join(changed)}. Write it anew: make fix")
