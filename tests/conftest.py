@@ -1,18 +1,30 @@
 """Projects to test: made from the files that a clone of this repository would hold."""
 
+import atexit
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
+from forkserver import ForkServer
 from helpers import copy_starter
 
 # The environment that the tests run in has everything a generated project needs.
 VENV = Path(sys.prefix)
+KEDRO = VENV / "bin" / "kedro"
+
+
+@cache
+def fork_server() -> ForkServer:
+    """The process that `kedro` is forked from."""
+    server = ForkServer()
+    atexit.register(server.stop)
+    return server
 
 
 @dataclass(frozen=True)
@@ -26,14 +38,13 @@ class Folder:
         self, *command: str | Path, ok: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command there; with `ok` it must succeed."""
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env={**self.variables, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        env = {**self.variables, **variables}
+        if command[0] == KEDRO:
+            done = fork_server().run(command[1:], self.path, env)
+        else:
+            done = subprocess.run(
+                command, cwd=self.path, env=env, capture_output=True, text=True, check=False
+            )
         assert not ok or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 

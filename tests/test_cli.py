@@ -31,7 +31,7 @@ def test_a_run_is_looked_at(bake: Callable[..., Folder]) -> None:
 def test_a_run_that_fails_ends_in_one_line(bake: Callable[..., Folder]) -> None:
     """However it is started; the traceback is in its record."""
     project = bake()
-    for command in ([KEDRO, "run"], [sys.executable, "-m", "kedro_mlrun"]):
+    for command in ([KEDRO, "run"], [sys.executable, "-m", "breast_cancer"]):
         done = project.run(*command, FAILING, ok=False, PYTHONPATH="src")
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("Error: The run failed with ")

@@ -14,7 +14,7 @@ from conftest import VENV, Folder
 
 BIN = VENV / "bin"
 KEDRO, MLRUN = BIN / "kedro", BIN / "mlrun"
-PACKAGE = "kedro_mlrun"
+PACKAGE = "breast_cancer"
 # Few trees, so that it is quick.
 QUICK = {
     "random_forest.model.arguments.n_estimators": 5,
@@ -124,7 +124,7 @@ def test_mlruns_own_command_without_a_store(bake: Callable[..., Folder]) -> None
     # A sweep, whose iterations have worker processes, in an environment with a store of its own.
     other = project.path / "conf/other/mlrun.yml"
     other.parent.mkdir()
-    other.write_text("project: kedro-mlrun\ndbpath: sqlite:///.mlrun/other.db\n")
+    other.write_text("project: breast-cancer\ndbpath: sqlite:///.mlrun/other.db\n")
     options = [f"-p{name}={value}" for name, value in QUICK.items() if name != "split.seed"]
     options += ["-p", "env=other", "-p", "runner=ParallelRunner"]
     options += ["-x", "split.seed=[1, 2]", "--selector", "max.train.xgboost.accuracy"]
@@ -160,7 +160,7 @@ def test_the_source_is_all_that_a_job_needs(bake: Callable[..., Folder], tmp_pat
     project = bake()
     unpacked, store = tmp_path / "pod", tmp_path / "store"
     code = (
-        f"from {PACKAGE}.jobs import source; from pathlib import Path; "
+        "from kedro_mlrun.jobs import source; from pathlib import Path; "
         f"source.pack(Path(), 50).write(Path({str(tmp_path / 'source.tar.gz')!r}))"
     )
     project.run(BIN / "python", "-c", code, PYTHONPATH="src")
@@ -171,20 +171,20 @@ def test_the_source_is_all_that_a_job_needs(bake: Callable[..., Folder], tmp_pat
     importable = pod.at(tmp_path / "empty").run(BIN / "python", "-c", f"import {PACKAGE}", ok=False)
     assert importable.returncode == 1
     task = {
-        "metadata": {"name": "training", "uid": "1f" * 16, "project": "kedro-mlrun"},
+        "metadata": {"name": "training", "uid": "1f" * 16, "project": "breast-cancer"},
         "spec": {
             "parameters": {"pipeline": "training", **QUICK},
             "output_path": f"{store}/artifacts",
-            "handler": f"{PACKAGE}.jobs.handler.run",
+            "handler": "kedro_mlrun.jobs.handler.run",
         },
     }
     # What a pod runs; the import lets it use the embedded store.
-    start = f"import {PACKAGE}.tracking; from mlrun.__main__ import main; main()"
-    command = ["run", "--from-env", "--handler", f"{PACKAGE}.jobs.handler.run"]
+    start = "import kedro_mlrun; from mlrun.__main__ import main; main()"
+    command = ["run", "--from-env", "--handler", "kedro_mlrun.jobs.handler.run"]
     variables = {
         "MLRUN_EXEC_CONFIG": json.dumps(task),
         "MLRUN_DBPATH": f"sqlite:///{store}/mlrun.db",
-        "MLRUN_ACTIVE_PROJECT": "kedro-mlrun",
+        "MLRUN_ACTIVE_PROJECT": "breast-cancer",
     }
     done = pod.run(BIN / "python", "-c", start, *command, **variables)
     assert "Completed node: score_training" in done.stdout

@@ -44,8 +44,8 @@ def run(context, end):
 START = """
 import json, shutil, sys, tarfile, time
 from pathlib import Path
-from kedro_mlrun.tracking import MLRunContextManager
-from kedro_mlrun.tracking.local_jobs import descendants
+from kedro_mlrun import MLRunContextManager
+from kedro_mlrun.jobs.background import descendants
 project = MLRunContextManager().project.metadata.name
 import mlrun
 db = mlrun.get_run_db()
@@ -56,7 +56,7 @@ with tarfile.open("source.tar.gz", "w:gz") as archive:
 uids = {}
 for end in ("raise", "exit", "kill", "missing", "wait"):
     function = mlrun.new_function("kedro", kind="job", image="mlrun/mlrun", project=project)
-    function.spec.default_handler = "kedro_mlrun.work.run"
+    function.spec.default_handler = "breast_cancer.work.run"
     function.spec.workdir = "src"
     function.spec.build.source = "missing.tar.gz" if end == "missing" else "source.tar.gz"
     run = function.run(name=end, params={"end": end}, watch=False, local=False)
@@ -86,7 +86,7 @@ def environment(project: Folder) -> dict[str, str]:
 def test_jobs_that_end_badly_say_so(bake: Callable[..., Folder]) -> None:
     """They outlive what submitted them, and the record tells how each one ended."""
     project = bake()
-    (project.path / "src" / "kedro_mlrun" / "work.py").write_text(HANDLER)
+    (project.path / "src" / "breast_cancer" / "work.py").write_text(HANDLER)
     submitter = subprocess.Popen(
         [VENV / "bin" / "python", "-c", START + SUBMIT],
         cwd=project.path,

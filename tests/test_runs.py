@@ -80,11 +80,11 @@ def register_pipelines():
 """
 CATALOG = """
 made:
-  type: kedro_mlrun.datasets.MLRunDataframeDataset
+  type: kedro_mlrun.MLRunDataframeDataset
 "frame_{n}":
-  type: kedro_mlrun.datasets.MLRunDataframeDataset
+  type: kedro_mlrun.MLRunDataframeDataset
 "mean_{n}":
-  type: kedro_mlrun.datasets.MLRunResult
+  type: kedro_mlrun.MLRunResult
 told:
   type: text.TextDataset
   filepath: data/told.txt
@@ -106,7 +106,7 @@ def runs():
 def project(bake: Callable[..., Folder]) -> Folder:
     """A generated project with the pipelines of this file beside its own."""
     project = bake()
-    package = project.path / "src" / "kedro_mlrun"
+    package = project.path / "src" / "breast_cancer"
     (package / "pipeline_registry.py").write_text(REGISTRY)
     settings = project.path / "conf" / "base" / "mlrun.yml"
     settings.write_text(settings.read_text().replace("datasets: []", "datasets: [told]"))
@@ -377,7 +377,7 @@ def test_nothing_is_lost_when_the_api_goes_away(project: Folder) -> None:
     # Later, from where MLRun is told to record now, it is sent; once.
     with stub_api(port) as api:
         api.runs, api.artifacts = {sent["metadata"]["uid"]: sent}, dict(before)
-        api.projects["kedro-mlrun"] = {"metadata": {"name": "kedro-mlrun"}, "spec": {}}
+        api.projects["breast-cancer"] = {"metadata": {"name": "breast-cancer"}, "spec": {}}
         printed = kedro(project, "mlrun", "push")
         # Those that it had before are not sent again.
         missing = {"frame_late", "kedro.nodes"}
@@ -428,7 +428,7 @@ def test_push_says_what_it_did(project: Folder, tmp_path: Path) -> None:
         )
         assert loaded == 7
         assert kedro(project, "mlrun", "push", "nobody", ok=False, MLRUN_DBPATH=api.url).startswith(
-            "Error: Project 'kedro-mlrun' has no run 'nobody'."
+            "Error: Project 'breast-cancer' has no run 'nobody'."
         )
 
 

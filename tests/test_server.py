@@ -38,16 +38,18 @@ def register_pipelines():
 
 CATALOG = """
 told:
-  type: kedro_mlrun.datasets.MLRunAbstractDataset
+  type: kedro_mlrun.MLRunAbstractDataset
 score:
-  type: kedro_mlrun.datasets.MLRunResult
+  type: kedro_mlrun.MLRunResult
 """
 
 TELL = """
 import json
-from kedro_mlrun.datasets import MLRunAbstractDataset
-from kedro_mlrun.tracking.records import Records, producer, summary
-records = Records.open()
+from kedro_mlrun import MLRunAbstractDataset, MLRunContextManager
+from kedro_mlrun.records.records import Records, summary
+from kedro_mlrun.store.fields import producer
+manager = MLRunContextManager()
+records = Records(manager.db, manager.project.metadata.name)
 saved = [producer(item) for item in records.artifacts("told", limit=None)]
 told = {uid: MLRunAbstractDataset("told", load_args={"uid": uid}).load() for uid in saved}
 print(json.dumps([[summary(run) for run in records.runs()], saved, told]))
@@ -114,7 +116,7 @@ class Server:
 @pytest.fixture
 def server(bake: Callable[..., Folder]) -> Iterator[Server]:
     project = bake()
-    (project.path / "src" / "kedro_mlrun" / "pipeline_registry.py").write_text(REGISTRY)
+    (project.path / "src" / "breast_cancer" / "pipeline_registry.py").write_text(REGISTRY)
     (project.path / "conf" / "base" / "catalog.yml").write_text(CATALOG)
     (project.path / "conf" / "base" / "parameters.yml").write_text("number: 0\n")
     server = Server(project)

@@ -37,9 +37,9 @@ def register() -> dict[str, Pipeline]:
     }
 '''
 CATALOG = """
-table: {type: kedro_mlrun.datasets.MLRunDataframeDataset}
-doubled: {type: kedro_mlrun.datasets.MLRunDataframeDataset}
-totals: {type: kedro_mlrun.datasets.MLRunResult, flatten: true}
+table: {type: kedro_mlrun.MLRunDataframeDataset}
+doubled: {type: kedro_mlrun.MLRunDataframeDataset}
+totals: {type: kedro_mlrun.MLRunResult, flatten: true}
 """
 
 
@@ -50,7 +50,7 @@ OVERRIDES = "overrides: {second: {resources: {limits: {memory: 9Gi}}, node_selec
 def project(bake: Callable[..., Folder]) -> Folder:
     """A project of three steps, of which the second is broken."""
     project = bake()
-    package = project.path / "src" / "kedro_mlrun"
+    package = project.path / "src" / "breast_cancer"
     (package / "pipelines" / "three.py").write_text(
         STEPS.replace("BROKEN", 'raise OSError("boom")')
     )
@@ -85,7 +85,7 @@ def ends(told: Any) -> list[tuple[str, str]]:
 
 
 def mend(project: Folder) -> None:
-    file = project.path / "src" / "kedro_mlrun" / "pipelines" / "three.py"
+    file = project.path / "src" / "breast_cancer" / "pipelines" / "three.py"
     file.write_text(file.read_text().replace('raise OSError("boom")', "pass"))
 
 
