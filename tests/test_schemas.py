@@ -1,0 +1,86 @@
+"""The schemas that a project comes with, through its catalog: what stops a run, and what it says.
+
+These tests are not generated, because a user has data with other columns.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from helpers import PROJECT, project_module
+from kedro.io import DataCatalog
+from kedro.validation import DataValidationError
+
+schemas = project_module("pipelines.schemas")
+DATA = pd.read_csv(PROJECT / "data" / "01_raw" / "measurements.csv")
+ENTRIES = yaml.safe_load((PROJECT / "conf" / "base" / "catalog.yml").read_text(encoding="utf-8"))
+
+
+def load(data: pd.DataFrame, folder: Path, entry: str = "measurements") -> Any:
+    """Load the data through an entry's validator, or save it first if the entry is a set."""
+    config = {"type": "MemoryDataset", "validator": ENTRIES[entry]["validator"]}
+    if entry == "measurements":
+        data.to_csv(folder / "data.csv", index=False)
+        config = {**ENTRIES[entry], "filepath": str(folder / "data.csv")}
+    catalog = DataCatalog.from_config({entry: config})
+    if entry != "measurements":
+        catalog.save(entry, data)
+    return catalog.load(entry)
+
+
+def test_the_data_of_the_project_pass(tmp_path: Path) -> None:
+    """They are unchanged, and each of their columns has a rule."""
+    pd.testing.assert_frame_equal(load(DATA, tmp_path), DATA)
+    assert list(schemas.Measurements.to_schema().columns) == list(DATA.columns)
+    split = DATA.astype({"diagnosis": "category"})
+    for entry in ("training_set", "test_set"):
+        pd.testing.assert_frame_equal(load(split, tmp_path, entry), split)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "check"),
+    [
+        ("mean_radius", -1.0, r"finite_and_at_least_0"),
+        ("worst_area", float("inf"), r"finite_and_at_least_0"),
+        ("area_error", None, "not_nullable"),
+        ("worst_texture", "17,5", r"coerce_dtype\('float64'\)"),
+        ("diagnosis", "beningn", r"isin\(\['benign', 'malignant'\]\)"),
+        ("diagnosis", None, "not_nullable"),
+    ],
+)
+def test_a_row_that_breaks_a_rule_is_refused(
+    tmp_path: Path, column: str, value: Any, check: str
+) -> None:
+    """The error names the data set, schema, column, check and number of rows."""
+    data = DATA.astype(object)
+    data.loc[[3, 5, 7], column] = value
+    with pytest.raises(DataValidationError) as error:
+        load(data, tmp_path)
+    assert error.match(
+        f"(?s)'measurements' on load.*schemas.Measurements.* {column}: {check} — 3 c"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mean_radius": -1.0}, r"mean_radius: finite_and_at_least_0 — 569 cases"),
+        ({"diagnosis": "benign"}, r"diagnosis: dtype\('category'\)"),
+        ({"diagnosis": pd.Categorical(["lump"] * 569)}, r"diagnosis: isin.* — 569 cases"),
+    ],
+)
+def test_a_wrong_set_is_not_saved(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """Nothing that breaks a rule is recorded."""
+    data = DATA.astype({"diagnosis": "category"}).assign(**change)
+    with pytest.raises(DataValidationError, match=f"(?s)'training_set' on save.*{message}"):
+        load(data, tmp_path, "training_set")
+
+
+def test_own_data_pass(tmp_path: Path) -> None:
+    """Other columns have no rules, whole numbers pass, and columns may be absent."""
+    own = pd.DataFrame({"petal length": [1.5, 0.2], "kind": ["iris", "rose"]})
+    pd.testing.assert_frame_equal(load(own, tmp_path), own)
+    some = DATA[["mean_area", "diagnosis"]].astype({"mean_area": int})
+    pd.testing.assert_frame_equal(load(some, tmp_path), some.astype({"mean_area": float}))
