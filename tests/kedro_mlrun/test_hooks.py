@@ -17,6 +17,7 @@ from kedro.framework.session import KedroSession
 from kedro.io import AbstractDataset, DatasetError
 from kedro.pipeline import node, pipeline
 
+import kedro_mlrun
 from kedro_mlrun import datasets, hooks
 
 CATALOG = """
@@ -199,12 +200,13 @@ def test_what_a_run_tells(store: Store, conf: Path) -> None:
     labels = record["metadata"]["labels"]
     assert labels["pipeline"] == "good"
     assert {"session", "owner", "host", "process", "kedro-version", "mlrun-version"} <= set(labels)
+    assert labels["kedro_mlrun"] == kedro_mlrun.__version__
     nodes = datasets.MLRunDataframeDataset(key="kedro.nodes").load()
     assert list(nodes["action"]) == ["run", "save"]
     assert list(nodes["dataset"]) == [None, "named"]
     assert (nodes["seconds"] >= 0).all()
     graph = datasets.MLRunAbstractDataset(key="kedro.pipeline").load()
-    assert "<svg" in str(graph)
+    assert [one["name"] for one in graph["nodes"]] == ["one"]
     uid = record["metadata"]["uid"]
     of_run = {"uid": uid}
     catalog = datasets.MLRunAbstractDataset(key="kedro.catalog", load_args=of_run).load()
@@ -297,13 +299,23 @@ def test_a_run_that_cannot_begin_has_failed(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kedro tells no hook of it, and still it doesn't say that it is running."""
-    from kedro_mlrun.runs import graph as broken
+    from kedro_mlrun.runs import provenance
 
-    monkeypatch.setattr(broken, "graph_html", lambda *_: 1 / 0)
+    monkeypatch.setattr(provenance, "config_yaml", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(conf, "good")
     monkeypatch.undo()
     assert states(embedded) == [("good", "error")]
+
+
+def test_a_graph_that_cannot_be_made_is_a_warning(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 10: an extra that fails never makes the main thing fail."""
+    monkeypatch.setattr("kedro_mlrun.runs.pipeline_run.graph", lambda _: 1 / 0)
+    run(conf, "good")
+    assert states(embedded) == [("good", "completed")]
+    assert "division by zero" in caplog.text
 
 
 def test_what_cannot_be_loaded_is_its_nodes_error(embedded: Store, conf: Path) -> None:

@@ -11,13 +11,16 @@ import pytest
 from helpers import Store, states
 from kedro.io import DatasetError
 
-from kedro_mlrun.runs import manager as tracking
+from kedro_mlrun.runs import manager, workers
+from kedro_mlrun.runs.chain import CHAIN
+from kedro_mlrun.store.fields import run_name
+from kedro_mlrun.store.files import run_folder
 
 
 def test_there_is_one_manager() -> None:
     """It is one for the process, under both of its names."""
-    manager = import_module("kedro_mlrun.datasets").MLRunContextManager()
-    assert manager is tracking.MLRunContextManager()
+    other = import_module("kedro_mlrun.datasets").MLRunContextManager()
+    assert manager.MLRunContextManager() is other
 
 
 def test_the_project_is_created_when_missing(store: Store) -> None:
@@ -200,22 +203,22 @@ def add_results(worker: int) -> None:
 def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
     """Nothing is lost, though all of them write to the one run."""
     uid = store.manager.open_run("parallel", "parallel").uid
-    workers = [
+    processes = [
         multiprocessing.get_context("fork").Process(target=add_results, args=(number,))
         for number in range(4)
     ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 4
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
     store.manager.close_run(run_id="parallel")
     (record,) = mlrun.get_run_db().list_runs(project=store.project, uid=uid)
     names = {f"{worker}_{number}" for worker in range(4) for number in range(3)}
     assert record["status"]["state"] == "completed"
     assert record["status"]["results"].keys() == {f"result_{name}" for name in names}
     assert record["status"]["artifact_uris"].keys() == {f"artifact_{name}" for name in names}
-    assert tracking.workers.notes(uid) is None
+    assert workers.notes(uid) is None
 
 
 def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,21 +228,21 @@ def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatc
     thing = datasets.MLRunAbstractDataset(key="thing")
     result = datasets.MLRunResult(key="number")
     for chain, value in (("morning", 1), ("evening", 2), ("", 3)):
-        monkeypatch.setenv(tracking.CHAIN, chain)
+        monkeypatch.setenv(CHAIN, chain)
         store.manager.open_run("training")
         thing.save(value)
         result.save(value)
         store.new_process()
     for chain, value in (("morning", 1), ("evening", 2), ("", 3)):
-        monkeypatch.setenv(tracking.CHAIN, chain)
+        monkeypatch.setenv(CHAIN, chain)
         assert (thing.load(), result.load()) == (value, value)
         assert datasets.MLRunAbstractDataset(key="thing", load_args={"tag": "latest"}).load() == 3
-    monkeypatch.setenv(tracking.CHAIN, "noon")
+    monkeypatch.setenv(CHAIN, "noon")
     with pytest.raises(DatasetError, match=r"chain noon has no artifact .*--chain-id noon"):
         thing.load()
     with pytest.raises(DatasetError, match="no run in chain noon has such a result"):
         result.load()
-    monkeypatch.setenv(tracking.CHAIN, "no/chain")
+    monkeypatch.setenv(CHAIN, "no/chain")
     with pytest.raises(import_module("kedro_mlrun.project").MLRunConfigError, match="no/chain"):
         store.manager.open_run("training")
 
@@ -256,18 +259,18 @@ def test_a_user_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_names_of_runs() -> None:
     """MLRun takes at most 63 letters, digits, dots, hyphens and underscores."""
-    assert tracking.run_name("__default__") == "default"
-    assert tracking.run_name("data science/ä") == "data-science"
-    assert tracking.run_name("a" * 80) == "a" * 63
-    assert tracking.run_name("***") == "kedro-mlrun-ctx"
+    assert run_name("__default__") == "default"
+    assert run_name("data science/ä") == "data-science"
+    assert run_name("a" * 80) == "a" * 63
+    assert run_name("***") == "kedro-mlrun-ctx"
 
 
 def test_folders_of_runs() -> None:
     """Law 2: a run's folder has its id, whatever the path."""
-    assert tracking.run_folder("/folder/", "1f") == "/folder/1f"
-    assert tracking.run_folder("folder", "1f").startswith("/")
-    assert tracking.run_folder("s3://bucket/", "1f") == "s3://bucket/1f"
-    assert tracking.run_folder("s3://bucket/{{run.uid}}/x", "1f") == "s3://bucket/{{run.uid}}/x"
+    assert run_folder("/folder/", "1f") == "/folder/1f"
+    assert run_folder("folder", "1f").startswith("/")
+    assert run_folder("s3://bucket/", "1f") == "s3://bucket/1f"
+    assert run_folder("s3://bucket/{{run.uid}}/x", "1f") == "s3://bucket/{{run.uid}}/x"
 
 
 def test_messages_hold_no_password(embedded: Store) -> None:

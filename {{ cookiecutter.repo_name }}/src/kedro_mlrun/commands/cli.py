@@ -84,7 +84,8 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
     """Run the pipeline."""
     from kedro.framework.cli.project import run as kedro_run
 
-    from ..runs.manager import MLRunContextManager, in_chain
+    from ..runs.chain import in_chain
+    from ..runs.manager import MLRunContextManager
 
     try:
         with in_chain(chain_id) if chain_id else nullcontext():

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError, Version
 
+from ..runs.chain import chain_id
 from ..runs.dataset import RunDataset
-from ..runs.manager import MLRunContextManager, chain_id
+from ..runs.manager import MLRunContextManager
 from ..store.files import run_folder
 
 if TYPE_CHECKING:

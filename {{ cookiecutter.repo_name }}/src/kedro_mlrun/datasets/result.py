@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from kedro.io import DatasetError, Version
 
-from ..runs.manager import chain_id
+from ..runs.chain import chain_id
 from .abstract import MLRunAbstractDataset
 
 if TYPE_CHECKING:

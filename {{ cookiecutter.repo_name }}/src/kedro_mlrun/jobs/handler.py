@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..project import MLRunConfig, config_loader, project_folder
-from ..runs.manager import MLRunContextManager, in_chain
+from ..runs.chain import in_chain
+from ..runs.manager import MLRunContextManager
 from .parameters import JobError, JobParameters, check_names, given
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import click
 
 from ..project import config_loader
 from ..runs import provenance as record
+from ..runs.chain import chain_id
 from ..runs.inputs import check_used, with_inputs
-from ..runs.manager import MLRunContextManager, chain_id
+from ..runs.manager import MLRunContextManager
 from ..runs.report import print_run
 from ..secrets import known as secrets
 from ..store.fields import run_name

@@ -9,40 +9,32 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kedro
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 
 from ..project import TrackingConfig
 from ..secrets import known as secrets
 from ..store.fields import OWN
-from ..store.files import run_folder
-from . import graph
-from . import provenance as record
+from . import provenance
 from .dataset import run_dataset
+from .graph import graph
 from .manager import MLRunContextManager
 from .report import print_run
 
 if TYPE_CHECKING:
-    import mlrun
     from kedro.pipeline import Pipeline
 
 _KEDRO = f"{Path(kedro.__file__).parent}{os.sep}"
-COLUMNS = ("node", "action", "dataset", "seconds", "rows", "columns", "bytes")
+COLUMNS = ["node", "action", "dataset", "seconds", "rows", "columns", "bytes"]
 
 
 class PipelineRun:
-    """What is recorded of one run of a pipeline, beside what its nodes save.
-
-    Args:
-        run_id: the id that Kedro gave the run.
-        tracking: what of it is to be recorded.
-        parameters: Kedro's parameters.
-        catalog: the catalog's configuration.
-    """
+    """What is recorded of one run of a pipeline, beside what its nodes save."""
 
     def __init__(
         self,
@@ -65,64 +57,42 @@ class PipelineRun:
         return MLRunContextManager().has_open(self.run_id)
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
-        """Open the run, and record what is known of it.
-
-        Args:
-            pipeline: the pipeline, or the part of it that runs.
-            run_params: what Kedro was asked to run.
-        """
+        """Open the run, and record what is known of it."""
         self._pipeline = pipeline
         names = run_params.get("pipeline_names") or ["__default__"]
-        title = "-".join(name.strip("_") for name in names)
-        tracking = self.tracking
-        parameters = record.parameters(
-            self._parameters if tracking.parameters else {},
-            run_params,
-            secrets.command_line(sys.argv),
-        )
-        short = record.shortened(parameters, f"{OWN}parameters")
-        MLRunContextManager().open_run(
-            title, self.run_id, record.labels(run_params, run_params["project_path"]), short
-        )
+        kept = self._parameters if self.tracking.parameters else {}
+        command = secrets.command_line(sys.argv)
+        parameters = provenance.parameters(kept, run_params, command)
+        short = provenance.shortened(parameters, f"{OWN}parameters")
+        labels = provenance.labels(run_params, run_params["project_path"])
+        name = "-".join(name.strip("_") for name in names)
+        MLRunContextManager().open_run(name, self.run_id, labels, short)
         try:
-            self._record_setup(pipeline, title, parameters, short != parameters)
+            if kept or short != parameters:
+                self._record("parameters", provenance.config_yaml(kept or parameters), "yaml")
+            if self.tracking.catalog:
+                self._record("catalog", provenance.config_yaml(self._catalog), "yaml")
+            if self.tracking.pipeline:
+                with _extra():
+                    self._record("pipeline", graph(pipeline), "json")
         except Exception as error:
             # Kedro tells of no error that comes before the first node.
             self.end(error)
             raise
 
-    def _record_setup(
-        self, pipeline: Pipeline, title: str, parameters: dict[str, Any], shortened: bool
-    ) -> None:
-        tracking = self.tracking
-        texts: dict[str, str] = {}
-        if tracking.parameters or shortened:
-            texts["parameters.yaml"] = record.config_yaml(
-                self._parameters if tracking.parameters else parameters
-            )
-        if tracking.catalog:
-            texts["catalog.yaml"] = record.config_yaml(self._catalog)
-        if tracking.pipeline:
-            texts["pipeline.html"] = graph.graph_html(pipeline, title)
-        with MLRunContextManager().recording(self.run_id) as context:
-            for name, text in texts.items():
-                _log_text(context, name, text)
+    def _record(self, name: str, data: Any, suffix: str) -> None:
+        kind = "MLRunDataframeDataset" if suffix == "parquet" else "MLRunAbstractDataset"
+        save(self.run_id, f"{OWN}{name}", data, kind, {"format": suffix})
 
     def end(self, error: BaseException | None = None, aborted: str = "") -> None:
-        """Record how the run went, end it, and show it.
-
-        Args:
-            error: what made it fail; None where nothing did.
-            aborted: why it was ended from outside, where it was.
-        """
+        """Record how the run went, and why it was ended from outside, end it, and show it."""
         manager = MLRunContextManager()
         context = manager.current_of(self.run_id)
         try:
             self.notes += manager.merge_workers(self.run_id)
             steps = [note for note in self.notes if "action" in note]
             if self.tracking.nodes and steps:
-                with manager.recording(self.run_id) as context:
-                    _log_table(context, steps)
+                self._record("nodes", _table(steps), "parquet")
         finally:
             failure = self._failure(error) if error is not None else None
             ended = manager.close_run(failure, self.run_id, aborted)
@@ -136,8 +106,7 @@ class PipelineRun:
         nodes = " or ".join(f"'{name}'" for name in failed)
         # The first empty line divides what happened from where.
         what = re.sub(r"\n\s*\n", "\n", f"{type(error).__name__}: {error}".strip())
-        first = f"Node {nodes}: {what}" if nodes else what
-        return f"{first}\n\n{_traceback(error)}"
+        return f"{f'Node {nodes}: ' if nodes else ''}{what}\n\n{_traceback(error)}"
 
     def _unfinished(self) -> list[str]:
         """Name the nodes that had begun: what can't be loaded or saved is no node's own error."""
@@ -153,70 +122,62 @@ class PipelineRun:
         ]
 
 
+def _table(steps: list[dict[str, Any]]) -> Any:
+    import pandas as pd
+
+    numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
+    return pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
+
+
 def _traceback(error: BaseException) -> str:
     """Give an error's traceback without the way that Kedro goes to a node, which is ever the same.
 
     What an error came from has one of its own.
     """
-    told = traceback.TracebackException.from_exception(error)
-    waiting: list[traceback.TracebackException | None] = [told]
-    while waiting:
-        one = waiting.pop()
-        if one is None:
-            continue
-        waiting += [one.__cause__, one.__context__]
-        ways = list(itertools.dropwhile(lambda frame: _KEDRO in frame.filename, one.stack))
-        if ways:
-            one.stack = traceback.StackSummary.from_list(ways)
-    return "".join(told.format())
+    whole = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = whole
+    while part:
+        own = itertools.dropwhile(lambda frame: _KEDRO in frame.filename, part.stack)
+        part.stack = traceback.StackSummary.from_list(list(own) or part.stack)
+        part = part.__cause__ or part.__context__
+    return "".join(whole.format())
+
+
+def save(
+    run_id: str, key: str, data: Any, kind: str, save_args: Mapping[str, Any] | None = None
+) -> None:
+    """Save something to a run beside what its nodes save."""
+    # By name, as a catalog does it, for this room knows nothing of the datasets.
+    entry = {"type": f"kedro_mlrun.{kind}", "key": key, "save_args": save_args}
+    artifact = run_dataset(AbstractDataset.from_config(key, entry))
+    assert artifact is not None  # noqa: S101 for the type checker
+    artifact.run_id = run_id
+    artifact.save(data)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Make a warning of what can't be recorded and the pipeline can do without."""
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger(__name__).warning("%s", error)
 
 
 def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool) -> None:
-    """Record the data of a catalog entry that isn't MLRun's as an artifact.
+    """Record the data of a catalog entry that isn't MLRun's: its file here, or else what is there.
 
-    Args:
-        run_id: the id that Kedro gave the run.
-        name: the entry's name.
-        dataset: the entry's dataset. Where it has a file on this machine, that is the artifact.
-        data: what was loaded from it or saved to it.
-        saved: whether it was saved; what is loaded several times is recorded once.
+    What is loaded several times is recorded once.
     """
     key = re.sub(r"[^-A-Za-z0-9_.]+", "-", name.partition("@")[0]).strip("-_.")
     context = MLRunContextManager().current_of(run_id)
     known = context.artifact_uris if context else {}
     if run_dataset(dataset) or (key in known and not saved):
         return
-    file = record.file_of(dataset)
     kind, save_args = "MLRunAbstractDataset", {}
-    if file:
+    if file := provenance.file_of(dataset):
         data, save_args = file.read_bytes(), {"format": file.suffix.removeprefix(".") or "bin"}
     elif type(data).__module__.startswith("pandas.") and hasattr(data, "columns"):
         kind = "MLRunDataframeDataset"
-    # By name, as a catalog does it, for this package knows nothing of the datasets.
-    artifact = AbstractDataset.from_config(
-        name, {"type": f"kedro_mlrun.{kind}", "key": key, "save_args": save_args}
-    )
-    artifact.run_id = run_id  # type: ignore[attr-defined]
-    try:
-        artifact.save(data)
-    except DatasetError as error:
-        # The pipeline itself can do without.
-        logging.getLogger(__name__).warning("%s", error)
-
-
-def _log_text(context: mlrun.MLClientCtx, name: str, text: str) -> None:
-    stem, _, suffix = name.partition(".")
-    context.log_artifact(OWN + stem, body=text, format=suffix, **_arguments(context, stem))
-
-
-def _log_table(context: mlrun.MLClientCtx, steps: list[dict[str, Any]]) -> None:
-    import pandas as pd
-
-    numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
-    table = pd.DataFrame(steps, columns=list(COLUMNS)).astype(numbers)
-    context.log_dataset(f"{OWN}nodes", df=table, format="parquet", **_arguments(context, "nodes"))
-
-
-def _arguments(context: mlrun.MLClientCtx, name: str) -> dict[str, str]:
-    folder = run_folder(context.artifact_path, context.uid)
-    return {"db_key": OWN + name, "artifact_path": folder}
+    with _extra():
+        save(run_id, key, data, kind, save_args)

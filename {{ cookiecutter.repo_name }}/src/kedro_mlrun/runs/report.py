@@ -15,22 +15,12 @@ from .manager import MLRunContextManager
 
 
 def print_run(uid: str, project: str) -> None:
-    """Print a run: its name, id, state, results and artifacts, and where to look next.
-
-    Args:
-        uid: the run's id.
-        project: its MLRun project.
-    """
+    """Print a run: its name, id, state, results and artifacts, and where to look next."""
     import mlrun
 
     client = mlrun.get_run_db()
     run = client.read_run(uid, project)
-    status = run["status"]
-    files = [
-        (record["spec"]["db_key"], shown_path(artifact_file(record)))
-        for record in status.get("artifacts") or []
-        if not record["spec"]["db_key"].startswith(OWN)
-    ]
+    status, environment = run["status"], (run["metadata"].get("labels") or {}).get("environment")
     parts: list[Any] = [
         Text(f"\nMLRun run '{run['metadata']['name']}'"),
         pairs(("id", uid), ("state", status["state"])),
@@ -40,12 +30,12 @@ def print_run(uid: str, project: str) -> None:
         parts += [Text("\nError"), Text(indented(status["error"].partition("\n\n")[0]))]
     if status.get("results"):
         parts += [Text("\nResults"), pairs(*status["results"].items())]
+    files = {item["spec"]["db_key"]: artifact_file(item) for item in status.get("artifacts") or []}
+    files = {key: shown_path(path) for key, path in files.items() if not key.startswith(OWN)}
     if files:
-        parts += [Text("\nArtifacts"), pairs(*files)]
-    environment = (run["metadata"].get("labels") or {}).get("environment", "local")
-    option = "" if environment == "local" else f" --env {environment}"
-    kept = api.unsent(client)
-    if kept:
+        parts += [Text("\nArtifacts"), pairs(*files.items())]
+    option = "" if environment in {None, "local"} else f" --env {environment}"
+    if kept := api.unsent(client):
         where = f"{client.base_url} stopped answering. The run is kept in {kept.url}."
         hint = f"To send it later: {kedro_command()} mlrun push {uid[:8]}{option}"
     else:
@@ -57,14 +47,7 @@ def print_run(uid: str, project: str) -> None:
 
 
 def pairs(*rows: tuple[str, Any]) -> Table:
-    """Show names and values, one pair in a line.
-
-    Args:
-        *rows: the pairs.
-
-    Returns:
-        A table without heads.
-    """
+    """Show names and values, one pair in a line."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, value in rows:
         # As Text, for Rich would take brackets for its markup.

@@ -32,50 +32,26 @@ class RunReference(NamedTuple):
 
 
 def announce(run_id: str, reference: RunReference) -> None:
-    """Let the processes that start from now on find a run.
-
-    Args:
-        run_id: the id that Kedro gave the run.
-        reference: where MLRun has it.
-
-    Example:
-        >>> announce("2026-11-21T10.00.00.000Z", RunReference("1f", "iris", "sqlite:///a.db"))
-            >>> withdraw("2026-11-21T10.00.00.000Z")
-    """
-    _write({**_announced(), run_id: reference})
+    """Let the processes that start from now on find the run that Kedro gave an id."""
+    os.environ[VARIABLE] = json.dumps({**_announced(), run_id: reference})
 
 
 def withdraw(run_id: str) -> None:
-    """Take back what `announce` told, and remove what the workers have left.
-
-    Args:
-        run_id: the id that Kedro gave the run.
-    """
+    """Take back what `announce` told, and remove what the workers have left."""
     runs = _announced()
     reference = runs.pop(run_id, None)
-    _write(runs)
+    os.environ[VARIABLE] = json.dumps(runs)
     if reference:
         remove(reference.uid)
 
 
 def remove(uid: str) -> None:
-    """Remove what the workers of a run have left.
-
-    Args:
-        uid: the run's id in MLRun.
-    """
+    """Remove what the workers of a run have left."""
     _file(uid).unlink(missing_ok=True)
 
 
 def announced(run_id: str | None = None) -> RunReference | None:
-    """Find a run that a parent process has open.
-
-    Args:
-        run_id: the id that Kedro gave it; None for the newest.
-
-    Returns:
-        Where MLRun has it; None where no parent announced it.
-    """
+    """Find a run that the parent process has open, by default the newest."""
     # Not in a program that a node starts, which inherits the variable, too.
     runs = _announced() if multiprocessing.parent_process() else {}
     return runs.get(run_id) if run_id else next(reversed(runs.values()), None)
@@ -86,20 +62,9 @@ def _announced() -> dict[str, RunReference]:
     return {run_id: RunReference(*reference) for run_id, reference in runs.items()}
 
 
-def _write(runs: dict[str, RunReference]) -> None:
-    if runs:
-        os.environ[VARIABLE] = json.dumps(runs)
-    else:
-        os.environ.pop(VARIABLE, None)
-
-
 @contextmanager
 def one_at_a_time(uid: str) -> Iterator[None]:
-    """Keep the other workers of a run waiting.
-
-    Args:
-        uid: the run's id in MLRun.
-    """
+    """Keep the other workers of a run waiting."""
     with _opened(uid) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
@@ -107,25 +72,13 @@ def one_at_a_time(uid: str) -> Iterator[None]:
 
 
 def leave_note(uid: str, note: dict[str, Any]) -> None:
-    """Tell the run's parent process something.
-
-    Args:
-        uid: the run's id in MLRun.
-        note: what JSON can hold.
-    """
+    """Tell the parent process of a run something that JSON can hold."""
     with _opened(uid) as connection:
         connection.execute("INSERT INTO notes (body) VALUES (?)", (json.dumps(note),))
 
 
 def notes(uid: str) -> list[dict[str, Any]] | None:
-    """Read what the workers of a run told.
-
-    Args:
-        uid: the run's id in MLRun.
-
-    Returns:
-        Their notes in the order in which they came; None where there were no workers.
-    """
+    """Read what the workers of a run told, in order; None where there were no workers."""
     if not _file(uid).exists():
         return None
     with _opened(uid) as connection:
@@ -137,9 +90,8 @@ def notes(uid: str) -> list[dict[str, Any]] | None:
 def _opened(uid: str) -> Iterator[sqlite3.Connection]:
     # A database of its own, for SQLite's locks work between processes on every system, and are
     # gone with the process that held them.
-    with closing(
-        sqlite3.connect(_file(uid), timeout=LONGEST_WAIT, isolation_level=None)
-    ) as connection:
+    file = sqlite3.connect(_file(uid), timeout=LONGEST_WAIT, isolation_level=None)
+    with closing(file) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("CREATE TABLE IF NOT EXISTS notes (body TEXT NOT NULL)")
         yield connection

@@ -1,0 +1,172 @@
+"""The runs that this process has open, and the copies of them that its workers have."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..api import client as api
+from ..secrets.known import REDACTED, hide
+from ..store.fields import PROCESS, run_name
+from ..store.files import run_folder
+from ..store.process import process_label
+from . import workers
+from .lost import abort_lost_runs, set_aborted
+
+if TYPE_CHECKING:
+    import mlrun
+
+# What a worker process may add to; each is a dict.
+ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
+
+
+@dataclass
+class OpenRun:
+    """A run from its beginning to its end."""
+
+    context: mlrun.MLClientCtx
+    run_id: str | None
+    """Kedro's; None for a run that was opened by saving something."""
+    owned: bool
+    """False for the run of an MLRun job, which MLRun ends."""
+
+    def end(self, error: BaseException | str | None, aborted: str) -> bool:
+        """Write down how the run went, and tell whether it has ended."""
+        import mlrun
+
+        context = self.context
+        if error is not None and self.owned:
+            context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
+        context.commit(completed=self.owned and not (error or aborted))
+        # A job ends with its process; a context that somebody made by hand may go on.
+        is_job = context._uid in os.environ.get("MLRUN_EXEC_CONFIG", "")
+        ended = self.owned or (is_job and bool(aborted))
+        if aborted and ended:
+            # An iteration takes its sweep with it.
+            for iteration in {0, context.iteration}:
+                db = mlrun.get_run_db()
+                set_aborted(db, context._uid, context.project, aborted, iteration)
+            context.set_state("aborted", commit=False)
+        return ended
+
+    def merge_workers(self) -> list[dict[str, Any]]:
+        """Take over what worker processes have added to the run, and give the notes they left."""
+        import mlrun
+
+        context = self.context
+        notes = workers.notes(context._uid)
+        if notes is None:
+            return []
+        db = mlrun.get_run_db()
+        record = db.read_run(context._uid, context.project, iter=context.iteration)
+        context.log_results(record["status"].get("results") or {}, commit=False)
+        for name, text in (record["metadata"].get("annotations") or {}).items():
+            context.set_annotation(name, text)
+        context.inputs.update(record["spec"].get("inputs") or {})
+        # The run's own view of them; its property gives a copy.
+        uris = context._artifacts_manager.artifact_uris
+        uris.update(record["status"].get("artifact_uris") or {})
+        # Read once: what a late worker may still add makes a new file.
+        workers.remove(context._uid)
+        return notes
+
+
+def new_context(
+    project: str, name: str, labels: dict[str, str], parameters: dict[str, Any]
+) -> mlrun.MLClientCtx:
+    """Open a run in the store, named as `MLRUN_CONTEXT_NAME` says, or else by `name`."""
+    import mlrun
+
+    db, uid = mlrun.get_run_db(), uuid.uuid4().hex
+    if api.unsent(db):
+        # An earlier run has lost the API; this one tries it again.
+        api.check(db.base_url)
+        db.kept = None
+    abort_lost_runs(db, project)
+    metadata = {
+        "name": run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name),
+        "uid": uid,
+        "project": project,
+        "labels": {"owner": _user(), **labels},
+    }
+    output_path = run_folder(mlrun.mlconf.artifact_path, uid)
+    spec = {"output_path": output_path, "parameters": parameters}
+    # With a spec, MLRun gives a new context even where it keeps that of an earlier run.
+    return mlrun.get_or_create_ctx(name, spec={"metadata": metadata, "spec": spec})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a number that no user has.
+        return str(os.getuid())
+
+
+def add_to_job(
+    context: mlrun.MLClientCtx, labels: dict[str, str], parameters: dict[str, Any]
+) -> None:
+    """Note in the run of an MLRun job what is known of the pipeline's run that it is."""
+    for label, value in labels.items():
+        # A chain that is given wins over the workflow; a process over its starter.
+        context.set_label(label, value, replace=label in {"workflow", PROCESS})
+    # MLRun has no public way to add several at once. What the job was given stays as it was, for
+    # MLRun may run it again; but no secret does.
+    job = context._parameters
+    given = {name: value for name, value in job.items() if parameters.get(name) != REDACTED}
+    context._parameters = {**parameters, **given}
+
+
+def folder_of(context: mlrun.MLClientCtx) -> str:
+    """Give the folder that a run writes to and no other."""
+    import mlrun
+
+    return run_folder(context.artifact_path or mlrun.mlconf.artifact_path, context.uid)
+
+
+def store_in(db: Any, context: mlrun.MLClientCtx) -> None:
+    """Let a job that records nowhere, and the sweep that it may be of, be recorded in a store."""
+    nowhere = context._rundb
+    # MLRun has no public way to give a job another store. Its launcher, which ends the run and the
+    # sweep, has this very one, which records nothing.
+    nowhere.__class__, nowhere.__dict__ = type(db), db.__dict__
+    if context.iteration:
+        # MLRun updates the sweep when all of its runs have ended.
+        sweep = context.to_dict()
+        sweep["metadata"]["iteration"], sweep["spec"]["parameters"] = 0, {}
+        sweep["metadata"]["labels"][PROCESS] = process_label()
+        context._rundb.store_run(sweep, sweep["metadata"]["uid"], context.project, iter=0)
+    context.store_run()
+
+
+def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
+    """Make a context that knows of a run what the store knows now, and sends nothing."""
+    import mlrun
+
+    db = mlrun.get_run_db()
+    record = db.read_run(reference.uid, reference.project, iter=reference.iteration)
+    context = mlrun.MLClientCtx.from_dict(record, rundb=db, store_run=False, include_status=True)
+    # A job's record has not the folder that its process has given it.
+    context.artifact_path = folder_of(context)
+    # What it knows is out of date as soon as another worker adds to the run.
+    context._rundb = None
+    return context
+
+
+def add_from(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
+    """Add to a run what a worker process has logged to a copy of it."""
+    import mlrun
+    from mlrun.utils import get_in
+
+    db, struct = mlrun.get_run_db(), copy.to_dict()
+    of_run = reference.uid, reference.project
+    with workers.one_at_a_time(reference.uid):
+        record = db.read_run(*of_run, iter=reference.iteration)
+        updates = {
+            field: {**(get_in(record, field) or {}), **(get_in(struct, field) or {})}
+            for field in ADDED
+        }
+        db.update_run(updates, *of_run, iter=reference.iteration)
