@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -24,8 +23,7 @@ from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from omegaconf.errors import InterpolationResolutionError
 
 from .project import MLRunConfig, TrackingConfig, prepared
-from .runs import provenance as record
-from .runs import workers
+from .runs import provenance, workers
 from .runs.dataset import is_run_type, run_dataset
 from .runs.inputs import check_used, with_inputs
 from .runs.manager import MLRunContextManager, RunStoppedError
@@ -82,49 +80,31 @@ class MLRunHooks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Take over mlrun.yml, and give each MLRun dataset its catalog name as key.
-
-        Args:
-            context: Kedro's context of the session.
-
-        Raises:
-            MLRunConfigError: mlrun.yml can't be used.
-        """
-        loader = prepared(context.config_loader)
+        """Take over mlrun.yml, and give each MLRun dataset its catalog name as key."""
+        loader, manager = prepared(context.config_loader), MLRunContextManager()
         folder = Path(context.project_path)
         config = MLRunConfig.load(loader, folder)
-        MLRunContextManager().configure(config, folder)
+        manager.configure(config, folder)
         self._tracking = config.tracking
-        catalog: dict[str, Any] = {}
-        for kind in ("credentials", "parameters", "catalog"):
-            with suppress(MissingConfigException):
-                found = _read(loader, kind)
-                secrets.register(found, everything=kind == "credentials")
-                catalog = found if kind == "catalog" else catalog
+        parts = {kind: _read(loader, kind) for kind in ("credentials", "parameters", "catalog")}
+        for kind, part in parts.items():
+            secrets.register(part, everything=kind == "credentials")
         secrets.install()
-        if not catalog:
-            return
-        manager = MLRunContextManager()
-        if manager.job_inputs:
-            catalog = with_inputs(catalog, manager.job_inputs, manager.fetch_input)
-        # A dataset isn't told its name, and an entry made from a pattern has it only then. So the
-        # name goes where Kedro reads the catalog from; in a pattern's, Kedro fills in the braces.
-        loader["catalog"] = {name: with_key(name, entry) for name, entry in catalog.items()}
+        if catalog := parts["catalog"]:
+            if manager.job_inputs:
+                catalog = with_inputs(catalog, manager.job_inputs, manager.fetch_input)
+            # A dataset isn't told its name, and an entry made from a pattern has it only then. So
+            # the name goes where Kedro reads the catalog from, which fills in a pattern's braces.
+            loader["catalog"] = {name: with_key(name, entry) for name, entry in catalog.items()}
 
     @hook_impl
     def after_catalog_created(
         self, conf_catalog: dict[str, Any], parameters: dict[str, Any], save_version: str | None
     ) -> None:
-        """Learn what the run that is about to begin has to work with.
-
-        Args:
-            conf_catalog: the catalog's configuration.
-            parameters: the parameters, as they are in the catalog.
-            save_version: the id of the run; None for a catalog that no run is for.
-        """
+        """Learn what the run that is about to begin has to work with."""
         # Once more, for these are typed.
         secrets.register(parameters["parameters"])
-        if save_version:
+        if save_version:  # else no run is for this catalog
             self._thread.next_run = PipelineRun(
                 save_version, self._tracking, parameters["parameters"], conf_catalog
             )
@@ -135,24 +115,17 @@ class MLRunHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Open the run.
-
-        Args:
-            run_params: what Kedro was asked to run.
-            pipeline: the pipeline, or the part of it that runs.
-            catalog: the catalog of this run.
-        """
+        """Open the run."""
         manager = MLRunContextManager()
         check_used(manager.job_inputs, pipeline.inputs(), pipeline.all_outputs())
         # They are of this run, and not of one that a node of it may start.
         manager.job_inputs = {}
-        names = run_params.get("pipeline_names") or ["__default__"]
-        if not self._tracking.records(names):
+        if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
             _keep_in_memory(pipeline, catalog)
             return
         self._watch_for_interrupts()
         run = self._thread.next_run
-        with MLRunContextManager().lock:
+        with manager.lock:
             # Kedro's ids are times, and two sessions may begin in the same millisecond.
             while run.run_id in self._runs:
                 run.run_id += "+"
@@ -160,8 +133,7 @@ class MLRunHooks:
         self._thread.run_ids[run_params["run_id"]] = run.run_id
         setattr(catalog, RUN_ID, run.run_id)
         for name in pipeline.datasets():
-            dataset = run_dataset(catalog.get(name, fallback_to_runtime_pattern=True))
-            if dataset is not None:
+            if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
                 dataset.run_id = run.run_id
         run.begin(pipeline, run_params)
 
@@ -169,39 +141,21 @@ class MLRunHooks:
 
     @hook_impl
     def before_dataset_loaded(self, node: Node) -> None:
-        """Start the clock.
-
-        Args:
-            node: the node that something is loaded for.
-        """
+        """Note which node has begun, and start the clock."""
         self._note(None, {"begun": node.name})
         self._thread.started[node.name] = perf_counter()
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
-        """Stop the clock.
-
-        Args:
-            dataset_name: the dataset's name.
-            data: what was loaded.
-            node: the node that it was loaded for.
-        """
+        """Stop the clock."""
         # This hook isn't told which run it is in. The next one is, and has the very same object.
-        seconds = perf_counter() - self._thread.started[node.name]
-        self._load_seconds[node.name, dataset_name, id(data)] = seconds
+        self._load_seconds[node.name, dataset_name, id(data)] = self._seconds(node)
 
     @hook_impl
     def before_node_run(
         self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], run_id: str
     ) -> None:
-        """Note what was loaded, and start the node's clock.
-
-        Args:
-            node: the node.
-            catalog: the catalog of this run.
-            inputs: what was loaded for the node, by the names of the datasets.
-            run_id: the id of the run.
-        """
+        """Note what was loaded, and start the node's clock."""
         run_id = getattr(catalog, RUN_ID, run_id)
         self._note(run_id, {"begun": node.name})
         if multiprocessing.parent_process():
@@ -211,70 +165,48 @@ class MLRunHooks:
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):
-                self._note_data(run_id, catalog.get(name), node, name, "load", seconds, data)
+                self._note_data(run_id, catalog, node, name, "load", seconds, data)
         # Its saves happen in this thread.
         self._thread.runs[node.name] = run_id, catalog
         self._thread.started[node.name] = perf_counter()
 
     @hook_impl
     def after_node_run(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
-        """Note how long the node took.
-
-        Args:
-            node: the node.
-            catalog: the catalog of this run.
-            run_id: the id of the run.
-        """
-        seconds = perf_counter() - self._thread.started[node.name]
-        run_id = getattr(catalog, RUN_ID, run_id)
-        self._note(run_id, {"node": node.name, "action": "run", "seconds": seconds})
+        """Note how long the node took."""
+        note = {"node": node.name, "action": "run", "seconds": self._seconds(node)}
+        self._note(getattr(catalog, RUN_ID, run_id), note)
 
     @hook_impl
     def on_node_error(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
-        """Note which node failed.
-
-        Args:
-            node: the node.
-            catalog: the catalog of this run.
-            run_id: the id of the run.
-        """
-        run_id = getattr(catalog, RUN_ID, run_id)
-        self._note(run_id, {"failed": node.name})
+        """Note which node failed."""
+        self._note(getattr(catalog, RUN_ID, run_id), {"failed": node.name})
 
     @hook_impl
     def before_dataset_saved(self, node: Node) -> None:
-        """Start the clock.
-
-        Args:
-            node: the node that returned what is saved.
-        """
+        """Start the clock."""
         self._thread.started[node.name] = perf_counter()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
-        """Note what was saved.
+        """Note what was saved."""
+        of_run = self._thread.runs[node.name]
+        self._note_data(*of_run, node, dataset_name, "save", self._seconds(node), data)
 
-        Args:
-            dataset_name: the dataset's name.
-            data: what was saved.
-            node: the node that returned it.
-        """
-        seconds = perf_counter() - self._thread.started[node.name]
-        run_id, catalog = self._thread.runs[node.name]
-        dataset = catalog.get(dataset_name)
-        self._note_data(run_id, dataset, node, dataset_name, "save", seconds, data)
+    def _seconds(self, node: Node) -> float:
+        return perf_counter() - self._thread.started[node.name]
 
     def _note_data(
         self,
         run_id: str,
-        dataset: Any,
+        catalog: CatalogProtocol,
         node: Node,
         name: str,
         action: str,
         seconds: float | None,
         data: Any,
     ) -> None:
-        size = record.size_of(dataset, data)
+        dataset = catalog.get(name)
+        size = provenance.size_of(dataset, data)
         note = {"node": node.name, "action": action, "dataset": name, "seconds": seconds, **size}
         tracking = self._note(run_id, note)
         if tracking and tracking.records_dataset(name):
@@ -288,31 +220,21 @@ class MLRunHooks:
         if run and run.is_open:
             run.notes.append(note)
             return run.tracking
-        reference = workers.announced(run_id)
-        if reference is None:
-            return None
-        workers.leave_note(reference.uid, note)
-        return TrackingConfig(datasets=list(reference.datasets))
+        if reference := workers.announced(run_id):
+            workers.leave_note(reference.uid, note)
+            return TrackingConfig(datasets=list(reference.datasets))
+        return None
 
     # ---- a run ends
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Complete the run, and show it.
-
-        Args:
-            run_params: what Kedro was asked to run.
-        """
+        """Complete the run, and show it."""
         self._end_run(run_params["run_id"])
 
     @hook_impl
     def on_pipeline_error(self, run_params: dict[str, Any], error: Exception) -> None:
-        """End the run as failed, and show it.
-
-        Args:
-            run_params: what Kedro was asked to run.
-            error: what failed.
-        """
+        """End the run as failed, and show it."""
         self._end_run(run_params["run_id"], error)
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
@@ -332,8 +254,7 @@ class MLRunHooks:
         """Let a run that is stopped from outside end as aborted."""
         atexit.unregister(self._at_exit)
         atexit.register(self._at_exit)
-        ipython = _ipython()
-        if ipython:
+        if ipython := _ipython():
             # There the process goes on.
             ipython.events.register("post_run_cell", self._after_cell)
         if threading.current_thread() is threading.main_thread():
@@ -385,35 +306,32 @@ class MLRunHooks:
 
     def _after_cell(self, result: Any) -> None:
         # Those of other threads go on.
-        here = [
-            run_id for run_id, run in self._runs.items() if run.thread is threading.current_thread()
-        ]
-        self._end_unfinished(here, result.error_in_exec)
+        here = threading.current_thread()
+        own = [run_id for run_id, run in self._runs.items() if run.thread is here]
+        self._end_unfinished(own, result.error_in_exec)
         self._stopped_by = ""
         _ipython().events.unregister("post_run_cell", self._after_cell)
 
     def _end_unfinished(self, run_ids: list[str], error: BaseException | None) -> None:
         reason = f"It was stopped by {self._stopped_by}." if self._stopped_by else INTERRUPTED
+        # An error is of another hook, before the first node or after the last one.
+        failed = isinstance(error, Exception) and not self._stopped_by
         for run_id in run_ids:
-            if isinstance(error, Exception) and not self._stopped_by:
-                # Of another hook, before the first node or after the last one.
-                self._end_run(run_id, error)
-            else:
-                self._end_run(run_id, aborted=reason)
+            self._end_run(run_id, error if failed else None, "" if failed else reason)
 
 
 def _read(loader: Any, kind: str) -> Any:
     """Read a part of the configuration; a secret that it needs and that isn't there is named."""
     try:
         return loader[kind]
+    except MissingConfigException:
+        return {}
     except InterpolationResolutionError as error:
         # OmegaConf makes one of its own of each error of a resolver.
         found = error.__context__
         while found and not isinstance(found, secrets.MissingSecretError):
             found = found.__context__
-        if found:
-            raise found from None
-        raise
+        raise found or error from None
 
 
 def _ipython() -> Any:
@@ -430,20 +348,17 @@ class _PassedOn(MemoryDataset):
 
 def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
-    shared = isinstance(catalog, SharedMemoryDataCatalog)
-    saved = {
-        name.partition("@")[0]
-        for name in pipeline.all_outputs()
-        if run_dataset(catalog.get(name, fallback_to_runtime_pattern=True))
-    }
-    memory = {stem: SharedMemoryDataset() if shared else _PassedOn() for stem in saved}
+    memory: dict[str, Any] = {}
+    for name in pipeline.all_outputs():
+        if run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
+            shared = isinstance(catalog, SharedMemoryDataCatalog)
+            memory[name.partition("@")[0]] = SharedMemoryDataset() if shared else _PassedOn()
     logger = logging.getLogger("kedro.io.data_catalog")
     level = logger.level
     # It warns of each dataset that is replaced.
     logger.setLevel(logging.ERROR)
     for name in pipeline.datasets():
-        stem = name.partition("@")[0]
-        if stem in memory:
+        if (stem := name.partition("@")[0]) in memory:
             catalog[name] = memory[stem]
     logger.setLevel(level)
 
