@@ -15,10 +15,9 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
 from .. import __version__
 
 COMMANDS = {
-    "jobs": "abort build doctor logs schedules submit",
+    "jobs": "abort build doctor logs schedules submit workflow",
     "records": "artifacts compare delete lineage models open push runs show tag",
     "update": "update",
-    "workflow": "workflow",
 }
 """The commands of `kedro mlrun`: functions of the same names, by their module beside this one."""
 

@@ -42,7 +42,7 @@ def _since(_context: Any, _option: Any, value: str | None) -> datetime | None:
 
 _KEY = option("--key", "-k", default="", help="Only artifacts with this key.")
 _TAG = option("--tag", "-t", default="", help="Only versions with this tag.")
-_LIMIT = option("--limit", "-n", type=click.IntRange(1), default=20, help="How many at most.")
+_LIMIT = option("--limit", "-n", type=click.IntRange(1), default=20, show_default=True, help="How many at most.")
 
 
 @command("runs", "kedro mlrun runs --pipeline training --state error --since 7d")
@@ -143,7 +143,7 @@ def open(records: Records, which: str, view: bool) -> Answer:
 
 @command("lineage", "kedro mlrun lineage xgboost.model")
 @argument("which", metavar="ARTIFACT_OR_RUN")
-@option("--depth", type=click.IntRange(1, 50), default=4, help="How many runs to follow each way.")
+@option("--depth", type=click.IntRange(1, 50), default=4, show_default=True, help="How many runs to follow each way.")
 def lineage(records: Records, which: str, depth: int) -> Answer:
     """Show where an artifact or a run came from, and what was made with it.
 
@@ -151,11 +151,11 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
     """
     start = _artifact_or_run(records, which)
     back, on = upstream(records, start, depth), downstream(records, start, depth)
-    data = back.to_dict()
-    data |= {"upstream": data.pop("follows"), "downstream": on.to_dict()["follows"]}
     came_from = tables.lineage_tree("came from", back)
-    came_of = tables.lineage_tree("saved" if on.is_run else "used by", on)
-    return Answer(data, lambda _width: Group(tables.node_text(back), came_from, came_of))
+    came_of = tables.lineage_tree("saved" if on["type"] == "run" else "used by", on)
+    shown = Group(tables.node_text(back), came_from, came_of)
+    data = {**back, "upstream": back["follows"], "downstream": on["follows"]}
+    return Answer({name: data[name] for name in data if name != "follows"}, lambda _width: shown)
 
 
 def _artifact_or_run(records: Records, which: str) -> Record:

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ..records.lineage import Node
 from ..records.records import Record
 from ..runs.report import pairs
 from ..store.fields import artifact_uid, moment
@@ -140,21 +139,7 @@ def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:
     return table(rows)
 
 
-def schedules_table(schedules: Sequence[Record]) -> Table:
-    """Show scheduled jobs, each with the time of its next run and the state of its last one."""
-    return table(
-        [
-            {
-                **{name: item[name] for name in ("name", "schedule")},
-                "next": shown_time(item["next"]),
-                "last": shown_state(item["state"]),
-            }
-            for item in schedules
-        ]
-    )
-
-
-def lineage_tree(title: str, node: Node) -> Tree:
+def lineage_tree(title: str, node: Record) -> Tree:
     """Show where something came from, or what came of it."""
     tree = Tree(Text(title, style="bold"), guide_style="dim")
     _grow(tree, node)
@@ -163,30 +148,28 @@ def lineage_tree(title: str, node: Node) -> Tree:
     return tree
 
 
-def _grow(tree: Tree, node: Node) -> None:
-    for following in node.follows:
+def _grow(tree: Tree, node: Record) -> None:
+    for following in node["follows"]:
         _grow(tree.add(node_text(following)), following)
-    if node.unshown:
-        tree.add(Text(f"… and {node.unshown} earlier runs", style="dim"))
-    if node.cut:
+    if node["unshown"]:
+        tree.add(Text(f"… and {node['unshown']} earlier runs", style="dim"))
+    if node["cut"]:
         tree.add(Text("… (more with --depth)", style="dim"))
 
 
-def node_text(node: Node) -> Text:
+def node_text(node: Record) -> Text:
     """Name a run or an artifact in one line."""
-    text = Text("run " if node.is_run else "", style="dim", overflow="fold")
-    text.append(node.name, style="not dim bold")
-    if node.record is None:
-        text.append(" (deleted)" if node.is_run else " (not in this project's records)")
-        return text
-    uid = node.record["metadata"]["uid"][:SHORT]
-    if node.is_run:
-        status = node.record["status"]
-        text.append(f" {uid} ", style="not dim").append_text(shown_state(status.get("state") or ""))
-        text.append(f" {shown_time(status.get('start_time'))}")
+    is_run = node["type"] == "run"
+    text = Text("run " if is_run else "", style="dim", overflow="fold")
+    text.append(node["name"], style="not dim bold")
+    if not node["uid"]:
+        return text.append(" (deleted)" if is_run else " (not in this project's records)")
+    if is_run:
+        text.append(f" {node['uid'][:SHORT]} ", style="not dim")
+        text.append_text(shown_state(node["state"])).append(f" {shown_time(node['start_time'])}")
     else:
-        text.append(f" {node.record['kind']} {uid}", style="not dim")
-    return text.append(" (see above)") if node.repeated else text
+        text.append(f" {node['kind']} {node['uid'][:SHORT]}", style="not dim")
+    return text.append(" (see above)") if node["repeated"] else text
 
 
 def shown_state(state: str) -> Text:

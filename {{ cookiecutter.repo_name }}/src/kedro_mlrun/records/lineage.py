@@ -1,9 +1,8 @@
-"""Where artifacts and runs came from, and what came of them."""
+"""Where artifacts and runs came from, and what came of them, as trees of JSON's types."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..store.fields import OWN, producer
@@ -13,83 +12,65 @@ from .summaries import Record, artifact_key, artifact_summary, summary
 MANY = 10
 """How many runs that used an artifact are followed; of others it is said how many there are."""
 
-
-@dataclass
-class Node:
-    """A run or an artifact, and what follows it in the direction that is looked in."""
-
-    record: Record | None  # None where it was deleted, or is not of this project
-    name: str
-    is_run: bool
-    follows: list[Node] = field(default_factory=list)
-    unshown: int = 0  # how many more runs there are
-    repeated: bool = False  # what follows is shown elsewhere in the tree
-    cut: bool = False  # what follows was not looked for, because it is too far away
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the tree as JSON's types."""
-        fields = ("uid", "state", "start_time") if self.is_run else ("uid", "kind", "uri", "run")
-        summarize = summary if self.is_run else artifact_summary
-        about = summarize(self.record) if self.record else {}
-        return {
-            "type": "run" if self.is_run else "artifact",
-            "name": self.name,
-            **{name: about.get(name) for name in fields},
-            **{name: getattr(self, name) for name in ("unshown", "repeated", "cut")},
-            "follows": [node.to_dict() for node in self.follows],
-        }
+_Found = tuple[list[tuple[str, Record | None]], int]
+"""Names with the records that are there of them, and how many there are in all."""
 
 
-_Following = Callable[[Record, bool], tuple[list[Node], int]]
-"""What follows a record, which is a run's or not: as much as is shown, and how much there is."""
-
-
-def upstream(records: Records, start: Record, depth: int) -> Node:
+def upstream(records: Records, start: Record, depth: int) -> dict[str, Any]:
     """Find what a run or an artifact came from, at most so many runs back."""
 
-    def came_from(record: Record, is_run: bool) -> tuple[list[Node], int]:
-        if is_run:
-            inputs = records.inputs_of(record)
-            found = [_node(used) if used else Node(None, uri, False) for uri, used in inputs]
-        else:
-            run, uid = records.producing_run(record), producer(record)
-            found = [_node(run) if run else Node(None, uid, True)] if uid else []
+    def came_from(record: Record, is_run: bool) -> _Found:
+        uid = producer(record)
+        found = [(uid, records.producing_run(record))] if uid else []
+        found = records.inputs_of(record) if is_run else found
         return found, len(found)
 
-    return _grown(_node(start), depth, set(), came_from)
+    return _node("", start, _is_run(start), came_from, depth, set())
 
 
-def downstream(records: Records, start: Record, depth: int) -> Node:
+def downstream(records: Records, start: Record, depth: int) -> dict[str, Any]:
     """Find what came of a run or an artifact, at most so many runs on."""
 
-    def came_of(record: Record, is_run: bool) -> tuple[list[Node], int]:
+    def came_of(record: Record, is_run: bool) -> _Found:
         if is_run:
-            saved = [_node(item) for item in records.artifacts_of(record)]
-            found = [node for node in saved if not node.name.startswith(OWN)]
-            return found, len(found)
+            saved = [item for item in records.artifacts_of(record) if not artifact_key(item).startswith(OWN)]
+            return [("", item) for item in saved], len(saved)
         runs, number = records.runs_using(record, MANY)
-        return [_node(run) for run in runs], number
+        return [("", run) for run in runs], number
 
-    return _grown(_node(start), depth, set(), came_of)
-
-
-def _node(record: Record) -> Node:
-    is_run = "key" not in record["metadata"]
-    return Node(record, record["metadata"]["name"] if is_run else artifact_key(record), is_run)
+    return _node("", start, _is_run(start), came_of, depth, set())
 
 
-def _grown(node: Node, depth: int, seen: set[str], following: _Following) -> Node:
-    if node.record is None:
+def _is_run(record: Record) -> bool:
+    return "key" not in record["metadata"]
+
+
+def _node(
+    name: str,
+    record: Record | None,
+    is_run: bool,
+    following: Callable[[Record, bool], _Found],
+    depth: int,
+    seen: set[str],
+) -> dict[str, Any]:
+    """Make the tree; without a record of what was deleted, or isn't of this project."""
+    fields = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
+    summarized = summary if is_run else artifact_summary
+    about = summarized(record) if record else {}
+    node: dict[str, Any] = {"type": "run" if is_run else "artifact"}
+    node["name"] = about.get("name" if is_run else "key", name)
+    node |= {field: about.get(field) for field in fields}
+    # How many more runs there are; whether what follows is elsewhere in the tree, or too far away.
+    node |= {"unshown": 0, "repeated": node["uid"] in seen, "cut": False, "follows": []}
+    if not record or node["repeated"]:
         return node
-    uid = node.record["metadata"]["uid"]
-    node.repeated = uid in seen
-    if node.repeated:
-        return node
-    seen.add(uid)
-    found, number = following(node.record, node.is_run)
-    if depth == 0 and not node.is_run:
-        node.cut = number > 0
-        return node
-    node.unshown = number - len(found)
-    node.follows = [_grown(item, depth - item.is_run, seen, following) for item in found]
-    return node
+    seen.add(node["uid"])
+    found, number = following(record, is_run)
+    if depth == 0 and not is_run:
+        return {**node, "cut": number > 0}
+    # What follows a run are artifacts, and an artifact's are runs.
+    next_depth = depth if is_run else depth - 1
+    node["follows"] = [
+        _node(next_name, item, not is_run, following, next_depth, seen) for next_name, item in found
+    ]
+    return {**node, "unshown": number - len(found)}
