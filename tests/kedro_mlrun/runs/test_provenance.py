@@ -239,7 +239,7 @@ def test_labels(tmp_path: Path) -> None:
     labels = provenance.labels({"pipeline_names": names, "run_id": "2026-11-21"}, tmp_path)
     assert len(labels["pipeline"]) == 255
     assert labels["pipeline"].startswith("pipeline_0,pipeline_1,")
-    assert labels["pipeline"].endswith("… (whole: parameter kedro.pipeline)")
+    assert labels["pipeline"].endswith("…")
     assert labels["session"] == "2026-11-21"
     assert labels["environment"] == "local"
     assert labels["kedro-version"].startswith("1.") and labels["mlrun-version"].startswith("1.")

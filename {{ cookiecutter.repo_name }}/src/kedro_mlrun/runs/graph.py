@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kedro.io.core import is_parameter
-
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
@@ -14,28 +12,18 @@ if TYPE_CHECKING:
 def graph(pipeline: Pipeline) -> dict[str, Any]:
     """Give the nodes of a pipeline, in an order in which they can run, and what connects them."""
     nodes = [_node(node) for node in pipeline.nodes]
-    namespaces = {name for node in nodes for name in _with_parents(node["namespace"])}
+    # What follows an @ is Kedro's transcoding: the same data by another name.
     edges = [
         {"node": node["name"], "dataset": name, "direction": direction}
         for node in nodes
         for direction in ("input", "output")
-        for name in dict.fromkeys(map(_stem, node[f"{direction}s"]))
+        for name in dict.fromkeys(name.partition("@")[0] for name in node[f"{direction}s"])
     ]
-    names = dict.fromkeys(edge["dataset"] for edge in edges)
     return {
         "nodes": nodes,
-        "datasets": [
-            {
-                "name": name,
-                "namespace": next(
-                    (space for space in _with_parents(name)[1:] if space in namespaces), ""
-                ),
-                "is_parameter": is_parameter(name),
-            }
-            for name in names
-        ],
+        "datasets": list(dict.fromkeys(edge["dataset"] for edge in edges)),
         "edges": edges,
-        "namespaces": sorted(namespaces),
+        "namespaces": sorted({node["namespace"] for node in nodes} - {""}),
         "tags": sorted({tag for node in nodes for tag in node["tags"]}),
     }
 
@@ -50,14 +38,3 @@ def _node(node: Node) -> dict[str, Any]:
         "inputs": list(node.inputs),
         "outputs": list(node.outputs),
     }
-
-
-def _stem(name: str) -> str:
-    # What follows an @ is Kedro's transcoding: the same data by another name.
-    return name.partition("@")[0]
-
-
-def _with_parents(name: str) -> list[str]:
-    """Give a name with dots, and each that it lies in, the innermost first."""
-    parts = name.removeprefix("params:").split(".") if name else []
-    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]

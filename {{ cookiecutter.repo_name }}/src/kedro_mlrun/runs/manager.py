@@ -24,8 +24,6 @@ from .open_runs import OpenRun
 if TYPE_CHECKING:
     import mlrun
 
-STORES = ("sqlite:", "http://", "https://")
-
 # A job finds its run in this variable from its first moment on. Later it may also be left over from
 # a function that ran to its end in this process.
 _IN_JOB = bool(os.environ.get("MLRUN_EXEC_CONFIG"))
@@ -51,24 +49,11 @@ class MLRunContextManager:
 
     The settings come from `conf/<env>/mlrun.yml`. What MLRun itself was told wins: `MLRUN_DBPATH`,
     `MLRUN_ACTIVE_PROJECT`, `MLRUN_ARTIFACT_PATH`, its environment file, `mlrun.set_environment`.
-
-    A run of a Kedro pipeline is found by the id that Kedro gives it, also by the worker processes
-    of `ParallelRunner`. Without an id it is the newest that is open.
+    A run of a pipeline is found by the id that Kedro gave it, also by the workers of
+    `ParallelRunner`; without an id it is the newest that is open.
     """
 
     _instance: ClassVar[MLRunContextManager | None] = None
-
-    lock: RLock
-    """To be held while something is logged: MLRun's context is not made for several threads."""
-
-    recorded_error: BaseException | None
-    """What made the last pipeline fail, once it is in the run's record."""
-
-    failure: str
-    """What the record says of that."""
-
-    job_inputs: dict[str, str]
-    """What the job's run that is about to begin has instead of the data of catalog entries."""
 
     def __new__(cls) -> MLRunContextManager:
         """Give the process's one manager."""
@@ -80,8 +65,13 @@ class MLRunContextManager:
         return cls._instance
 
     def _reset(self) -> None:
+        # Held while something is logged: MLRun's context is not made for several threads.
         self.lock = RLock()
-        self.recorded_error, self.failure, self.job_inputs = None, "", {}
+        # What made the last pipeline fail, once it is in the run's record, and what that says.
+        self.recorded_error: BaseException | None = None
+        self.failure = ""
+        # What the job's run that is about to begin has instead of the data of catalog entries.
+        self.job_inputs: dict[str, str] = {}
         self._config: MLRunConfig | None = None
         self._folder: Path | None = None
         self._applied: dict[str, str] = {}
@@ -102,10 +92,7 @@ class MLRunContextManager:
     # ---- settings and store
 
     def configure(self, config: MLRunConfig | None, folder: Path) -> None:
-        """Take over settings, or None for those of MLRun alone, and the Kedro project's folder.
-
-        Without this, the first use looks for them in the project's files.
-        """
+        """Take over settings that the first use would else look for in the project's files."""
         self._config, self._folder = config, folder
 
     def _settings(self) -> MLRunConfig | None:
@@ -120,7 +107,7 @@ class MLRunContextManager:
         loaded = sys.modules.get("mlrun")
         told = loaded.mlconf.dbpath if loaded else mlrun_dbpath()
         store = (parent and parent.dbpath) or told or (config and config.dbpath) or ""
-        if store and not store.startswith(STORES):
+        if store and not store.startswith(("sqlite:", "http://", "https://")):
             raise MLRunConfigError(
                 f"'{store}' is not a run database URL. Set MLRUN_DBPATH, or `dbpath` in mlrun.yml, "
                 "to http://…, https://… or sqlite:///PATH."
@@ -147,12 +134,7 @@ class MLRunContextManager:
         return mlrun
 
     def connect(self) -> str:
-        """Make sure that the configured store can be used, and give its URL; nothing is written.
-
-        Raises:
-            APIUnreachableError: the MLRun API doesn't answer.
-            MLRunConfigError: mlrun.yml can't be used, or names no run database.
-        """
+        """Make sure that the configured store can be used, and give its URL; nothing is written."""
         mlrun = self._connect()
         mlrun.get_run_db()
         return str(mlrun.mlconf.dbpath)
@@ -193,12 +175,7 @@ class MLRunContextManager:
 
     @property
     def project(self) -> mlrun.MlrunProject:
-        """The MLRun project, which is created where the store has none of its name.
-
-        Raises:
-            MLRunMissingProjectError: neither mlrun.yml nor MLRun's settings name a project, or a
-                store.
-        """
+        """The MLRun project, which is created where the store has none of its name."""
         with self.lock:
             mlrun = self._connect()
             store, name = mlrun.mlconf.dbpath, mlrun.mlconf.active_project
@@ -224,10 +201,9 @@ class MLRunContextManager:
     # ---- an MLRun job
 
     def adopt(self, context: mlrun.MLClientCtx) -> None:
-        """Make an MLRun job's context the one that is logged to, wherever the job was started.
+        """Make an MLRun job's context the one that is logged to, in the project's store if in none.
 
-        `mlrun run --local` starts without a store where `MLRUN_DBPATH` isn't set; then the job is
-        recorded in the project's own.
+        `mlrun run --local` starts without a store where `MLRUN_DBPATH` isn't set.
         """
         with self.lock:
             import mlrun
@@ -271,10 +247,7 @@ class MLRunContextManager:
         return self.current_of(None)
 
     def current_of(self, run_id: str | None) -> mlrun.MLClientCtx | None:
-        """Give the context of the run with an id of Kedro's, or of the newest, if it is going on.
-
-        In a worker process it is a copy that sends nothing.
-        """
+        """Give the context of a run that is going on; in a worker a copy that sends nothing."""
         with self.lock:
             self._connect()
             run = self._open_run_of(run_id)
@@ -310,13 +283,7 @@ class MLRunContextManager:
         """Give the context to log to, for as long as nobody else in this process logs.
 
         What a worker process logs to it is added to the run at the end. Without a run that is going
-        on, one is opened.
-
-        Args:
-            run_id: the id that Kedro gave the run; None for the newest.
-
-        Raises:
-            RunStoppedError: that run was stopped from outside.
+        on, one is opened. A run that was stopped from outside raises RunStoppedError.
         """
         with self.lock:
             if run_id and run_id in self._stopped:
@@ -339,17 +306,13 @@ class MLRunContextManager:
         labels: dict[str, str] | None = None,
         parameters: dict[str, Any] | None = None,
     ) -> mlrun.MLClientCtx:
-        """Open a run, unless an MLRun job has opened one. One that is open goes on afterwards.
+        """Open a run, unless an MLRun job has opened one, and give its context.
 
         Args:
-            name: the run's name, where `MLRUN_CONTEXT_NAME` gives none. Characters that MLRun does
-                not take become hyphens.
+            name: the run's name, where `MLRUN_CONTEXT_NAME` gives none.
             run_id: the id that Kedro gives the run, for a run of a pipeline.
             labels: labels of the run, beside those of its owner, process, host and chain.
             parameters: parameters of the run.
-
-        Returns:
-            The run's context.
         """
         with self.lock:
             mlrun = self._connect()
@@ -383,10 +346,8 @@ class MLRunContextManager:
             return run.merge_workers() if run else []
 
     def add_input(self, key: str, uri: str, run_id: str | None = None) -> None:
-        """Note that a pipeline's run uses an artifact of an earlier run.
-
-        Without `run_id` nothing is noted: whoever looks at data in a notebook runs nothing.
-        """
+        """Note that a pipeline's run uses an artifact of an earlier run."""
+        # Who looks at data in a notebook runs nothing.
         current = self.current_of(run_id) if run_id else None
         if current is None or current.inputs.get(key) == uri:
             return
@@ -402,15 +363,14 @@ class MLRunContextManager:
         run_id: str | None = None,
         aborted: str = "",
     ) -> bool:
-        """End a run; a job's own run is left to MLRun, unless it is aborted.
+        """End a run, by default the newest, and tell whether it has ended.
+
+        A job's own run is left to MLRun, unless it is aborted.
 
         Args:
             error: what made the run fail; None for a run that completed.
-            run_id: the id that Kedro gave the run; None for the newest.
+            run_id: the id that Kedro gave the run.
             aborted: why the run was ended from outside, where it was.
-
-        Returns:
-            Whether the run has ended.
         """
         with self.lock:
             run = self._open_run_of(run_id)

@@ -11,8 +11,9 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import kedro
 from kedro.io import AbstractDataset
@@ -21,7 +22,7 @@ from ..project import TrackingConfig
 from ..secrets import known as secrets
 from ..store.fields import OWN
 from . import provenance
-from .dataset import run_dataset
+from .dataset import RunDataset, run_dataset
 from .graph import graph
 from .manager import MLRunContextManager
 from .report import print_run
@@ -33,23 +34,17 @@ _KEDRO = f"{Path(kedro.__file__).parent}{os.sep}"
 COLUMNS = ["node", "action", "dataset", "seconds", "rows", "columns", "bytes"]
 
 
+@dataclass
 class PipelineRun:
     """What is recorded of one run of a pipeline, beside what its nodes save."""
 
-    def __init__(
-        self,
-        run_id: str,
-        tracking: TrackingConfig,
-        parameters: Mapping[str, Any],
-        catalog: Mapping[str, Any],
-    ) -> None:
-        self.run_id = run_id
-        self.tracking = tracking
-        self.notes: list[dict[str, Any]] = []
-        self.thread = threading.current_thread()
-        self._parameters = parameters
-        self._catalog = catalog
-        self._pipeline: Pipeline | None = None
+    run_id: str
+    tracking: TrackingConfig
+    parameters: Mapping[str, Any]
+    catalog: Mapping[str, Any]
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    thread: threading.Thread = field(default_factory=threading.current_thread)
+    pipeline: Pipeline | None = None
 
     @property
     def is_open(self) -> bool:
@@ -58,9 +53,9 @@ class PipelineRun:
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
         """Open the run, and record what is known of it."""
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         names = run_params.get("pipeline_names") or ["__default__"]
-        kept = self._parameters if self.tracking.parameters else {}
+        kept = self.parameters if self.tracking.parameters else {}
         command = secrets.command_line(sys.argv)
         parameters = provenance.parameters(kept, run_params, command)
         short = provenance.shortened(parameters, f"{OWN}parameters")
@@ -68,21 +63,20 @@ class PipelineRun:
         name = "-".join(name.strip("_") for name in names)
         MLRunContextManager().open_run(name, self.run_id, labels, short)
         try:
-            if kept or short != parameters:
-                self._record("parameters", provenance.config_yaml(kept or parameters), "yaml")
+            if self.tracking.parameters or short != parameters:
+                whole = kept if self.tracking.parameters else parameters
+                text = provenance.config_yaml(whole)
+                _save(self.run_id, f"{OWN}parameters", text, "yaml")
             if self.tracking.catalog:
-                self._record("catalog", provenance.config_yaml(self._catalog), "yaml")
+                text = provenance.config_yaml(self.catalog)
+                _save(self.run_id, f"{OWN}catalog", text, "yaml")
             if self.tracking.pipeline:
                 with _extra():
-                    self._record("pipeline", graph(pipeline), "json")
+                    _save(self.run_id, f"{OWN}pipeline", graph(pipeline), "json")
         except Exception as error:
             # Kedro tells of no error that comes before the first node.
             self.end(error)
             raise
-
-    def _record(self, name: str, data: Any, suffix: str) -> None:
-        kind = "MLRunDataframeDataset" if suffix == "parquet" else "MLRunAbstractDataset"
-        save(self.run_id, f"{OWN}{name}", data, kind, {"format": suffix})
 
     def end(self, error: BaseException | None = None, aborted: str = "") -> None:
         """Record how the run went, and why it was ended from outside, end it, and show it."""
@@ -92,7 +86,7 @@ class PipelineRun:
             self.notes += manager.merge_workers(self.run_id)
             steps = [note for note in self.notes if "action" in note]
             if self.tracking.nodes and steps:
-                self._record("nodes", _table(steps), "parquet")
+                _save(self.run_id, f"{OWN}nodes", _table(steps), "parquet")
         finally:
             failure = self._failure(error) if error is not None else None
             ended = manager.close_run(failure, self.run_id, aborted)
@@ -114,7 +108,7 @@ class PipelineRun:
         begun = {note.get("begun") for note in self.notes}
         return [
             node.name
-            for node in (self._pipeline.nodes if self._pipeline else [])
+            for node in (self.pipeline.nodes if self.pipeline else [])
             if node.name in begun
             and not done.issuperset(
                 {(node.name, "run", None), *((node.name, "save", name) for name in node.outputs)}
@@ -143,14 +137,14 @@ def _traceback(error: BaseException) -> str:
     return "".join(whole.format())
 
 
-def save(
-    run_id: str, key: str, data: Any, kind: str, save_args: Mapping[str, Any] | None = None
-) -> None:
+def _save(run_id: str, key: str, data: Any, file_format: str | None = None) -> None:
     """Save something to a run beside what its nodes save."""
+    is_frame = type(data).__module__.startswith("pandas.") and hasattr(data, "columns")
     # By name, as a catalog does it, for this room knows nothing of the datasets.
-    entry = {"type": f"kedro_mlrun.{kind}", "key": key, "save_args": save_args}
-    artifact = run_dataset(AbstractDataset.from_config(key, entry))
-    assert artifact is not None  # noqa: S101 for the type checker
+    kind = "kedro_mlrun.MLRunDataframeDataset" if is_frame else "kedro_mlrun.MLRunAbstractDataset"
+    save_args = {"format": file_format} if file_format else {}
+    entry = {"type": kind, "key": key, "save_args": save_args}
+    artifact = cast(RunDataset, AbstractDataset.from_config(key, entry))
     artifact.run_id = run_id
     artifact.save(data)
 
@@ -174,10 +168,8 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
     known = context.artifact_uris if context else {}
     if run_dataset(dataset) or (key in known and not saved):
         return
-    kind, save_args = "MLRunAbstractDataset", {}
-    if file := provenance.file_of(dataset):
-        data, save_args = file.read_bytes(), {"format": file.suffix.removeprefix(".") or "bin"}
-    elif type(data).__module__.startswith("pandas.") and hasattr(data, "columns"):
-        kind = "MLRunDataframeDataset"
     with _extra():
-        save(run_id, key, data, kind, save_args)
+        if file := provenance.file_of(dataset):
+            _save(run_id, key, file.read_bytes(), file.suffix.removeprefix(".") or "bin")
+        else:
+            _save(run_id, key, data)

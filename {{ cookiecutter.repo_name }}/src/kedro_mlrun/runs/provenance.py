@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,16 @@ from ..secrets.known import REDACTED, hide, hide_in, redacted
 from ..store.fields import OWN, PROCESS
 from ..store.process import process_label
 
-LARGEST_VALUE = 64 * 1024
-LARGEST_PARAMETERS = 1024 * 1024
-"""Bytes of JSON that one parameter, and all of them, may have in the record of a run.
-
-It is read whole with each list of runs.
-"""
-
-_NOTE = 1024  # bytes that are enough to say what is left out
-
-LONGEST_LABEL = 255
-"""Characters that MLRun's database keeps of a label."""
-
-_SAME = "tags runner load_versions from_nodes to_nodes from_inputs to_outputs namespaces"
+# Bytes of JSON that one parameter, and all of them, may have in the record of a run, which is read
+# whole with each list of runs; and those that are enough to say what is left out.
+LARGEST_VALUE, LARGEST_PARAMETERS, _NOTE = 64 * 1024, 1024 * 1024, 1024
+LONGEST_LABEL = 255  # characters, in MLRun's database
+_SAME = "tags runner load_versions from_nodes to_nodes from_inputs to_outputs namespaces".split()
 OPTIONS = {
     "pipeline": "pipeline_names",
     "nodes": "node_names",
     "environment": "env",
-    **{name: name for name in [*_SAME.split(), "only_missing_outputs"]},
+    **{name: name for name in [*_SAME, "only_missing_outputs"]},
     "params": "runtime_params",
 }
 """The run's own options as MLRun parameters `kedro.<name>`, and where Kedro's hooks have them."""
@@ -123,12 +116,12 @@ def shortened(values: Mapping[str, Any], artifact: str = "parameters") -> dict[s
         if (size := _size(value)) > LARGEST_VALUE:
             short[name] = f"{_kib(size)}: {whole}"
         sizes[name] = _size({name: short[name]})
-        groups[_parent(name)] += sizes[name]
+        groups[name.rpartition(".")[0]] += sizes[name]
     excess = sum(sizes.values()) - LARGEST_PARAMETERS
     if excess > 0:
         # First what is of the largest group: a vocabulary's words, not the depth of a tree.
         names = [name for name in short if name not in _OWN]
-        names.sort(key=lambda name: (groups[_parent(name)], sizes[name]))
+        names.sort(key=lambda name: (groups[name.rpartition(".")[0]], sizes[name]))
         left_out = 0
         while names and left_out < excess + _NOTE:
             left_out += sizes[names[-1]]
@@ -136,10 +129,6 @@ def shortened(values: Mapping[str, Any], artifact: str = "parameters") -> dict[s
         count = f"{len(values) - len(short)} of {len(values)} values are left out"
         short[f"{OWN}parameters"] = f"{count}, {_kib(left_out)}: {whole}"
     return short
-
-
-def _parent(name: str) -> str:
-    return name.rpartition(".")[0]
 
 
 def _size(value: Any) -> int:
@@ -155,11 +144,13 @@ def config_yaml(values: Mapping[str, Any]) -> str:
     import yaml
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc]
-        def represent_str(self, text: str) -> Any:
-            style = "|" if "\n" in text else None
-            return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+        pass
 
-    Dumper.add_representer(str, Dumper.represent_str)
+    def text_block(dumper: Any, text: str) -> Any:
+        style = "|" if "\n" in text else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, text_block)
     ordered = dict(sorted(hide_in(redacted(plain(values))).items()))
     return str(yaml.dump(ordered, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
 
@@ -182,26 +173,22 @@ def labels(run_params: Mapping[str, Any], project_path: str | Path) -> dict[str,
         PROCESS: process_label(),
         **git_labels(project_path),
     }
-    return {name: _label(name, hide(str(value))) for name, value in values.items() if value}
-
-
-def _label(name: str, value: str) -> str:
-    if len(value) <= LONGEST_LABEL:
-        return value
-    note = f"… (whole: parameter kedro.{name})" if name in OPTIONS else "…"
-    return value[: LONGEST_LABEL - len(note)] + note
+    shown = {name: hide(str(value)) for name, value in values.items() if value}
+    return {
+        name: text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
+        for name, text in shown.items()
+    }
 
 
 def git_labels(folder: str | Path) -> dict[str, str]:
-    """Give `git-commit` and `git-dirty` (untracked files count), if Git answers at once."""
-    try:
-        done = git(folder, "status", "--porcelain=v2", "--branch")
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    found = re.match(r"# branch.oid ([0-9a-f]+)$", done.stdout, re.MULTILINE)
-    changes = [line for line in done.stdout.splitlines() if not line.startswith("#")]
-    dirty = str(bool(changes)).lower()
-    return {"git-commit": found[1], "git-dirty": dirty} if found else {}
+    """Give `git-commit` and `git-dirty` (untracked files count), as far as Git answers at once."""
+    found: dict[str, str] = {}
+    with suppress(OSError, subprocess.SubprocessError):
+        if commit := git(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip():
+            found["git-commit"] = commit
+            changes = git(folder, "status", "--porcelain")
+            found["git-dirty"] = str(bool(changes.stdout)).lower()
+    return found
 
 
 def git(
@@ -239,15 +226,13 @@ def _shape(data: Any) -> dict[str, int]:
     try:
         if type(data).__module__.partition(".")[0] in _LAZY:
             return {"columns": len(data.columns)}
-        shape = getattr(data, "shape", ())
-        if isinstance(shape, Sequence) and shape and all(isinstance(size, int) for size in shape):
-            sizes = dict(zip(("rows", "columns"), map(int, shape), strict=False))
-            return sizes if len(shape) == len(sizes) else {"rows": int(shape[0])}
+        if shape := getattr(data, "shape", ()):
+            names = ("rows", "columns") if len(shape) <= 2 else ("rows",)  # noqa: PLR2004
+            return {name: int(size) for name, size in zip(names, shape, strict=False)}
         if isinstance(data, Sequence | Mapping | Set) and not isinstance(data, str | bytes):
             return {"rows": len(data)}
-    except Exception:
-        # Somebody else's class; that it has no size is no reason to fail a run.
-        return {}
+    except Exception:  # noqa: S110 in somebody else's class, which has no size then
+        pass
     return {}
 
 
