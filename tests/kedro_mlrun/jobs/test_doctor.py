@@ -1,4 +1,4 @@
-"""What `kedro mlrun doctor` finds: each thing once, with what mends it."""
+"""What `kedro mlrun doctor` finds: each thing once, with what fixes it."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from kedro_mlrun.jobs import doctor
 from kedro_mlrun.secrets import known as secrets
 
 NAMES = {"python", "packages", "store", "server", "project", "artifact path", "image"}
-NAMES |= {"function", "source", "git"}
+NAMES |= {"function", "source", "git", "package"}
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def found(code: int) -> dict[str, dict[str, str]]:
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert checks.keys() == NAMES
     # Whatever is wrong, it is said what to do.
-    assert all(check["mend"] for check in checks.values() if check["state"] in {"warning", "wrong"})
+    assert all(check["fix"] for check in checks.values() if check["state"] in {"warning", "wrong"})
     return checks
 
 
@@ -113,8 +113,8 @@ def test_api(api: StubAPI, tmp_path: Path) -> None:
         assert "no job on the cluster sees" in checks["artifact path"].found
         assert checks["image"].state == "wrong"
         assert "has no Kedro" in checks["image"].found
-        assert "kedro mlrun build" in checks["image"].mend
-        assert "mlrun/mlrun:1.12.1" in checks["function"].mend
+        assert "kedro mlrun build" in checks["image"].fix
+        assert "mlrun/mlrun:1.12.1" in checks["function"].fix
         mounted: Any = {"image": "team/own:1", "volume_mounts": [{"mountPath": str(tmp_path)}]}
         (tmp_path / "function.yaml").write_text(json.dumps({"kind": "job", "spec": mounted}))
         checks = {check.name: check for check in doctor.examine(tmp_path)}

@@ -115,7 +115,7 @@ def test_command(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_embedded_store(embedded: Store, folder: Path) -> None:
     assert image.built_image(function(), folder) is None
-    with pytest.raises(image.ImageError, match="needs an MLRun API"):
+    with pytest.raises(image.ImageError, match="Only an MLRun API builds"):
         image.build(function(), folder)
 
 

@@ -21,7 +21,7 @@ from stub_api import StubAPI, stub_api
 
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import function as functions
-from kedro_mlrun.jobs import submit
+from kedro_mlrun.jobs import plan
 
 QUICK = {"random_forest.model.arguments.n_estimators": 5, "xgboost.model.arguments.n_estimators": 5}
 
@@ -59,7 +59,7 @@ def has(monkeypatch: pytest.MonkeyPatch, **spec: Any) -> None:
     def loaded(folder: Path, overrides: Any = None) -> Any:
         return load(folder, {**spec, **(overrides or {})})
 
-    monkeypatch.setattr(submit, "load_function", loaded)
+    monkeypatch.setattr(plan, "load_function", loaded)
 
 
 def kedro_mlrun(*arguments: str, code: int = 0) -> Result:
@@ -106,7 +106,7 @@ def test_overrides_go_over_the_function(embedded):
     [
         (None, "can't be read"),
         ("kind: [", "can't be read"),
-        ("kind: serving", "no MLRun function of kind 'job'"),
+        ("kind: serving", "not an MLRun function of kind 'job'"),
         ("kind: job\nspec: {imag: a}", "Did you mean 'image'?"),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_bad_value_is_one_sentence(embedded, options, code, reason):
 def test_the_code_may_be_in_the_image(api, monkeypatch):
     """Then nothing is sent; but not in MLRun's own image, nor in one that MLRun built on it."""
     with monkeypatch.context() as patched:
-        patched.setattr(submit.image, "usable", lambda *_: ".kedro-iris:1")
+        patched.setattr(plan.image, "usable", lambda *_: ".kedro-iris:1")
         done = kedro_mlrun("submit", "--source", "image", code=1)
         assert "isn't one with this project's code" in done.stderr
     has(monkeypatch, image="team/project:1")
@@ -306,7 +306,7 @@ def test_a_secret_in_function_yaml_is_refused(embedded, monkeypatch):
 
 def test_a_bad_schedule(api, image):
     done = kedro_mlrun("submit", "--schedule", "0 2 * *", code=2)
-    assert "'0 2 * *' is no schedule" in done.stderr
+    assert "'0 2 * *' is not a schedule" in done.stderr
 
 
 def submitted(api: StubAPI) -> list[Any]:

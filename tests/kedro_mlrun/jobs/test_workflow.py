@@ -4,6 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -13,8 +14,8 @@ from click.testing import CliRunner, Result
 from helpers import Store, project_module
 
 from kedro_mlrun.commands import cli as commands
-from kedro_mlrun.jobs import groups, submit
-from kedro_mlrun.jobs import workflow as chain
+from kedro_mlrun.jobs import groups, plan
+from kedro_mlrun.jobs import workflow as workflows
 from kedro_mlrun.records import records
 
 registry = project_module("pipeline_registry")
@@ -28,7 +29,7 @@ def environment() -> Iterator[None]:
 
 
 def succeed(context: Any) -> None:
-    context.log_result("chain", context.labels["workflow"])
+    context.log_result("workflow", context.labels["workflow"])
 
 
 def fail(context: Any) -> None:
@@ -42,16 +43,16 @@ def job(store: Store, name: str, handler: str) -> Any:
     function.metadata.project = store.project
     task = mlrun.new_task(name=name, project=store.project, handler=f"{__name__}.{handler}")
     task.metadata.uid = uuid.uuid4().hex
-    return submit.Plan(function, task, None)
+    return plan.Plan(SimpleNamespace(archive=None), None, None, function, task)
 
 
 def started(store: Store, **handlers: str) -> Any:
     """Run the project's groups, each with a function of this file instead of Kedro."""
     found = groups.grouped(registry.register_pipelines())
-    workflow = chain.Workflow(
+    workflow = workflows.Workflow(
         found, {name: job(store, name, handler) for name, handler in handlers.items()}, {}
     )
-    return chain.run_workflow(workflow, local=True)
+    return workflows.run_workflow(workflow, local=True)
 
 
 def kedro_mlrun(*arguments: str) -> Result:
@@ -62,7 +63,7 @@ def ends(told: Any) -> list[tuple[str, str, bool]]:
     return [(group["group"], group["state"], group["earlier"]) for group in told["groups"]]
 
 
-def test_jobs_are_one_chain_and_stop_at_the_first_that_fails(
+def test_jobs_are_one_workflow_and_stop_at_the_first_that_fails(
     embedded: Store, capsys: pytest.CaptureFixture[str]
 ):
     """MLRun's own account of that, with its tracebacks, isn't shown."""
@@ -73,7 +74,7 @@ def test_jobs_are_one_chain_and_stop_at_the_first_that_fails(
     )
     for group in whole["groups"]:
         run = mlrun.get_run_db().read_run(group["run"], embedded.project)
-        assert run["status"]["results"] == {"chain": whole["workflow"]}
+        assert run["status"]["results"] == {"workflow": whole["workflow"]}
         assert run["metadata"]["labels"]["kedro-group"] == group["group"]
     capsys.readouterr()
     broken = started(embedded, training="fail", evaluation="succeed")
@@ -88,32 +89,32 @@ def test_jobs_are_one_chain_and_stop_at_the_first_that_fails(
 
 def test_what_a_workflow_has_completed_is_not_run_again(embedded: Store):
     half = started(embedded, training="succeed", evaluation="fail")["workflow"]
-    resumed = chain.prepare_workflow(resume=half, source=None)
+    resumed = workflows.prepare_workflow(resume=half, source=None)
     assert (list(resumed.jobs), list(resumed.done)) == (["evaluation"], ["training"])
     assert resumed.jobs["evaluation"].task.spec.parameters == {
         "pipeline": "evaluation",
         "chain_id": half,
     }
     resumed.jobs["evaluation"] = job(embedded, "evaluation", "succeed")
-    told = chain.run_workflow(resumed, local=True)
+    told = workflows.run_workflow(resumed, local=True)
     assert (told["workflow"], ends(told)) == (
         half,
         [("training", "completed", True), ("evaluation", "completed", False)],
     )
     # What comes after a job that runs again is run again, too.
     alone = started(embedded, evaluation="succeed")["workflow"]
-    again = chain.prepare_workflow(resume=alone, source=None)
+    again = workflows.prepare_workflow(resume=alone, source=None)
     assert list(again.jobs) == ["training", "evaluation"]
 
 
 def test_a_workflow_that_goes_on_or_is_not_there_is_not_resumed(embedded: Store):
     half = started(embedded, training="succeed", evaluation="fail")
     with pytest.raises(records.RecordNotFoundError, match=rf"mean '{half['workflow']}'"):
-        chain.prepare_workflow(resume=half["workflow"][:-1], source=None)
+        workflows.prepare_workflow(resume=half["workflow"][:-1], source=None)
     run = half["groups"][1]["run"]
     mlrun.get_run_db().update_run({"status.state": "running"}, run, embedded.project)
-    with pytest.raises(chain.WorkflowError, match=f"'evaluation' of .* is running: run {run}"):
-        chain.prepare_workflow(resume=half["workflow"], source=None)
+    with pytest.raises(workflows.WorkflowError, match=f"'evaluation' of .* is running: run {run}"):
+        workflows.prepare_workflow(resume=half["workflow"], source=None)
 
 
 def test_a_dry_run_tells_the_jobs_and_what_crosses(embedded: Store):
@@ -131,14 +132,18 @@ def test_a_dry_run_tells_the_jobs_and_what_crosses(embedded: Store):
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        (["trainin"], 2, "Error: There is no pipeline 'trainin'. The nearest: training.\n"),
+        (
+            ["trainin"],
+            2,
+            "Error: The project has no pipeline 'trainin'. Did you mean 'training'? It has ",
+        ),
         (["--group-by", "nodes"], 2, "'nodes' is not one of 'pipeline', 'namespace', 'tag'."),
         (["--resume", "7"], 2, "Error: There is no workflow '7' in project '"),
         (["--params", "splt.seed=7", "--local"], 2, "splt.seed"),
         (
-            ["--engine", "kfp", "--local"],
+            ["--engine", "remote", "--local"],
             2,
-            "Engine 'kfp' runs no job in this process: leave out --local.\n",
+            "Engine 'remote' runs no job in this process: leave out --local.\n",
         ),
         (["--group-by", "namespace"], 1, "`xgboost_test_prediction`, made by 'xgboost' and needed"),
     ],
@@ -152,9 +157,8 @@ def test_what_cannot_be_done_is_answered_in_a_sentence(
     assert mlrun.get_run_db().list_runs(project=embedded.project) == []
 
 
-@pytest.mark.parametrize("engine", ["kfp", "remote"])
-def test_an_engine_of_the_cluster_needs_an_api(embedded: Store, engine: str):
+def test_an_engine_of_the_cluster_needs_an_api(embedded: Store):
     found = groups.grouped(registry.register_pipelines())
-    workflow = chain.Workflow(found, {"training": job(embedded, "training", "succeed")}, {})
-    with pytest.raises(chain.WorkflowError, match=f"Engine '{engine}' needs an MLRun API"):
-        chain.run_workflow(workflow, engine)
+    workflow = workflows.Workflow(found, {"training": job(embedded, "training", "succeed")}, {})
+    with pytest.raises(workflows.WorkflowError, match="Engine 'remote' needs an MLRun API"):
+        workflows.run_workflow(workflow, "remote")

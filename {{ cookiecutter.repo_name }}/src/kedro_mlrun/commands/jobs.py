@@ -35,7 +35,7 @@ NOTIFICATIONS = ("git", "mail", "slack", "webhook")
 """What MLRun's API can tell of the end of a run."""
 
 SOURCES = ("archive", "git", "image")
-ENGINES = ("local", "kfp", "remote")
+ENGINES = ("local", "remote")
 GROUPINGS = ("pipeline", "namespace", "tag")
 _CONTINUE = "To continue, add this to the command: --resume"
 
@@ -183,7 +183,7 @@ def _watch(uid: str, project: str) -> int:
     type=click.Choice(ENGINES),
     default="local",
     show_default=True,
-    help="What starts the jobs: this command, Kubeflow Pipelines, or a job of its own.",
+    help="What starts the jobs: this command, or a job of its own.",
 )
 @option("--local/--remote", help="Run the jobs in this process, or submit them (the default).")
 @option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
@@ -218,12 +218,12 @@ def workflow(
     try:
         told = run_workflow(prepared, engine, local, watch)
     except KeyboardInterrupt:
-        if engine != "local" or not prepared.chain:
+        if engine != "local" or not prepared.id:
             raise
         # A job in this process has ended with that.
         if prepared.waits_for:
             leave_or_abort(prepared.waits_for, records.project)
-        click.echo(f"No more jobs are started. {_CONTINUE} {prepared.chain}", err=True)
+        click.echo(f"No more jobs are started. {_CONTINUE} {prepared.id}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     error = f"{_failure(told)}\n{_CONTINUE} {told['workflow']}" if told["state"] == "error" else ""
     return Answer(told, lambda _width: _end(told), note, whole=True, error=error)
@@ -349,4 +349,4 @@ def _line(check: dict[str, str]) -> str:
     colours = {"ok": "green", "warning": "yellow", "wrong": "red"}
     state = click.style(f"{check['state']:8}", fg=colours.get(check["state"]))
     line = f"{state} {check['name']:14} {check['found']}"
-    return f"{line}\n{'':8} {'':14} {check['mend']}" if check["mend"] else line
+    return f"{line}\n{'':8} {'':14} {check['fix']}" if check["fix"] else line

@@ -10,265 +10,213 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import click
 
+from .. import __version__
 from ..api import client as api
 from ..project import JobsConfig, find_config
 from ..runs.manager import MLRunContextManager
 from ..secrets import known as secrets
+from ..setup.manifest import PACKAGE, changed_files
 from . import image, source
+from .function import mounted, on_cluster, read_function
 
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
-PYTHON = (3, 11)
+PYTHON = "3.11"
 LONGEST_WAIT = 30
-_MINORS_BEHIND = 2
-_NOT_NEEDED = "not needed on the embedded store"
-_NOT_KNOWN = "not looked at, because the store can't be used"
+Look = Callable[[Path], str]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
-
-    Args:
-        name: what.
-        state: `ok`, `warning` for what may be right and limits what can be done, `wrong`, or
-            `skipped` where it isn't needed or can't be looked at.
-        found: what was found.
-        mend: what to do about it; empty where nothing is to be done.
-    """
+    """One thing that was looked at: its state, what was found, and what to do about it."""
 
     name: str
     state: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Give it as JSON has it.
-
-        Returns:
-            The fields by their names, without secrets.
-        """
+        """Give it as JSON has it, without secrets."""
         return {name: secrets.hide(value) for name, value in asdict(self).items()}
 
 
+class Wrong(click.ClickException):
+    """Something isn't right: the first sentence says what, the rest what to do."""
+
+
+class MayBeRight(Wrong):
+    """Something limits what can be done, or can't be judged."""
+
+
 def examine(project_path: Path) -> Iterator[Check]:
-    """Look at everything that may keep runs from being recorded, or jobs from running.
-
-    Args:
-        project_path: the folder of the Kedro project.
-
-    Yields:
-        The checks, each when it is done.
-    """
-    yield _python()
-    yield _packages(project_path)
-    store = _store()
-    yield store
-    function = _function(project_path)
-    if store.state == WRONG:
-        yield from (
-            Check(name, SKIPPED, _NOT_KNOWN)
-            for name in ("server", "project", "artifact path", "image")
-        )
-    else:
-        import mlrun
-
-        on_api = mlrun.mlconf.dbpath.startswith("http")
-        yield server() if on_api else Check("server", SKIPPED, _NOT_NEEDED)
-        yield _project()
-        yield _artifact_path(function, on_api)
-        yield (
-            _image(function, project_path)
-            if on_api
-            else Check("image", SKIPPED, _NOT_NEEDED + ", whose jobs run in this environment")
-        )
-    yield _image_version(function)
-    yield _archive(project_path)
-    yield _git(project_path)
+    """Look at everything that may keep runs from being recorded, or jobs from running."""
+    has_store = True
+    for name, (look, needs) in CHECKS.items():
+        if needs and not has_store:
+            yield Check(name, SKIPPED, "not looked at, because the store can't be used")
+        elif needs == "api" and not on_cluster():
+            yield Check(name, SKIPPED, "not needed on the embedded store, whose jobs run here")
+        else:
+            check = _looked(name, look, project_path)
+            has_store = has_store and (name, check.state) != ("store", WRONG)
+            yield check
 
 
-def _split(name: str, state: str, error: Exception | str) -> Check:
-    """Take a message apart, of which the first sentence says what is, and the rest what to do."""
-    text = error.message if isinstance(error, click.ClickException) else str(error)
-    found, _, mend = " ".join(text.split()).partition(". ")
-    return Check(name, state, found.rstrip(".") or type(error).__name__, mend.rstrip("."))
-
-
-def _within(ask: Callable[[], Check], name: str, mend: str) -> Check:
-    """Ask what may not answer for minutes: a storage's own patience can't be set here."""
-    answers: list[Check] = []
-    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
-    thread.start()
-    thread.join(LONGEST_WAIT)
-    return answers[0] if answers else Check(name, WRONG, f"no answer in {LONGEST_WAIT} s", mend)
-
-
-# ---- this environment
-
-
-def _python() -> Check:
-    found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] == PYTHON:
-        return Check("python", OK, found)
-    needed = ".".join(map(str, PYTHON))
-    return Check(
-        "python", WRONG, f"{found}, and MLRun needs {needed}", "Make .venv anew: make clean install"
-    )
-
-
-def _packages(project_path: Path) -> Check:
-    """Compare MLRun and Kedro with what requirements.lock has, which images are made from."""
+def _looked(name: str, look: Look, project_path: Path) -> Check:
     try:
-        lock = (project_path / image.LOCK).read_text(encoding="utf-8")
-    except OSError:
-        return Check("packages", WARNING, f"no {image.LOCK}", "Make it: make lock")
-    installed = {name: version(name) for name in ("mlrun", "kedro")}
-    found = ", ".join(f"{name} {number}" for name, number in installed.items())
-    other = [
-        name
-        for name, number in installed.items()
-        if not re.search(rf"^{name}=={re.escape(number)}\s*$", lock, re.MULTILINE)
-    ]
-    if not other:
-        return Check("packages", OK, found)
-    return Check(
-        "packages",
-        WARNING,
-        f"{found}; {image.LOCK} has another {' and '.join(other)}",
-        "Install what is locked: make install",
-    )
-
-
-# ---- the store
-
-
-def _store() -> Check:
-    try:
-        url = MLRunContextManager().connect()
+        return Check(name, OK, look(project_path))
     except click.ClickException as exc:
-        return _split("store", WRONG, exc)
+        found, _, fix = " ".join(exc.message.split()).partition(". ")
+        limits = isinstance(exc, MayBeRight) or name in LIMITS
+        return Check(name, WARNING if limits else WRONG, found.rstrip("."), fix.rstrip("."))
     except Exception as exc:
-        if not _is_foreseen(exc):
+        # One of the store or of storage, and not of this program.
+        foreign = type(exc).__module__.startswith(("mlrun.", "sqlite3", "botocore."))
+        if not (foreign or isinstance(exc, OSError | ValueError)):
             raise
-        return Check("store", WRONG, str(exc), "Correct MLRUN_DBPATH, or `dbpath` in mlrun.yml")
-    if url.startswith("http"):
-        return Check("store", OK, f"MLRun API at {api.address(url)}")
-    return Check("store", OK, f"embedded store {url}")
-
-
-def _is_foreseen(error: Exception) -> bool:
-    """Tell whether an error is one of the store or of storage, and not of this program."""
-    return isinstance(error, OSError | ValueError) or type(error).__module__.startswith(
-        ("mlrun.", "sqlite3", "botocore.")
-    )
-
-
-def server() -> Check:
-    """Compare the versions of client and server as MLRun's client does, which only logs it.
-
-    Returns:
-        What was found.
-    """
-    import mlrun
-
-    client = version("mlrun")
-    server = str(getattr(mlrun.get_run_db(), "server_version", ""))
-    numbers = [re.match(r"(\d+)\.(\d+)\.", text) for text in (client, server)]
-    found = f"MLRun {server or 'of unknown version'}, and the client is {client}"
-    if not all(numbers) or server.startswith("0.0."):
-        return Check("server", WARNING, f"{found}; whether they fit can't be told", "Try a run")
-    (major, minor), (its_major, its_minor) = (
-        tuple(map(int, number.groups())) for number in numbers if number
-    )
-    mend = f'Write "mlrun~={its_major}.{its_minor}.0" in pyproject.toml, then make lock install'
-    if major != its_major:
-        return Check("server", WRONG, f"{found}, which doesn't fit", mend)
-    if minor > its_minor:
-        return Check("server", WARNING, f"{found}, which MLRun doesn't support newer", mend)
-    if its_minor > minor + _MINORS_BEHIND:
-        return Check("server", WARNING, f"{found}, which is too old to be sure", mend)
-    return Check("server", OK, found)
-
-
-def _project() -> Check:
-    import mlrun
-
-    name = mlrun.mlconf.active_project
-    if not name:
-        return Check("project", WRONG, "none is named", "Name it as `project` in mlrun.yml")
-    try:
-        found = mlrun.get_run_db().get_project(name)
-    except mlrun.errors.MLRunNotFoundError:
-        found = None
-    except Exception as exc:
-        if not _is_foreseen(exc):
-            raise
-        return Check("project", WRONG, f"{name} ({exc})", "Ask who runs the MLRun API for access")
-    return Check("project", OK, name if found else f"{name}; the first run will create it")
-
-
-# ---- where artifacts are kept
-
-
-def _artifact_path(function: dict[str, Any] | None, on_api: bool) -> Check:
-    mounts = ((function or {}).get("spec") or {}).get("volume_mounts") or []
-    unseen = unseen_path([mount.get("mountPath", "") for mount in mounts]) if on_api else None
-    if unseen:
-        return unseen
-    local = _path_of_artifacts()
-    mend = (
-        "Correct artifact_path in mlrun.yml or MLRUN_ARTIFACT_PATH, and the environment variables "
-        "with its credentials (AWS_ACCESS_KEY_ID, …)"
-    )
-
-    def ask() -> Check:
-        try:
-            _write_and_read(local)
-        except Exception as exc:  # each storage has errors of its own
-            return Check("artifact path", WRONG, f"{local} can't be used ({_short(exc)})", mend)
-        return Check("artifact path", OK, f"{local} can be written and read")
-
-    return _within(ask, "artifact path", mend)
+        return Check(name, WRONG, _short(exc), "Correct mlrun.yml, or ask who runs the MLRun API")
 
 
 def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
-def _path_of_artifacts() -> str:
+# ---- this environment
+
+
+def _python(_: Path) -> str:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if not found.startswith(f"{PYTHON}."):
+        raise Wrong(f"{found}, and MLRun needs {PYTHON}. Make .venv anew: make clean install")
+    return found
+
+
+def _packages(folder: Path) -> str:
+    """Compare MLRun and Kedro with what images are made from."""
+    file = image.requirements_file(folder)
+    installed = {name: version(name) for name in ("mlrun", "kedro")}
+    found = ", ".join(f"{name} {number}" for name, number in installed.items())
+    # A requirements.txt may leave the version open.
+    other = [
+        name
+        for name, number in installed.items()
+        if (pinned := _pinned(file, name)) != number and (pinned or file.name == image.LOCK)
+    ]
+    if other:
+        what = f"{file.name} has another {' and '.join(other)}"
+        raise Wrong(f"{found}; {what}. Install what is locked: make install")
+    return found
+
+
+def _package(folder: Path) -> str:
+    """Compare this package with the one that a job gets: from the source, or from its image."""
+    changed = ", ".join(changed_files())
+    found = f"kedro_mlrun {__version__}, {f'with changes in {changed}' if changed else 'unchanged'}"
+    if PACKAGE.is_relative_to(folder):
+        return found
+    file = image.requirements_file(folder)
+    pinned = _pinned(file, "kedro-mlrun")
+    if pinned != __version__:
+        raise Wrong(
+            f"{found}, and {pinned or 'none'} in {file.name}, from which the image of jobs is "
+            f"built. Write kedro-mlrun=={__version__} there, and build it: kedro mlrun build"
+        )
+    return found
+
+
+def _pinned(file: Path, name: str) -> str:
+    """Give the version that a file of requirements has of a package; empty where it has none."""
+    pattern = rf"^{name.replace('-', '[-_.]')}(?:\[.*\])? *== *([^\s;]+)"
+    found = re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
+
+
+# ---- the store
+
+
+def _store(_: Path) -> str:
+    url = MLRunContextManager().connect()
+    return f"MLRun API at {api.address(url)}" if on_cluster() else f"embedded store {url}"
+
+
+def check_server(_: Path | None = None) -> str:
+    """Compare the versions of client and server as MLRun's client does, which only logs it."""
+    import mlrun
+    import semver
+
+    client, server = version("mlrun"), str(getattr(mlrun.get_run_db(), "server_version", ""))
+    found = f"MLRun {server or 'of unknown version'}, and the client is {client}"
+    try:
+        its, own = (semver.VersionInfo.parse(text) for text in (server, client))
+    except ValueError:
+        raise MayBeRight(f"{found}; whether they fit can't be told. Try a run") from None
+    fix = f'Write "mlrun~={its.major}.{its.minor}.0" in pyproject.toml, then make lock install'
+    if own.major != its.major:
+        raise Wrong(f"{found}, which doesn't fit. {fix}")
+    if own.minor > its.minor:
+        raise MayBeRight(f"{found}, which MLRun doesn't support newer. {fix}")
+    if its.minor > own.minor + 2:
+        raise MayBeRight(f"{found}, which is too old to be sure. {fix}")
+    return found
+
+
+def _project(_: Path) -> str:
     import mlrun
 
-    template = mlrun.mlconf.artifact_path
-    path = mlrun.utils.template_artifact_path(template, mlrun.mlconf.active_project)
-    return str(path).removeprefix("file://")
+    name = mlrun.mlconf.active_project
+    if not name:
+        raise Wrong("None is named. Name it as `project` in mlrun.yml")
+    try:
+        found = mlrun.get_run_db().get_project(name)
+    except mlrun.errors.MLRunNotFoundError:
+        found = None
+    return str(name) if found else f"{name}; the first run will create it"
 
 
-def unseen_path(mounts: Sequence[str]) -> Check | None:
-    """Find out whether artifacts are kept where no job on a cluster sees them.
+def check_artifact_path(mounts: Sequence[str]) -> str:
+    """Refuse a path for artifacts that jobs on a cluster don't see, and give it.
 
-    Args:
-        mounts: the folders of the volumes that a job has.
-
-    Returns:
-        What is wrong with the artifact path; None where it is a URL or in one of the folders, or
-        where the cluster mounts more in its jobs than it tells.
+    `mounts` are the volumes that they have; a cluster may mount more than it tells.
     """
     import mlrun
 
-    path, storage = _path_of_artifacts(), mlrun.mlconf.storage
+    path, storage = mlrun.mlconf.artifact_path, mlrun.mlconf.storage
+    path = mlrun.utils.template_artifact_path(path, mlrun.mlconf.active_project)
+    path = path.removeprefix("file://")
     by_cluster = storage.auto_mount_params or storage.auto_mount_type not in {"auto", "none", ""}
-    if "://" in path or by_cluster or any(Path(path).is_relative_to(mount) for mount in mounts):
-        return None
-    return Check(
-        "artifact path",
-        WRONG,
-        f"{path} is a folder of this machine, which no job on the cluster sees",
-        "Set artifact_path in mlrun.yml to a URL such as s3://bucket/path, or mount a volume "
-        "there in function.yaml",
-    )
+    on_volume = any(Path(path).is_relative_to(mount) for mount in mounts)
+    if on_cluster() and not ("://" in path or by_cluster or on_volume):
+        raise Wrong(
+            f"{path} is a folder of this machine, which no job on the cluster sees. Set "
+            "artifact_path in mlrun.yml to a URL such as s3://bucket/path, or mount a volume there "
+            "in function.yaml."
+        )
+    return str(path)
+
+
+def _artifact_path(folder: Path) -> str:
+    path = check_artifact_path(mounted(read_function(folder)) if on_cluster() else [])
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            _write_and_read(path)
+            answers.append("")
+        except Exception as exc:  # each storage has errors of its own
+            answers.append(f"{path} can't be used ({_short(exc)})")
+
+    # A storage may not answer for minutes, and its own patience can't be set here.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(LONGEST_WAIT)
+    if wrong := answers[0] if answers else f"No answer in {LONGEST_WAIT} s":
+        raise Wrong(
+            f"{wrong}. Correct artifact_path in mlrun.yml or MLRUN_ARTIFACT_PATH, and the "
+            "environment variables with its credentials (AWS_ACCESS_KEY_ID, …)"
+        )
+    return f"{path} can be written and read"
 
 
 def _write_and_read(path: str) -> None:
@@ -287,73 +235,51 @@ def _write_and_read(path: str) -> None:
         item.delete()
 
 
-# ---- the function and its image
+# ---- what a job gets
 
 
-def _function(project_path: Path) -> dict[str, Any] | None:
-    """Read function.yaml; None where it can't be, which whoever submits is told."""
-    import yaml
-
-    try:
-        found = yaml.safe_load((project_path / "function.yaml").read_bytes())
-    except (OSError, yaml.YAMLError):
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("spec"), dict) else None
+def _image(folder: Path) -> str:
+    return image.usable(read_function(folder), folder)
 
 
-_NO_FUNCTION = ("no readable function.yaml", "Take it from a new project of this starter")
-
-
-def _image_version(function: dict[str, Any] | None) -> Check:
-    if function is None:
-        return Check("function", WRONG, *_NO_FUNCTION)
-    name, client = str(function["spec"].get("image") or ""), version("mlrun")
+def _function(folder: Path) -> str:
+    name, client = str(read_function(folder).spec.image or ""), version("mlrun")
     tag = name.rpartition(":")[2] if ":" in name.rpartition("/")[2] else ""
-    if image.is_stock(name) and tag and tag != client:
-        return Check(
-            "function",
-            WARNING,
-            f"image {name}, and the client is {client}",
-            f"Write {name.removesuffix(tag)}{client} in function.yaml, then kedro mlrun build",
+    if image.is_stock(name) and tag not in {"", client}:
+        own = f"{name.removesuffix(tag)}{client}"
+        raise MayBeRight(
+            f"image {name}, and the client is {client}. Write {own} in function.yaml, then kedro "
+            "mlrun build"
         )
-    return Check("function", OK, f"function.yaml with image {name or 'of MLRun by default'}")
+    return f"function.yaml with image {name or 'of MLRun by default'}"
 
 
-def _image(function: dict[str, Any] | None, project_path: Path) -> Check:
-    if function is None:
-        return Check("image", WRONG, *_NO_FUNCTION)
-    import mlrun
-
-    try:
-        runtime = mlrun.new_function(runtime=function)
-        runtime.metadata.project = mlrun.mlconf.active_project
-        return Check("image", OK, image.usable(runtime, project_path))
-    except click.ClickException as exc:
-        return _split("image", WRONG, exc)
-    except Exception as exc:
-        if not _is_foreseen(exc):
-            raise
-        return Check("image", WRONG, _short(exc), "Correct function.yaml")
+def _source(folder: Path) -> str:
+    config, _ = find_config()
+    archive = source.pack(folder, (config.jobs if config else JobsConfig()).largest_file)
+    size = len(archive.content) / source.MEGABYTE
+    return f"{len(archive.files)} files, {size:.1f} MB as an archive"
 
 
-# ---- the source
-
-
-def _archive(project_path: Path) -> Check:
-    try:
-        config, _ = find_config()
-        jobs = config.jobs if config else JobsConfig()
-        archive = source.pack(project_path, jobs.largest_file)
-    except click.ClickException as exc:
-        return _split("source", WRONG, exc)
-    size = archive.size / source.MEGABYTE
-    return Check("source", OK, f"{len(archive.files)} files, {size:.1f} MB as an archive")
-
-
-def _git(project_path: Path) -> Check:
+def _git(folder: Path) -> str:
     """Tell whether `--source git` would work, which need not."""
-    try:
-        return Check("git", OK, source.git_source(project_path).url)
-    except source.SourceError as exc:
-        check = _split("git", WARNING, exc)
-        return Check("git", WARNING, f"not for --source git: {check.found}", check.mend)
+    return source.git_source(folder)[0]
+
+
+CHECKS: dict[str, tuple[Look, str]] = {
+    "python": (_python, ""),
+    "package": (_package, ""),
+    "packages": (_packages, ""),
+    "store": (_store, ""),
+    "server": (check_server, "api"),
+    "project": (_project, "store"),
+    "artifact path": (_artifact_path, "store"),
+    "image": (_image, "api"),
+    "function": (_function, ""),
+    "source": (_source, ""),
+    "git": (_git, ""),
+}
+"""What looks, by name in their order, and whether it needs a store or even an API."""
+
+LIMITS = {"package", "packages", "git"}
+"""Where what is wrong only limits what can be done."""

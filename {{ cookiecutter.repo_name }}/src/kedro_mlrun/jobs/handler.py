@@ -76,32 +76,15 @@ def run(context: mlrun.MLClientCtx) -> None:
 
 
 def folder_of_project() -> Path:
-    """Find the Kedro project's folder.
-
-    Returns:
-        The folder.
-
-    Raises:
-        JobError: there is no project.
-    """
+    """Give the Kedro project's folder; an error where there is none."""
     folder = project_folder()
     if folder is None:
-        raise JobError(f"{Path.cwd()} is in no Kedro project. Run this in the project's folder.")
+        raise JobError(f"{Path.cwd()} is not in a Kedro project. Run this in the project's folder.")
     return folder
 
 
 def runner(name: str | None) -> Any:
-    """Make a runner.
-
-    Args:
-        name: a class of `kedro.runner`, or the import path of another one.
-
-    Returns:
-        The runner; None without a name.
-
-    Raises:
-        JobError: there is none of that name.
-    """
+    """Make a runner of `kedro.runner`, or of the class at an import path; None without a name."""
     from kedro.utils import load_obj
 
     try:

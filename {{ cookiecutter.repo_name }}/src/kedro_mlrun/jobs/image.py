@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,107 +15,62 @@ from .function import on_cluster
 if TYPE_CHECKING:
     import mlrun
 
-LOCK = "requirements.lock"
+LOCK, REQUIREMENTS = "requirements.lock", "requirements.txt"
 CODE_FOLDER = "/project"
 """Where the code is in an image that is built from the project's Dockerfile."""
 
-_DIGITS = 12
 _STOCK = re.compile(r"(^|/)mlrun/(mlrun|ml-)[\w-]*(:[\w.-]+)?$")
-# As a build argument it is a variable of pip's environment: MLRun has no option for --no-deps.
-_NO_DEPS = "--build-arg PIP_NO_DEPS=1"
 
 
 class ImageError(click.ClickException):
-    """There is no image that jobs can run in; the message says why, and what to do."""
+    """There is no image that jobs can run in."""
 
 
-def image_name(project: str, lock: bytes, base_image: str, also: Sequence[str] = ()) -> str:
-    """Name an image by what is in it, so that it is built once.
-
-    Args:
-        project: the MLRun project.
-        lock: the content of requirements.lock.
-        base_image: the image that it is built on.
-        also: what else is installed in it.
-
-    Returns:
-        The name. The dot that it begins with stands for the registry that the MLRun API has.
-
-    Example:
-        >>> image_name("iris", b"kedro==1.7.0", "mlrun/mlrun:1.12.1")
-        '.kedro-iris:b79a145ebcc7'
-    """
-    parts = [base_image.encode(), lock, *(text.encode() for text in also)]
-    # A length before each, so that nothing can move from one part to the next unnoticed.
-    content = b"".join(b"%d:%b" % (len(part), part) for part in parts)
-    return f".kedro-{project}:{hashlib.sha256(content).hexdigest()[:_DIGITS]}"
+def requirements_file(project_path: Path) -> Path:
+    """Give the file that says what an image has: the lock, or else requirements.txt."""
+    for name in (LOCK, REQUIREMENTS):
+        if (project_path / name).is_file():
+            return project_path / name
+    raise ImageError(
+        f"No {LOCK} or {REQUIREMENTS} in {project_path} says what an image for jobs has. Write one."
+    )
 
 
 def is_stock(image: str) -> bool:
-    """Tell whether an image is one of MLRun's own, which have no Kedro.
-
-    Args:
-        image: its name.
-
-    Returns:
-        Whether it is.
-
-    Example:
-        >>> is_stock("quay.io/mlrun/mlrun-gpu:1.12.1"), is_stock(".kedro-iris:2bef1a98ee39")
-        (True, False)
-    """
+    """Tell whether an image is one of MLRun's own, which have no Kedro."""
     return not image or bool(_STOCK.search(image))
 
 
 def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bool = False) -> str:
-    """Have MLRun build an image with the exact packages of requirements.lock.
+    """Have MLRun build an image on the function's own, print the log, and give the image's name.
 
-    All of them, those for development too: the job has what the tests ran with. The base image is
-    the function's. What function.yaml names as `requirements` and `commands` of the build comes
-    before, so that it doesn't change what is locked. The log is printed as it comes.
-
-    Args:
-        function: what `load_function` gave; it isn't changed.
-        project_path: the folder of the Kedro project.
-        again: whether to build also what is built already.
-
-    Returns:
-        The image's name.
-
-    Raises:
-        ImageError: there is no MLRun API to build it, or the build failed.
+    It gets all of requirements.lock, the packages for development too, so that a job has what the
+    tests ran with. `requirements` and `commands` of function.yaml's build come before, and so don't
+    change what is locked.
     """
     import mlrun
 
     if not on_cluster():
         raise ImageError(
-            "To build an image needs an MLRun API; jobs of the embedded store run in this "
-            "environment. Set MLRUN_DBPATH to the address of one, or build the Dockerfile."
+            "Only an MLRun API builds images; jobs of the embedded store run in this environment. "
+            "Set MLRUN_DBPATH to the address of one, or build the Dockerfile."
         )
     if not again and (image := built_image(function, project_path)):
         return image
     builder = _builder(function, project_path)
-    image = builder.spec.build.image
+    image = str(builder.spec.build.image)
     try:
         builder.deploy(watch=True, with_mlrun=False, force_build=again)
     except (mlrun.errors.MLRunRuntimeError, ValueError) as exc:
         raise ImageError(
-            f"MLRun couldn't build the image {image} ({exc}). What the log above says last is why; "
-            f"mend {LOCK} (make lock) or `build` in function.yaml, and build it again."
+            f"MLRun couldn't build the image {image} ({exc}). The end of the log above says why; "
+            f"fix {requirements_file(project_path).name} or `build` in function.yaml."
         ) from exc
-    return str(image)
+    return image
 
 
 def built_image(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> str | None:
-    """Find the image that MLRun has built for the present requirements.lock.
-
-    Args:
-        function: what `load_function` gave.
-        project_path: the folder of the Kedro project.
-
-    Returns:
-        The image's name; None if there is none, as on the embedded store.
-    """
+    """Find the image that MLRun has built for the present requirements.lock."""
     import mlrun
 
     if not on_cluster():
@@ -133,27 +87,14 @@ def built_image(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> 
 
 
 def usable(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> str:
-    """Give the image that a job of the function can run in on a cluster.
-
-    Args:
-        function: what `load_function` gave.
-        project_path: the folder of the Kedro project.
-
-    Returns:
-        The function's own, or if that is MLRun's, what was built on it.
-
-    Raises:
-        ImageError: the function's is MLRun's own, which has no Kedro, and none was built on it.
-    """
+    """Give the image that a job can run in on a cluster: the function's, or what is built on it."""
     own = str(function.spec.image or "")
-    if not is_stock(own):
-        return own
-    image = built_image(function, project_path)
+    image = built_image(function, project_path) if is_stock(own) else own
     if not image:
         raise ImageError(
             f"The image {own or 'mlrun/mlrun'} has no Kedro, and none is built on it for the "
-            f"present {LOCK}. Build it with kedro mlrun build, or name another as `image` in "
-            "function.yaml."
+            f"present {requirements_file(project_path).name}. Build it with kedro mlrun build, or "
+            "name another as `image` in function.yaml."
         )
     return image
 
@@ -168,31 +109,31 @@ def _builder(
     """
     import mlrun
 
-    try:
-        lock = (project_path / LOCK).read_bytes()
-    except OSError as exc:
-        raise ImageError(
-            f"{project_path / LOCK} can't be read ({exc.strerror}). Make it with make lock."
-        ) from None
+    file = requirements_file(project_path)
     builder = mlrun.new_function(runtime=function.to_dict())
     build = builder.spec.build
     base_image = build.base_image or builder.spec.image or "mlrun/mlrun"
-    commands, requirements = list(build.commands or []), list(build.requirements or [])
-    if requirements:
-        packages = " ".join(shlex.quote(requirement) for requirement in requirements)
+    commands = list(build.commands or [])
+    if build.requirements:
+        packages = " ".join(map(shlex.quote, build.requirements))
         commands.append(f"PIP_NO_DEPS=0 python -m pip install {packages}")
-    image = image_name(builder.metadata.project, lock, base_image, commands)
+    parts = [base_image.encode(), file.read_bytes(), *(text.encode() for text in commands)]
+    # A length before each, so that nothing can move from one part to the next unnoticed.
+    content = b"".join(b"%d:%b" % (len(part), part) for part in parts)
     builder.metadata.name = f"{builder.metadata.name}-image"
-    builder.metadata.tag = image.rpartition(":")[2]
+    builder.metadata.tag = hashlib.sha256(content).hexdigest()[:12]
     # The code comes with each run.
     build.source, build.load_source_on_run = None, None
     builder.spec.default_handler = builder.spec.workdir = ""
+    # As a build argument it is a variable of pip's environment: MLRun has no option for --no-deps.
+    no_deps = "--build-arg PIP_NO_DEPS=1" if file.name == LOCK else ""
     builder.build_config(
-        image=image,
+        # The dot stands for the registry that the MLRun API has.
+        image=f".kedro-{builder.metadata.project}:{builder.metadata.tag}",
         base_image=base_image,
         commands=commands,
-        requirements_file=str(project_path / LOCK),
-        extra_args=" ".join(filter(None, [build.extra_args, _NO_DEPS])),
+        requirements_file=str(file),
+        extra_args=" ".join(filter(None, [build.extra_args, no_deps])),
     )
     builder.spec.image = ""
     return builder

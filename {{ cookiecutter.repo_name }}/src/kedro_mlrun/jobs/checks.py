@@ -1,0 +1,123 @@
+"""What keeps a job from running, found before anything is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ..runs.inputs import check_used, with_inputs
+from ..secrets import known as secrets
+from . import doctor, image
+from .function import mounted, on_cluster
+from .groups import check_crossing, missing_inputs, with_later
+from .handler import runner
+from .parameters import JobError
+from .plan import Plan
+
+LARGEST_TASK = 120_000
+"""Bytes: a job gets its task as an environment variable, for which Linux has 128 KiB."""
+
+
+class SubmitError(click.ClickException):
+    """A job can't be started."""
+
+
+def check(plan: Plan) -> Plan:
+    """Refuse a job that could not run, or would give away a secret; each check raises an error."""
+    for look in CHECKS:
+        look(plan)
+    return plan
+
+
+def _runner(plan: Plan) -> None:
+    runner(plan.parameters.runner)
+
+
+def _secrets(plan: Plan) -> None:
+    reference = "Write ${mlrun.secret:NAME} in conf/base/credentials.yml, and set NAME."
+    for name in plan.parameters.runtime_params:
+        if secrets.is_secret(name):
+            raise JobError(
+                f"Parameter '{name}' seems to be a secret, and everyone who sees the run could "
+                f"read it. {reference}"
+            )
+    for variable in plan.function.spec.env or []:
+        name = str(variable.get("name", "")) if isinstance(variable, dict) else ""
+        if secrets.is_secret(name) and variable.get("value"):
+            raise SubmitError(
+                f"function.yaml gives the environment variable '{name}' its value, which seems to "
+                "be a secret, and everyone who sees the function could read it. Name a Kubernetes "
+                "secret as its valueFrom, or store it in the MLRun project."
+            )
+    if secrets.line_with_secret(json.dumps(plan.to_dict(), default=str).encode()):
+        raise SubmitError(
+            "function.yaml or a parameter holds what is known as a secret, and everyone who sees "
+            f"the run could read it. {reference}"
+        )
+
+
+def _inputs(plan: Plan) -> None:
+    given, pipeline, project = plan.task.spec.inputs or {}, plan.pipeline, plan.project
+    with contextlib.chdir(project.folder):
+        with_inputs(project.context.config_loader["catalog"], given, lambda name: name)
+    check_used(given, pipeline.inputs(), pipeline.all_outputs())
+    if not project.archive or not on_cluster():
+        return
+    for name, path in given.items():
+        on_volume = any(Path(path).is_relative_to(mount) for mount in mounted(plan.function))
+        if "://" not in path and path not in project.archive.files and not on_volume:
+            raise SubmitError(
+                f"Input '{name}' is {path}, which is on this machine and not in the source that "
+                "the job gets. Give it as a URL that the cluster can read."
+            )
+
+
+def _cluster(plan: Plan) -> None:
+    own = str(plan.function.spec.image or "")
+    if plan.project.source == "image" and (not on_cluster() or image.is_stock(own)):
+        raise SubmitError(
+            f"The image {own} isn't one with this project's code. Build the Dockerfile, name what "
+            "it gave as `image` in function.yaml, and submit to an MLRun API."
+        )
+    if plan.project.source and on_cluster():
+        with contextlib.suppress(doctor.MayBeRight):
+            doctor.check_server()
+        doctor.check_artifact_path(mounted(plan.function))
+
+
+def _data(plan: Plan) -> None:
+    """The job finds its data and credentials, and later ones find what it makes."""
+    project, mounts, inputs = plan.project, mounted(plan.function), plan.task.spec.inputs or {}
+    if not project.archive:
+        return
+    catalog, files = project.catalog, project.archive.files
+    if lost := missing_inputs(plan.pipeline, catalog, files, project.folder, inputs, mounts):
+        raise SubmitError(" ".join(lost))
+    from kedro.framework.project import pipelines
+
+    check_crossing(with_later(plan.parameters.title, plan.pipeline, pipelines), catalog, mounts)
+    for name, entry in project.context.config_loader["catalog"].items():
+        needed = entry.get("credentials") if isinstance(entry, dict) else None
+        sent = not isinstance(needed, str) or needed in project.archive.credentials
+        if name in plan.pipeline.datasets() and not sent:
+            raise SubmitError(
+                f"Catalog entry '{name}' needs the credentials '{needed}', which the job won't "
+                "have, for no secret is sent. Put them into conf/base/credentials.yml as "
+                "${mlrun.secret:NAME}."
+            )
+
+
+def _size(plan: Plan) -> None:
+    size = len(json.dumps(plan.task.to_dict(), default=str))
+    if plan.project.source and size > LARGEST_TASK:
+        raise SubmitError(
+            f"The job's parameters and inputs have {size:,} bytes, and no more than "
+            f"{LARGEST_TASK:,} reach a job. Put what is large into a file of conf/base."
+        )
+
+
+CHECKS: list[Callable[[Plan], None]] = [_runner, _inputs, _cluster, _data, _size, _secrets]
