@@ -98,7 +98,7 @@ def test_failed_build(api: StubAPI, folder: Path, capsys: pytest.CaptureFixture[
 
 def test_command(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     """The image's name is the answer; the log goes beside it."""
-    from kedro_mlrun.jobs import function as module
+    from kedro_mlrun.commands import jobs as module
 
     monkeypatch.setattr(module, "load_function", lambda _: function())
     done = CliRunner().invoke(commands.cli, ["mlrun", "build"])
