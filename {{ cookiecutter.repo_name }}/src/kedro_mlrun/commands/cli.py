@@ -6,7 +6,7 @@ Each command is imported when it is used, so that Kedro's own stay as quick as t
 from __future__ import annotations
 
 import traceback
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
@@ -83,16 +83,15 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
     """Run the pipeline."""
     from kedro.framework.cli.project import run as kedro_run
 
-    from ..runs.chain import in_chain
-    from ..runs.manager import MLRunContextManager
-
     try:
-        with in_chain(chain_id) if chain_id else nullcontext():
+        with _in_chain(chain_id) if chain_id else nullcontext():
             # The function behind Kedro's own command.
             return kedro_run.callback(**options)  # type: ignore[misc]
     except Exception as exc:
         if verbose or not _has_mlrun_yml(options["env"]):
             raise
+        from ..runs.manager import MLRunContextManager
+
         if MLRunContextManager().recorded_error is exc:
             # What the exception says stands above, in the table of the run.
             raise click.ClickException(
@@ -103,6 +102,12 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
         from ..jobs.parameters import reason
 
         raise click.UsageError(reason(exc)) from None
+
+
+def _in_chain(chain_id: str) -> AbstractContextManager[None]:
+    from ..runs.chain import in_chain
+
+    return in_chain(chain_id)
 
 
 def _has_mlrun_yml(env: str | None) -> bool:
