@@ -1,9 +1,13 @@
 """Projects to test: made from the files that a clone of this repository would hold."""
 
 import atexit
+import compileall
 import os
 import subprocess
 import sys
+import sysconfig
+import venv
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -119,3 +123,25 @@ def bake(starter: Folder, tmp_path: Path) -> Callable[..., Folder]:
         return starter.at(Path(project))
 
     return bake
+
+
+@pytest.fixture(scope="session")
+def installed(
+    tmp_path_factory: pytest.TempPathFactory, starter: Folder, settings: Mapping[str, str]
+) -> Folder:
+    """A folder with the wheel, and an environment of its own where it is installed.
+
+    The other packages are those of the tests' environment, but for its kedro_mlrun.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    starter.run(sys.executable, "-m", "hatchling", "build", "--target=wheel", "-d", folder)
+    venv.create(folder / "venv")
+    [packages] = (folder / "venv" / "lib").glob("python*/site-packages")
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if not package.name.startswith(("kedro_mlrun", "_kedro_mlrun")):
+            (packages / package.name).symlink_to(package)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(packages)
+    compileall.compile_dir(packages / "kedro_mlrun", quiet=1)
+    path = f"{folder}/venv/bin{os.pathsep}{settings['PATH']}"
+    return Folder(folder, {**settings, "PATH": path, "PYTHONPATH": ""})

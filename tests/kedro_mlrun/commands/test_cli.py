@@ -25,10 +25,10 @@ SUMMARY = {
     *("artifacts", "inputs", "error"),
 }
 ALL = """
-    abort artifacts build compare delete doctor lineage logs models open push runs schedules show
-    submit tag update workflow
+    abort artifacts build compare delete doctor init lineage logs models open push runs schedules
+    show submit tag update workflow
 """.split()
-NOT_OF_RECORDS = {"update"}
+NOT_OF_RECORDS = {"init", "update"}
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
 from .. import __version__
 
 COMMANDS = {
+    "init": "init",
     "jobs": "abort build doctor logs schedules submit workflow",
     "records": "artifacts compare delete lineage models open push runs show tag",
     "update": "update",
