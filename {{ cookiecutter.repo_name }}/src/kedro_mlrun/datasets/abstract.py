@@ -44,9 +44,9 @@ class MLRunAbstractDataset(RunDataset):
     Text and bytes are kept as they are, what JSON can hold as JSON, and everything else as a
     pickle. What is loaded has the hash that was recorded with it.
 
-    Saving goes to the run that is going on. Without `load_args`, loading gives what that run has
-    saved, and otherwise the artifact that was saved last; in a chain of runs (`kedro run
-    --chain-id`) the chain's. What comes from an earlier run becomes an input of this one.
+    Without `load_args`, loading gives what the run that is going on has saved, and otherwise the
+    artifact that was saved last; in a chain of runs (`kedro run --chain-id`) the chain's. What
+    comes from an earlier run becomes an input of this one.
 
     Args:
         key: the artifact's key in MLRun: letters, digits, hyphens, underscores and dots. In a
@@ -61,9 +61,6 @@ class MLRunAbstractDataset(RunDataset):
         version: Kedro's version, set by `kedro run --load-versions=NAME:VERSION`: the id of the
             run that saved it, or a tag.
         metadata: anything, for other tools.
-
-    Raises:
-        DatasetError: an argument is unknown.
 
     Example:
         ```yaml
@@ -107,11 +104,6 @@ class MLRunAbstractDataset(RunDataset):
             )
 
     @property
-    def _manager(self) -> MLRunContextManager:
-        # Asked for each time: the dataset may have been sent to another process.
-        return MLRunContextManager()
-
-    @property
     def _name(self) -> str:
         if not self.key or not isinstance(self.key, str):
             raise DatasetError("the dataset has no key; give it `key`, or a name in the catalog")
@@ -136,7 +128,7 @@ class MLRunAbstractDataset(RunDataset):
                     "a key to save under has letters, digits, hyphens, underscores and dots, "
                     "with a letter or digit at each end"
                 )
-            with self._manager.recording(self.run_id) as context:
+            with MLRunContextManager().recording(self.run_id) as context:
                 self._log(context, data, Path(folder))
 
     def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
@@ -184,19 +176,19 @@ class MLRunAbstractDataset(RunDataset):
 
     def _write(self, data: Any, folder: Path) -> Path:
         """Write an object to a file whose ending tells how to read it."""
-        file_format = self._save_args.get("format")
+        wanted = self._save_args.get("format")
         if type(data) is bytes:
-            content, ending = data, file_format or "bin"
+            content, ending = data, wanted or "bin"
         elif type(data) is str:
-            content, ending = data.encode(errors="surrogatepass"), file_format or "txt"
-        elif file_format not in {None, "json", "pkl"}:
+            content, ending = data.encode(errors="surrogatepass"), wanted or "txt"
+        elif wanted not in {None, "json", "pkl"}:
             raise DatasetError(
-                f"format '{file_format}' is for text or bytes, and this is a {type_name(data)}; "
+                f"format '{wanted}' is for text or bytes, and this is a {type_name(data)}; "
                 "let the node return one of those, or leave `format` out"
             )
-        elif file_format != "pkl" and _is_json(data):
+        elif wanted != "pkl" and _is_json(data):
             content, ending = json.dumps(data, indent=2).encode(), "json"
-        elif file_format == "json":
+        elif wanted == "json":
             raise DatasetError(f"JSON can't hold a {type_name(data)} as it is; leave `format` out")
         else:
             with pickling(data):
@@ -222,23 +214,23 @@ class MLRunAbstractDataset(RunDataset):
 
     def _read(self, artifact: Artifact) -> Any:
         kind = (artifact.labels or {}).get(TYPE_LABEL)
-        ending = artifact.spec.format or Path(artifact.target_path or "").suffix[1:]
+        ending = file_format(artifact)
+        content = verified_bytes(artifact, hash_needed=ending == "pkl")
         if kind == "builtins.str" or (not kind and ending in TEXT_FORMATS):
-            return verified_bytes(artifact, hash_needed=False).decode(errors="surrogatepass")
-        if kind != "builtins.bytes" and ending == "pkl":
-            return pickle.loads(verified_bytes(artifact))  # noqa: S301 verified
-        content = verified_bytes(artifact, hash_needed=False)
-        return json.loads(content) if kind != "builtins.bytes" and ending == "json" else content
+            return content.decode(errors="surrogatepass")
+        if kind == "builtins.bytes" or ending not in {"json", "pkl"}:
+            return content
+        return json.loads(content) if ending == "json" else pickle.loads(content)  # noqa: S301
 
     def _note_input(self, artifact: Artifact) -> None:
         """Make what an earlier run saved an input of the run that is going on."""
-        current = self._manager.current_of(self.run_id) if self.run_id else None
+        current = MLRunContextManager().current_of(self.run_id) if self.run_id else None
         producer = (artifact.producer or {}).get("uri", "").rpartition("/")[2]
         # A file without a record has no uid.
         if current is not None and artifact.uid and producer != current.uid:
             # Without a tag, which may move on to a later version.
             uri = artifact.get_store_url(with_tag=False)
-            self._manager.add_input(artifact.spec.db_key, uri, self.run_id)
+            MLRunContextManager().add_input(artifact.spec.db_key, uri, self.run_id)
 
     def _exists(self) -> bool:
         try:
@@ -250,11 +242,11 @@ class MLRunAbstractDataset(RunDataset):
             raise
         return not path or "://" in path or Path(path).exists()
 
-    def _find(self) -> Any:  # noqa: PLR0911 each way to name a version ends here
+    def _find(self) -> Any:
         """Find the record of the artifact to load."""
         import mlrun
 
-        project = self._load_args.get("project") or self._manager.project.metadata.name
+        project = self._load_args.get("project") or MLRunContextManager().project.metadata.name
         path = self._load_args.get("path") or self._name
         if mlrun.datastore.is_store_uri(path):
             if {*self._load_args} - {"path"} or self._load_version:
@@ -264,28 +256,28 @@ class MLRunAbstractDataset(RunDataset):
             return mlrun.artifacts.Artifact(key=self._name, target_path=path)
         key = str(self._save_args.get("db_key") or self._name)
         tag, uid, tree, iteration = map(self._load_args.get, ("tag", "uid", "tree", "iter"))
+        run = None if tag else uid
         if self._load_version:
-            try:
-                return _of_run(self._load_version, key, project)
-            except mlrun.errors.MLRunNotFoundError:
-                tag, uid, tree, iteration = self._load_version, None, None, None
+            run = tag = self._load_version
+            uid = tree = iteration = None
         elif not self._load_args:
-            current = self._manager.current_of(self.run_id)
+            current = MLRunContextManager().current_of(self.run_id)
             uri = current.artifact_uris.get(self._name) if current else None
             if uri:
-                # Without the tag: tree and uid name this version.
+                # Without the tag, which may move on to a later version.
                 return _of_uri(mlrun.utils.remove_tag_from_artifact_uri(uri) or uri, project)
             tree = chain_id()
-        if tree:
-            return _of_tree(tree, key, project, tag, uid, iteration)
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
         best = 0 if iteration is None and not uid else iteration
         try:
-            record = mlrun.get_run_db().read_artifact(key, tag, best, project, uid=uid)
+            if tree:
+                record = _of_tree(tree, key, project, tag=tag, uid=uid, iter=iteration)
+            else:
+                record = mlrun.get_run_db().read_artifact(key, tag, best, project, uid=uid)
         except mlrun.errors.MLRunNotFoundError:
-            if not uid or tag:
+            if tree or not run:
                 raise
-            return _of_run(uid, key, project, iteration or 0)
+            return _of_uri(_uri_of_run(run, key, project, iteration or 0), project)
         return mlrun.artifacts.dict_to_artifact(record)
 
     @contextmanager
@@ -295,17 +287,17 @@ class MLRunAbstractDataset(RunDataset):
             yield
         except Exception as exc:
             advice = "Check the dataset's entry in the catalog."
-            if _is_not_found(exc):
+            if _is_not_found(exc) and self._load_version:
+                advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
+            elif _is_not_found(exc) and chain_id() and not self._load_args:
+                advice = (
+                    f"Run the pipeline that saves it with `--chain-id {chain_id()}`, or choose a "
+                    "version by `load_args` or `--load-versions`."
+                )
+            elif _is_not_found(exc):
                 advice = "Run the pipeline that saves it, or check `key`, `load_args` and project."
-                if self._load_version:
-                    advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
-                elif chain_id() and not self._load_args:
-                    advice = (
-                        f"Run the pipeline that saves it with `--chain-id {chain_id()}`, or choose "
-                        "a version by `load_args` or `--load-versions`."
-                    )
             try:
-                location = self._manager.location
+                location = MLRunContextManager().location
             except Exception:
                 # MLRun connects while it is imported; the reason says what came of that.
                 location = "MLRun"
@@ -348,6 +340,11 @@ def pickling(data: Any) -> Iterator[None]:
         ) from exc
 
 
+def file_format(artifact: Artifact) -> str:
+    """Give the ending that tells how to read an artifact's file."""
+    return str(artifact.spec.format or Path(artifact.target_path or "").suffix[1:])
+
+
 def type_name(data: Any) -> str:
     """Give the full name of an object's type."""
     return f"{type(data).__module__}.{type(data).__qualname__}"
@@ -376,29 +373,24 @@ def _of_uri(uri: str, project: str) -> Artifact:
     return found
 
 
-def _of_run(uid: str, key: str, project: str, iteration: int = 0) -> Artifact:
+def _uri_of_run(uid: str, key: str, project: str, iteration: int) -> str:
     import mlrun
 
     run = mlrun.get_run_db().read_run(uid, project, iter=iteration)
     for uri in (run["status"].get("artifact_uris") or {}).values():
         if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
-            return _of_uri(mlrun.utils.remove_tag_from_artifact_uri(uri) or uri, project)
+            return str(mlrun.utils.remove_tag_from_artifact_uri(uri) or uri)
     raise mlrun.errors.MLRunNotFoundError(f"run {uid} has no artifact '{key}'")
 
 
-def _of_tree(
-    tree: str, key: str, project: str, tag: str | None, uid: str | None, iteration: int | None
-) -> Artifact:
+def _of_tree(tree: str, key: str, project: str, uid: str | None, **which: Any) -> dict[str, Any]:
     import mlrun
 
     # Not read_artifact: MLRun's API then looks only at what is the latest of all trees.
-    best = iteration is None
-    found = mlrun.get_run_db().list_artifacts(
-        key, project, tag=tag, iter=iteration, tree=tree, best_iteration=best
-    )
+    best = which["iter"] is None
+    found = mlrun.get_run_db().list_artifacts(key, project, tree=tree, best_iteration=best, **which)
     found = [record for record in found if uid in {None, record["metadata"]["uid"]}]
     if not found:
         what = "chain" if tree == chain_id() else "tree"
         raise mlrun.errors.MLRunNotFoundError(f"{what} {tree} has no artifact '{key}'")
-    newest = max(found, key=lambda record: str(record["metadata"].get("updated")))
-    return mlrun.artifacts.dict_to_artifact(newest)
+    return max(found, key=lambda record: str(record["metadata"].get("updated")))

@@ -1,17 +1,12 @@
 """Files of any Kedro dataset as MLRun artifacts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError, Version
 
-from .abstract import MLRunAbstractDataset, verified_bytes
-
-if TYPE_CHECKING:
-    from mlrun.artifacts import Artifact
+from .abstract import MLRunAbstractDataset, file_format, verified_bytes
 
 
 class MLRunArtifactDataset(MLRunAbstractDataset):
@@ -30,9 +25,6 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
         save_args: further arguments of MLRun's `log_artifact`, such as `tag`, `labels` or `viewer`;
             those of the wrapped dataset stand in `dataset`.
-
-    Raises:
-        DatasetError: the wrapped dataset can't be made, or has arguments that can't be used here.
 
     Example:
         ```yaml
@@ -106,17 +98,15 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
             )
         return file
 
-    def _read(self, artifact: Artifact) -> Any:
+    def _read(self, artifact: Any) -> Any:
         if artifact.kind in {"dir", "model"}:
             raise DatasetError(f"it is of kind '{artifact.kind}' and not a file")
         # Only the wrapped dataset knows whether its format can run code: the hash must fit.
         content = verified_bytes(artifact)
         # An earlier run may have saved another format, and some datasets go by the ending.
-        ending = Path(artifact.target_path).suffix
-        if artifact.spec.format:
-            ending = f".{artifact.spec.format}"
+        ending = file_format(artifact)
         with TemporaryDirectory() as folder:
-            file = Path(folder, self._file_name).with_suffix(ending)
+            file = Path(folder, self._file_name).with_suffix(f".{ending}" if ending else "")
             file.write_bytes(content)
             try:
                 return self._wrapped(file).load()

@@ -1,7 +1,5 @@
 """Line charts as PNG files."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from typing import Any

@@ -1,22 +1,17 @@
 """Data frames as MLRun dataset artifacts."""
 
-from __future__ import annotations
-
 import base64
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 from kedro.io import DatasetError
 
-from .abstract import MLRunAbstractDataset, verified_bytes
-
-if TYPE_CHECKING:
-    import mlrun
-    from mlrun.artifacts import Artifact
+from .abstract import MLRunAbstractDataset, file_format, verified_bytes
 
 INDEX_FREQ = "kedro-mlrun-index-freq"
 DTYPES = "kedro-mlrun-dtypes"
@@ -49,7 +44,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         ```
     """
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
+    def _log(self, context: Any, data: Any, temporary: Path) -> None:
         import mlrun
         from mlrun.artifacts import DatasetArtifact
 
@@ -59,30 +54,28 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 "let the node return a pandas DataFrame, or use MLRunAbstractDataset"
             )
         arguments = self._log_arguments(context.log_dataset, DatasetArtifact, data)
-        file_format = arguments["format"] = arguments.get("format") or "parquet"
-        if file_format not in {"parquet", "csv"}:
-            raise DatasetError(f"format '{file_format}' is not known; use parquet or csv")
+        ending = arguments["format"] = arguments.get("format") or "parquet"
+        self._check_names([ending], ["parquet", "csv"], "format")
         if data.columns.empty:
             # Of which MLRun fails to make statistics.
             arguments["stats"] = False
-        file, schema = temporary / f"data.{file_format}", temporary / "schema.parquet"
+        file, schema = temporary / f"data.{ending}", temporary / "schema.parquet"
         _write(data, file, schema)
         # About statistics of booleans, infinities and such.
         with self._own_folder(context) as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            if file_format == "csv":
+            if ending == "csv":
                 url = f"{folder}/{self.key}.schema.parquet"
                 mlrun.get_dataitem(url).put(schema.read_bytes())
                 arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
-            arguments["target_path"] = f"{folder}/{self.key}.{file_format}"
+            arguments["target_path"] = f"{folder}/{self.key}.{ending}"
             # MLRun uploads the file; the frame is for its preview.
             context.log_dataset(self.key, _for_preview(data), local_path=str(file), **arguments)
 
-    def _read(self, artifact: Artifact) -> pd.DataFrame:
+    def _read(self, artifact: Any) -> pd.DataFrame:
         import mlrun
 
-        ending = artifact.spec.format or Path(artifact.target_path).suffix[1:]
-        if ending in {"parquet", "pq"}:
+        if file_format(artifact) in {"parquet", "pq"}:
             return _read_parquet(verified_bytes(artifact, hash_needed=False))
         schema = artifact.spec.extra_data.get(SCHEMA)
         if schema:
@@ -233,14 +226,15 @@ def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
         # Of a missing text, None or NaN, either may come back as the other.
         warnings.simplefilter("ignore", FutureWarning)
         pd.testing.assert_frame_equal(loaded, saved, check_exact=True)
-    for position, dtype in enumerate(saved.dtypes):
-        # Only Python's own objects can be equal and of another type.
-        if pd.api.types.is_object_dtype(dtype):
-            pairs = zip(saved.iloc[:, position], loaded.iloc[:, position], strict=True)
-            for before, after in pairs:
-                missing = pd.api.types.is_scalar(before) and pd.isna(before)
-                if not missing and type(after) is not type(before):
-                    raise ValueError(
-                        f"in column '{saved.columns[position]}' a {type(before).__name__} "
-                        f"would come back as {type(after).__name__}"
-                    )
+    for name, *columns in zip(saved.columns, _objects(saved), _objects(loaded), strict=True):
+        for before, after in set(zip(*columns, strict=True)):
+            if before is not after:
+                what = f"a {before.__name__} would come back as {after.__name__}"
+                raise ValueError(f"in column '{name}' {what}")
+
+
+def _objects(frame: pd.DataFrame) -> Iterator[list[type]]:
+    """Give the types of each column's objects; only these can be equal and of another type."""
+    for position, dtype in enumerate(frame.dtypes):
+        column = frame.iloc[:, position].dropna()
+        yield list(map(type, column)) if dtype.kind == "O" else []

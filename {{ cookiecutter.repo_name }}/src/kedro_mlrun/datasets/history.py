@@ -1,11 +1,9 @@
 """Metrics over steps, such as a loss by epoch, as MLRun datasets with a chart."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +13,6 @@ from pandas.api.types import is_any_real_numeric_dtype
 from .abstract import MLRunAbstractDataset
 from .chart import draw_lines
 from .dataframe import MLRunDataframeDataset
-
-if TYPE_CHECKING:
-    import mlrun
-    from mlrun.artifacts import Artifact
 
 HISTORY = "kedro-mlrun-history"
 """The name in a frame's `attrs` of what tells how to make it a list or dict again."""
@@ -56,7 +50,7 @@ class MLRunMetricHistory(MLRunDataframeDataset):
         ```
     """
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
+    def _log(self, context: Any, data: Any, temporary: Path) -> None:
         frame = _to_frame(data)
         # Drawn before anything is recorded, and recorded when the data is.
         image = draw_lines(frame, self._name)
@@ -67,7 +61,7 @@ class MLRunMetricHistory(MLRunDataframeDataset):
             save_args["db_key"] = f"{self._save_args['db_key']}.chart"
         MLRunAbstractDataset(f"{self.key}.chart", None, save_args)._log(context, image, temporary)
 
-    def _read(self, artifact: Artifact) -> Any:
+    def _read(self, artifact: Any) -> Any:
         frame = super()._read(artifact)
         notes = frame.attrs.pop(HISTORY, None)
         return _from_frame(frame, notes) if notes else frame
@@ -91,9 +85,16 @@ def _to_frame(data: Any) -> pd.DataFrame:
     lists = list(columns.values())
     types = [_types(values, f"'{name}'") for name, values in columns.items()]
     frame = pd.DataFrame({n: pd.Series(_array(values)) for n, values in enumerate(lists)})
-    # Only now, for a column that is shorter than others is filled up with NaN.
-    for (number, column), name in zip(frame.items(), columns, strict=True):
-        _check_exact(_restored(column, types[number]), lists[number], f"'{name}'")
+    for number, name in enumerate(columns):
+        # From the frame, where a column that is shorter than others has been filled up with NaN.
+        for before, after in zip(
+            lists[number], _restored(frame[number], types[number]), strict=True
+        ):
+            if after != before and not (math.isnan(before) and math.isnan(after)):
+                raise DatasetError(
+                    f"in '{name}', {before!r} would come back as {after!r}, for a table keeps it "
+                    "beside fractions or missing values; let the node return it as a float"
+                )
     notes: dict[str, Any] = {"form": form, "types": types}
     names = list(columns)
     if form == "steps":
@@ -154,12 +155,3 @@ def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
     names = [names] * length if isinstance(names, str) else names
     pairs = zip(names, np.asarray(column)[:length], strict=True)
     return [None if name == "none" else TYPES[name](value) for name, value in pairs]
-
-
-def _check_exact(loaded: list[Any], saved: list[Any], place: str) -> None:
-    for after, before in zip(loaded, saved, strict=True):
-        if after != before and not (math.isnan(before) and math.isnan(after)):
-            raise DatasetError(
-                f"in {place}, {before!r} would come back as {after!r}, for a table keeps it beside "
-                "fractions or missing values; let the node return it as a float"
-            )

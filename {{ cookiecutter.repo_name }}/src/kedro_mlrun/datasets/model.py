@@ -1,20 +1,14 @@
 """Trained models as MLRun model artifacts."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kedro.io import DatasetError, Version
 
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, pickling, type_name, verified_bytes
-
-if TYPE_CHECKING:
-    import mlrun
-    from mlrun.artifacts import Artifact
 
 PICKLED = ("pkl", "joblib")
 XGBOOST = ("json", "ubj")
@@ -32,9 +26,6 @@ class MLRunModel(MLRunAbstractDataset):
             models only from a project whose members you trust.
         save_args: further arguments of MLRun's `log_model`, such as `tag`, `labels`, `metrics`,
             `parameters`, `algorithm`, `training_set` or `extra_data`.
-
-    Raises:
-        DatasetError: the format is unknown.
 
     Example:
         ```yaml
@@ -70,7 +61,7 @@ class MLRunModel(MLRunAbstractDataset):
         own = {"framework": self._framework, "model_format": self._format}
         return {**super()._describe(), **own}
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
+    def _log(self, context: Any, data: Any, temporary: Path) -> None:
         from mlrun.artifacts import ModelArtifact
 
         file = self._write(data, temporary)
@@ -99,7 +90,7 @@ class MLRunModel(MLRunAbstractDataset):
         data.save_model(file)
         return file
 
-    def _read(self, artifact: Artifact) -> Any:
+    def _read(self, artifact: Any) -> Any:
         if artifact.kind != "model":
             raise DatasetError(f"it is of kind '{artifact.kind}' and not a model")
         file = artifact.model_target_file or artifact.model_file

@@ -1,23 +1,19 @@
 """Scalar results, such as metrics, as results of an MLRun run."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from kedro.io import DatasetError, Version
 
 from ..runs.chain import chain_id
+from ..runs.manager import MLRunContextManager
 from .abstract import MLRunAbstractDataset
-
-if TYPE_CHECKING:
-    import mlrun
 
 PATHS = "kedro-mlrun.result."
 """Beginning of the annotations that tell where each flattened result stood in the nested dict."""
@@ -76,7 +72,7 @@ class MLRunResult(MLRunAbstractDataset):
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "flatten": self._flatten}
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:  # noqa: ARG002
+    def _log(self, context: Any, data: Any, temporary: Path) -> None:  # noqa: ARG002
         value = _plain(data, self._name)
         flat = self._flatten and isinstance(value, dict)
         own = PATHS + self._name
@@ -125,17 +121,14 @@ class MLRunResult(MLRunAbstractDataset):
         import mlrun
 
         args = self._load_args
-        project = args.get("project") or self._manager.project.metadata.name
+        project = args.get("project") or MLRunContextManager().project.metadata.name
         db = mlrun.get_run_db()
         uid, iteration = args.get("uid") or self._load_version, args.get("iter")
-        if uid:
-            runs: Any = [db.read_run(uid, project, iter=iteration or 0)]
-        else:
-            current = self._manager.current_of(self.run_id)
-            if current is not None and not args:
-                yield current.annotations, current.results
-            runs = self._newest_runs(db, project)
-        for run in runs:
+        current = MLRunContextManager().current_of(self.run_id)
+        if current is not None and not args and not uid:
+            yield current.annotations, current.results
+        one = [db.read_run(uid, project, iter=iteration or 0)] if uid else None
+        for run in one or self._newest_runs(db, project):
             if iteration not in {None, run["metadata"].get("iteration")}:
                 continue
             results = run["status"].get("results") or {}
