@@ -25,7 +25,7 @@ from mlrun.errors import (
 )
 
 from kedro_mlrun import project as config
-from kedro_mlrun.jobs import background as local_jobs
+from kedro_mlrun.jobs import supervisor
 from kedro_mlrun.store import process
 
 HANDLER = """
@@ -178,7 +178,7 @@ def test_a_job_runs_on_its_own_copy_of_the_source(jobs: SimpleNamespace, monkeyp
     reason, _, rest = jobs.db.read_run(broken, jobs.project)["status"]["error"].partition("\n\n")
     assert reason == "Its process ended with exit code 1 before the run's end."
     assert rest.endswith("ZeroDivisionError: division by zero")
-    assert [path.name for path in (jobs.folder / "jobs").iterdir()] == ["queue.lock"]
+    assert list((jobs.folder / "jobs").iterdir()) == []
 
 
 def test_jobs_wait_for_their_turn_and_are_aborted(jobs: SimpleNamespace):
@@ -309,16 +309,4 @@ def test_a_long_log_is_not_read_to_its_beginning(tmp_path: Path):
         file.truncate(2**40)
         file.seek(0, os.SEEK_END)
         file.write(b"\nthe last line")
-    assert local_jobs._death(1, log).endswith("\nthe last line")
-
-
-def test_without_proc_the_processes_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    assert local_jobs.descendants(os.getpid()) >= {os.getpid(), child.pid}
-    monkeypatch.setattr(local_jobs, "_parents_by_proc", lambda: os.listdir("/no/proc"))
-    assert local_jobs.descendants(os.getpid()) >= {os.getpid(), child.pid}
-    assert local_jobs.descendants(child.pid) == {child.pid}
-    local_jobs.end_tree(child.pid)
-    assert local_jobs.descendants(child.pid) == set()
-    child.wait()
+    assert supervisor._death(1, log).endswith("\nthe last line")

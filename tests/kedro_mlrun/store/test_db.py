@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,8 @@ from unittest.mock import Mock
 import mlrun
 import mlrun.db.factory
 import pytest
+from helpers import PROJECT
+from mlrun.common.runtimes.constants import RunStates
 from mlrun.db import RunDBInterface
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.errors import (
@@ -29,15 +33,16 @@ from mlrun.errors import (
     MLRunRuntimeError,
 )
 
-from kedro_mlrun.store import db as local_db
-
-LocalRunDB = local_db.LocalRunDB
+from kedro_mlrun.store import sqlite
+from kedro_mlrun.store.db import LocalRunDB
+from kedro_mlrun.store.interface import Interface
+from kedro_mlrun.store.rows import TERMINAL_STATES, Rows
 
 WRITERS, RESULTS, ARTIFACTS = 8, 500, 50
 
 TABLES = {
     word
-    for migration in local_db.MIGRATIONS
+    for migration in sqlite.MIGRATIONS
     for before, word in zip(migration.split(), migration.split()[1:], strict=False)
     if before == "TABLE"
 }
@@ -115,7 +120,7 @@ def public_methods(*classes: type) -> dict[str, Any]:
     }
 
 
-SUPPORTED = public_methods(LocalRunDB)
+SUPPORTED = public_methods(LocalRunDB, Interface)
 UNSUPPORTED = sorted({*public_methods(RunDBInterface), *public_methods(HTTPRunDB)} - {*SUPPORTED})
 
 
@@ -140,13 +145,44 @@ def test_arguments_are_those_of_mlruns_client(name):
     def arguments(client: type, name: str) -> list[str]:
         return list(inspect.signature(getattr(client, name)).parameters)
 
-    ours = arguments(LocalRunDB, name)
-    if name in {"list_runs", "list_artifacts", "list_functions"}:
-        # What the pages of a list have in common with the list.
-        assert ours == ["self", "args", "kwargs"]
-        ours = arguments(LocalRunDB, f"_{name}")
-        assert ours.pop() == "limit"
-    assert ours == arguments(HTTPRunDB, name)
+    assert arguments(LocalRunDB, name) == arguments(HTTPRunDB, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("list_runs", "with_notifications"), ("list_artifacts", "parent")],
+)
+def test_no_argument_of_a_list_is_ignored(db, name, argument):
+    """A list that is longer than what was asked for would be taken for the answer."""
+    with pytest.raises(MLRunNotImplementedServerError, match=f"'{argument}'.* needs an MLRun API"):
+        getattr(db, name)(project="iris", **{argument: "x"})
+    assert getattr(db, name)(project="iris", **{argument: None}) == []
+    with pytest.raises(TypeError, match="anything"):
+        getattr(db, name)(anything=1)
+
+
+def test_records_are_read_without_mlrun(db, url):
+    """What lies below MLRun's interface needs neither MLRun nor what takes as long to import."""
+    db.store_run(run_(), "u1", "iris")
+    store_version(db, "t1")
+    code = (
+        "import sys; from kedro_mlrun.store.rows import Rows; "
+        f"store = Rows({url!r}); runs = store.find_runs({{'project': 'iris', 'name': 'train'}}); "
+        "artifact = store.find_artifact('model', 'iris'); "
+        "print(runs[0]['metadata']['uid'], artifact['metadata']['tree'], "
+        "{'mlrun', 'pandas', 'kedro'} & {*sys.modules})"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(PROJECT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert shown == "u1 t1 set()\n"
+    assert set(TERMINAL_STATES) == set(RunStates.terminal_states())
+    with pytest.raises(NotImplementedError, match="'anything' of lists"):
+        Rows(url).find_runs({"anything": 1})
 
 
 def test_what_the_api_has_no_question_for(db):
@@ -209,11 +245,11 @@ def change(path: Path, *statements: str) -> None:
 
 def test_a_newer_schema_is_refused(db, url):
     """A store of a later release is neither used nor changed, also when MLRun tries again."""
-    db._connection.close()
+    db.connection.close()
     change(db.path, "PRAGMA user_version = 99")
     before = db.path.read_bytes()
     for _ in range(2):
-        with pytest.raises(MLRunPreconditionFailedError, match="schema 99, .* newer than 2"):
+        with pytest.raises(MLRunPreconditionFailedError, match="schema 99, .* newer than 3"):
             mlrun.get_run_db(url).store_run(run_(), "u1", "iris")
     assert db.path.read_bytes() == before
     assert list(db.path.parent.iterdir()) == [db.path]
@@ -222,11 +258,11 @@ def test_a_newer_schema_is_refused(db, url):
 def test_an_older_schema_is_migrated(db, url, monkeypatch):
     """A store of an earlier release keeps its data; the earlier release then refuses it."""
     db.store_run(run_(), "u1", "iris")
-    later = (*local_db.MIGRATIONS, "ALTER TABLE runs ADD COLUMN a TEXT; CREATE INDEX b ON runs (a)")
-    monkeypatch.setattr(local_db, "MIGRATIONS", later)
+    later = (*sqlite.MIGRATIONS, "ALTER TABLE runs ADD COLUMN a TEXT; CREATE INDEX b ON runs (a)")
+    monkeypatch.setattr(sqlite, "MIGRATIONS", later)
     migrated = LocalRunDB(url).connect()
     assert migrated.read_run("u1", "iris")["metadata"]["name"] == "train"
-    assert migrated._connection.execute("SELECT a FROM runs").fetchone()[0] is None
+    assert migrated.connection.execute("SELECT a FROM runs").fetchone()[0] is None
     monkeypatch.undo()
     with pytest.raises(MLRunPreconditionFailedError):
         LocalRunDB(url).connect()
@@ -242,12 +278,12 @@ def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
         {"spec": {}},
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(local_db, "MIGRATIONS", local_db.MIGRATIONS[:1])
+        patch.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:1])
         first = LocalRunDB(url).connect()
     columns = "project, uid, iteration, name, state, start_time, updated, body"
     for number, body in enumerate(bodies):
         values = ("iris", f"u{number}", 0, "train", "completed", f"{number}", "", json.dumps(body))
-        first._connection.execute(
+        first.connection.execute(
             f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(values))})", values
         )
     runs, number = LocalRunDB(url).connect().runs_using("9e5a", "iris")
@@ -258,13 +294,13 @@ def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
 def test_a_migration_that_fails_changes_nothing(db, url, monkeypatch):
     """A migration is done whole or not at all."""
     db.store_run(run_(), "u1", "iris")
-    later = (*local_db.MIGRATIONS, "ALTER TABLE runs ADD COLUMN a TEXT; DROP TABLE nothing")
+    later = (*sqlite.MIGRATIONS, "ALTER TABLE runs ADD COLUMN a TEXT; DROP TABLE nothing")
     with monkeypatch.context() as patch:
-        patch.setattr(local_db, "MIGRATIONS", later)
+        patch.setattr(sqlite, "MIGRATIONS", later)
         with pytest.raises(MLRunInvalidArgumentError, match=r"mlrun\.db can't be used.*nothing"):
             LocalRunDB(url).connect()
     assert LocalRunDB(url).connect().read_run("u1", "iris")
-    assert "a" not in {row["name"] for row in db._connection.execute("PRAGMA table_info (runs)")}
+    assert "a" not in {row["name"] for row in db.connection.execute("PRAGMA table_info (runs)")}
 
 
 def a_text(path: Path) -> None:
@@ -295,8 +331,8 @@ def test_something_else_is_refused(tmp_path, make):
 
 def test_a_store_that_is_held_is_an_error(db, url, monkeypatch):
     """Who waited too long for another process gets a sentence that says so."""
-    monkeypatch.setattr(local_db, "BUSY_SECONDS", 0.05)
-    with db._transaction():
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    with db.transaction():
         with pytest.raises(MLRunRuntimeError, match="can't be written to: database is locked"):
             LocalRunDB(url).connect().store_run(run_(), "u1", "iris")
     db.store_run(run_(), "u1", "iris")
@@ -308,16 +344,16 @@ def test_a_read_only_store_is_an_error_at_once(url):
     read_only.sqlite_errorcode = sqlite3.SQLITE_READONLY
     connection = Mock(execute=Mock(side_effect=read_only))
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        local_db._use_wal(connection)
+        sqlite._use_wal(connection)
     connection.execute.assert_called_once()
 
 
 def test_readers_do_not_wait_for_writers(db):
     """A report can be read while a run is recorded, which takes SQLite's write-ahead log."""
-    assert db._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert db.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     db.store_run(run_(), "u1", "iris")
-    with db._transaction() as connection:
-        db._write_run(connection, run_("other"), "u2", "iris", 0)
+    with db.transaction():
+        db.write_run(run_("other"), "u2", "iris", 0)
         (run,) = LocalRunDB(db.url).list_runs(project="iris")
     assert run["metadata"]["uid"] == "u1"
 
@@ -331,7 +367,7 @@ def test_what_is_deleted_leaves_nothing(db):
     db.del_run("u1", "iris")
     db.delete_function("train", "iris")
     for table in TABLES - {"projects"}:
-        assert not db._connection.execute(f"SELECT * FROM {table}").fetchall(), table
+        assert not db.connection.execute(f"SELECT * FROM {table}").fetchall(), table
 
 
 def test_a_failed_write_leaves_nothing(db):
@@ -342,9 +378,9 @@ def test_a_failed_write_leaves_nothing(db):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        with db._transaction() as connection:
-            db._write_run(connection, run_(), "u1", "iris", 0)
-            local_db._write_labels(connection, "run_labels", 1, Unlucky(a=1))
+        with db.transaction():
+            db.write_run(run_(), "u1", "iris", 0)
+            db.write_pairs("run_labels", "value", 1, Unlucky(a=1))
     with pytest.raises(MLRunNotFoundError):
         db.read_run("u1", "iris")
     db.store_run(run_(), "u1", "iris")
@@ -367,6 +403,7 @@ def write_results(url: str, folder: Path, number: int) -> None:
     """Be one of several writers: one run with many results and artifacts."""
     use(url, folder)
     context = mlrun.get_or_create_ctx(f"writer-{number}", project="iris")
+    context.artifact_path = str(folder)
     for result in range(RESULTS):
         context.log_result(f"r{result}", number * result)
     for artifact in range(ARTIFACTS):
@@ -450,10 +487,10 @@ def test_a_forked_child_may_go_on_writing(db):
 
     def write_in_child(number: int) -> None:
         write(number)
-        assert db._connection is not of_parent
+        assert db.connection is not of_parent
 
     db.store_run(run_(), "parent", "iris")
-    of_parent = db._connection
+    of_parent = db.connection
     children = [
         multiprocessing.get_context("fork").Process(target=write_in_child, args=(number,))
         for number in range(4)
@@ -465,13 +502,14 @@ def test_a_forked_child_may_go_on_writing(db):
         child.join()
     assert [child.exitcode for child in children] == [0] * 4
     assert len(db.list_runs("train", project="iris")) == 101
-    assert db._connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert db.connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
 def save_until_killed(url: str, folder: Path, name: str, saved: Connection) -> None:
     """Save one artifact after the other, and tell of each that was saved."""
     use(url, folder)
     context = mlrun.get_or_create_ctx(name, project="iris")
+    context.artifact_path = str(folder)
     for number in range(10_000):
         key = f"{name}-{number}"
         context.log_artifact(key, body=os.urandom(100_000), db_key=key, format="bin")
@@ -497,7 +535,7 @@ def test_a_killed_process_leaves_a_whole_store(url, tmp_path):
                 saved.add(reader.recv())
 
     db = LocalRunDB(url).connect()
-    assert db._connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert db.connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     records = db.list_artifacts(project="iris", tag="latest")
     assert saved <= {record["metadata"]["key"] for record in records}
     for record in records:
@@ -572,13 +610,13 @@ def test_indices_are_used(db, query):
     """No query on one project reads a table from end to end."""
     fill(db)
     statements: list[str] = []
-    db._connection.set_trace_callback(statements.append)
+    db.connection.set_trace_callback(statements.append)
     query(db)
-    db._connection.set_trace_callback(None)
+    db.connection.set_trace_callback(None)
     statements = [text for text in statements if text.startswith(("SELECT", "UPDATE", "DELETE"))]
     assert statements
     for statement in statements:
-        plan = [row["detail"] for row in db._connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        plan = [row["detail"] for row in db.connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
         scans = [step for step in plan if step.startswith("SCAN ") and step.split()[1] in TABLES]
         assert not scans, (statement, plan)
 
@@ -607,9 +645,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 def steps(db: Any, query: Callable[[Any], Any]) -> int:
     """Count the tens of SQLite's instructions that something takes."""
     ticks: list[None] = []
-    db._connection.set_progress_handler(lambda: ticks.append(None), 10)
+    db.connection.set_progress_handler(lambda: ticks.append(None), 10)
     query(db)
-    db._connection.set_progress_handler(None, 0)
+    db.connection.set_progress_handler(None, 0)
     return len(ticks)
 
 

@@ -7,20 +7,9 @@ from .jobs import background
 from .runs.manager import MLRunContextManager
 from .store.db import LocalRunDB, is_local_url
 
-LocalRunDB.jobs = background
-
 
 def run_db(url: str, *args: Any, **kwargs: Any) -> Any:
-    """Make the run database that `MLRUN_DBPATH` names.
-
-    Args:
-        url: `sqlite:///PATH` for an embedded store, anything else for MLRun's own client.
-        *args: of MLRun's client.
-        **kwargs: the same.
-
-    Returns:
-        What MLRun uses as its run database.
-    """
+    """Make the run database that `MLRUN_DBPATH` names."""
     if is_local_url(url):
-        return LocalRunDB(url, *args, **kwargs)
+        return LocalRunDB(url, *args, jobs=background, **kwargs)
     return api.run_db(lambda: MLRunContextManager().embedded_store, url, *args, **kwargs)

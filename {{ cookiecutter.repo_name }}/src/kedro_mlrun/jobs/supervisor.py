@@ -1,0 +1,173 @@
+"""The program that looks after one background job: waits for its turn, runs it, records its end.
+
+It imports no MLRun, so that a job that waits costs little.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ..store.process import process_label
+from ..store.rows import Rows
+
+GRACE = 10
+"""Seconds that the processes of a job have to end by themselves when it is aborted."""
+
+POLL, LONGEST_POLL = 0.1, 1
+
+LAST_LINES, LAST_BYTES = 20, 2**14
+"""How much of the end of its log tells why a job died."""
+
+# What is in a pod `mlrun run …`. It begins when it is in the queue, so that no job goes on that
+# isn't; the project's tracking comes first, as it registers the store; and the label tells which
+# process has the run.
+JOB = """
+import sys
+label = sys.stdin.read() or sys.exit()
+import kedro_mlrun
+from mlrun.__main__ import main
+sys.argv = ["mlrun", "run", "--label", "process=" + label, *sys.argv[1:]]
+main()
+"""
+
+
+def main() -> None:
+    """Be the supervisor of the job that stdin tells of; it is empty if there is none after all."""
+    told = sys.stdin.read()
+    if told:
+        supervise(json.loads(told))
+
+
+def supervise(job: dict[str, Any]) -> None:
+    """Run a job when its turn comes, and record its end if it can't do so itself."""
+    store, stopped = Rows(job["url"]), list[int]()
+    signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
+    try:
+        state, reason = "error", _run(store, job, lambda: bool(stopped))
+    except Exception as exc:
+        state, reason = "error", f"The job could not be started: {exc}"
+        sys.stdout.write(f"{reason}\n")
+    if stopped:
+        state, reason = "aborted", f"It was stopped by {signal.Signals(stopped[0]).name}."
+    # A store that was deleted isn't made anew.
+    if store.path.exists():
+        store.end_run(job["uid"], job["project"], state, reason)
+        store.remove_job(job["number"])
+
+
+def _run(store: Rows, job: dict[str, Any], is_stopped: Callable[[], bool]) -> str:
+    """Run a job, and say what became of it if it has recorded no end."""
+    while ahead := store.jobs_ahead(job["number"], job["at_once"]):
+        if is_stopped() or not store.path.exists():
+            return ""
+        # Those at the end of a long queue don't look as often.
+        time.sleep(min(LONGEST_POLL, POLL * ahead))
+    code = store.job_folder(job["number"])
+    code.mkdir(mode=0o700, parents=True)
+    folder = code / job["workdir"] if job["source"] else code
+    _unpack(job["source"], code)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"The source {job['source']} has no folder '{job['workdir']}'.")
+    path = [str(folder), os.environ["PYTHONPATH"]]
+    if not (folder / "kedro_mlrun").is_dir():
+        # What is importable here, as in a pod what the image has.
+        path.insert(1, str(Path(__file__).parents[2]))
+    _adopt_orphans()
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", JOB, *job["arguments"]],
+        cwd=folder,
+        env={**os.environ, **job["env"], "PYTHONPATH": os.pathsep.join(filter(None, path))},
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    label = process_label(process.pid)
+    store.set_job_process(job["number"], label)
+    assert process.stdin  # noqa: S101
+    with suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(label.encode())
+    while process.poll() is None and not is_stopped():
+        time.sleep(POLL)
+    # Nothing that it has started outlives it, as in a pod.
+    end_tree(os.getpid(), spare_root=True)
+    return _death(process.wait(), store.log_file(job["uid"], job["project"]))
+
+
+def _unpack(source: str, folder: Path) -> None:
+    if "://" in source:
+        from mlrun.utils.clones import extract_source
+
+        extract_source(source, str(folder))
+    elif source:
+        if not os.path.isfile(source):
+            raise FileNotFoundError(f"The source {source} isn't there. Submit it again.")
+        # Only of tar it isn't the default, or can't be chosen.
+        shutil.unpack_archive(source, folder, filter=None if source.endswith(".zip") else "data")
+
+
+def _death(code: int, log: Path) -> str:
+    """Tell what became of a process that has recorded no end."""
+    if code < 0:
+        names = {number.value: number.name for number in signal.Signals}
+        what = f"Its process was killed by {names.get(-code, f'signal {-code}')}."
+        if -code == signal.SIGKILL:
+            what += " The system itself does that when memory runs out."
+    else:
+        what = f"Its process ended with exit code {code} before the run's end."
+    with suppress(OSError), log.open("rb") as file:
+        # A log may be larger than this machine's memory.
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+        what = "\n\n".join([what, "\n".join(lines)]).strip()
+    return what
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what the job's processes leave behind, so that it is found."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_child_subreaper = 36
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def end_tree(pid: int, *, spare_root: bool = False) -> None:
+    """End a process with all that it has started, in whatever sessions these are."""
+    try:
+        root = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
+    left, asked = {root}, set[psutil.Process]()
+    give_up = time.monotonic() + GRACE
+    while True:
+        # Anew each time: what ends may have started others, and leaves its own to no parent.
+        for process in {root, *left}:
+            with suppress(psutil.Error):
+                left.update(process.children(recursive=True))
+        left = {process for process in left if _is_running(process)}
+        if spare_root:
+            left.discard(root)
+        late = time.monotonic() - give_up
+        if not left or late > GRACE:
+            return
+        for process in left if late > 0 else left - asked:
+            with suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL if late > 0 else signal.SIGTERM)
+        asked |= left
+        time.sleep(POLL)
+
+
+def _is_running(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

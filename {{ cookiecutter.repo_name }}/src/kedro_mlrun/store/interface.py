@@ -1,0 +1,464 @@
+"""MLRun's interface on the embedded store: its lists, and artifacts, tags, functions, projects."""
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from inspect import isfunction, signature
+from typing import Any, cast
+
+import mlrun
+from mlrun.artifacts.base import fill_artifact_object_hash
+from mlrun.common.formatters import ArtifactFormat, FunctionFormat, ProjectFormat
+from mlrun.common.schemas import ArtifactCategories, DeletionStrategy, TagObjects
+from mlrun.common.schemas.artifact import ArtifactsDeletionStrategies
+from mlrun.db import RunDBInterface
+from mlrun.db.httpdb import HTTPRunDB
+from mlrun.errors import (
+    MLRunConflictError,
+    MLRunInvalidArgumentError,
+    MLRunNotFoundError,
+    MLRunNotImplementedServerError,
+    MLRunPreconditionFailedError,
+    MLRunRuntimeError,
+)
+from mlrun.lists import ArtifactList
+from mlrun.projects import MlrunProject
+from mlrun.utils import (
+    dict_to_json,
+    fill_function_hash,
+    normalize_name,
+    validate_artifact_key_name,
+    validate_tag_name,
+)
+
+from .files import delete_data
+from .queries import Labels, Where, label_list, now, utc
+from .rows import LATEST, Record, Rows
+
+
+def active(project: str | None) -> str:
+    """Give a project's name, that of the active one where there is none."""
+    return cast(str, project or mlrun.mlconf.active_project or "default")
+
+
+def as_dict(value: Any) -> Record:
+    """Copy one of MLRun's objects, or a dict, as a dict of JSON's types alone."""
+    to_dict = getattr(value, "to_dict", None) or getattr(value, "dict", None)
+    return cast(Record, json.loads(dict_to_json(to_dict() if to_dict else value)))
+
+
+def by_name(like: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Let a method that takes a dict take the arguments of a method of MLRun's client."""
+
+    def decorate(method: Callable[..., Any]) -> Any:
+        @wraps(like)
+        def call(self: Rows, *args: Any, **kwargs: Any) -> Any:
+            return method(self, _query(like, args, kwargs))
+
+        call.__doc__ = method.__doc__
+        return call
+
+    return decorate
+
+
+def _query(like: Callable[..., Any], args: Any, kwargs: Record) -> Record:
+    query = dict(signature(like).bind(None, *args, **kwargs).arguments)
+    del query["self"]
+    return query | {"project": active(query.get("project"))}
+
+
+def days_ago(query: Record) -> datetime | None:
+    """Take the time from a query that deletes what is younger than some days."""
+    days = query.get("days_ago")
+    return datetime.now(UTC) - timedelta(days=days) if days else None
+
+
+def pages(like: Callable[..., Any], find: Callable[..., Any]) -> Any:
+    """Make a method that gives a page of a list, and the next one's token or None."""
+
+    def list_page(
+        self: Rows,
+        *args: Any,
+        page: int | None = None,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        **kwargs: Any,
+    ) -> tuple[list[Record], str | None]:
+        # The token is the query, for no server keeps it.
+        if page_token:
+            try:
+                query, following, size = json.loads(base64.urlsafe_b64decode(page_token))
+            except ValueError as exc:
+                raise MLRunNotFoundError(f"Page token {page_token} not found") from exc
+        else:
+            query, following = _query(like, args, kwargs), 1
+            size = page_size or mlrun.mlconf.httpdb.pagination.default_page_size
+        page = following if page is None else page
+        if page < 1 or size < 1:
+            raise MLRunInvalidArgumentError(f"There is no page {page} of {size} items")
+        # One more than a page holds tells whether there is a next one.
+        limits = {"limit": size + 1, "offset": (page - 1) * size}
+        found = find(self, query | limits)
+        if len(found) <= size:
+            return found, None
+        token = json.dumps([query, page + 1, size], default=str).encode()
+        return type(found)(found[:size]), base64.urlsafe_b64encode(token).decode()
+
+    return list_page
+
+
+def _refusing(name: str) -> Callable[..., Any]:
+    def refuse(self: Rows, *_args: Any, **_kwargs: Any) -> Any:
+        raise self.needs_api(f"'{name}'")
+
+    return refuse
+
+
+# Every public method of MLRun's clients, refusing; those that are supported override it.
+# Made from the installed MLRun's own list, so that a method of a later release refuses as well.
+_ApiOnly = type(
+    "_ApiOnly",
+    (RunDBInterface,),
+    {
+        name: _refusing(name)
+        for client in (RunDBInterface, HTTPRunDB)
+        for name, member in vars(client).items()
+        if isfunction(member) and not name.startswith("_")
+    },
+)
+
+
+class Interface(Rows, _ApiOnly):  # type: ignore[misc, valid-type]
+    """What a store has of MLRun's interface, but for runs and their logs."""
+
+    unusable = MLRunInvalidArgumentError
+    too_new = MLRunPreconditionFailedError
+    unwritable = MLRunRuntimeError
+    unsupported = MLRunNotImplementedServerError
+
+    # ---- projects
+
+    def create_project(self, project: Any) -> MlrunProject:
+        """Create a project that isn't there."""
+        body = as_dict(project)
+        name = body["metadata"]["name"]
+        with self.transaction():
+            if not self.insert_project(body):
+                raise MLRunConflictError(f"Project {name} already exists")
+        return self.get_project(name)
+
+    def store_project(self, name: str, project: Any) -> MlrunProject:
+        """Create a project or replace it."""
+        body = as_dict(project)
+        body.setdefault("metadata", {})["name"] = name
+        with self.transaction() as connection:
+            if not self.insert_project(body):
+                values = (json.dumps(body), name)
+                connection.execute("UPDATE projects SET body = ? WHERE name = ?", values)
+        return self.get_project(name)
+
+    def get_project(self, name: str) -> MlrunProject:
+        """Read a project."""
+        rows = self.select("body FROM projects", Where().add("name = ?", name))
+        if not rows:
+            raise MLRunNotFoundError(f"Project {name} not found")
+        return MlrunProject.from_dict(json.loads(rows[0]["body"]))
+
+    def list_projects(
+        self,
+        owner: str | None = None,
+        format_: str = ProjectFormat.name_only,
+        labels: Labels = None,
+        state: str | None = None,
+    ) -> list[Any]:
+        """List the projects by name: their names, or the whole projects with `format_="full"`."""
+        rows = self.select("body FROM projects", Where(), "ORDER BY name")
+        projects = [MlrunProject.from_dict(json.loads(row["body"])) for row in rows]
+        wanted = [label.partition("=") for label in label_list(labels)]
+        projects = [
+            project
+            for project in projects
+            if owner in {None, "", project.spec.owner}
+            and state in {None, "", project.status.state}
+            and all(
+                name in project.metadata.labels
+                and (not equals or project.metadata.labels[name] == value)
+                for name, equals, value in wanted
+            )
+        ]
+        if format_ == ProjectFormat.name_only:
+            return [project.metadata.name for project in projects]
+        return projects
+
+    def delete_project(
+        self, name: str, deletion_strategy: str = DeletionStrategy.restricted
+    ) -> None:
+        """Delete a project, where there is one, an empty one unless the strategy is `cascade`."""
+        strategy, where = DeletionStrategy(deletion_strategy), Where().add("project = ?", name)
+        tables = ("runs", "artifacts", "functions")
+        with self.transaction():
+            for table in () if strategy == DeletionStrategy.cascade else tables:
+                if self.select(f"id FROM {table}", where, "LIMIT 1"):
+                    raise MLRunPreconditionFailedError(
+                        f"Project {name} can not be deleted since related resources found: {table}"
+                    )
+            if strategy == DeletionStrategy.check:
+                return
+            uids = {row["uid"] for row in self.select("uid FROM runs", where)}
+            for table in (*tables, "logs"):
+                self.delete(table, where)
+            self.delete("projects", Where().add("name = ?", name))
+        for uid in uids:
+            self.log_file(uid, name).unlink(missing_ok=True)
+
+    # ---- artifacts
+
+    def store_artifact(
+        self,
+        key: str,
+        artifact: Any,
+        iter: int | None = None,
+        tag: str | None = None,
+        project: str = "",
+        tree: str | None = None,
+    ) -> Record:
+        """Write an artifact's record, and make it the latest of its key; give it as written."""
+        project, body, tag = active(project), as_dict(artifact), tag or LATEST
+        metadata, spec = body.setdefault("metadata", {}), body.setdefault("spec", {})
+        if body.get("kind") == ArtifactCategories.link:
+            self._mark_best_iteration(key, metadata, spec, project)
+            return body
+        validate_tag_name(tag, "artifact.metadata.tag")
+        validate_artifact_key_name(key, "artifact.key")
+        metadata["key"] = metadata.get("key") or key
+        metadata["project"] = metadata.get("project") or project
+        uid = fill_artifact_object_hash(body, iter, tree)
+        body["kind"] = body.get("kind") or "artifact"
+        spec["db_key"] = spec.get("db_key") or key
+        metadata["created"] = str(metadata.get("created") or now())
+        metadata["updated"] = now()
+        # Tags have a table of their own: they move between versions.
+        metadata.pop("tag", None)
+        with self.transaction():
+            self.insert_project({"metadata": {"name": project}, "spec": {}})
+            identity = {"project": project, "key": key, "uid": uid}
+            # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
+            known = self.select("1 FROM artifacts", Where().equal(**identity))
+            owner = self.upsert(
+                "artifacts",
+                identity,
+                tree=tree or metadata.get("tree") or "",
+                iteration=iter or 0,
+                best_iteration=not iter,
+                kind=body["kind"],
+                producer_uri=(spec.get("producer") or {}).get("uri") or "",
+                created=utc(metadata["created"]),
+                updated=utc(metadata["updated"]),
+                body=json.dumps(body),
+            )
+            self.write_pairs("artifact_labels", "value", owner, metadata.get("labels"))
+            for name in {tag} if known else {tag, LATEST}:
+                self._tag(owner, name)
+        metadata["tag"] = tag
+        return body
+
+    def _tag(self, owner: int, tag: str) -> None:
+        # A tag names one version of a key; only the iterations of one tree share it.
+        self.connection.execute(
+            "DELETE FROM artifact_tags WHERE tag = :tag AND (tag_project, tag_key) ="
+            " (SELECT project, key FROM artifacts WHERE id = :owner) AND owner NOT IN"
+            " (SELECT other.id FROM artifacts other, artifacts this WHERE this.id = :owner"
+            "  AND other.project = this.project AND other.key = this.key"
+            "  AND other.tree = this.tree AND other.iteration != this.iteration)",
+            {"tag": tag, "owner": owner},
+        )
+        self.connection.execute(
+            "INSERT INTO artifact_tags (owner, tag, tag_project, tag_key)"
+            " SELECT id, ?, project, key FROM artifacts WHERE id = ?",
+            (tag, owner),
+        )
+
+    def _mark_best_iteration(self, key: str, metadata: Record, spec: Record, project: str) -> None:
+        key, best = spec.get("link_key") or key, spec.get("link_iteration")
+        tree = spec.get("link_tree") or metadata.get("tree") or ""
+        where = Where().add("project = ? AND key = ? AND tree = ?", project, key, tree)
+        with self.transaction() as connection:
+            rows = self.select("id, iteration FROM artifacts", where)
+            if best not in {row["iteration"] for row in rows}:
+                raise MLRunNotFoundError(f"Iteration {best} of artifact {project}/{key} not found")
+            connection.executemany(
+                "UPDATE artifacts SET best_iteration = ? WHERE id = ?",
+                [(row["iteration"] == best, row["id"]) for row in rows],
+            )
+
+    def read_artifact(
+        self,
+        key: str,
+        tag: str | None = None,
+        iter: int | None = None,
+        project: str = "",
+        tree: str | None = None,
+        uid: str | None = None,
+        format_: str = ArtifactFormat.full,
+    ) -> Record:
+        """Read an artifact's record: the latest where neither tag, tree nor uid tells which."""
+        project = active(project)
+        body = self.find_artifact(key, project, tag, iter, tree, uid)
+        if body is None:
+            tag = tag if tag or uid or tree else LATEST
+            uri = mlrun.utils.generate_artifact_uri(project, key, tag, iter, tree, uid)
+            raise MLRunNotFoundError(f"Artifact {uri} not found")
+        return cast(Record, ArtifactFormat.format_obj(body, format_))
+
+    def _list_artifacts(self, query: Record) -> ArtifactList:
+        """List artifacts' records, last updated first; one of several tags comes once for each."""
+        if query.get("best_iteration") and query.get("iter") is not None:
+            raise MLRunInvalidArgumentError("Best iteration cannot be used when iter is specified")
+        if query.get("kind") and query.get("category"):
+            raise MLRunInvalidArgumentError("Category and Kind filters can't be given together")
+        format_ = query.pop("format_", None)
+        found = self.find_artifacts(query)
+        return ArtifactList(ArtifactFormat.format_obj(body, format_) for body in found)
+
+    list_artifacts = by_name(HTTPRunDB.list_artifacts)(_list_artifacts)
+    paginated_list_artifacts = pages(HTTPRunDB.list_artifacts, _list_artifacts)
+
+    @by_name(HTTPRunDB.del_artifact)
+    def del_artifact(self, query: Record) -> None:
+        """Delete the records of a key, all of its versions if nothing tells which.
+
+        The files stay, unless the `deletion_strategy` deletes them as well: `data-optional` those
+        that it can, `data-force` all of them or nothing.
+        """
+        strategy = ArtifactsDeletionStrategies(query.get("deletion_strategy", "metadata-only"))
+        project, key = query["project"], query["key"]
+        where = Where().equal(project=project, tree=query.get("tree"), uid=query.get("uid"))
+        where.add("key = ?", key).equal(iteration=query.get("iter"))
+        where.tagged(query.get("tag"), project, key)
+        with self.transaction():
+            rows = self.select("body FROM artifacts", where)
+            self.delete("artifacts", where)
+            for row in rows if strategy != ArtifactsDeletionStrategies.metadata_only else ():
+                try:
+                    delete_data(json.loads(row["body"]))
+                except Exception:
+                    # Before the records are gone for good.
+                    if strategy == ArtifactsDeletionStrategies.data_force:
+                        raise
+
+    @by_name(HTTPRunDB.del_artifacts)
+    def del_artifacts(self, query: Record) -> None:
+        """Delete artifacts' records; the files stay."""
+        project = query["project"]
+        where = self.where("artifacts", query).equal(tree=query.get("tree"))
+        where.tagged(query.get("tag"), project).between("updated", days_ago(query), None)
+        with self.transaction():
+            self.delete("artifacts", where)
+
+    def list_artifact_tags(
+        self, project: str | None = None, category: str | None = None
+    ) -> list[str]:
+        """List the tags that artifacts of a project have, each once."""
+        where = Where().equal(project=active(project)).of_category(category)
+        tags = "DISTINCT tag FROM artifact_tags JOIN artifacts ON id = owner"
+        return [row["tag"] for row in self.select(tags, where, "ORDER BY tag")]
+
+    def tag_objects(
+        self, project: str, tag_name: str, objects: TagObjects | Record, replace: bool = False
+    ) -> None:
+        """Tag artifacts, which takes the tag from other versions.
+
+        With `replace`, the artifacts lose their other tags but `latest`.
+        """
+        validate_tag_name(tag_name, "tag")
+        with self.transaction():
+            for owner in self._identified(project, objects):
+                if replace:
+                    others = Where().add("owner = ? AND tag != ?", owner, LATEST)
+                    self.delete("artifact_tags", others)
+                self._tag(owner, tag_name)
+
+    def delete_objects_tag(
+        self, project: str, tag_name: str, tag_objects: TagObjects | Record
+    ) -> None:
+        """Take a tag away from artifacts."""
+        with self.transaction():
+            for owner in self._identified(project, tag_objects):
+                self.delete("artifact_tags", Where().equal(owner=owner, tag=tag_name))
+
+    # They call the two above.
+    tag_artifacts = HTTPRunDB.tag_artifacts
+    delete_artifacts_tags = HTTPRunDB.delete_artifacts_tags
+
+    def _identified(self, project: str, objects: TagObjects | Record) -> list[int]:
+        objects = objects if isinstance(objects, TagObjects) else TagObjects(**objects)
+        owners = []
+        for which in objects.identifiers:
+            where = Where().equal(project=active(project), key=which.key, uid=which.uid)
+            where.equal(tree=which.producer_id, kind=which.kind, iteration=which.iter)
+            owners += [row["id"] for row in self.select("id FROM artifacts", where)]
+        return owners
+
+    # ---- functions
+
+    def store_function(
+        self,
+        function: Any,
+        name: str,
+        project: str = "",
+        tag: str | None = None,
+        versioned: bool = False,
+    ) -> str:
+        """Write a function and give its hash; `versioned` keeps earlier ones."""
+        name, project, tag = normalize_name(name), active(project), tag or LATEST
+        body = as_dict(function)
+        hash_key = cast(str, fill_function_hash(body, tag))
+        body["metadata"]["updated"] = now()
+        stored_hash = hash_key if versioned else f"unversioned-{tag}"
+        with self.transaction() as connection:
+            self.insert_project({"metadata": {"name": project}, "spec": {}})
+            owner = self.upsert(
+                "functions",
+                {"project": project, "name": name, "hash": stored_hash},
+                kind=body.get("kind") or "",
+                state=(body.get("status") or {}).get("state") or "",
+                updated=body["metadata"]["updated"],
+                body=json.dumps(body),
+            )
+            self.write_pairs("function_labels", "value", owner, body["metadata"].get("labels"))
+            connection.execute(
+                "INSERT INTO function_tags (owner, tag, tag_project, tag_name) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (tag_project, tag_name, tag) DO UPDATE SET owner = excluded.owner",
+                (owner, tag, project, name),
+            )
+        return hash_key
+
+    def get_function(
+        self, name: str, project: str = "", tag: str | None = None, hash_key: str = ""
+    ) -> Record:
+        """Read a function: the latest where neither tag nor hash tells which."""
+        name, tag = normalize_name(name), None if hash_key and not tag else tag or LATEST
+        for body in self.find_functions({"name": name, "project": active(project), "tag": tag}):
+            if not hash_key or body["metadata"].get("hash") == hash_key:
+                return body
+        raise MLRunNotFoundError(
+            f"Function not found {active(project)}/{name}{f':{tag}' if tag else ''}"
+            f"{f'@{hash_key}' if hash_key else ''}"
+        )
+
+    def delete_function(self, name: str, project: str = "") -> None:
+        """Delete a function, where there is one, with all of its versions."""
+        where = Where().equal(project=active(project), name=normalize_name(name))
+        with self.transaction():
+            self.delete("functions", where)
+
+    def _list_functions(self, query: Record) -> list[Record]:
+        """List functions, last updated first; one of several tags comes once for each."""
+        format_ = query.pop("format_", None)
+        found = self.find_functions(query)
+        return [FunctionFormat.format_obj(body, format_) for body in found]
+
+    list_functions = by_name(HTTPRunDB.list_functions)(_list_functions)
+    paginated_list_functions = pages(HTTPRunDB.list_functions, _list_functions)

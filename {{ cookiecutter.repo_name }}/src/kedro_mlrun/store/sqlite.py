@@ -1,0 +1,240 @@
+"""The file of an embedded store: its schema, connections and transactions. It needs no MLRun."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+SCHEME = "sqlite"
+
+APPLICATION_ID = int.from_bytes(b"mlrn", "big")
+"""What tells an embedded store from other SQLite files."""
+
+BUSY_SECONDS = 60
+"""How long a process waits for others that write to the same store."""
+
+# Each entry takes a store from the schema before it to its own. `PRAGMA user_version` counts them.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE projects (
+        name TEXT PRIMARY KEY, created TEXT NOT NULL, body TEXT NOT NULL
+    );
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL,
+        iteration INTEGER NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
+        start_time TEXT NOT NULL, end_time TEXT, updated TEXT NOT NULL, body TEXT NOT NULL,
+        UNIQUE (project, uid, iteration)
+    );
+    CREATE INDEX runs_started ON runs (project, iteration, start_time);
+    CREATE INDEX runs_named ON runs (project, name, start_time);
+    CREATE INDEX runs_in_state ON runs (project, state, start_time);
+    CREATE INDEX runs_updated ON runs (project, updated);
+    CREATE TABLE run_labels (
+        owner INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
+    );
+    CREATE TABLE artifacts (
+        id INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, uid TEXT NOT NULL,
+        tree TEXT NOT NULL, iteration INTEGER NOT NULL, best_iteration INTEGER NOT NULL,
+        kind TEXT NOT NULL, producer_uri TEXT NOT NULL, created TEXT NOT NULL,
+        updated TEXT NOT NULL, body TEXT NOT NULL,
+        UNIQUE (project, key, uid)
+    );
+    CREATE INDEX artifacts_in_tree ON artifacts (project, tree, key);
+    CREATE INDEX artifacts_of_kind ON artifacts (project, kind, updated);
+    CREATE INDEX artifacts_updated ON artifacts (project, updated);
+    CREATE TABLE artifact_labels (
+        owner INTEGER NOT NULL REFERENCES artifacts (id) ON DELETE CASCADE,
+        name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
+    );
+    CREATE TABLE artifact_tags (
+        owner INTEGER NOT NULL REFERENCES artifacts (id) ON DELETE CASCADE,
+        tag TEXT NOT NULL, tag_project TEXT NOT NULL, tag_key TEXT NOT NULL,
+        PRIMARY KEY (owner, tag)
+    );
+    CREATE INDEX artifact_tags_named ON artifact_tags (tag_project, tag, tag_key);
+    CREATE TABLE functions (
+        id INTEGER PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL,
+        kind TEXT NOT NULL, state TEXT NOT NULL, updated TEXT NOT NULL, body TEXT NOT NULL,
+        UNIQUE (project, name, hash)
+    );
+    CREATE TABLE function_labels (
+        owner INTEGER NOT NULL REFERENCES functions (id) ON DELETE CASCADE,
+        name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
+    );
+    CREATE TABLE function_tags (
+        owner INTEGER NOT NULL REFERENCES functions (id) ON DELETE CASCADE,
+        tag TEXT NOT NULL, tag_project TEXT NOT NULL, tag_name TEXT NOT NULL,
+        PRIMARY KEY (owner, tag), UNIQUE (tag_project, tag_name, tag)
+    );
+    CREATE TABLE logs (
+        id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL, body BLOB NOT NULL
+    );
+    CREATE INDEX logs_of_run ON logs (project, uid);
+    """,
+    # Which versions of artifacts each run has used. JSON has no NaN, but Python writes it.
+    """
+    CREATE TABLE run_inputs (
+        owner INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        name TEXT NOT NULL, artifact_uid TEXT NOT NULL, PRIMARY KEY (owner, name)
+    );
+    CREATE INDEX run_inputs_of_artifact ON run_inputs (artifact_uid);
+    INSERT INTO run_inputs (owner, name, artifact_uid)
+        SELECT runs.id, inputs.key, substr(inputs.value, instr(inputs.value, '^') + 1)
+        FROM runs, json_each(
+            replace(replace(body, 'NaN', 'null'), 'Infinity', '0'), '$.spec.inputs') AS inputs
+        WHERE inputs.value LIKE 'store://%^%';
+    CREATE INDEX artifacts_with_uid ON artifacts (project, uid);
+    """,
+    # The background jobs that have not ended, in the order in which they were submitted. `inode`
+    # is the store's own, so that a copy of the store doesn't take the processes for its own.
+    """
+    CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, uid TEXT NOT NULL,
+        inode INTEGER NOT NULL, supervisor TEXT NOT NULL, process TEXT,
+        UNIQUE (project, uid)
+    );
+    """,
+)
+
+
+class Database:
+    """An SQLite file that any number of threads and processes may use at once.
+
+    `url` is `sqlite:///` and a path, relative to the working folder unless it starts with another
+    slash (or a drive letter), as in SQLAlchemy's URLs. The file is made when it is missing.
+    """
+
+    # MLRun's interface raises MLRun's own.
+    unusable: type[Exception] = ValueError
+    too_new: type[Exception] = ValueError
+    unwritable: type[Exception] = OSError
+    unsupported: type[Exception] = NotImplementedError
+
+    def __init__(self, url: str) -> None:
+        path = str(url).removeprefix(f"{SCHEME}:///")
+        if path == str(url) or not path or path == ":memory:":
+            raise self.unusable(
+                f"'{url}' does not name the file of an embedded store. "
+                "Write sqlite:///PATH, with four slashes for an absolute path."
+            )
+        self.url = str(url)
+        self.path = Path(path).absolute()
+        self._local = threading.local()
+
+    def needs_api(self, what: str) -> Exception:
+        """Refuse what the embedded store can't do."""
+        return self.unsupported(
+            f"The embedded store {self.url} has no {what}: it needs an MLRun API. "
+            "Set MLRUN_DBPATH to the address of one."
+        )
+
+    def inode(self) -> int | None:
+        """Tell the file from its copies and from others of its name; None if there is none."""
+        try:
+            return self.path.stat().st_ino
+        except OSError:
+            return None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The thread's own connection."""
+        # Never one that a forked child took over from its parent, or whose file was deleted: what
+        # is written to that is lost.
+        local = self._local
+        if getattr(local, "opened", None) != (os.getpid(), self.inode()):
+            # Kept, because SQLite forbids a child even to close its parent's connection.
+            local.abandoned = getattr(local, "connection", None)
+            local.connection = self._open()
+            local.opened = (os.getpid(), self.inode())
+        return cast(sqlite3.Connection, local.connection)
+
+    def _open(self) -> sqlite3.Connection:
+        connection = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._prepare(connection)
+        except BaseException as exc:
+            if connection:
+                connection.close()
+            # All of MLRun's errors are OSErrors.
+            if isinstance(exc, self.too_new) or not isinstance(exc, sqlite3.Error | OSError):
+                raise
+            raise self.unusable(
+                f"{self.path} can't be used as an embedded store: {exc}. "
+                "Name another file in MLRUN_DBPATH or mlrun.yml."
+            ) from exc
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Check the file before anything in it is changed, and make or migrate the store."""
+        connection.row_factory = sqlite3.Row
+        # In this order, for another process may make the store between the two.
+        in_use = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        if in_use and _pragma(connection, "application_id") != APPLICATION_ID:
+            raise sqlite3.DatabaseError("it is the database of another application")
+        version = _pragma(connection, "user_version")
+        if version > len(MIGRATIONS):
+            raise self.too_new(
+                f"The embedded store {self.path} has schema {version}, and this project knows "
+                f"none newer than {len(MIGRATIONS)}. Update the project, or use another store."
+            )
+        _use_wal(connection)
+        # With WAL, NORMAL loses nothing when a process dies; a power cut can take the last commits.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if version < len(MIGRATIONS):
+            _migrate(connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write in a `with` block all or nothing, while no other process writes."""
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException as exc:
+            # SQLite may have rolled back by itself: when the disk is full, for example.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if not isinstance(exc, sqlite3.OperationalError):
+                raise
+            raise self.unwritable(
+                f"The embedded store {self.path} can't be written to: {exc}. "
+                "Check its disk and permissions, and whether another process holds it."
+            ) from exc
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return cast(int, connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # SQLite's own busy timeout does not cover this change, which processes that open a new store
+    # at once all want to make.
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    # Read again: another process may have migrated while this one waited.
+    for version in range(_pragma(connection, "user_version"), len(MIGRATIONS)):
+        for statement in MIGRATIONS[version].split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("COMMIT")
