@@ -73,7 +73,7 @@ for uid in uids.values():
     db.watch_log(uid, project)
 statuses = {end: db.read_run(uid, project)["status"] for end, uid in uids.items()}
 child = statuses["wait"]["results"]["child"]
-left = [child] if psutil.pid_exists(child) else []
+left = [p.pid for p in psutil.process_iter() if p.pid == child and p.status() != 'zombie']
 print()
 print(json.dumps([statuses, left]))
 """
