@@ -168,7 +168,7 @@ def test_records_are_read_without_mlrun(db, url):
     code = (
         "import sys; from kedro_mlrun.store.rows import Rows; "
         f"store = Rows({url!r}); runs = store.find_runs({{'project': 'iris', 'name': 'train'}}); "
-        "artifact = store.find_artifact('model', 'iris'); "
+        "artifact = store.find_artifact({'key': 'model', 'project': 'iris'}); "
         "print(runs[0]['metadata']['uid'], artifact['metadata']['tree'], "
         "{'mlrun', 'pandas', 'kedro'} & {*sys.modules})"
     )

@@ -57,9 +57,8 @@ def submit(db: LocalRunDB, run: Record, schedule: Any) -> Record:
     metadata, spec = run["metadata"], run["spec"]
     project, uid = active(metadata.get("project")), metadata.get("uid") or uuid.uuid4().hex
     function = _function_of(db, run, schedule)
-    conflict = MLRunConflictError(f"Run {uid} of project {project} is a job that hasn't ended.")
     if db.job_is_alive(uid, project):
-        raise conflict
+        raise MLRunConflictError(f"Run {uid} of project {project} is a job that hasn't ended.")
     spec["output_path"] = _absolute(spec.get("output_path") or mlrun.mlconf.artifact_path)
     url = f"sqlite:///{db.path.as_posix()}"
     env = {item["name"]: item.get("value") for item in function["spec"].get("env") or []}
@@ -76,8 +75,6 @@ def submit(db: LocalRunDB, run: Record, schedule: Any) -> Record:
     try:
         label = process_label(supervisor.pid)
         number = db.add_job(uid, project, label)
-        if number is None:
-            raise conflict
         own = {"kind": "job", "host": socket.gethostname(), PROCESS: label}
         metadata.update(uid=uid, project=project, labels=(metadata.get("labels") or {}) | own)
         # The job alone gets its secrets.

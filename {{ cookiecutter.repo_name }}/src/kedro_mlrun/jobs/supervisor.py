@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from ..store.process import process_label
-from ..store.rows import Rows
+from ..store.queue import JobQueue
 
 GRACE = 10
 """Seconds that the processes of a job have to end by themselves when it is aborted."""
@@ -50,7 +50,7 @@ def main() -> None:
 
 def supervise(job: dict[str, Any]) -> None:
     """Run a job when its turn comes, and record its end if it can't do so itself."""
-    store, stopped = Rows(job["url"]), list[int]()
+    store, stopped = JobQueue(job["url"]), list[int]()
     signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     try:
         state, reason = "error", _run(store, job, lambda: bool(stopped))
@@ -65,7 +65,7 @@ def supervise(job: dict[str, Any]) -> None:
         store.remove_job(job["number"])
 
 
-def _run(store: Rows, job: dict[str, Any], is_stopped: Callable[[], bool]) -> str:
+def _run(store: JobQueue, job: dict[str, Any], is_stopped: Callable[[], bool]) -> str:
     """Run a job, and say what became of it if it has recorded no end."""
     while ahead := store.jobs_ahead(job["number"], job["at_once"]):
         if is_stopped() or not store.path.exists():

@@ -73,16 +73,11 @@ class LocalRunDB(Interface):
         self.token_provider = None
         self._jobs_room = jobs
 
-    def __repr__(self) -> str:
-        return f"LocalRunDB({self.url!r})"
-
     def connect(self, secrets: Record | None = None) -> "LocalRunDB":
         """Open the store, making or migrating it where needed."""
         # MLRun keeps this object even if that fails, so each first use of it opens and checks.
         _ = self.connection
         return self
-
-    # ---- runs
 
     def store_run(self, struct: Any, uid: str, project: str = "", iter: int = 0) -> None:
         """Write a run whole, replacing what was there."""
@@ -95,7 +90,7 @@ class LocalRunDB(Interface):
     ) -> None:
         """Change some fields of a run, but its name, by dotted names such as `status.state`."""
         with self.transaction():
-            body = self._run(uid, project, iter)
+            body = self.find_run(uid, active(project), iter)
             name = body["metadata"].get("name")
             for field, value in updates.items():
                 update_in(body, field, value)
@@ -103,18 +98,11 @@ class LocalRunDB(Interface):
                 raise MLRunInvalidArgumentError("Changing name for an existing run is invalid")
             self.write_run(as_dict(body), uid, active(project), iter)
 
-    def _run(self, uid: str, project: str, iter: int = 0) -> Record:
-        project = active(project)
-        run = self.find_run(uid, project, iter)
-        if run is None:
-            raise MLRunNotFoundError(f"Run uid {uid} of project {project} not found")
-        return run
-
     def read_run(
         self, uid: str, project: str = "", iter: int = 0, format_: str = RunFormat.full
     ) -> Record:
         """Read a run; with its artifacts as `status.artifacts` in the `full` format."""
-        run = self._run(uid, project, iter)
+        run = self.find_run(uid, active(project), iter)
         if format_ == RunFormat.full:
             run["status"]["artifacts"] = self.artifacts_of(run)
         return run
@@ -156,8 +144,6 @@ class LocalRunDB(Interface):
         for project, uid, _ in rows:
             self.log_file(uid, project).unlink(missing_ok=True)
 
-    # ---- background jobs
-
     @property
     def jobs(self) -> BackgroundJobs:
         """What starts and ends background jobs."""
@@ -179,12 +165,12 @@ class LocalRunDB(Interface):
     ) -> BackgroundTask:
         """End the processes of a run that goes on on this machine, and set it to aborted."""
         project = active(project)
-        run = self._run(uid, project, iter)
+        run = self.find_run(uid, active(project), iter)
         _check_abortable(run, TERMINAL_STATES)
         # All of them before the record, which then nobody else writes to.
         self.jobs.end_processes(self, run)
         # It may have been faster; any other end came from being stopped.
-        _check_abortable(self._run(uid, project, iter), ["completed"])
+        _check_abortable(self.find_run(uid, active(project), iter), ["completed"])
         reason = status_text or "It was aborted."
         self.end_run(uid, project, "aborted", reason, replace=True)
         now_ = datetime.now(UTC)
@@ -195,7 +181,7 @@ class LocalRunDB(Interface):
         )
 
     def _abort_if_lost(self, uid: str, project: str) -> None:
-        run = self._run(uid, project)
+        run = self.find_run(uid, active(project))
         labels = run["metadata"].get("labels") or {}
         going_on = run["status"].get("state") in {"pending", "running"}
         if going_on and labels.get("host") == socket.gethostname():
@@ -203,8 +189,6 @@ class LocalRunDB(Interface):
             # Asked last: a job that ends is no longer alive when it is no longer looked after.
             if not is_alive(process) and not self.job_is_alive(uid, project):
                 self.end_run(uid, project, "aborted", killed(process))
-
-    # ---- logs
 
     def store_log(
         self, uid: str, project: str = "", body: bytes | str | None = None, append: bool = False
@@ -234,7 +218,7 @@ class LocalRunDB(Interface):
         """Read the state of a run and its log from a byte on; without a size, to its end."""
         if offset < 0:
             raise MLRunInvalidArgumentError("Offset cannot be negative")
-        state = self._run(uid, project)["status"]["state"]
+        state = self.find_run(uid, active(project))["status"]["state"]
         return state, self.read_log(uid, active(project), offset, size)
 
     def get_log_size(self, uid: str, project: str = "") -> int:

@@ -35,6 +35,7 @@ from mlrun.utils import (
 
 from .files import delete_data
 from .queries import Labels, Where, label_list, now, utc
+from .queue import JobQueue
 from .rows import LATEST, Record, Rows
 
 
@@ -130,15 +131,14 @@ _ApiOnly = type(
 )
 
 
-class Interface(Rows, _ApiOnly):  # type: ignore[misc, valid-type]
+class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
     """What a store has of MLRun's interface, but for runs and their logs."""
 
     unusable = MLRunInvalidArgumentError
     too_new = MLRunPreconditionFailedError
     unwritable = MLRunRuntimeError
     unsupported = MLRunNotImplementedServerError
-
-    # ---- projects
+    missing = MLRunNotFoundError
 
     def create_project(self, project: Any) -> MlrunProject:
         """Create a project that isn't there."""
@@ -166,31 +166,22 @@ class Interface(Rows, _ApiOnly):  # type: ignore[misc, valid-type]
             raise MLRunNotFoundError(f"Project {name} not found")
         return MlrunProject.from_dict(json.loads(rows[0]["body"]))
 
-    def list_projects(
-        self,
-        owner: str | None = None,
-        format_: str = ProjectFormat.name_only,
-        labels: Labels = None,
-        state: str | None = None,
-    ) -> list[Any]:
+    @by_name(HTTPRunDB.list_projects)
+    def list_projects(self, query: Record) -> list[Any]:
         """List the projects by name: their names, or the whole projects with `format_="full"`."""
-        rows = self.select("body FROM projects", Where(), "ORDER BY name")
-        projects = [MlrunProject.from_dict(json.loads(row["body"])) for row in rows]
-        wanted = [label.partition("=") for label in label_list(labels)]
-        projects = [
-            project
-            for project in projects
-            if owner in {None, "", project.spec.owner}
-            and state in {None, "", project.status.state}
-            and all(
-                name in project.metadata.labels
-                and (not equals or project.metadata.labels[name] == value)
-                for name, equals, value in wanted
-            )
-        ]
-        if format_ == ProjectFormat.name_only:
-            return [project.metadata.name for project in projects]
-        return projects
+        wanted, found = {*label_list(query.get("labels"))}, []
+        for row in self.select("body FROM projects", Where(), "ORDER BY name"):
+            project = MlrunProject.from_dict(json.loads(row["body"]))
+            labels = project.metadata.labels
+            if (
+                wanted <= {*labels, *(f"{name}={value}" for name, value in labels.items())}
+                and query.get("owner") in {None, "", project.spec.owner}
+                and query.get("state") in {None, "", project.status.state}
+            ):
+                found.append(project)
+        if query.get("format_", ProjectFormat.name_only) == ProjectFormat.name_only:
+            return [project.metadata.name for project in found]
+        return found
 
     def delete_project(
         self, name: str, deletion_strategy: str = DeletionStrategy.restricted
@@ -213,19 +204,11 @@ class Interface(Rows, _ApiOnly):  # type: ignore[misc, valid-type]
         for uid in uids:
             self.log_file(uid, name).unlink(missing_ok=True)
 
-    # ---- artifacts
-
-    def store_artifact(
-        self,
-        key: str,
-        artifact: Any,
-        iter: int | None = None,
-        tag: str | None = None,
-        project: str = "",
-        tree: str | None = None,
-    ) -> Record:
+    @by_name(HTTPRunDB.store_artifact)
+    def store_artifact(self, query: Record) -> Record:
         """Write an artifact's record, and make it the latest of its key; give it as written."""
-        project, body, tag = active(project), as_dict(artifact), tag or LATEST
+        project, key, body = query["project"], query["key"], as_dict(query["artifact"])
+        tag, tree, iter = query.get("tag") or LATEST, query.get("tree"), query.get("iter")
         metadata, spec = body.setdefault("metadata", {}), body.setdefault("spec", {})
         if body.get("kind") == ArtifactCategories.link:
             self._mark_best_iteration(key, metadata, spec, project)
@@ -242,13 +225,13 @@ class Interface(Rows, _ApiOnly):  # type: ignore[misc, valid-type]
         # Tags have a table of their own: they move between versions.
         metadata.pop("tag", None)
         with self.transaction():
-            self.insert_project({"metadata": {"name": project}, "spec": {}})
             identity = {"project": project, "key": key, "uid": uid}
             # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
             known = self.select("1 FROM artifacts", Where().equal(**identity))
-            owner = self.upsert(
+            owner = self.write(
                 "artifacts",
                 identity,
+                body,
                 tree=tree or metadata.get("tree") or "",
                 iteration=iter or 0,
                 best_iteration=not iter,
@@ -256,9 +239,7 @@ class Interface(Rows, _ApiOnly):  # type: ignore[misc, valid-type]
                 producer_uri=(spec.get("producer") or {}).get("uri") or "",
                 created=utc(metadata["created"]),
                 updated=utc(metadata["updated"]),
-                body=json.dumps(body),
             )
-            self.write_pairs("artifact_labels", "value", owner, metadata.get("labels"))
             for name in {tag} if known else {tag, LATEST}:
                 self._tag(owner, name)
         metadata["tag"] = tag
@@ -293,24 +274,11 @@ class Interface(Rows, _ApiOnly):  # type: ignore[misc, valid-type]
                 [(row["iteration"] == best, row["id"]) for row in rows],
             )
 
-    def read_artifact(
-        self,
-        key: str,
-        tag: str | None = None,
-        iter: int | None = None,
-        project: str = "",
-        tree: str | None = None,
-        uid: str | None = None,
-        format_: str = ArtifactFormat.full,
-    ) -> Record:
+    @by_name(HTTPRunDB.read_artifact)
+    def read_artifact(self, query: Record) -> Record:
         """Read an artifact's record: the latest where neither tag, tree nor uid tells which."""
-        project = active(project)
-        body = self.find_artifact(key, project, tag, iter, tree, uid)
-        if body is None:
-            tag = tag if tag or uid or tree else LATEST
-            uri = mlrun.utils.generate_artifact_uri(project, key, tag, iter, tree, uid)
-            raise MLRunNotFoundError(f"Artifact {uri} not found")
-        return cast(Record, ArtifactFormat.format_obj(body, format_))
+        found = self.find_artifact(query)
+        return cast(Record, ArtifactFormat.format_obj(found, query.get("format_")))
 
     def _list_artifacts(self, query: Record) -> ArtifactList:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
@@ -401,33 +369,23 @@ class Interface(Rows, _ApiOnly):  # type: ignore[misc, valid-type]
             owners += [row["id"] for row in self.select("id FROM artifacts", where)]
         return owners
 
-    # ---- functions
-
-    def store_function(
-        self,
-        function: Any,
-        name: str,
-        project: str = "",
-        tag: str | None = None,
-        versioned: bool = False,
-    ) -> str:
+    @by_name(HTTPRunDB.store_function)
+    def store_function(self, query: Record) -> str:
         """Write a function and give its hash; `versioned` keeps earlier ones."""
-        name, project, tag = normalize_name(name), active(project), tag or LATEST
-        body = as_dict(function)
+        name, project = normalize_name(query["name"]), query["project"]
+        tag, body = query.get("tag") or LATEST, as_dict(query["function"])
         hash_key = cast(str, fill_function_hash(body, tag))
         body["metadata"]["updated"] = now()
-        stored_hash = hash_key if versioned else f"unversioned-{tag}"
+        stored_hash = hash_key if query.get("versioned") else f"unversioned-{tag}"
         with self.transaction() as connection:
-            self.insert_project({"metadata": {"name": project}, "spec": {}})
-            owner = self.upsert(
+            owner = self.write(
                 "functions",
                 {"project": project, "name": name, "hash": stored_hash},
+                body,
                 kind=body.get("kind") or "",
                 state=(body.get("status") or {}).get("state") or "",
                 updated=body["metadata"]["updated"],
-                body=json.dumps(body),
             )
-            self.write_pairs("function_labels", "value", owner, body["metadata"].get("labels"))
             connection.execute(
                 "INSERT INTO function_tags (owner, tag, tag_project, tag_name) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (tag_project, tag_name, tag) DO UPDATE SET owner = excluded.owner",

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+from contextlib import suppress
 
 import psutil
 
@@ -23,25 +24,16 @@ def is_alive(label: str) -> bool:
         return True
     pid, start = map(int, parts.groups())
     try:
+        with suppress(PermissionError):
+            os.kill(pid, 0)
         process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return abs(process.create_time() - start) <= TOLERANCE
-    except psutil.AccessDenied:
-        return True
-    except (psutil.NoSuchProcess, OverflowError):
-        return _is_hidden(pid)
-
-
-def _is_hidden(pid: int) -> bool:
-    # Some machines show nobody the processes of others, and yet tell that they are there.
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE
+        return not is_zombie and abs(process.create_time() - start) <= TOLERANCE
     except (ProcessLookupError, OverflowError):
-        pass
-    return False
+        return False
+    except psutil.Error:
+        # It is there, but some machines show nobody more of the processes of others.
+        return True
 
 
 def killed(process: str) -> str:

@@ -1,10 +1,10 @@
 """Conditions of queries on the embedded store, and how times and labels are written in it."""
 
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, cast
+
+from .fields import moment
 
 Labels = str | dict[str, str | None] | list[str] | None
 Time = datetime | str | None
@@ -52,10 +52,6 @@ class Where:
     def matching(self, column: str, text: str | None) -> Self:
         """Compare a column with a text, or with a part of it as MLRun's filters do: `~part`."""
         return self.add(*_match(column, text)) if text else self
-
-    def beginning(self, column: str, text: str) -> Self:
-        """Compare the beginning of a column."""
-        return self.add(f"{column} >= ? AND {column} < ?", text, text + chr(sys.maxunicode))
 
     def between(self, column: str, since: Time, until: Time) -> Self:
         """Compare a time, including both ends."""
@@ -117,16 +113,9 @@ def label_list(labels: Labels) -> list[str]:
     return labels or []
 
 
-@lru_cache(maxsize=256)
-def _parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def utc(moment: datetime | str) -> str:
-    """Write a time so that texts sort as times do. MLRun takes one without a zone for UTC."""
-    moment = _parse_time(moment) if isinstance(moment, str) else moment
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+def utc(time: datetime | str) -> str:
+    """Write a time so that texts sort as times do."""
+    return cast(datetime, moment(time)).astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def now() -> str:

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import cast
 
 from .process import is_alive
-from .sqlite import Database
+from .queries import Where
+from .rows import Rows
 
 
-class JobQueue(Database):
+class JobQueue(Rows):
     """The queue of a store; a job is in it as long as its supervisor or its process is alive."""
 
-    def add_job(self, uid: str, project: str, supervisor: str) -> int | None:
-        """Add a job by its supervisor's label and give its number; None if it is in the queue."""
-        if self.job_is_alive(uid, project):
-            return None
+    def add_job(self, uid: str, project: str, supervisor: str) -> int:
+        """Add a job that isn't in the queue, by its supervisor's label, and give its number."""
         with self.transaction() as connection:
-            # What is left of one that was killed.
-            for row in self._jobs("project = ? AND uid = ?", project, uid):
-                self._remove(connection, row["id"])
+            for row in self.select("* FROM jobs", Where()):
+                # Of one that was killed, or that the store was copied with.
+                if not self._processes(row):
+                    self._remove(row["id"])
             cursor = connection.execute(
                 "INSERT INTO jobs (project, uid, inode, supervisor) VALUES (?, ?, ?, ?)",
                 (project, uid, self.inode(), supervisor),
@@ -33,17 +33,18 @@ class JobQueue(Database):
 
     def remove_job(self, number: int) -> None:
         """Take a job that has ended from the queue, and delete its folder."""
-        with self.transaction() as connection:
-            self._remove(connection, number)
+        with self.transaction():
+            self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        self.delete("jobs", Where().add("id = ?", number))
+        shutil.rmtree(self.job_folder(number), ignore_errors=True)
 
     def jobs_ahead(self, number: int, at_once: int) -> int:
         """Count the jobs for which one has to wait if so many may run at once."""
-        living, rows = 0, self._jobs("id < ?", number)
+        living, rows = 0, self.select("* FROM jobs", Where().add("id < ?", number), "ORDER BY id")
         for row in rows:
-            if self._processes(row):
-                living += 1
-            else:
-                self.remove_job(row["id"])
+            living += bool(self._processes(row))
             # To ask for no more processes than needed, where many wait.
             if living == at_once:
                 return len(rows) - at_once + 1
@@ -51,7 +52,7 @@ class JobQueue(Database):
 
     def job_processes(self, uid: str, project: str) -> dict[str, str]:
         """Give the labels of a job's living processes, its `supervisor` and its own `process`."""
-        rows = self._jobs("project = ? AND uid = ?", project, uid)
+        rows = self.select("* FROM jobs", Where().add("project = ? AND uid = ?", project, uid))
         return self._processes(rows[0]) if rows else {}
 
     def job_is_alive(self, uid: str, project: str) -> bool:
@@ -62,16 +63,7 @@ class JobQueue(Database):
         """Give the folder that a job's source is unpacked to."""
         return self.path.parent / "jobs" / str(number)
 
-    def _jobs(self, where: str, *values: object) -> list[sqlite3.Row]:
-        query = f"SELECT * FROM jobs WHERE {where} ORDER BY id"  # noqa: S608
-        return self.connection.execute(query, values).fetchall()
-
     def _processes(self, row: sqlite3.Row) -> dict[str, str]:
-        if row["inode"] != self.inode():
-            return {}
-        names = ("supervisor", "process")
-        return {name: row[name] for name in names if row[name] and is_alive(row[name])}
-
-    def _remove(self, connection: sqlite3.Connection, number: int) -> None:
-        connection.execute("DELETE FROM jobs WHERE id = ?", (number,))
-        shutil.rmtree(self.job_folder(number), ignore_errors=True)
+        labels = {name: row[name] for name in ("supervisor", "process") if row[name]}
+        mine = row["inode"] == self.inode()
+        return {name: label for name, label in labels.items() if mine and is_alive(label)}

@@ -5,6 +5,7 @@ It needs no MLRun. Queries are dicts of what MLRun's client calls the arguments 
 
 import json
 import sqlite3
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 from .fields import artifact_uid
 from .queries import Where, now, utc
-from .queue import JobQueue
+from .sqlite import Database
 
 Record = dict[str, Any]
 
@@ -20,7 +21,7 @@ LATEST = "latest"
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
 
-class Rows(JobQueue):
+class Rows(Database):
     """What is recorded in a store. What writes is called in a transaction."""
 
     def select(self, what: str, where: Where, tail: str = "") -> list[sqlite3.Row]:
@@ -32,15 +33,18 @@ class Rows(JobQueue):
         """Delete rows."""
         self.connection.execute(f"DELETE FROM {table} WHERE {where}", where.values)  # noqa: S608
 
-    def upsert(self, table: str, identity: Record, **values: Any) -> int:
-        """Insert a row or change the one of that identity, and give its id."""
-        columns = {**identity, **values}
-        changes = ", ".join(f"{column} = excluded.{column}" for column in values)
+    def write(self, table: str, identity: Record, body: Record, **columns: Any) -> int:
+        """Write a record whole, with its labels and its project if that isn't there; give its id."""
+        self.insert_project({"metadata": {"name": identity["project"]}, "spec": {}})
+        columns |= {"body": json.dumps(body)}
+        changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
+        names, values = ", ".join(identity | columns), [*identity.values(), *columns.values()]
         ((owner,),) = self.connection.execute(
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+            f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608
             f" ON CONFLICT ({', '.join(identity)}) DO UPDATE SET {changes} RETURNING id",
-            list(columns.values()),
+            values,
         )
+        self.write_pairs(f"{table[:-1]}_labels", "value", owner, body["metadata"].get("labels"))
         return int(owner)
 
     def write_pairs(self, table: str, column: str, owner: int, pairs: Record | None) -> None:
@@ -61,8 +65,6 @@ class Rows(JobQueue):
             (metadata["name"], str(metadata["created"]), json.dumps(body)),
         )
         return cursor.rowcount == 1
-
-    # ---- lists
 
     def where(self, table: str, query: Record) -> Where:
         """Take from a query what all lists have: project, name and labels."""
@@ -131,18 +133,20 @@ class Rows(JobQueue):
         tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
         return [_record(*row) for row in self.select(f"{what} FROM {source}", where, tail)]
 
-    def runs_beginning_with(self, uid: str, project: str = "*", limit: int = 2) -> list[Record]:
+    def runs_beginning_with(self, uid: str, project: str, limit: int = 2) -> list[Record]:
         """List runs by the beginning of their ids, a question that MLRun's API can't be asked."""
-        where = Where().equal(project=project).beginning("uid", uid).add("iteration = 0")
-        rows = self.select("body FROM runs", where, f"ORDER BY uid LIMIT {limit:d}")
-        return [_record(*row) for row in rows]
+        return self._beginning_with("runs", uid, project, limit, "iteration = 0")
 
-    def artifacts_beginning_with(
-        self, uid: str, project: str = "*", limit: int = 2
-    ) -> list[Record]:
+    def artifacts_beginning_with(self, uid: str, project: str, limit: int = 2) -> list[Record]:
         """List artifacts' records by the beginning of their uids; the API can't be asked this."""
-        where = Where().equal(project=project).beginning("uid", uid)
-        rows = self.select("body, NULL FROM artifacts", where, f"ORDER BY uid LIMIT {limit:d}")
+        return self._beginning_with("artifacts", uid, project, limit, "1")
+
+    def _beginning_with(
+        self, table: str, uid: str, project: str, limit: int, more: str
+    ) -> list[Record]:
+        where = Where().add("project = ?", project).add(more)
+        where.add("uid >= ? AND uid < ?", uid, uid + chr(sys.maxunicode))
+        rows = self.select(f"body FROM {table}", where, f"ORDER BY uid LIMIT {limit:d}")
         return [_record(*row) for row in rows]
 
     def runs_using(
@@ -156,13 +160,12 @@ class Rows(JobQueue):
         runs = [_record(*row) for row in self.select("body FROM runs", where, tail)]
         return runs, self.select("COUNT(*) AS number FROM runs", where)[0]["number"]
 
-    # ---- runs
-
-    def find_run(self, uid: str, project: str, iter: int = 0) -> Record | None:
+    def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
         """Read a run."""
         where = Where().add("project = ? AND uid = ? AND iteration = ?", project, uid, iter)
-        rows = self.select("body FROM runs", where)
-        return _record(*rows[0]) if rows else None
+        for row in self.select("body FROM runs", where):
+            return _record(*row)
+        raise self.missing(f"Run uid {uid} of project {project} not found")
 
     def artifacts_of(self, run: Record) -> list[Record]:
         """Read the artifacts' records that a run's `status.artifact_uris` names."""
@@ -184,18 +187,16 @@ class Rows(JobQueue):
         if state in TERMINAL_STATES:
             status["end_time"] = status.get("end_time") or status["last_update"]
         end_time = status.get("end_time")
-        self.insert_project({"metadata": {"name": project}, "spec": {}})
-        owner = self.upsert(
+        owner = self.write(
             "runs",
             {"project": project, "uid": uid, "iteration": iteration},
+            body,
             name=metadata.get("name") or "",
             state=state,
             start_time=utc(status["start_time"]),
             end_time=utc(end_time) if end_time else None,
             updated=utc(status["last_update"]),
-            body=json.dumps(body),
         )
-        self.write_pairs("run_labels", "value", owner, metadata.get("labels"))
         inputs = (body.get("spec") or {}).get("inputs") or {}
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
@@ -234,24 +235,14 @@ class Rows(JobQueue):
             text += file.read(-1 if size is None else size - len(text))
         return text
 
-    # ---- artifacts
-
-    def find_artifact(
-        self,
-        key: str,
-        project: str,
-        tag: str | None = None,
-        iter: int | None = None,
-        tree: str | None = None,
-        uid: str | None = None,
-    ) -> Record | None:
+    def find_artifact(self, query: Record) -> Record:
         """Read an artifact's record: the latest where neither tag, tree nor uid tells which.
 
         Iteration 0 is the run's own, or the best one where only iterations have the key.
         """
-        where = Where()
-        if not uid and not tree:
-            tag = tag or LATEST
+        key, project, iter = query["key"], query["project"], query.get("iter")
+        tree, uid = query.get("tree"), query.get("uid")
+        tag, where = query.get("tag") or (None if tree or uid else LATEST), Where()
         if tag and not (uid and tag == LATEST):
             where.tagged(tag, project, key)
         else:
@@ -259,7 +250,11 @@ class Rows(JobQueue):
         where.equal(uid=uid, tree=tree, iteration=iter or None)
         if iter == 0:
             where.add("iteration = 0 OR best_iteration")
-        return self._artifact(where, tag)
+        if found := self._artifact(where, tag):
+            return found
+        parts = {"#": iter, ":": tag, "@": tree, "^": uid}
+        name = "".join(f"{mark}{part}" for mark, part in parts.items() if part not in {None, ""})
+        raise self.missing(f"Artifact {project}/{key}{name} not found")
 
     def _artifact(self, where: Where, tag: str | None = None) -> Record | None:
         # The run's own artifact before the best of its iterations, and of several the newest.

@@ -103,17 +103,14 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 class Database:
-    """An SQLite file that any number of threads and processes may use at once.
-
-    `url` is `sqlite:///` and a path, relative to the working folder unless it starts with another
-    slash (or a drive letter), as in SQLAlchemy's URLs. The file is made when it is missing.
-    """
+    """An SQLite file, made when it is missing, that many threads and processes may use at once."""
 
     # MLRun's interface raises MLRun's own.
     unusable: type[Exception] = ValueError
     too_new: type[Exception] = ValueError
     unwritable: type[Exception] = OSError
     unsupported: type[Exception] = NotImplementedError
+    missing: type[Exception] = LookupError
 
     def __init__(self, url: str) -> None:
         path = str(url).removeprefix(f"{SCHEME}:///")
