@@ -346,5 +346,5 @@ def test_nothing_slow_is_imported_with_it(name: str) -> None:
     ]
     assert {name.partition(".")[0] for name in imported} <= {
         *sys.stdlib_module_names,
-        *("click", "kedro", "pydantic_core", "wrapt"),
+        *("click", "kedro", "psutil", "pydantic_core", "wrapt"),
     }
