@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
-from click import argument, option
+from click import Choice, IntRange, argument, option
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 from rich.console import Group, RenderableType
@@ -90,7 +90,7 @@ def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[A
 @option("--local", is_flag=True, help="Run the job in this process; nothing is sent.")
 @option(
     "--source",
-    type=click.Choice(SOURCES),
+    type=Choice(SOURCES),
     default=SOURCES[0],
     show_default=True,
     help="Where the job gets the code: an archive of this folder, the pushed commit, or its image.",
@@ -98,7 +98,7 @@ def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[A
 @option("--dry-run", is_flag=True, help="Check the job and print it, but don't send it.")
 @option("--watch", "-w", is_flag=True, help="Follow the log until the job ends.")
 @option("--schedule", metavar="CRON", help='When to run it: "0 2 * * *" is every day at two.')
-@option("--retry", type=click.IntRange(0), default=0, help="How often to retry if it fails.")
+@option("--retry", type=IntRange(0), default=0, help="How often to retry if it fails.")
 @option(
     "--notify",
     multiple=True,
@@ -177,10 +177,10 @@ def _watch(uid: str, project: str) -> int:
 
 @command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
 @argument("names", metavar="[NAME]…", nargs=-1)
-@option("--group-by", type=click.Choice(GROUPINGS), default="pipeline", show_default=True, help="What becomes a job.")
+@option("--group-by", type=Choice(GROUPINGS), default="pipeline", help="What becomes a job.")
 @option(
     "--engine",
-    type=click.Choice(ENGINES),
+    type=Choice(ENGINES),
     default="local",
     show_default=True,
     help="What starts the jobs: this command, or a job of its own.",
@@ -308,11 +308,8 @@ def schedules(records: Records, remove: str | None) -> Answer:
     found = jobs.schedules(records.project)
     note = f"Removed schedule '{remove}'." if remove else ""
     if not found:
-        return Answer(found, "", f"{note}\nProject '{records.project}' has no schedules.".strip())
-    rows = [
-        {**item, "next": tables.shown_time(item["next"]), "state": tables.shown_state(item["state"])}
-        for item in found
-    ]
+        return Answer(found, note=note or f"Project '{records.project}' has no schedules.")
+    rows = [{**item, "next": tables.shown_time(item["next"])} for item in found]
     return Answer(found, lambda _width: tables.table(rows), note)
 
 

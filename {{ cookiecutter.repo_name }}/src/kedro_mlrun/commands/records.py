@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click import argument, option
+from click import Choice, IntRange, argument, option
 from rich.console import Group
 
 from ..records.comparison import comparable
@@ -42,12 +42,12 @@ def _since(_context: Any, _option: Any, value: str | None) -> datetime | None:
 
 _KEY = option("--key", "-k", default="", help="Only artifacts with this key.")
 _TAG = option("--tag", "-t", default="", help="Only versions with this tag.")
-_LIMIT = option("--limit", "-n", type=click.IntRange(1), default=20, show_default=True, help="How many at most.")
+_LIMIT = option("--limit", "-n", type=IntRange(1), default=20, help="How many, by default 20.")
 
 
 @command("runs", "kedro mlrun runs --pipeline training --state error --since 7d")
 @option("--pipeline", "-p", default="", help="Only runs of this Kedro pipeline.")
-@option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state.")
+@option("--state", "states", multiple=True, type=Choice(STATES), help="Only in this state.")
 @option("--label", "labels", multiple=True, metavar="NAME[=VALUE]", help="Only with this label.")
 @option("--since", callback=_since, help="Only runs started since 12h, 7d, 2w, or 2026-11-21.")
 @_LIMIT
@@ -143,7 +143,7 @@ def open(records: Records, which: str, view: bool) -> Answer:
 
 @command("lineage", "kedro mlrun lineage xgboost.model")
 @argument("which", metavar="ARTIFACT_OR_RUN")
-@option("--depth", type=click.IntRange(1, 50), default=4, show_default=True, help="How many runs to follow each way.")
+@option("--depth", type=IntRange(1, 50), default=4, help="Runs to go each way, by default 4.")
 def lineage(records: Records, which: str, depth: int) -> Answer:
     """Show where an artifact or a run came from, and what was made with it.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..store.fields import OWN, producer
+from ..store.fields import producer
 from .records import Records
-from .summaries import Record, artifact_key, artifact_summary, summary
+from .summaries import Record, artifact_summary, summary
 
 MANY = 10
 """How many runs that used an artifact are followed; of others it is said how many there are."""
@@ -33,7 +33,7 @@ def downstream(records: Records, start: Record, depth: int) -> dict[str, Any]:
 
     def came_of(record: Record, is_run: bool) -> _Found:
         if is_run:
-            saved = [item for item in records.artifacts_of(record) if not artifact_key(item).startswith(OWN)]
+            saved = records.artifacts(run=record, own=False, limit=None)
             return [("", item) for item in saved], len(saved)
         runs, number = records.runs_using(record, MANY)
         return [("", run) for run in runs], number
