@@ -38,11 +38,10 @@ if TYPE_CHECKING:
 
 SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 SIGNAL_EXIT = 128
-_PENDING_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 RUN_ID = "mlrun_run_id"
 """The attribute of a run's catalog, in its worker processes too, with the id of the run."""
 
-INTERRUPTED = "It was interrupted before its end."
+_PENDING_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
 class _Thread(threading.local):
@@ -91,8 +90,7 @@ class MLRunHooks:
             secrets.register(part, everything=kind == "credentials")
         secrets.install()
         if catalog := parts["catalog"]:
-            if manager.job_inputs:
-                catalog = with_inputs(catalog, manager.job_inputs, manager.fetch_input)
+            catalog = with_inputs(catalog, manager.job_inputs, manager.fetch_input)
             # A dataset isn't told its name, and an entry made from a pattern has it only then. So
             # the name goes where Kedro reads the catalog from, which fills in a pattern's braces.
             loader["catalog"] = {name: with_key(name, entry) for name, entry in catalog.items()}
@@ -165,7 +163,8 @@ class MLRunHooks:
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):
-                self._note_data(run_id, catalog, node, name, "load", seconds, data)
+                note = {"node": node.name, "action": "load", "dataset": name, "seconds": seconds}
+                self._note_data(run_id, catalog, data, note)
         # Its saves happen in this thread.
         self._thread.runs[node.name] = run_id, catalog
         self._thread.started[node.name] = perf_counter()
@@ -189,34 +188,27 @@ class MLRunHooks:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
         """Note what was saved."""
-        of_run = self._thread.runs[node.name]
-        self._note_data(*of_run, node, dataset_name, "save", self._seconds(node), data)
+        seconds = self._seconds(node)
+        note = {"node": node.name, "action": "save", "dataset": dataset_name, "seconds": seconds}
+        self._note_data(*self._thread.runs[node.name], data, note)
 
     def _seconds(self, node: Node) -> float:
         return perf_counter() - self._thread.started[node.name]
 
     def _note_data(
-        self,
-        run_id: str,
-        catalog: CatalogProtocol,
-        node: Node,
-        name: str,
-        action: str,
-        seconds: float | None,
-        data: Any,
+        self, run_id: str, catalog: CatalogProtocol, data: Any, note: dict[str, Any]
     ) -> None:
+        name, saved = note["dataset"], note["action"] == "save"
         dataset = catalog.get(name)
-        size = provenance.size_of(dataset, data)
-        note = {"node": node.name, "action": action, "dataset": name, "seconds": seconds, **size}
-        tracking = self._note(run_id, note)
+        tracking = self._note(run_id, note | provenance.size_of(dataset, data))
         if tracking and tracking.records_dataset(name):
-            record_dataset(run_id, name, dataset, data, saved=action == "save")
+            record_dataset(run_id, name, dataset, data, saved)
 
     def _note(self, run_id: str | None, note: dict[str, Any]) -> TrackingConfig | None:
         """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
         # The run of this thread, for others may go on in other threads.
-        ids = list(self._thread.run_ids.values()) or list(self._runs) or [""]
-        run = self._runs.get(run_id or ids[-1])
+        newest = [*self._runs, *self._thread.run_ids.values()][-1:]
+        run = self._runs.get(run_id or "".join(newest))
         if run and run.is_open:
             run.notes.append(note)
             return run.tracking
@@ -254,8 +246,7 @@ class MLRunHooks:
         """Let a run that is stopped from outside end as aborted."""
         atexit.unregister(self._at_exit)
         atexit.register(self._at_exit)
-        if ipython := _ipython():
-            # There the process goes on.
+        if ipython := _ipython():  # there the process goes on
             ipython.events.register("post_run_cell", self._after_cell)
         if threading.current_thread() is threading.main_thread():
             self._handle_signals()
@@ -270,8 +261,7 @@ class MLRunHooks:
             if callable(handler) or handler == signal.SIG_DFL:
                 self._handlers[number] = handler
                 signal.signal(number, self._interrupt)
-        # What Python asks of a pending call that has done its work.
-        return 0
+        return 0  # what Python asks of a pending call that has done its work
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Note the signal, and do what would have been done without this."""
@@ -290,34 +280,34 @@ class MLRunHooks:
 
     def _stop_threads(self) -> None:
         """End the runs of other threads, which a signal doesn't reach."""
-        if _ipython():
-            # There it stops a cell, and what other threads do goes on.
+        if _ipython():  # there it stops a cell, and what other threads do goes on
             return
-        main = threading.main_thread()
-        runs = {run_id: run for run_id, run in self._runs.items() if run.thread is not main}
-        for run in runs.values():
+        runs = [run for run in self._runs.values() if run.thread is not threading.main_thread()]
+        for run in runs:
             # As soon as it is back from what isn't Python. Kedro's server answers with the error.
             thread = ctypes.c_ulong(run.thread.ident or 0)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(RunStoppedError))
-        self._end_unfinished(list(runs), None)
+        self._end_unfinished(runs, None)
 
     def _at_exit(self) -> None:
-        self._end_unfinished(list(self._runs), getattr(sys, "last_value", None))
+        self._end_unfinished([*self._runs.values()], getattr(sys, "last_value", None))
 
     def _after_cell(self, result: Any) -> None:
         # Those of other threads go on.
         here = threading.current_thread()
-        own = [run_id for run_id, run in self._runs.items() if run.thread is here]
+        own = [run for run in self._runs.values() if run.thread is here]
         self._end_unfinished(own, result.error_in_exec)
         self._stopped_by = ""
         _ipython().events.unregister("post_run_cell", self._after_cell)
 
-    def _end_unfinished(self, run_ids: list[str], error: BaseException | None) -> None:
-        reason = f"It was stopped by {self._stopped_by}." if self._stopped_by else INTERRUPTED
-        # An error is of another hook, before the first node or after the last one.
-        failed = isinstance(error, Exception) and not self._stopped_by
-        for run_id in run_ids:
-            self._end_run(run_id, error if failed else None, "" if failed else reason)
+    def _end_unfinished(self, runs: list[PipelineRun], error: BaseException | None) -> None:
+        reason = "It was interrupted before its end."
+        if self._stopped_by:
+            error, reason = None, f"It was stopped by {self._stopped_by}."
+        for run in runs:
+            # An error is of another hook, before the first node or after the last one.
+            failed = isinstance(error, Exception)
+            self._end_run(run.run_id, error if failed else None, "" if failed else reason)
 
 
 def _read(loader: Any, kind: str) -> Any:

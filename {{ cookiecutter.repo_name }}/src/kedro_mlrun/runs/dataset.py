@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -15,8 +16,7 @@ _OF_KEDRO = {"kedro", "kedro_datasets", "kedro_datasets_experimental"}
 class RunDataset(AbstractDataset[Any, Any]):
     """A dataset that saves to an MLRun run; the base of all of `kedro_mlrun.datasets`."""
 
-    run_id: str | None = None
-    """The id that Kedro gave the run that the dataset is in, where it is in one."""
+    run_id: str | None = None  # that Kedro gave the run that the dataset is in
 
 
 @cache
@@ -24,19 +24,15 @@ def is_run_type(name: str) -> bool:
     """Tell whether the `type` of a catalog entry is an MLRun dataset."""
     module = name.rpartition(".")[0]
     # Kedro's own are known by name: most are slow to import, and a run needs few of them.
-    if name.partition(".")[0] in _OF_KEDRO or _in_kedro_datasets(module):
+    if not module or name.partition(".")[0] in _OF_KEDRO:
         return False
+    with suppress(ImportError, ValueError):
+        if find_spec(f"kedro_datasets.{module}"):
+            return False
     try:
         return issubclass(parse_dataset_definition({"type": name})[0], RunDataset)
     except Exception:
         # Kedro says why, when the entry is used.
-        return False
-
-
-def _in_kedro_datasets(module: str) -> bool:
-    try:
-        return not module or find_spec(f"kedro_datasets.{module}") is not None
-    except (ImportError, ValueError):
         return False
 
 

@@ -33,21 +33,19 @@ def with_inputs(
     changed = dict(catalog)
     for name, source in inputs.items():
         entry = _entry(name, catalog)
-        is_local = "://" not in str(source)
-        if is_local and not Path(source).exists():
+        if "://" not in str(source) and not Path(source).exists():
             raise InputError(
                 f"Input '{name}' is {source}, and there is no such file in {Path.cwd()}. "
                 "Give a path from the project's folder, or a URL."
             )
-        bring = str if is_local else lambda _, name=name: fetch(name)
-        changed[name] = _with_input(name, entry, str(source), bring)
+        changed[name] = _with_input(name, entry, str(source), fetch)
     return changed
 
 
 def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
     if name in catalog:
         return dict(catalog[name])
-    # With a pattern of its own for the rest, and without credentials, which the file doesn't need.
+    # The file needs no credentials; what matches no pattern of the catalog needs one of its own.
     entries = {
         other: {key: value for key, value in entry.items() if key != "credentials"}
         for other, entry in catalog.items()
@@ -65,16 +63,16 @@ def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_input(
-    name: str, entry: dict[str, Any], source: str, bring: Callable[[str], str]
+    name: str, entry: dict[str, Any], source: str, fetch: Callable[[str], str]
 ) -> dict[str, Any]:
     if is_run_type(str(entry.get("type"))):
         return {**entry, "load_args": {"path": source}}
     for argument in ("filepath", "path"):
         if argument in entry:
             kept = {key: value for key, value in entry.items() if key not in _OF_THE_FILE}
-            return {**kept, argument: bring(source)}
+            return {**kept, argument: fetch(name) if "://" in source else source}
     if isinstance(entry.get("dataset"), Mapping):
-        return {**entry, "dataset": _with_input(name, dict(entry["dataset"]), source, bring)}
+        return {**entry, "dataset": _with_input(name, dict(entry["dataset"]), source, fetch)}
     raise InputError(
         f"Input '{name}' can't replace the data of its catalog entry, which is of type "
         f"{entry.get('type')} and has no file. Leave the input out, or change the entry."
@@ -84,17 +82,15 @@ def _with_input(
 def check_used(inputs: Iterable[str], used: set[str], made: set[str]) -> None:
     """Make sure that the nodes of a run use each input of its job, and make none of them."""
 
-    def stems(names: Iterable[str]) -> set[str]:
-        # What follows an @ is Kedro's transcoding: the same data by another name.
-        return {name.partition("@")[0] for name in names}
-
+    # What follows an @ is Kedro's transcoding: the same data by another name.
+    stems_used, stems_made = ({name.partition("@")[0] for name in names} for names in (used, made))
     for name in inputs:
-        if name in stems(made):
+        if name in stems_made:
             raise InputError(
                 f"Input '{name}' is made by a node of this run. Leave the input out, or the "
                 "pipeline that makes it."
             )
-        if not stems([name]) & stems(used):
+        if name.partition("@")[0] not in stems_used:
             raise InputError(
                 f"Input '{name}' is used by no node of this run. {nearest(name, used)}"
                 "Leave it out, or run the pipeline that uses it."

@@ -28,10 +28,8 @@ class OpenRun:
     """A run from its beginning to its end."""
 
     context: mlrun.MLClientCtx
-    run_id: str | None
-    """Kedro's; None for a run that was opened by saving something."""
-    owned: bool
-    """False for the run of an MLRun job, which MLRun ends."""
+    run_id: str | None  # Kedro's; None for a run that was opened by saving something
+    owned: bool  # False for the run of an MLRun job, which MLRun ends
 
     def end(self, error: BaseException | str | None, aborted: str) -> bool:
         """Write down how the run went, and tell whether it has ended."""

@@ -104,15 +104,14 @@ class PipelineRun:
 
     def _unfinished(self) -> list[str]:
         """Name the nodes that had begun: what can't be loaded or saved is no node's own error."""
-        done = {(note.get("node"), note.get("action"), note.get("dataset")) for note in self.notes}
+        steps = ("node", "action", "dataset")
+        done = {tuple(note.get(step) for step in steps) for note in self.notes}
         begun = {note.get("begun") for note in self.notes}
         return [
             node.name
             for node in (self.pipeline.nodes if self.pipeline else [])
             if node.name in begun
-            and not done.issuperset(
-                {(node.name, "run", None), *((node.name, "save", name) for name in node.outputs)}
-            )
+            and not {(node.name, "run", None), *((node.name, "save", n) for n in node.outputs)} <= done
         ]
 
 

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 VARIABLE = "KEDRO_MLRUN_RUNS"
 """The environment variable that tells worker processes of the runs that their parent has open."""
 
-LONGEST_WAIT = 600
-"""Seconds that a worker waits for others that write to the same run."""
+LONGEST_WAIT = 600  # seconds, for other workers that write to the same run
 
 
 class RunReference(NamedTuple):
@@ -25,10 +24,8 @@ class RunReference(NamedTuple):
     uid: str
     project: str
     dbpath: str
-    datasets: Sequence[str] = ()
-    """Which catalog entries are recorded beside those of MLRun."""
-    iteration: int = 0
-    """Of a sweep, whose runs share a uid."""
+    datasets: Sequence[str] = ()  # which catalog entries are recorded beside those of MLRun
+    iteration: int = 0  # of a sweep, whose runs share a uid
 
 
 def announce(run_id: str, reference: RunReference) -> None:
