@@ -1,9 +1,11 @@
 """Jobs that are submitted to the embedded store: processes of their own, on their own source."""
 
+import contextlib
 import io
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -25,8 +27,9 @@ from mlrun.errors import (
 )
 
 from kedro_mlrun import project as config
-from kedro_mlrun.jobs import supervisor
+from kedro_mlrun.jobs import background, supervisor
 from kedro_mlrun.store import process
+from kedro_mlrun.store.db import LocalRunDB
 
 HANDLER = """
 import os
@@ -231,6 +234,26 @@ def test_killed_processes_hold_up_no_others(jobs: SimpleNamespace):
     assert jobs.state(third) == "pending"
     jobs.db.abort_run(third, jobs.project)
     assert living(jobs.started()[1][1:]) == []
+
+
+def test_a_copy_of_the_store_has_none_of_its_processes(jobs: SimpleNamespace):
+    """What happens in a copied project never reaches into the original."""
+    uid = jobs.submit("waiting")
+    _, *numbers = until(jobs.started)[0]
+    path = jobs.folder / "copy" / "mlrun.db"
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as copy:
+        jobs.db.connection.backup(copy)
+    other = LocalRunDB(f"sqlite:///{path}", jobs=background)
+    assert (jobs.db.job_is_alive(uid, jobs.project), other.job_is_alive(uid, jobs.project)) == (
+        True,
+        False,
+    )
+    with pytest.raises(MLRunPreconditionFailedError, match="that it was copied from"):
+        other.abort_run(uid, jobs.project)
+    assert living(numbers) == numbers
+    jobs.db.abort_run(uid, jobs.project)
+    assert living(numbers) == []
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ class LocalRunDB(Interface):
                         f"Can not delete run {uid} in {state} state, consider aborting it first"
                     )
                 for table in ("logs", "runs"):
-                    self.delete(table, Where().equal(project=project, uid=uid))
+                    self.delete(table, Where().add("project = ? AND uid = ?", project, uid))
         for project, uid, _ in rows:
             self.log_file(uid, project).unlink(missing_ok=True)
 
@@ -155,33 +155,27 @@ class LocalRunDB(Interface):
         """Start a run of a stored function as a background process of this machine."""
         return self.jobs.submit(self, as_dict(runspec), schedule)
 
-    def abort_run(
-        self,
-        uid: str,
-        project: str = "",
-        iter: int = 0,
-        timeout: int = 45,
-        status_text: str = "",
-    ) -> BackgroundTask:
+    @by_name(HTTPRunDB.abort_run)
+    def abort_run(self, query: Record) -> BackgroundTask:
         """End the processes of a run that goes on on this machine, and set it to aborted."""
-        project = active(project)
-        run = self.find_run(uid, active(project), iter)
-        _check_abortable(run, TERMINAL_STATES)
+        uid, project = query["uid"], query["project"]
+        run = self.find_run(uid, project, query.get("iter", 0))
+        _check_abortable(run, *TERMINAL_STATES)
         # All of them before the record, which then nobody else writes to.
         self.jobs.end_processes(self, run)
         # It may have been faster; any other end came from being stopped.
-        _check_abortable(self.find_run(uid, active(project), iter), ["completed"])
-        reason = status_text or "It was aborted."
+        _check_abortable(self.find_run(uid, project, query.get("iter", 0)), "completed")
+        reason = query.get("status_text") or "It was aborted."
         self.end_run(uid, project, "aborted", reason, replace=True)
-        now_ = datetime.now(UTC)
+        times = dict.fromkeys(("created", "updated"), datetime.now(UTC))
         return BackgroundTask(
-            metadata={"name": f"abort-{uid}", "project": project, "created": now_, "updated": now_},
+            metadata={"name": f"abort-{uid}", "project": project, **times},
             spec={},
             status={"state": BackgroundTaskState.succeeded},
         )
 
     def _abort_if_lost(self, uid: str, project: str) -> None:
-        run = self.find_run(uid, active(project))
+        run = self.find_run(uid, project)
         labels = run["metadata"].get("labels") or {}
         going_on = run["status"].get("state") in {"pending", "running"}
         if going_on and labels.get("host") == socket.gethostname():
@@ -200,41 +194,32 @@ class LocalRunDB(Interface):
         data = body.encode() if isinstance(body, str) else body
         with self.transaction() as connection:
             if not append:
-                self.delete("logs", Where().equal(project=project, uid=uid))
+                self.delete("logs", Where().add("project = ? AND uid = ?", project, uid))
                 with suppress(FileNotFoundError):
                     os.truncate(self.log_file(uid, project), 0)
             connection.execute(
                 "INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", (project, uid, data)
             )
 
-    def get_log(
-        self,
-        uid: str,
-        project: str = "",
-        offset: int = 0,
-        size: int | None = None,
-        attempt: int | None = None,
-    ) -> tuple[str, bytes]:
+    @by_name(HTTPRunDB.get_log)
+    def get_log(self, query: Record) -> tuple[str, bytes]:
         """Read the state of a run and its log from a byte on; without a size, to its end."""
+        uid, project, offset = query["uid"], query["project"], query.get("offset", 0)
         if offset < 0:
             raise MLRunInvalidArgumentError("Offset cannot be negative")
-        state = self.find_run(uid, active(project))["status"]["state"]
-        return state, self.read_log(uid, active(project), offset, size)
+        size = query.get("size")
+        size = None if size is None or size < 0 else size
+        state = self.find_run(uid, project)["status"]["state"]
+        return state, self.read_log(uid, project, offset, size)
 
     def get_log_size(self, uid: str, project: str = "") -> int:
         """Give the size of a run's log in bytes."""
-        return len(self.read_log(uid, active(project)))
+        return self.log_size(uid, active(project))
 
-    def watch_log(
-        self,
-        uid: str,
-        project: str = "",
-        watch: bool = True,
-        offset: int = 0,
-        attempt: int | None = None,
-    ) -> tuple[str, int]:
+    @by_name(HTTPRunDB.watch_log)
+    def watch_log(self, query: Record) -> tuple[str, int]:
         """Print a run's log until the run ends, and give its state and the bytes read."""
-        project = active(project)
+        uid, project, offset = query["uid"], query["project"], query.get("offset", 0)
         # A character may come in two parts.
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while True:
@@ -246,13 +231,13 @@ class LocalRunDB(Interface):
             sys.stdout.write(decoder.decode(text))
             sys.stdout.flush()
             offset += len(text)
-            if not watch or (has_ended and state in TERMINAL_STATES):
+            if not query.get("watch", True) or (has_ended and state in TERMINAL_STATES):
                 sys.stdout.write(decoder.decode(b"", final=True))
                 return state, offset
             time.sleep(LOG_INTERVAL)
 
 
-def _check_abortable(run: Record, ends: Any) -> None:
+def _check_abortable(run: Record, *ends: str) -> None:
     state = run["status"].get("state")
     if state in ends:
         raise MLRunConflictError(

@@ -183,14 +183,14 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
             return [project.metadata.name for project in found]
         return found
 
-    def delete_project(
-        self, name: str, deletion_strategy: str = DeletionStrategy.restricted
-    ) -> None:
+    @by_name(HTTPRunDB.delete_project)
+    def delete_project(self, query: Record) -> None:
         """Delete a project, where there is one, an empty one unless the strategy is `cascade`."""
-        strategy, where = DeletionStrategy(deletion_strategy), Where().add("project = ?", name)
+        name, where = query["name"], Where().add("project = ?", query["name"])
+        strategy = DeletionStrategy(query.get("deletion_strategy") or DeletionStrategy.default())
         tables = ("runs", "artifacts", "functions")
         with self.transaction():
-            for table in () if strategy == DeletionStrategy.cascade else tables:
+            for table in () if strategy.is_cascading() else tables:
                 if self.select(f"id FROM {table}", where, "LIMIT 1"):
                     raise MLRunPreconditionFailedError(
                         f"Project {name} can not be deleted since related resources found: {table}"
@@ -227,7 +227,8 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         with self.transaction():
             identity = {"project": project, "key": key, "uid": uid}
             # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
-            known = self.select("1 FROM artifacts", Where().equal(**identity))
+            where = Where().add("project = ? AND key = ? AND uid = ?", *identity.values())
+            known = self.select("1 FROM artifacts", where)
             owner = self.write(
                 "artifacts",
                 identity,
@@ -325,36 +326,32 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         with self.transaction():
             self.delete("artifacts", where)
 
-    def list_artifact_tags(
-        self, project: str | None = None, category: str | None = None
-    ) -> list[str]:
+    @by_name(HTTPRunDB.list_artifact_tags)
+    def list_artifact_tags(self, query: Record) -> list[str]:
         """List the tags that artifacts of a project have, each once."""
-        where = Where().equal(project=active(project)).of_category(category)
+        where = Where().equal(project=query["project"]).of_category(query.get("category"))
         tags = "DISTINCT tag FROM artifact_tags JOIN artifacts ON id = owner"
         return [row["tag"] for row in self.select(tags, where, "ORDER BY tag")]
 
-    def tag_objects(
-        self, project: str, tag_name: str, objects: TagObjects | Record, replace: bool = False
-    ) -> None:
-        """Tag artifacts, which takes the tag from other versions.
-
-        With `replace`, the artifacts lose their other tags but `latest`.
-        """
-        validate_tag_name(tag_name, "tag")
+    @by_name(HTTPRunDB.tag_objects)
+    def tag_objects(self, query: Record) -> None:
+        """Tag artifacts instead of other versions; with `replace` they lose others but `latest`."""
+        tag = query["tag_name"]
+        validate_tag_name(tag, "tag")
         with self.transaction():
-            for owner in self._identified(project, objects):
-                if replace:
+            for owner in self._identified(query["project"], query["objects"]):
+                if query.get("replace"):
                     others = Where().add("owner = ? AND tag != ?", owner, LATEST)
                     self.delete("artifact_tags", others)
-                self._tag(owner, tag_name)
+                self._tag(owner, tag)
 
-    def delete_objects_tag(
-        self, project: str, tag_name: str, tag_objects: TagObjects | Record
-    ) -> None:
+    @by_name(HTTPRunDB.delete_objects_tag)
+    def delete_objects_tag(self, query: Record) -> None:
         """Take a tag away from artifacts."""
         with self.transaction():
-            for owner in self._identified(project, tag_objects):
-                self.delete("artifact_tags", Where().equal(owner=owner, tag=tag_name))
+            for owner in self._identified(query["project"], query["tag_objects"]):
+                where = Where().add("owner = ? AND tag = ?", owner, query["tag_name"])
+                self.delete("artifact_tags", where)
 
     # They call the two above.
     tag_artifacts = HTTPRunDB.tag_artifacts
@@ -408,9 +405,9 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
 
     def delete_function(self, name: str, project: str = "") -> None:
         """Delete a function, where there is one, with all of its versions."""
-        where = Where().equal(project=active(project), name=normalize_name(name))
+        identity = (active(project), normalize_name(name))
         with self.transaction():
-            self.delete("functions", where)
+            self.delete("functions", Where().add("project = ? AND name = ?", *identity))
 
     def _list_functions(self, query: Record) -> list[Record]:
         """List functions, last updated first; one of several tags comes once for each."""

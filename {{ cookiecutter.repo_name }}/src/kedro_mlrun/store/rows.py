@@ -235,6 +235,13 @@ class Rows(Database):
             text += file.read(-1 if size is None else size - len(text))
         return text
 
+    def log_size(self, uid: str, project: str) -> int:
+        """Give the size of a run's log in bytes, which may be more than fits into memory."""
+        where, size = Where().add("project = ? AND uid = ?", project, uid), 0
+        with suppress(FileNotFoundError):
+            size = self.log_file(uid, project).stat().st_size
+        return size + int(self.select("TOTAL(LENGTH(body)) FROM logs", where)[0][0])
+
     def find_artifact(self, query: Record) -> Record:
         """Read an artifact's record: the latest where neither tag, tree nor uid tells which.
 
