@@ -27,8 +27,7 @@ def with_inputs(
 ) -> dict[str, Any]:
     """Let catalog entries have their data from a job's inputs; each keeps its type.
 
-    An input is a path, relative to the project's folder, or a URL. `fetch` brings what the URL of
-    the input of a name stands for to this machine, and gives its path.
+    An input is a path, or a URL of what `fetch` brings to this machine when it gets its name.
     """
     changed = dict(catalog)
     for name, source in inputs.items():

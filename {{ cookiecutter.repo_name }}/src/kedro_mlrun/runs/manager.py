@@ -89,8 +89,6 @@ class MLRunContextManager:
             # A connection can't be shared with the parent.
             api.forget_connection()
 
-    # ---- settings and store
-
     def configure(self, config: MLRunConfig | None, folder: Path) -> None:
         """Take over settings that the first use would else look for in the project's files."""
         self._config, self._folder = config, folder
@@ -198,16 +196,11 @@ class MLRunContextManager:
                 self._project, self._project_of = project, (store, name)
             return self._project
 
-    # ---- an MLRun job
-
     def adopt(self, context: mlrun.MLClientCtx) -> None:
-        """Make an MLRun job's context the one that is logged to, in the project's store if in none.
+        """Make an MLRun job's context the one that is logged to, in the project's store if in none."""
+        import mlrun
 
-        `mlrun run --local` starts without a store where `MLRUN_DBPATH` isn't set.
-        """
         with self.lock:
-            import mlrun
-
             if "://" not in mlrun.mlconf.dbpath:
                 # What MLRun puts there where it is told nothing.
                 mlrun.mlconf.dbpath = ""
@@ -216,6 +209,7 @@ class MLRunContextManager:
                 mlrun.mlconf.active_project = context.project
             project = self.project.metadata.name
             if isinstance(context._rundb, mlrun.db.nopdb.NopDB):
+                # `mlrun run --local` where MLRUN_DBPATH isn't set.
                 context._project = context.project or project
                 open_runs.store_in(self.db, context)
             # Not later, for what the run loads from earlier ones becomes an input as well.
@@ -228,8 +222,6 @@ class MLRunContextManager:
     def fetch_input(self, name: str) -> str:
         """Bring what an input of the MLRun job names to this machine, and give the file's path."""
         return str(self._connect().run.global_context.get().get_input(name).local())
-
-    # ---- the run that is going on
 
     @property
     def context(self) -> mlrun.MLClientCtx:
@@ -282,8 +274,7 @@ class MLRunContextManager:
     def recording(self, run_id: str | None = None) -> Iterator[mlrun.MLClientCtx]:
         """Give the context to log to, for as long as nobody else in this process logs.
 
-        What a worker process logs to it is added to the run at the end. Without a run that is going
-        on, one is opened. A run that was stopped from outside raises RunStoppedError.
+        Without a run that is going on, one is opened; one that was stopped can't be logged to.
         """
         with self.lock:
             if run_id and run_id in self._stopped:
@@ -308,11 +299,7 @@ class MLRunContextManager:
     ) -> mlrun.MLClientCtx:
         """Open a run, unless an MLRun job has opened one, and give its context.
 
-        Args:
-            name: the run's name, where `MLRUN_CONTEXT_NAME` gives none.
-            run_id: the id that Kedro gives the run, for a run of a pipeline.
-            labels: labels of the run, beside those of its owner, process, host and chain.
-            parameters: parameters of the run.
+        `run_id` is Kedro's, for a run of a pipeline; `MLRUN_CONTEXT_NAME` wins over `name`.
         """
         with self.lock:
             mlrun = self._connect()
@@ -358,19 +345,11 @@ class MLRunContextManager:
             context.inputs[key] = uri
 
     def close_run(
-        self,
-        error: BaseException | str | None = None,
-        run_id: str | None = None,
-        aborted: str = "",
+        self, error: BaseException | str | None = None, run_id: str | None = None, aborted: str = ""
     ) -> bool:
         """End a run, by default the newest, and tell whether it has ended.
 
-        A job's own run is left to MLRun, unless it is aborted.
-
-        Args:
-            error: what made the run fail; None for a run that completed.
-            run_id: the id that Kedro gave the run.
-            aborted: why the run was ended from outside, where it was.
+        A job's own run is left to MLRun, unless it is `aborted`: why it was ended from outside.
         """
         with self.lock:
             run = self._open_run_of(run_id)

@@ -123,10 +123,7 @@ def _table(steps: list[dict[str, Any]]) -> Any:
 
 
 def _traceback(error: BaseException) -> str:
-    """Give an error's traceback without the way that Kedro goes to a node, which is ever the same.
-
-    What an error came from has one of its own.
-    """
+    """Give an error's traceback, and its cause's, without the way that Kedro goes to a node."""
     whole = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = whole
     while part:
@@ -158,13 +155,11 @@ def _extra() -> Iterator[None]:
 
 
 def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool) -> None:
-    """Record the data of a catalog entry that isn't MLRun's: its file here, or else what is there.
-
-    What is loaded several times is recorded once.
-    """
+    """Record the data of a catalog entry that isn't MLRun's: its file here, or else the object."""
     key = re.sub(r"[^-A-Za-z0-9_.]+", "-", name.partition("@")[0]).strip("-_.")
     context = MLRunContextManager().current_of(run_id)
     known = context.artifact_uris if context else {}
+    # What is loaded several times is recorded once.
     if run_dataset(dataset) or (key in known and not saved):
         return
     with _extra():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -44,14 +45,10 @@ _OF_GIT_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GI
 _LAZY = {"dask", "dask_expr", "ibis", "modin", "pyspark"}
 
 
-# ---- parameters
-
-
 def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") -> dict[str, Any]:
     """Give the parameters of a run without secrets: Kedro's, with dots, and the run's own options.
 
-    Options that weren't given are left out. Where one of Kedro's parameters is named like an
-    option, the parameter's name has `params:` before it.
+    One of Kedro's that is named like an option gets `params:` before its name.
     """
     given = {name: run_params.get(key) for name, key in OPTIONS.items()}
     given["pipeline"] = ",".join(given["pipeline"] or ["__default__"])
@@ -155,9 +152,6 @@ def config_yaml(values: Mapping[str, Any]) -> str:
     return str(yaml.dump(ordered, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
-# ---- labels
-
-
 def labels(run_params: Mapping[str, Any], project_path: str | Path) -> dict[str, str]:
     """Give the labels that a run is found by; a value that MLRun's database can't keep is cut."""
     from kedro.framework.project import settings
@@ -184,15 +178,17 @@ def git_labels(folder: str | Path) -> dict[str, str]:
     """Give `git-commit` and `git-dirty` (untracked files count), as far as Git answers at once."""
     found: dict[str, str] = {}
     with suppress(OSError, subprocess.SubprocessError):
-        if commit := git(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip():
+        ask = functools.partial(git, folder, seconds=_GIT_SECONDS)
+        if commit := ask("rev-parse", "--verify", "--quiet", "HEAD").stdout.strip():
             found["git-commit"] = commit
-            changes = git(folder, "status", "--porcelain")
-            found["git-dirty"] = str(bool(changes.stdout)).lower()
+            changes = ask("status", "--porcelain")
+            if not changes.returncode:
+                found["git-dirty"] = str(bool(changes.stdout)).lower()
     return found
 
 
 def git(
-    folder: str | Path, *arguments: str, seconds: float = _GIT_SECONDS
+    folder: str | Path, *arguments: str, seconds: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run git in a folder; it asks nothing, and a look at a repository writes nothing to it."""
     # The variables that a Git hook sets name another repository.
@@ -211,9 +207,6 @@ def git(
         timeout=seconds,
         check=False,
     )
-
-
-# ---- sizes
 
 
 def size_of(dataset: Any, data: Any) -> dict[str, int]:

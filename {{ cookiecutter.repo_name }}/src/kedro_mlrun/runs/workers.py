@@ -38,6 +38,8 @@ def withdraw(run_id: str) -> None:
     runs = _announced()
     reference = runs.pop(run_id, None)
     os.environ[VARIABLE] = json.dumps(runs)
+    if not runs:
+        del os.environ[VARIABLE]
     if reference:
         remove(reference.uid)
 
