@@ -45,10 +45,9 @@ def test_its_size_grows_with_the_pipeline_and_not_with_its_square() -> None:
 
 
 def test_namespaces_and_tags() -> None:
-    inner = Pipeline(
-        [node(take, ["a", "params:p"], "b", name="x", tags=["t"])], namespace="one.two"
-    )
-    found = graph(inner + Pipeline([node(take, "one.two.b", "c", name="y", tags=["s"])]))
+    one = node(take, ["a", "params:p"], "b", name="x", tags=["t"])
+    inner = Pipeline([one], namespace="one.two", outputs={"b"})
+    found = graph(inner + Pipeline([node(take, "b", "c", name="y", tags=["s"])]))
     assert found["namespaces"] == ["one.two"]
     assert found["tags"] == ["s", "t"]
     assert found["nodes"][0] == {
@@ -57,7 +56,7 @@ def test_namespaces_and_tags() -> None:
         "namespace": "one.two",
         "tags": ["t"],
         "inputs": ["one.two.a", "params:one.two.p"],
-        "outputs": ["one.two.b"],
+        "outputs": ["b"],
     }
 
 
