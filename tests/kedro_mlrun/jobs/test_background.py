@@ -249,7 +249,7 @@ def test_a_copy_of_the_store_has_none_of_its_processes(jobs: SimpleNamespace):
         True,
         False,
     )
-    with pytest.raises(MLRunPreconditionFailedError, match="that it was copied from"):
+    with pytest.raises(MLRunPreconditionFailedError, match="another copy of this store"):
         other.abort_run(uid, jobs.project)
     assert living(numbers) == numbers
     jobs.db.abort_run(uid, jobs.project)

@@ -78,8 +78,8 @@ def submit(db: LocalRunDB, run: Record, schedule: Any) -> Record:
         own = {"kind": "job", "host": socket.gethostname(), PROCESS: label}
         metadata.update(uid=uid, project=project, labels=(metadata.get("labels") or {}) | own)
         # The job alone gets its secrets.
-        told = {name: value for name, value in spec.items() if name != "secret_sources"}
-        db.store_run(run | {"spec": told, "status": {"state": "pending"}}, uid, project)
+        public = {name: value for name, value in spec.items() if name != "secret_sources"}
+        db.store_run(run | {"spec": public, "status": {"state": "pending"}}, uid, project)
     except BaseException:
         supervisor.kill()
         if number is not None:
@@ -188,8 +188,8 @@ def end_processes(db: LocalRunDB, run: Record) -> None:
         )
     if run["metadata"]["labels"].get("kind") == "job" and living and not queued:
         raise MLRunPreconditionFailedError(
-            f"Run {uid} goes on in process {_pid(own)}, which is not of this store but of the one "
-            "that it was copied from. Abort it there."
+            f"Run {uid} goes on in process {_pid(own)}, which another copy of this store has started. "
+            "Abort it there, or end the process yourself."
         )
     if "supervisor" in queued:
         # It ends those of the job, among them orphans that nobody else would find.

@@ -58,7 +58,7 @@ def supervise(job: dict[str, Any]) -> None:
         state, reason = "error", f"The job could not be started: {exc}"
         sys.stdout.write(f"{reason}\n")
     if stopped:
-        state, reason = "aborted", f"It was stopped by {signal.Signals(stopped[0]).name}."
+        state, reason = "aborted", "It was stopped by SIGTERM."
     # A store that was deleted isn't made anew.
     if store.path.exists():
         store.end_run(job["uid"], job["project"], state, reason)
@@ -67,12 +67,16 @@ def supervise(job: dict[str, Any]) -> None:
 
 def _run(store: JobQueue, job: dict[str, Any], is_stopped: Callable[[], bool]) -> str:
     """Run a job, and say what became of it if it has recorded no end."""
-    while ahead := store.jobs_ahead(job["number"], job["at_once"]):
+    ahead = 1
+    while ahead:
         if is_stopped() or not store.path.exists():
             return ""
+        ahead = store.jobs_ahead(job["number"], job["at_once"])
         # Those at the end of a long queue don't look as often.
         time.sleep(min(LONGEST_POLL, POLL * ahead))
     code = store.job_folder(job["number"])
+    # Of an earlier store in this folder.
+    shutil.rmtree(code, ignore_errors=True)
     code.mkdir(mode=0o700, parents=True)
     folder = code / job["workdir"] if job["source"] else code
     _unpack(job["source"], code)
@@ -110,7 +114,7 @@ def _unpack(source: str, folder: Path) -> None:
     elif source:
         if not os.path.isfile(source):
             raise FileNotFoundError(f"The source {source} isn't there. Submit it again.")
-        # Only of tar it isn't the default, or can't be chosen.
+        # For zip files there is none to choose.
         shutil.unpack_archive(source, folder, filter=None if source.endswith(".zip") else "data")
 
 
