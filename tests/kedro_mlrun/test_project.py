@@ -1,5 +1,8 @@
-"""conf/<env>/mlrun.yml."""
+"""conf/<env>/mlrun.yml, and the loader that reads it."""
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,43 @@ from helpers import PROJECT
 from kedro.config import OmegaConfigLoader
 
 from kedro_mlrun import project as config
+
+# A project as plain `kedro new` makes it, but for what its settings say.
+PYPROJECT = """
+[tool.kedro]
+package_name = "plain"
+project_name = "plain"
+kedro_init_version = "1.7.0"
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Callable[..., str]:
+    """Give a function that makes a project, and runs a script in it that knows its `loader`."""
+
+    def run(settings: str, files: dict[str, str], script: str = "", **env: str) -> str:
+        files = {"pyproject.toml": PYPROJECT, "src/plain/settings.py": settings, **files}
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        (tmp_path / "conf" / "base").mkdir(parents=True, exist_ok=True)
+        code = (
+            "from kedro_mlrun.project import *\n"
+            f"folder = project_folder()\n{script or 'print(find_config()[0].project)'}\n"
+        )
+        path = {"PYTHONPATH": str(PROJECT / "src"), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**path, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not done.returncode, done.stderr
+        return (done.stdout + done.stderr).strip()
+
+    return run
 
 
 def load(folder: Path, base: str, local: str = "") -> object:
@@ -81,3 +121,98 @@ def test_the_project_is_found_without_kedro(
         found, project = config.find_config()
         assert project == PROJECT
         assert found.dbpath == f"sqlite:///{PROJECT}/.mlrun/mlrun.db"
+
+
+MLRUN_YML = "project: base"
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "env", "found"),
+    [
+        pytest.param("", {"conf/base/mlrun.yml": MLRUN_YML}, {}, "base", id="no settings"),
+        pytest.param(
+            "CONF_SOURCE = 'settings'",
+            {"settings/base/mlrun.yml": MLRUN_YML},
+            {},
+            "base",
+            id="source",
+        ),
+        pytest.param(
+            "CONFIG_LOADER_ARGS = {'base_env': 'all', 'default_run_env': 'mine'}",
+            {"conf/all/mlrun.yml": MLRUN_YML, "conf/mine/mlrun.yml": "project: mine"},
+            {},
+            "mine",
+            id="environments",
+        ),
+        pytest.param(
+            "CONFIG_LOADER_ARGS = {'base_env': 'base'}",
+            {"conf/base/mlrun.yml": MLRUN_YML, "conf/prod/mlrun.yml": "project: prod"},
+            {"KEDRO_ENV": "prod"},
+            "prod",
+            id="no default environment",
+        ),
+        pytest.param(
+            "CONFIG_LOADER_ARGS = {'base_env': 'base', 'default_run_env': 'base',"
+            " 'custom_resolvers': {'double': lambda text: text * 2},"
+            " 'config_patterns': {'mlrun': ['tracking.yml']}}",
+            {"conf/base/tracking.yml": "project: ${double:ab}"},
+            {},
+            "abab",
+            id="resolvers and patterns",
+        ),
+        pytest.param(
+            "from kedro.config import AbstractConfigLoader\n"
+            "class Loader(AbstractConfigLoader):\n"
+            "    def __init__(self, conf_source, env=None, runtime_params=None, own=''):\n"
+            "        super().__init__(conf_source, env, runtime_params)\n"
+            "        self['mlrun'] = {'project': own}\n"
+            "CONFIG_LOADER_CLASS = Loader\n"
+            "CONFIG_LOADER_ARGS = {'own': 'made'}",
+            {},
+            {},
+            "made",
+            id="a loader without patterns",
+        ),
+    ],
+)
+def test_the_loader_is_the_projects_own(loaded, settings, files, env, found):
+    """With all that its settings say, as in a session; and nothing else is printed."""
+    assert loaded(settings, files, **env) == found
+
+
+def test_what_a_run_is_given_is_for_mlrun_yml_too(loaded):
+    """A job's parameters, as `kedro run --params` has them."""
+    script = (
+        "print(MLRunConfig.load(config_loader(folder, params={'name': 'given'}), folder).project)"
+    )
+    files = {"conf/base/mlrun.yml": "project: '${runtime_params:name}'"}
+    assert loaded("", files, script) == "given"
+
+
+def test_conf_local_is_made_where_it_is_needed_alone(loaded, tmp_path):
+    """Kedro doesn't start without the default environment's folder, which git doesn't keep."""
+    local = tmp_path / "conf" / "local"
+    base = {"conf/base/mlrun.yml": MLRUN_YML, "conf/prod/mlrun.yml": "project: prod"}
+    loaded("CONFIG_LOADER_ARGS = {'base_env': 'base', 'default_run_env': 'prod'}", base)
+    assert not local.exists()
+    loaded("", base, KEDRO_ENV="prod")
+    assert not local.exists()
+    loaded("", base)
+    assert local.is_dir()
+
+
+def test_a_project_without_mlrun_yml(loaded):
+    """An installed plugin asks whether there is one, and leaves the project alone."""
+    asked = "loader = config_loader(folder)\nprint(has_config(loader), 'mlrun' in loader)"
+    assert loaded("", {}, asked) == "False False"
+    # It is read once.
+    assert loaded("", {"conf/base/mlrun.yml": MLRUN_YML}, asked) == "True True"
+
+
+def test_pipelines_are_imported_once(loaded):
+    """However often somebody asks for the configuration."""
+    registry = "print('imported')\ndef register_pipelines():\n    print('made')\n    return {}\n"
+    script = "find_config()\nfrom kedro.framework.project import pipelines\n"
+    script += "for _ in range(3):\n    find_config()\n    list(pipelines)"
+    files = {"conf/base/mlrun.yml": MLRUN_YML, "src/plain/pipeline_registry.py": registry}
+    assert loaded("", files, script).split() == ["imported", "made"]

@@ -48,7 +48,7 @@ def run(context: mlrun.MLClientCtx) -> None:
 
         try:
             job = JobParameters.of(given(context))
-            loader = config_loader(folder, job.env)
+            loader = config_loader(folder, job.env, job.nested)
             manager.configure(MLRunConfig.load(loader, folder), folder)
         finally:
             # Also where what it is told can't be used, so that its record says so.
