@@ -42,6 +42,8 @@ class StubAPI(ThreadingHTTPServer):
         self.job_state = "completed"
         """What becomes of a job that it takes."""
         self.build_state, self.build_log = "ready", "INFO pushed\n"
+        self.is_away = False
+        """Whether a gateway answers in its place."""
         self.takes: float = math.inf
         """So many more writes does it take before it lets nobody in any more."""
 
@@ -51,6 +53,8 @@ class StubAPI(ThreadingHTTPServer):
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
         """What is said to a request; None for 404."""
+        if self.is_away:
+            return HTTPStatus.BAD_GATEWAY
         self.takes -= method != "GET"
         if self.takes < 0:
             return HTTPStatus.UNAUTHORIZED
@@ -88,8 +92,9 @@ class StubAPI(ThreadingHTTPServer):
             return body
         return self.projects.get(name)
 
-    def list_runs(self, *_: Any) -> Any:
-        return {"runs": list(self.runs.values())}
+    def list_runs(self, _: str, __: str, query: dict[str, str], *___: Any) -> Any:
+        uids = query.get("uid", "").split(",") if query.get("uid") else list(self.runs)
+        return {"runs": [self.runs[uid] for uid in uids if uid in self.runs]}
 
     def run(self, method: str, uid: str, query: dict[str, str], body: Any) -> Any:
         iteration = query.get("iter", "0")
@@ -214,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         text = self.rfile.read(length)
         body = text if "/logs/" in url.path else json.loads(text or "null")
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        query = {name: ",".join(values) for name, values in parse_qs(url.query).items()}
         path = url.path.removeprefix("/api/")
         answer = self.server.answer(self.command, path, query, body)
         status, said, headers = HTTPStatus.OK, answer, {}

@@ -72,11 +72,13 @@ def test_what_does_not_answer(server: Server) -> None:
 
 def test_a_refusal_is_no_loss(server: Server, tmp_path: Path) -> None:
     """What the API refuses is an error, and not put elsewhere in silence."""
-    client = api.run_db(lambda: f"sqlite:///{tmp_path}/kept.db", server.url)
+    from kedro_mlrun.api.keeping import KeepingRunDB, unsent
+
+    client = KeepingRunDB(lambda: f"sqlite:///{tmp_path}/kept.db", server.url)
     server.status = HTTPStatus.BAD_REQUEST
     with pytest.raises(mlrun.errors.MLRunBadRequestError):
         client.store_run({"metadata": {"name": "train"}}, "1f", "iris")
-    assert api.unsent(client) is None
+    assert unsent(client) is None
     assert not (tmp_path / "kept.db").exists()
 
 

@@ -15,6 +15,7 @@ from stub_api import StubAPI, stub_api
 
 from kedro_mlrun import datasets
 from kedro_mlrun.api import push as push_module
+from kedro_mlrun.api.keeping import KeepingRunDB, unsent
 from kedro_mlrun.records import records as records_module
 
 FRAME = pd.DataFrame({"x": [1, 2, 3], "kind": pd.Categorical(["a", "b", "a"])})
@@ -111,6 +112,8 @@ def test_a_run_is_there_once_and_whole(embedded, kept, api, tmp_path):
     assert {api.artifacts[uid]["spec"]["db_key"]: uid for uid in named.values()} == named
     assert api.tags["model", "best"] == api.tags["model", "latest"] == named["model"]
 
+    # A recorded run doesn't change, and bears no mark.
+    assert kept.run(uid) == kept_run
     sent = len(api.requests)
     assert push(kept, api.url, folder=there) == []
     assert said(push(kept, api.url, uid, folder=there)) == [("training", "known", 0)]
@@ -171,6 +174,79 @@ def test_lineage_survives(embedded, kept, api, first):
     push(kept, api.url)
     (model,) = (uid for uid, body in api.artifacts.items() if body["spec"]["db_key"] == "model")
     assert uid_of(api.runs[runs["evaluation"]]["spec"]["inputs"]["model"]) == model
+
+
+def test_the_api_is_asked_what_it_has(embedded, kept, api, tmp_path):
+    """Whoever sent it, or took it away; what began there and didn't end is sent again."""
+    uid, other = train(embedded), train(embedded, scale=2)
+    push(kept, api.url, folder=tmp_path / "team")
+    api.runs[other]["status"]["state"] = "running"
+    assert said(push(kept, api.url, folder=tmp_path / "team")) == [("training", "sent", 0)]
+    del api.runs[uid]
+    assert said(push(kept, api.url, folder=tmp_path / "team")) == [("training", "sent", 0)]
+    gone = next(uid for uid, item in api.artifacts.items() if item["spec"]["db_key"] == "frame")
+    del api.artifacts[gone]
+    outcomes = push(kept, api.url, uid, other, folder=tmp_path / "team")
+    assert sorted(said(outcomes)) == [("training", "known", 0), ("training", "sent", 1)]
+
+
+def test_two_versions_of_a_key_in_one_run_are_two_there(embedded, kept, api, tmp_path):
+    """Also with the same bytes, and after an interruption between them."""
+    embedded.manager.open_run("twice")
+    for number in (1, 2, 1):
+        datasets.MLRunAbstractDataset("told").save({"number": number})
+    embedded.manager.close_run()
+    here = len(kept.artifacts("told", limit=None))
+    api.takes = 1
+    with pytest.raises(mlrun.errors.MLRunUnauthorizedError):
+        push(kept, api.url, folder=tmp_path / "team")
+    api.takes = 100
+    (outcome,) = push(kept, api.url, folder=tmp_path / "team")
+    assert (outcome["state"], outcome["artifacts"]) == ("sent", here - 1)
+    assert len(api.artifacts) == here
+
+
+def test_a_run_that_an_api_has_missed(embedded, kept, tmp_path):
+    """Its label says which one, so that nobody needs to name it; then the label goes."""
+    with stub_api() as api:
+        api.projects[embedded.project] = {"metadata": {"name": embedded.project}, "spec": {}}
+        client = KeepingRunDB(lambda: embedded.dbpath, api.url)
+        client.connect()
+        uid, item = "5f" * 16, {"kind": "artifact", "metadata": {}, "spec": {"db_key": "told"}}
+        item["spec"]["producer"] = {"kind": "run", "uri": f"{embedded.project}/{uid}"}
+        item["metadata"] |= {"key": "told", "tree": uid, "hash": "1f", "project": embedded.project}
+        item["metadata"]["created"] = "2026-01-01T00:00:00+00:00"
+        run = {"metadata": {"name": "lost", "uid": uid, "project": embedded.project}, "spec": {}}
+        run["status"] = {"state": "running", "start_time": "2026-01-01T00:00:00+00:00"}
+        client.store_run(run, uid, embedded.project)
+        answer = client.store_artifact("told", item, project=embedded.project, tree=uid)
+        uri = f"store://artifacts/{embedded.project}/told#0@{uid}^{answer['metadata']['uid']}"
+        run["status"] |= {"state": "completed", "artifact_uris": {"told": uri}}
+        assert unsent(client) is None
+        api.is_away = True
+        client.store_run(run, uid, embedded.project)
+        assert unsent(client).url == embedded.dbpath
+        api.is_away = False
+
+        lost = kept.run(uid)
+        assert lost["metadata"]["labels"] == {"unsent-to": api.url}
+        assert not lost["metadata"].get("annotations")
+        (here,) = kept.artifacts_of(lost)
+        assert uid_of(lost["status"]["artifact_uris"]["told"]) == here["metadata"]["uid"]
+        # As an earlier version has left it.
+        marks = {"sent-artifacts": "{}", "pushed-to": "{}", "own": "kept"}
+        kept.db.update_run({"metadata.annotations": marks}, uid, embedded.project)
+        # No API is named: the label does.
+        assert said(push(kept, embedded.dbpath)) == [("lost", "sent", 0)]
+        assert list(api.artifacts) == [answer["metadata"]["uid"]]
+        arrived = api.runs[uid]
+        assert arrived["status"]["state"] == "completed"
+        assert uid_of(arrived["status"]["artifact_uris"]["told"]) in api.artifacts
+        assert arrived["metadata"]["annotations"] == {"own": "kept"}
+        for record in (arrived, kept.run(uid)):
+            assert "unsent-to" not in record["metadata"]["labels"]
+        with pytest.raises(push_module.NoAPIError):
+            push(kept, embedded.dbpath)
 
 
 def test_what_cannot_be_sent_is_named_and_the_others_go(embedded, kept, api):

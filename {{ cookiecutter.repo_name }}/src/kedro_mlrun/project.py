@@ -169,7 +169,7 @@ def has_config(loader: Any) -> bool:
         loader["mlrun"] = prepared(loader)["mlrun"]
     except (MissingConfigException, KeyError):
         return False
-    return True
+    return bool(loader["mlrun"])
 
 
 def find_config() -> tuple[MLRunConfig | None, Path]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .api import client as api
+from .api.keeping import KeepingRunDB
 from .jobs import background
 from .runs.manager import MLRunContextManager
 from .store.db import LocalRunDB, is_local_url
@@ -12,4 +12,4 @@ def run_db(url: str, *args: Any, **kwargs: Any) -> Any:
     """Make the run database that `MLRUN_DBPATH` names."""
     if is_local_url(url):
         return LocalRunDB(url, *args, jobs=background, **kwargs)
-    return api.run_db(lambda: MLRunContextManager().embedded_store, url, *args, **kwargs)
+    return KeepingRunDB(lambda: MLRunContextManager().embedded_store, url, *args, **kwargs)

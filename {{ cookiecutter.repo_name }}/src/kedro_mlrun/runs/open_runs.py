@@ -78,8 +78,10 @@ def new_context(
     """Open a run in the store, named as `MLRUN_CONTEXT_NAME` says, or else by `name`."""
     import mlrun
 
+    from ..api.keeping import unsent
+
     db, uid = mlrun.get_run_db(), uuid.uuid4().hex
-    if api.unsent(db):
+    if unsent(db):
         # An earlier run has lost the API; this one tries it again.
         api.check(db.base_url)
         db.kept = None

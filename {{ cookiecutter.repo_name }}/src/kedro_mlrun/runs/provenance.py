@@ -18,7 +18,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from .. import __version__
-from ..secrets.known import REDACTED, hide, hide_in, redacted
+from ..secrets.known import REDACTED, hide, hide_in
 from ..store.fields import OWN, PROCESS
 from ..store.process import process_label
 
@@ -58,9 +58,9 @@ def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") ->
     own = {f"kedro.{name}": plain(value) for name, value in given.items() if value}
     flat = {
         f"params:{name}" if name in own else name: value
-        for name, value in flatten(redacted(plain(params))).items()
+        for name, value in flatten(hide_in(plain(params))).items()
     }
-    return dict(hide_in({**flat, **redacted(own)}))
+    return dict(hide_in({**flat, **own}))
 
 
 def plain(value: Any) -> Any:
@@ -148,7 +148,7 @@ def config_yaml(values: Mapping[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     Dumper.add_representer(str, text_block)
-    ordered = dict(sorted(hide_in(redacted(plain(values))).items()))
+    ordered = dict(sorted(hide_in(plain(values)).items()))
     return str(yaml.dump(ordered, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 

@@ -8,7 +8,6 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from ..api import client as api
 from ..store.fields import OWN, artifact_file
 from ..text import indented, kedro_command, shown, shown_path
 from .manager import MLRunContextManager
@@ -17,6 +16,8 @@ from .manager import MLRunContextManager
 def print_run(uid: str, project: str) -> None:
     """Print a run: its name, id, state, results and artifacts, and where to look next."""
     import mlrun
+
+    from ..api.keeping import unsent
 
     client = mlrun.get_run_db()
     run = client.read_run(uid, project)
@@ -35,7 +36,7 @@ def print_run(uid: str, project: str) -> None:
     if files:
         parts += [Text("\nArtifacts"), pairs(*files.items())]
     option = "" if environment in {None, "local"} else f" --env {environment}"
-    if kept := api.unsent(client):
+    if kept := unsent(client):
         where = f"{client.base_url} stopped answering. The run is kept in {kept.url}."
         hint = f"To send it later: {kedro_command()} mlrun push {uid[:8]}{option}"
     else:

@@ -66,7 +66,6 @@ _SHORTEST, _FEWEST_DIGITS, _SHORTEST_IN_FILES = 4, 6, 6
 _PLAIN = re.compile(r"([+-]?[\d.]+)|[^\W\d_]{1,11}")
 _CONTAINERS = (list, tuple, set, frozenset)
 _LEFT = logging.makeLogRecord({}).__dict__.keys() - {"msg", "args", "stack_info", "exc_text"}
-"""What of a log record holds no text of its sender's."""
 
 
 class _Known:
@@ -171,9 +170,6 @@ def hide_in(value: Any, name: str = "", below: bool = False) -> Any:
     return value if hidden == str(value) else hidden
 
 
-redacted = hide_in
-
-
 def command_line(argv: Sequence[str]) -> str:
     """Give a command as one types it, without the secrets in it."""
     folder, program = os.path.split(argv[0] if argv else "")
@@ -208,8 +204,7 @@ def _hidden_traceback(error: BaseException) -> str | None:
     """Give a traceback as plain text, where one with more in it would show a secret."""
     text = "".join(traceback.format_exception(error)).rstrip("\n")
     shows = any(getattr(handler, "tracebacks_show_locals", False) for handler in _handlers())
-    hidden = hide(text)
-    return hidden if hidden != text or (shows and _known.forms) else None
+    return hidden if (hidden := hide(text)) != text or (shows and _known.forms) else None
 
 
 def _handlers() -> Iterator[logging.Handler]:

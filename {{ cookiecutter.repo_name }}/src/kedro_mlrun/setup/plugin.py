@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 
@@ -21,13 +20,10 @@ class PluginHooks:
     @hook_impl(trylast=True)
     def after_context_created(self, context: KedroContext) -> None:
         """Register the hooks for this session."""
-        from ..project import prepared
+        from ..project import has_config
 
         manager = context._hook_manager
-        try:
-            if _among(manager.get_plugins()) or not prepared(context.config_loader)["mlrun"]:
-                return
-        except (MissingConfigException, KeyError):
+        if _among(manager.get_plugins()) or not has_config(context.config_loader):
             return
         manager.register(_hooks())
         _hooks().after_context_created(context)
