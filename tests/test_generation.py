@@ -26,9 +26,7 @@ def generated(folder: Folder) -> Folder:
     "name",
     [
         "Breast Cancer",
-        "churn",
-        "Mixed-case_Name 2",
-        "  spaces   around ",
+        "  Mixed-case_Name   2 ",
         "A name of more than sixty-three characters, had it a comma in it".replace(",", ""),
     ],
 )

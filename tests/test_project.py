@@ -123,10 +123,7 @@ def test_checks_and_tests_pass_after_ordinary_work(bake: Callable[..., Folder]) 
     project.make("check")
     project.make("test")
     commit(project)
-    listed = project.run(VENV / "bin" / "kedro", "registry", "list").stdout
-    assert {"counting", "scoring", "evaluation", "training"} <= set(re.findall(r"\w+", listed))
-    assert "completed" in project.make("run-local").stdout
-    assert "completed" in project.make("run-local", "PIPELINE=counting").stdout
+    assert "completed" in project.make("run-local", "PIPELINE=counting,scoring").stdout
     assert changes(project) == ""
 
 
