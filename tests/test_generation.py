@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import VENV, Folder
+from conftest import KEDRO, VENV, Folder
 from helpers import ROOT
 from packaging.requirements import Requirement
 
 TEMPLATE = "{{ cookiecutter.repo_name }}"
-KEDRO = VENV / "bin" / "kedro"
 COOKIECUTTER = VENV / "bin" / "cookiecutter"
 
 

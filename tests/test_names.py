@@ -12,12 +12,11 @@ from types import ModuleType
 
 import pytest
 import yaml
-from conftest import VENV, Folder
+from conftest import KEDRO, VENV, Folder
 from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-KEDRO = VENV / "bin" / "kedro"
 COOKIECUTTER = VENV / "bin" / "cookiecutter"
 GOOD = {
     "project_name": "Churn",

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from conftest import VENV, Folder
+from conftest import KEDRO, VENV, Folder
 
 
 def shell_commands(readme: Path) -> list[str]:
@@ -65,7 +65,7 @@ def test_the_commands_of_its_readme_work_and_leave_the_work_tree_clean(
     for command in commands:
         program, *arguments = command.split()
         assert program in {"make", ".venv/bin/kedro"}
-        run = project.make if program == "make" else partial(project.run, VENV / "bin" / "kedro")
+        run = project.make if program == "make" else partial(project.run, KEDRO)
         expected = "can be written and read" if command.endswith("doctor") else "completed"
         assert expected in run(*arguments).stdout, command
     assert changes(project) == ""
@@ -107,7 +107,7 @@ def test_checks_and_tests_pass_after_ordinary_work(bake: Callable[..., Folder]) 
     (pipelines / "schemas.py").unlink()
     (project.path / "data" / "01_raw" / "measurements.csv").unlink()
 
-    project.run(VENV / "bin" / "kedro", "pipeline", "create", "scoring")
+    project.run(KEDRO, "pipeline", "create", "scoring")
     (pipelines / "counting").mkdir()
     (pipelines / "counting" / "__init__.py").write_text(
         "from kedro.pipeline import Node, Pipeline\n\n\n"
