@@ -252,7 +252,7 @@ def test_a_newer_schema_is_refused(db, url):
         with pytest.raises(MLRunPreconditionFailedError, match="schema 99, .* newer than 3"):
             mlrun.get_run_db(url).store_run(run_(), "u1", "iris")
     assert db.path.read_bytes() == before
-    assert list(db.path.parent.iterdir()) == [db.path]
+    assert {path.name for path in db.path.parent.iterdir()} == {".gitignore", db.path.name}
 
 
 def test_an_older_schema_is_migrated(db, url, monkeypatch):
@@ -309,6 +309,14 @@ def a_text(path: Path) -> None:
 
 def a_database(path: Path) -> None:
     change(path, "CREATE TABLE experiments (id)", "PRAGMA user_version = 1")
+
+
+def test_git_ignores_the_folder_that_a_store_makes(tmp_path):
+    """Another folder is somebody's own."""
+    LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
+    LocalRunDB(f"sqlite:///{tmp_path}/new/store/mlrun.db").connect()
+    assert (tmp_path / "new" / "store" / ".gitignore").read_text() == "*\n"
+    assert [path.name for path in tmp_path.glob(".gitignore")] == []
 
 
 def test_an_impossible_path_is_refused(tmp_path):

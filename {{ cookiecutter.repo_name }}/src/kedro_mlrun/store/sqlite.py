@@ -153,7 +153,10 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         connection = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.parent.exists():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                # Records are not committed, whatever the project's own .gitignore says.
+                (self.path.parent / ".gitignore").write_text("*\n")
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._prepare(connection)
         except BaseException as exc:
