@@ -1,6 +1,5 @@
 """Conditions of queries on the embedded store, and how times and labels are written in it."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Self, cast
 
@@ -30,28 +29,19 @@ class Where:
         return self
 
     def equal(self, **columns: Any) -> Self:
-        """Compare columns with values; "*" is no condition either."""
+        """Compare columns with values, with `~part` of one, or with a list; "*" is no condition."""
         for column, value in columns.items():
-            if value not in {None, "", "*"}:
-                self.add(f"{column} = ?", value)
+            if isinstance(value, str | int) and value not in {"", "*"}:
+                self.add(*_match(column, str(value)))
+            elif value and not isinstance(value, str):
+                self.add(f"{column} IN ({', '.join('?' * len(value))})", *map(str, value))
         return self
-
-    def one_of(self, column: str, values: str | Iterable[Any] | None, negate: bool = False) -> Self:
-        """Compare a column with one value or several."""
-        values = [values] if isinstance(values, str) else [str(value) for value in values or ()]
-        marks = ", ".join("?" * len(values))
-        negation = "NOT " if negate else ""
-        return self.add(f"{column} {negation}IN ({marks})", *values) if values else self
 
     def of_category(self, category: str | None) -> Self:
         """Compare an artifact's kind with a category of MLRun's."""
         if category == "other":
-            return self.one_of("kind", CATEGORIES, negate=True)
+            return self.add(f"kind NOT IN {CATEGORIES}")
         return self.equal(kind=category)
-
-    def matching(self, column: str, text: str | None) -> Self:
-        """Compare a column with a text, or with a part of it as MLRun's filters do: `~part`."""
-        return self.add(*_match(column, text)) if text else self
 
     def between(self, column: str, since: Time, until: Time) -> Self:
         """Compare a time, including both ends."""

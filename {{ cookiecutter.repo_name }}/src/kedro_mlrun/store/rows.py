@@ -68,14 +68,14 @@ class Rows(Database):
 
     def where(self, table: str, query: Record) -> Where:
         """Take from a query what all lists have: project, name and labels."""
-        where = Where().equal(project=query.pop("project", None))
-        where.matching(_key(table), query.pop("name", None))
+        name = {_key(table): query.pop("name", None)}
+        where = Where().equal(project=query.pop("project", None), **name)
         return where.labelled(table, query.pop("labels", None))
 
     def find_runs(self, query: Record) -> list[Record]:
         """List runs, newest start first."""
         where, uid = self.where("runs", query), query.pop("uid", None)
-        where.one_of("uid", uid).one_of("state", query.pop("states", None))
+        where.equal(uid=uid, state=query.pop("states", None))
         if not query.pop("iter", False):
             # With the plus, SQLite takes the index that leads to the few runs of those ids.
             where.add("+iteration = 0" if uid else "iteration = 0")
@@ -107,8 +107,7 @@ class Rows(Database):
     def find_functions(self, query: Record) -> list[Record]:
         """List functions, last updated first; one of several tags comes once for each."""
         where, tag = self.where("functions", query), query.pop("tag", None)
-        where.equal(kind=query.pop("kind", None), tag=tag)
-        where.one_of("state", query.pop("states", None))
+        where.equal(kind=query.pop("kind", None), tag=tag, state=query.pop("states", None))
         where.between("updated", query.pop("since", None), query.pop("until", None))
         if tag == "*":
             where.add("tag IS NOT NULL")
