@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,15 @@ def test_the_api_is_asked_what_it_has(embedded, kept, api, tmp_path):
     del api.artifacts[gone]
     outcomes = push(kept, api.url, uid, other, folder=tmp_path / "team")
     assert sorted(said(outcomes)) == [("training", "known", 0), ("training", "sent", 1)]
+
+
+def test_a_gateway_without_an_api_stops_all(embedded, kept, api, monkeypatch):
+    """It says nothing of the run, which isn't refused."""
+    train(embedded)
+    monkeypatch.setattr(api, "artifact", lambda *_: HTTPStatus.BAD_GATEWAY)
+    monkeypatch.setenv("MLRUN_HTTPDB__RETRY_API_CALL_ON_EXCEPTION", "disabled")
+    with pytest.raises(mlrun.errors.MLRunHTTPError, match="Bad Gateway"):
+        push(kept, api.url)
 
 
 def test_two_versions_of_a_key_in_one_run_are_two_there(embedded, kept, api, tmp_path):

@@ -114,7 +114,7 @@ class _API:
         except FileNotFoundError as exc:
             outcome.update(state="refused", reason=str(exc))
         except mlrun.errors.MLRunHTTPError as exc:
-            if exc.error_status_code not in _REFUSALS:
+            if getattr(exc, "error_status_code", None) not in _REFUSALS:
                 raise
             reason = f"{self.address} doesn't take run '{name}' {uid}: {exc}"
             outcome.update(state="refused", reason=reason)
