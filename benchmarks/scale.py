@@ -29,7 +29,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 KEDRO = Path(sys.executable).with_name("kedro")
-PROJECT = "kedro-mlrun"
+PROJECT = "breast-cancer"
 
 LIMIT = 1.5
 """How many times as long a command may take on the full store."""
@@ -70,7 +70,7 @@ def kedro(project: Path, store: Path, *arguments: str) -> float:
 def fill(store: Path, runs: int) -> None:
     """Add runs like the one that the store has, each with five artifacts and two inputs."""
     # The generated project, which is in Python's path only now.
-    from kedro_mlrun.tracking.local_db import LocalRunDB  # noqa: PLC0415
+    from kedro_mlrun.store.db import LocalRunDB  # noqa: PLC0415
 
     db = LocalRunDB(f"sqlite:///{store}").connect()
     (run,) = db.list_runs(project=PROJECT, start_time_from=datetime(2000, 1, 1, tzinfo=UTC))
@@ -124,18 +124,18 @@ def uri_of(record: dict[str, Any]) -> str:
 @contextmanager
 def one_transaction(db: Any) -> Iterator[None]:
     """Let all that is stored be one transaction, which is a hundred times as fast."""
-    own = db._transaction
+    own = db.transaction
 
     @contextmanager
     def joined() -> Iterator[Any]:
-        yield db._connection
+        yield db.connection
 
     with own():
-        db._transaction = joined
+        db.transaction = joined
         try:
             yield
         finally:
-            db._transaction = own
+            db.transaction = own
 
 
 def measure(
