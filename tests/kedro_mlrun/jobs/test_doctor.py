@@ -12,11 +12,12 @@ from click.testing import CliRunner
 from helpers import PROJECT, Store, new_store
 from stub_api import StubAPI, stub_api
 
+from kedro_mlrun import __version__
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import doctor
 from kedro_mlrun.secrets import known as secrets
 
-NAMES = {"python", "packages", "store", "server", "project", "artifact path", "image"}
+NAMES = {"packages", "store", "server", "project", "artifact path", "image"}
 NAMES |= {"function", "source", "git", "package"}
 
 
@@ -128,3 +129,22 @@ def test_function(embedded: Store, tmp_path: Path) -> None:
     checks = {check.name: check for check in doctor.examine(tmp_path)}
     assert checks["function"].state == "wrong"
     assert checks["packages"].state == "warning"
+
+
+def test_package(embedded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What isn't in the source comes from the image: from the lock, or else requirements.txt."""
+    vendored = next(check for check in doctor.examine(PROJECT) if check.name == "package")
+    assert (vendored.state, vendored.found.split(",")[0]) == ("ok", f"kedro_mlrun {__version__}")
+    monkeypatch.setattr(doctor, "PACKAGE", Path("/elsewhere/kedro_mlrun"))
+
+    def package() -> doctor.Check:
+        return next(check for check in doctor.examine(tmp_path) if check.name == "package")
+
+    assert "No requirements.lock or requirements.txt" in package().found
+    (tmp_path / "requirements.txt").write_text("kedro>=1.7\n")
+    assert "none in requirements.txt" in package().found
+    assert f"Write kedro-mlrun=={__version__} there" in package().fix
+    (tmp_path / "requirements.lock").write_text("kedro_mlrun==0.0.1 ; sys_platform == 'linux'\n")
+    assert (package().state, "0.0.1 in requirements.lock" in package().found) == ("warning", True)
+    (tmp_path / "requirements.lock").write_text(f"kedro-mlrun[all]=={__version__}\n")
+    assert package().state == "ok"

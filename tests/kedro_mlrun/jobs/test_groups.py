@@ -130,7 +130,10 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
     ("pipelines", "names", "group_by", "message"),
     [
         (
-            {"a": Pipeline([step("y", "x", "n")]), "b": Pipeline([step("x", "y", "m")])},
+            {
+                "a": Pipeline([step("r", "x", "n"), step("y", "z", "o")]),
+                "b": Pipeline([step("x", "y", "m")]),
+            },
             [],
             "pipeline",
             "The groups need each other's data, so that none can run first: 'a' needs `y` of 'b', "
@@ -147,8 +150,8 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},
             [],
             "pipeline",
-            "'a' and 'b' both make `x`. Name only one of them, or give what one of them makes "
-            "another name.",
+            "Pipelines a and b can't run together (Output(s) ['x'] are returned by more than one "
+            "nodes. Node outputs must be unique.). Name only one of them.",
         ),
         (
             {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},

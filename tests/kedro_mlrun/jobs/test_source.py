@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,8 +97,13 @@ def not_in_a_repository(project: Path) -> None:
 
 def in_its_own(project: Path) -> None:
     """Track some files, some not yet, and what never belongs into a repository."""
+    in_its_own_folder(project, "conf")
+
+
+def in_its_own_folder(project: Path, conf: str) -> None:
+    """The same, with another name for the folder of configuration."""
     git(project, "init", "--quiet")
-    git(project, "add", "--force", "conf", "pyproject.toml", ".env", ".mlrun")
+    git(project, "add", "--force", conf, "pyproject.toml", ".env", ".mlrun")
 
 
 def in_an_outer_one(project: Path) -> None:
@@ -186,6 +192,22 @@ def test_credentials(project: Path) -> None:
         assert packed.read() == b"db:\n  user: ${oc.env:USER}\n  password: ${mlrun.secret:DB}\n"
 
 
+def test_another_conf_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What settings.py names as CONF_SOURCE is kept back as `conf` is."""
+    monkeypatch.setattr("kedro.framework.project.settings", SimpleNamespace(CONF_SOURCE="cfg"))
+    (project / "conf").rename(project / "cfg")
+    write(project / "cfg/base/credentials.yml", "db: {user: '${oc.env:USER}'}\n")
+    in_its_own_folder(project, "cfg")
+    archive = source.pack(project, 1)
+    with tarfile.open(fileobj=io.BytesIO(archive.content)) as content:
+        assert [entry.name for entry in content if entry.isdir()] == ["cfg/local"]
+    assert {name for name in archive.files if name.startswith("cfg")} == {
+        "cfg/base/catalog.yml",
+        "cfg/base/credentials.yml",
+    }
+    assert archive.credentials == {"db"}
+
+
 def test_repositories_in_it(project: Path) -> None:
     """A submodule's files are sent as others are, by its own .gitignore."""
     inner = project / "vendored"
@@ -206,9 +228,9 @@ def test_links(project: Path, tmp_path: Path) -> None:
     archive = source.pack(project, 1)
     assert names(archive) == SENT | {"b.csv"}
     assert archive.left_out == {".#lock": "it is a link to nothing"}
-    archive.write(tmp_path / "source.tar.gz")
+    path = source.upload(archive, f"{tmp_path}/artifacts")
     clones = pytest.importorskip("mlrun.utils.clones")
-    clones.extract_source(str(tmp_path / "source.tar.gz"), str(tmp_path / "code"))
+    clones.extract_source(path, str(tmp_path / "code"))
     assert (tmp_path / "code/b.csv").read_text() == "x\n1\n"
     for target, said in (
         (tmp_path / "outside", "outside of the project"),

@@ -46,11 +46,11 @@ def job(store: Store, name: str, handler: str) -> Any:
     return plan.Plan(SimpleNamespace(archive=None), None, None, function, task)
 
 
-def started(store: Store, **handlers: str) -> Any:
+def started(store: Store, chain: str = "", **handlers: str) -> Any:
     """Run the project's groups, each with a function of this file instead of Kedro."""
     found = groups.grouped(registry.register_pipelines())
     workflow = workflows.Workflow(
-        found, {name: job(store, name, handler) for name, handler in handlers.items()}, {}
+        found, {name: job(store, name, handler) for name, handler in handlers.items()}, {}, chain
     )
     return workflows.run_workflow(workflow, local=True)
 
@@ -105,6 +105,17 @@ def test_what_a_workflow_has_completed_is_not_run_again(embedded: Store):
     alone = started(embedded, evaluation="succeed")["workflow"]
     again = workflows.prepare_workflow(resume=alone, source=None)
     assert list(again.jobs) == ["training", "evaluation"]
+
+
+def test_a_chain_of_the_users_own_is_the_workflow(embedded: Store, monkeypatch: pytest.MonkeyPatch):
+    """What earlier workflows of that chain did is not taken for what this one does."""
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    prepared = workflows.prepare_workflow(source=None)
+    assert prepared.id == "monday"
+    assert prepared.jobs["training"].task.spec.parameters["chain_id"] == "monday"
+    for first, state in (("succeed", "completed"), ("fail", "not started")):
+        told = started(embedded, "monday", training=first, evaluation="succeed")
+        assert (told["workflow"], told["groups"][1]["state"]) == ("monday", state)
 
 
 def test_a_workflow_that_goes_on_or_is_not_there_is_not_resumed(embedded: Store):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,6 @@ from . import image, source
 from .function import mounted, on_cluster, read_function
 
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
-PYTHON = "3.11"
 LONGEST_WAIT = 30
 Look = Callable[[Path], str]
 
@@ -86,13 +84,6 @@ def _short(error: Exception) -> str:
 # ---- this environment
 
 
-def _python(_: Path) -> str:
-    found = ".".join(map(str, sys.version_info[:3]))
-    if not found.startswith(f"{PYTHON}."):
-        raise Wrong(f"{found}, and MLRun needs {PYTHON}. Make .venv anew: make clean install")
-    return found
-
-
 def _packages(folder: Path) -> str:
     """Compare MLRun and Kedro with what images are made from."""
     file = image.requirements_file(folder)
@@ -112,8 +103,10 @@ def _packages(folder: Path) -> str:
 
 def _package(folder: Path) -> str:
     """Compare this package with the one that a job gets: from the source, or from its image."""
-    changed = ", ".join(changed_files())
-    found = f"kedro_mlrun {__version__}, {f'with changes in {changed}' if changed else 'unchanged'}"
+    changed = changed_files()
+    more = ", …" if len(changed) > 3 else ""  # noqa: PLR2004
+    state = f"changed in {', '.join(changed[:3])}{more}" if changed else "unchanged"
+    found = f"kedro_mlrun {__version__}, {state}"
     if PACKAGE.is_relative_to(folder):
         return found
     file = image.requirements_file(folder)
@@ -198,23 +191,23 @@ def check_artifact_path(mounts: Sequence[str]) -> str:
 
 def _artifact_path(folder: Path) -> str:
     path = check_artifact_path(mounted(read_function(folder)) if on_cluster() else [])
-    answers: list[str] = []
+    errors: list[str] = []
 
     def ask() -> None:
         try:
             _write_and_read(path)
-            answers.append("")
         except Exception as exc:  # each storage has errors of its own
-            answers.append(f"{path} can't be used ({_short(exc)})")
+            errors.append(_short(exc))
 
     # A storage may not answer for minutes, and its own patience can't be set here.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(LONGEST_WAIT)
-    if wrong := answers[0] if answers else f"No answer in {LONGEST_WAIT} s":
+    if errors or thread.is_alive():
         raise Wrong(
-            f"{wrong}. Correct artifact_path in mlrun.yml or MLRUN_ARTIFACT_PATH, and the "
-            "environment variables with its credentials (AWS_ACCESS_KEY_ID, …)"
+            f"{path} can't be used ({''.join(errors) or f'no answer in {LONGEST_WAIT} s'}). Correct "
+            "artifact_path in mlrun.yml or MLRUN_ARTIFACT_PATH, and the environment variables with "
+            "its credentials (AWS_ACCESS_KEY_ID, …)"
         )
     return f"{path} can be written and read"
 
@@ -267,7 +260,6 @@ def _git(folder: Path) -> str:
 
 
 CHECKS: dict[str, tuple[Look, str]] = {
-    "python": (_python, ""),
     "package": (_package, ""),
     "packages": (_packages, ""),
     "store": (_store, ""),

@@ -55,32 +55,38 @@ def grouped(
     Without names, by pipeline all but `__default__`, and by namespace or tag the nodes of
     `__default__`. A node without a namespace, or without a tag, becomes a job of its own.
     """
-    whole = group_by == "pipeline"
-    named = list(dict.fromkeys(names)) or [
-        name for name in pipelines if (name == DEFAULT) is not whole
-    ]
-    if whole:
-        parts = {name: together(pipelines, [name]) for name in named}
+    by_pipeline = group_by == "pipeline"
+    chosen = [name for name in pipelines if (name == DEFAULT) is not by_pipeline]
+    named = list(dict.fromkeys(names)) or chosen
+    whole = together(pipelines, named)
+    if by_pipeline:
+        nodes = {name: [node.name for node in pipelines[name].nodes] for name in named}
+    elif group_by == "namespace":
+        nodes = {group.name: group.nodes for group in whole.group_nodes_by("namespace")}
     else:
-        pipeline = together(pipelines, named)
-        nodes = (_namespaces if group_by == "namespace" else _tags)(pipeline)
-        parts = {name: pipeline.only_nodes(*nodes[name]) for name in nodes}
-    empty = [name for name, part in parts.items() if not part.nodes]
-    if empty or not parts:
+        nodes = _by_tag(whole)
+    empty = [name for name in nodes if not nodes[name]]
+    if empty or not nodes:
         which = f"Pipeline '{empty[0]}' has" if empty else "The pipelines to run have"
         raise GroupsError(f"{which} no nodes, so there is no job to run. Name others.")
-    _check_once(parts)
-    groups = {
-        name: Group(
+    for node in whole.nodes:
+        first, *others = [name for name in nodes if node.name in nodes[name]]
+        if others:
+            raise GroupsError(
+                f"Node '{node.name}' is both in '{first}' and in '{others[0]}', and would run "
+                "twice. Name only one of them."
+            )
+    groups = {}
+    for name in nodes:
+        part = whole.only_nodes(*nodes[name])
+        groups[name] = Group(
             name,
-            (name,) if whole else tuple(named),
-            tuple(node.name for node in part.nodes),
-            not whole,
+            (name,) if by_pipeline else tuple(named),
+            tuple(nodes[name]),
+            not by_pipeline,
             frozenset(_data(part.inputs())),
             frozenset(_data(part.all_outputs())),
         )
-        for name, part in parts.items()
-    }
     return _ordered(groups)
 
 
@@ -100,11 +106,7 @@ def together(pipelines: Mapping[str, Pipeline], names: Sequence[str]) -> Pipelin
         ) from exc
 
 
-def _namespaces(pipeline: Pipeline) -> dict[str, list[str]]:
-    return {group.name: group.nodes for group in pipeline.group_nodes_by("namespace")}
-
-
-def _tags(pipeline: Pipeline) -> dict[str, list[str]]:
+def _by_tag(pipeline: Pipeline) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for node in pipeline.nodes:
         if len(node.tags) > 1:
@@ -115,24 +117,6 @@ def _tags(pipeline: Pipeline) -> dict[str, list[str]]:
         # One without is a group of its own, as Kedro groups nodes without a namespace.
         groups.setdefault(next(iter(node.tags), node.name), []).append(node.name)
     return groups
-
-
-def _check_once(parts: Mapping[str, Pipeline]) -> None:
-    """Refuse a node that is in two groups, and a dataset that is made by two."""
-    owners: dict[object, str] = {}
-    for name, part in parts.items():
-        for node in part.nodes:
-            if (other := owners.setdefault(node, name)) != name:
-                raise GroupsError(
-                    f"Node '{node.name}' is both in '{other}' and in '{name}', and would run "
-                    "twice. Name only one of them."
-                )
-        for dataset in sorted(map(_stem, part.all_outputs())):
-            if (other := owners.setdefault(dataset, name)) != name:
-                raise GroupsError(
-                    f"'{other}' and '{name}' both make `{dataset}`. Name only one of them, "
-                    "or give what one of them makes another name."
-                )
 
 
 def _ordered(groups: Mapping[str, Group]) -> list[Group]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -178,10 +178,10 @@ def check_names(runtime_params: Mapping[str, Any], loader: Any) -> None:
         for path in (source / env).rglob("*"):
             if path.suffix in _CONFIG_FILES:
                 asked_for |= set(_ASKED_FOR.findall(path.read_text(encoding="utf-8")))
+    known = dotted(declared) | dict.fromkeys(asked_for)
     for name in dotted(runtime_params):
-        if name in asked_for or _is_declared(name.split("."), declared):
+        if any(_covers(other, value, name) for other, value in known.items()):
             continue
-        known = [*dotted(declared), *asked_for]
         # One in another place is nearer than one with a like name.
         alike = [other for other in known if other.endswith(f".{name.rpartition('.')[2]}")]
         hint = f"Did you mean '{alike[0]}'? " if alike else nearest(name, known)
@@ -191,11 +191,8 @@ def check_names(runtime_params: Mapping[str, Any], loader: Any) -> None:
         )
 
 
-def _is_declared(parts: Sequence[str], declared: Any) -> bool:
-    if not parts:
-        return True
-    if isinstance(declared, Mapping):
-        # Into what is empty in the files anything may go.
-        first, *rest = parts
-        return not declared or (first in declared and _is_declared(rest, declared[first]))
-    return isinstance(declared, str) and declared.startswith("${")
+def _covers(known: str, value: Any, name: str) -> bool:
+    if name.startswith(f"{known}."):
+        # Into what is empty in the files, or comes from elsewhere, anything may go.
+        return value == {} or str(value).startswith("${")
+    return known == name or known.startswith(f"{name}.")

@@ -26,8 +26,6 @@ from ..secrets import known as secrets
 MEGABYTE = 1_000_000
 # `${oc.env:NAME,default}` isn't one: the default may be a password.
 _REFERENCE = re.compile(r"\$\{(mlrun\.secret|oc\.env):\s*[\w./-]+\s*\}")
-
-
 GIT_SECONDS = 60
 _SSH = re.compile(r"(?:[\w.-]+@)?(?P<host>[\w.-]{2,}):(?P<path>(?!//).+)")
 
@@ -53,16 +51,6 @@ class Archive:
         """The SHA-256 of the archive, in hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
 
-    def write(self, path: Path) -> None:
-        """Write the archive into a file, which is there as a whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            part.write_bytes(self.content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-
 
 def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",)) -> Archive:
     """Pack the files of the project that git tracks, or would track; none over so many megabytes.
@@ -85,13 +73,21 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
         if reason := _never(name, conf):
             if path.name != ".gitkeep":
                 left_out.setdefault(name, reason)
-        elif path.is_symlink() and path.exists():
-            links.append(name)
-        elif path.is_symlink():
+        elif path.is_symlink() and not path.exists():
             left_out[name] = "it is a link to nothing"
+        elif path.is_symlink():
+            links.append(name)
         elif path.is_file():
-            contents[name] = _read(path, name, largest_file)
-            if path.stat().st_mode & 0o100:
+            stat = path.stat()
+            if stat.st_size > largest_file * MEGABYTE:
+                raise SourceError(
+                    f"{name} has {stat.st_size / MEGABYTE:,.1f} MB, and no file over "
+                    f"{largest_file:g} MB is sent with the source (`largest_file` under `jobs` in "
+                    "conf/base/mlrun.yml). Put it into object storage and name it there in the "
+                    "catalog, or put it into .gitignore."
+                )
+            contents[name] = path.read_bytes()
+            if stat.st_mode & 0o100:
                 executable.add(name)
         elif path.is_dir():
             left_out[name] = "it is a submodule without files: git submodule update --init"
@@ -130,17 +126,6 @@ def _archive(
                 entry.type = tarfile.DIRTYPE
             archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
-
-
-def _read(path: Path, name: str, largest_file: float) -> bytes:
-    size = path.stat().st_size / MEGABYTE
-    if size > largest_file:
-        raise SourceError(
-            f"{name} has {size:,.1f} MB, and no file over {largest_file:g} MB is sent with the "
-            "source (`largest_file` under `jobs` in conf/base/mlrun.yml). Put it into object "
-            "storage and name it there in the catalog, or put it into .gitignore."
-        )
-    return path.read_bytes()
 
 
 def _never(name: str, conf: str) -> str:
@@ -302,7 +287,11 @@ def upload(archive: Archive, artifact_path: str) -> str:
     if "://" not in url:
         path = Path(url).absolute()
         if not path.is_file():
-            archive.write(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Under another name first: it is there as a whole or not at all.
+            part = path.with_name(f".{uuid.uuid4().hex}")
+            part.write_bytes(archive.content)
+            part.replace(path)
         return path.as_posix()
     item = mlrun.get_dataitem(url)
     try:

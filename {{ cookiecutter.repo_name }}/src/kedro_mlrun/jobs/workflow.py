@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from ..records.records import RecordNotFoundError, summary
+from ..records.records import RecordNotFoundError
+from ..records.summaries import UNENDED, summary
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
 from ..store.fields import run_name
@@ -29,8 +30,6 @@ from .submit import run_here, submit
 
 GROUP, WORKFLOW = "kedro-group", "workflow"
 """The labels of a job's run: what it runs, and MLRun's own with the id of its workflow."""
-
-_WAITING = {"running", "pending", "created", "aborting"}
 
 
 class WorkflowError(click.ClickException):
@@ -148,7 +147,7 @@ def _done(workflow: str, groups: Sequence[Group]) -> dict[str, Mapping[str, Any]
     for group in groups:
         run = runs.get(run_name(group.name), {})
         state = run.get("status", {}).get("state")
-        if state in _WAITING:
+        if state in UNENDED:
             raise WorkflowError(
                 f"Job '{group.name}' of workflow '{workflow}' is {state}: run "
                 f"{run['metadata']['uid']}. Wait for its end, or abort it."
@@ -273,5 +272,7 @@ def run_as_told(arguments: Mapping[str, Any]) -> None:
         None if local else arguments["archive"] or "archive",
     )
     workflow.id = workflow.id or own_id
+    # It was made before the store was known.
+    context.workflow_artifact_path = ""
     if not run_jobs(workflow, local, logs=True):
         raise mlrun.runtimes.utils.RunError(f"Workflow {workflow.id} failed.")
