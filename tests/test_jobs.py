@@ -161,10 +161,10 @@ def test_the_source_is_all_that_a_job_needs(bake: Callable[..., Folder], tmp_pat
     unpacked, store = tmp_path / "pod", tmp_path / "store"
     code = (
         "from kedro_mlrun.jobs import source; from pathlib import Path; "
-        f"source.pack(Path(), 50).write(Path({str(tmp_path / 'source.tar.gz')!r}))"
+        f"print(source.upload(source.pack(Path(), 50), {str(tmp_path)!r}))"
     )
-    project.run(BIN / "python", "-c", code, PYTHONPATH="src")
-    with tarfile.open(tmp_path / "source.tar.gz") as archive:
+    sent = project.run(BIN / "python", "-c", code, PYTHONPATH="src").stdout.splitlines()[-1]
+    with tarfile.open(sent) as archive:
         archive.extractall(unpacked, filter="data")
     project.path.rename(tmp_path / "moved")
     pod = project.at(unpacked / "src")
