@@ -120,4 +120,4 @@ def _size(plan: Plan) -> None:
         )
 
 
-CHECKS: list[Callable[[Plan], None]] = [_runner, _inputs, _cluster, _data, _size, _secrets]
+CHECKS: list[Callable[[Plan], None]] = [_secrets, _runner, _inputs, _cluster, _data, _size]
