@@ -21,6 +21,12 @@ class MLRunConfigError(click.ClickException, ValueError):
     """mlrun.yml can't be used: one line for the user of Kedro, with the key and the reason."""
 
 
+class NoProjectError(click.ClickException):
+    """There is no Kedro project here."""
+
+    exit_code = 2
+
+
 class TrackingConfig(BaseModel, extra="forbid", frozen=True):
     """What of a run is recorded: `tracking` in mlrun.yml.
 
@@ -129,6 +135,16 @@ def project_folder() -> Path | None:
     here = Path(__file__)
     own = None if "site-packages" in here.parts else find_kedro_project(here)
     return find_kedro_project(Path.cwd()) or own
+
+
+def current_project() -> Path:
+    """Give the folder that `project_folder` finds; an error where there is none."""
+    folder = project_folder()
+    if folder is None:
+        raise NoProjectError(
+            f"{Path.cwd()} is not in a Kedro project. Run this in the project's folder."
+        )
+    return folder
 
 
 def config_loader(folder: Path, env: str | None = None, params: Any = None) -> Any:

@@ -20,9 +20,9 @@ from ..jobs import image
 from ..jobs import submit as jobs
 from ..jobs.doctor import WRONG, examine
 from ..jobs.function import load_function
-from ..jobs.handler import folder_of_project
 from ..jobs.parameters import JobParameters, dotted
 from ..jobs.workflow import prepare_workflow, run_workflow
+from ..project import current_project
 from ..records.summaries import UNENDED
 from ..text import kedro_command
 from . import tables
@@ -321,7 +321,7 @@ def build(_records: Records, again: bool) -> Answer:
     MLRun installs requirements.lock on the image of function.yaml. Jobs that are submitted
     afterwards use the new image by themselves.
     """
-    folder = folder_of_project()
+    folder = current_project()
     name = image.build(load_function(folder), folder, again)
     return Answer({"image": name}, name)
 
@@ -335,7 +335,7 @@ def doctor() -> Answer:
     as_json, stdout, found = click.get_current_context().params["as_json"], sys.stdout, []
     # MLRun logs to stdout, where nothing belongs but the answer.
     with redirect_stdout(sys.stderr):
-        for check in examine(folder_of_project()):
+        for check in examine(current_project()):
             found.append(check.to_dict())
             if not as_json:
                 click.echo(_line(found[-1]), file=stdout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -23,14 +22,10 @@ def update(to: str, check: bool) -> None:
     are merged into them. Commit your work first. With --check, exit code 1 says that there is a
     newer version.
     """
-    from ..project import project_folder
-    from ..setup.update import UpdateError
+    from ..project import current_project
     from ..setup.update import update as merge
 
-    folder = project_folder()
-    if folder is None:
-        raise UpdateError(f"{Path.cwd()} is in no Kedro project. Run this in the project's folder.")
-    done = merge(folder, to, check)
+    done = merge(current_project(), to, check)
     if not done.is_newer:
         click.echo(f"kedro_mlrun {done.before} is the newest version.")
         return

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..project import MLRunConfig, config_loader, project_folder
+from ..project import MLRunConfig, config_loader, current_project
 from ..runs.chain import in_chain
 from ..runs.manager import MLRunContextManager
 from .parameters import JobError, JobParameters, check_names, given
@@ -40,7 +39,7 @@ def run(context: mlrun.MLClientCtx) -> None:
         function.run(params={"pipeline": "training", "split.test_size": 0.3}, local=True)
         ```
     """
-    folder = folder_of_project()
+    folder = current_project()
     manager = MLRunContextManager()
     with contextlib.chdir(folder):
         # In the project's folder, for there Kedro looks for conf/logging.yml when it is imported.
@@ -73,14 +72,6 @@ def run(context: mlrun.MLClientCtx) -> None:
             raise RunFailedError(manager.failure) from None
         finally:
             manager.job_inputs = {}
-
-
-def folder_of_project() -> Path:
-    """Give the Kedro project's folder; an error where there is none."""
-    folder = project_folder()
-    if folder is None:
-        raise JobError(f"{Path.cwd()} is not in a Kedro project. Run this in the project's folder.")
-    return folder
 
 
 def runner(name: str | None) -> Any:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..project import config_loader
+from ..project import config_loader, current_project
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
 from ..runs.provenance import git_labels
@@ -19,7 +19,6 @@ from ..store.fields import run_name
 from . import image
 from .function import load_function, on_cluster
 from .groups import DEFAULT, together
-from .handler import folder_of_project
 from .parameters import JobError, JobParameters, check_names, reason
 from .source import Archive, git_source, pack
 
@@ -92,7 +91,7 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
     """
     MLRunContextManager().connect()
     with secrets.given_later(source is not None and on_cluster()):
-        folder, env = folder_of_project(), parameters.env
+        folder, env = current_project(), parameters.env
         check_names(parameters.runtime_params, config_loader(folder, env))
         from kedro.framework.session import KedroSession
         from kedro.validation.exceptions import ParameterValidationError
