@@ -173,6 +173,7 @@ def main() -> None:
     cases = {name: CASES[name] for name in options.case or CASES}
     with tempfile.TemporaryDirectory() as folder:
         project = Path(cookiecutter(str(ROOT), no_input=True, output_dir=folder))
+        # Before the one that is installed here: these are the files as they are now.
         sys.path.insert(0, str(project / "src"))
         stores = {name: Path(folder, name, "mlrun.db") for name in ("empty", "full")}
         for store in stores.values():
