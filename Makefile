@@ -2,6 +2,8 @@
 
 TEMPLATE := {{ cookiecutter.repo_name }}
 SOURCE := $(TEMPLATE)/src
+# Its own rules are for the user's code, and leave the package out.
+OURS := --config pyproject.toml "$(SOURCE)/kedro_mlrun"
 VERSION ?=
 # Spaces in a prerequisite's name need backslashes.
 LOCK := {{\ cookiecutter.repo_name\ }}/requirements.lock
@@ -37,6 +39,8 @@ test: .venv/installed  ## run every test; those of the generated project too
 check: .venv/installed  ## check format, style, types, imports and the manifest; change nothing
 	@"$(BIN)/ruff" format --check .
 	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check $(OURS)
+	@"$(BIN)/ruff" check $(OURS)
 	@"$(BIN)/mypy"
 	@PYTHONPATH="$(SOURCE)" "$(BIN)/lint-imports" --no-logo --no-cache
 	@PYTHONPATH="$(SOURCE)" "$(BIN)/python" -m kedro_mlrun.setup.manifest --check
@@ -44,6 +48,8 @@ check: .venv/installed  ## check format, style, types, imports and the manifest;
 fix: .venv/installed  ## fix format and style where that is safe, and write the manifest
 	@"$(BIN)/ruff" check --fix --exit-zero .
 	@"$(BIN)/ruff" format .
+	@"$(BIN)/ruff" check --fix --exit-zero $(OURS)
+	@"$(BIN)/ruff" format $(OURS)
 	@PYTHONPATH="$(SOURCE)" "$(BIN)/python" -m kedro_mlrun.setup.manifest
 
 lock: .venv/installed  ## renew the generated project's requirements.lock
