@@ -18,7 +18,7 @@ from kedro.pipeline import Pipeline, node
 
 
 def fit(rate):
-    return {"rate": rate}
+    return {"rate": rate["rate"]}
 
 
 def score(model):
@@ -26,10 +26,15 @@ def score(model):
 
 
 def create_pipeline(**kwargs):
-    return Pipeline([node(fit, "params:rate", "model"), node(score, "model", "metrics")])
+    return Pipeline([node(fit, "rate", "model"), node(score, "model", "metrics")])
 """
 
 CATALOG = """
+# Git ignores it, as Kedro's template has it
+rate:
+  type: json.JSONDataset
+  filepath: data/01_raw/rate.json
+
 # What the pipeline makes
 model:
   type: pickle.PickleDataset
@@ -95,7 +100,9 @@ def plain(installed: Folder, tmp_path: Path) -> Folder:
     (pipeline.parent / "__init__.py").touch()
     (pipeline / "__init__.py").write_text(PIPELINE)
     (project.path / "conf" / "base" / "catalog.yml").write_text(CATALOG)
-    (project.path / "conf" / "base" / "parameters.yml").write_text("rate: 1.5\n")
+    raw = project.path / "data" / "01_raw" / "rate.json"
+    raw.parent.mkdir(parents=True)
+    raw.write_text('{"rate": 1.5}')
     commit(project)
     return project
 

@@ -29,6 +29,7 @@ def init(metadata: ProjectMetadata, catalog: bool, vendor: bool, undo: bool) -> 
     from ..project import config_loader
     from ..setup import init as setup
 
+    project = metadata.project_path
     if undo:
         done, left = setup.undo(metadata)
         if left:
@@ -38,41 +39,38 @@ def init(metadata: ProjectMetadata, catalog: bool, vendor: bool, undo: bool) -> 
             )
         click.echo(f"Took out what init wrote: {len(done)} files are as they were.")
         return
-    loader = config_loader(metadata.project_path)
+    loader = config_loader(project)
     conf = Path(loader.conf_source, getattr(loader, "base_env", None) or "")
     edits = setup.needed(metadata, conf, vendor)
-    changes, others = _of_catalog(loader, conf)
+    changes = _of_catalog(loader, conf, project)
     for file, old, new in changes:
-        click.echo(f"{relpath(file)}:")
+        click.echo(f"{file}:")
         for line in difflib.ndiff((old or "").strip().splitlines(), new.strip().splitlines()):
             if line[0] != "?":
                 click.secho(line, fg={"-": "red", "+": "green"}.get(line[0]))
     edits += changes if catalog else []
-    setup.write(metadata.project_path, edits)
-    package = metadata.source_dir / setup.PACKAGE.name
-    files = [package if package in edit.file.parents else edit.file for edit in edits]
-    names = ", ".join(dict.fromkeys(map(relpath, files)))
+    setup.write(project, edits)
+    package = relpath(metadata.source_dir / setup.PACKAGE.name, project)
+    files = [package if edit.file.startswith(package) else edit.file for edit in edits]
+    names = ", ".join(dict.fromkeys(files))
     click.echo(f"Wrote {names}." if names else "Nothing to write: the project has all of it.")
     if changes and not catalog:
         click.echo("MLRun can keep the entries shown above: kedro mlrun init --catalog")
-    if others:
-        click.echo(
-            f"To record {', '.join(others)} as artifacts, too, name them in `tracking.datasets` of "
-            f"{relpath(conf / 'mlrun.yml')}."
-        )
     click.echo("Next: kedro run, kedro mlrun show last. To go back: kedro mlrun init --undo")
 
 
-def _of_catalog(loader: Any, conf: Path) -> tuple[list[Edit], list[str]]:
+def _of_catalog(loader: Any, conf: Path, project: Path) -> list[Edit]:
     from kedro.framework.project import pipelines
 
     from ..setup.catalog import edits
+    from ..setup.init import read
 
     patterns = getattr(loader, "config_patterns", {}).get("catalog", ["**/catalog*"])
     found = {name for each in patterns for name in glob.glob(each, root_dir=conf, recursive=True)}
+    files = [conf / name for name in sorted(found) if name.endswith((".yml", ".yaml"))]
     try:
-        return edits([conf / name for name in sorted(found) if ".y" in name[-5:]], dict(pipelines))
+        return edits({relpath(file, project): read(file) for file in files}, dict(pipelines))
     except Exception as exc:
         # It is the project's own code that is imported here.
         click.echo(f"The catalog can't be looked at without its pipelines: {exc}", err=True)
-        return [], []
+        return []

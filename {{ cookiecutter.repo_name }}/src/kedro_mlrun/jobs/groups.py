@@ -221,18 +221,16 @@ def missing_inputs(
 ) -> list[str]:
     """Tell which inputs, but those given, a job with these files of the folder wouldn't find."""
     problems = []
+    left = left_behind(pipeline, catalog, packed, folder, mounts)
     for name in sorted(_data(pipeline.inputs())):
-        dataset = _dataset(name, catalog)
-        path = _local_path(dataset, mounts)
         if _stem(name) in map(_stem, given):
             continue
-        if isinstance(dataset, MemoryDataset | SharedMemoryDataset):
+        if isinstance(_dataset(name, catalog), MemoryDataset | SharedMemoryDataset):
             problems.append(
                 f"`{name}` is made by no node that runs, and isn't in the catalog: add it to "
                 "conf/base/catalog.yml, or give the job an input of that name."
             )
-        # It may be a folder of files, such as a PartitionedDataset's or that of versions.
-        elif path and not any((folder / file).is_relative_to(path) for file in packed):
+        elif path := left.get(name):
             inside = path.is_relative_to(folder)
             why = "and isn't sent with the source" if inside else "outside of the project"
             problems.append(
@@ -242,6 +240,25 @@ def missing_inputs(
                 f"conf/base/catalog.yml{', or have git track the file.' if inside else '.'}"
             )
     return problems
+
+
+def left_behind(
+    pipeline: Pipeline,
+    catalog: CatalogProtocol,
+    packed: Collection[str],
+    folder: Path,
+    mounts: Sequence[str] = (),
+) -> dict[str, Path]:
+    """Give the files of this machine that a pipeline takes, but those of the folder in an archive."""
+    paths = {
+        name: _local_path(_dataset(name, catalog), mounts) for name in _data(pipeline.inputs())
+    }
+    # It may be a folder of files, such as a PartitionedDataset's or that of versions.
+    return {
+        name: path
+        for name, path in paths.items()
+        if path and not any((folder / file).is_relative_to(path) for file in packed)
+    }
 
 
 def _dataset(name: str, catalog: CatalogProtocol) -> Any:

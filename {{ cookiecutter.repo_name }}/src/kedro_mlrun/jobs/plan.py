@@ -18,7 +18,7 @@ from ..secrets import known as secrets
 from ..store.fields import run_name
 from . import image
 from .function import load_function, on_cluster
-from .groups import DEFAULT, together
+from .groups import DEFAULT, left_behind, together
 from .parameters import JobError, JobParameters, check_names, reason
 from .source import Archive, git_source, pack
 
@@ -137,7 +137,7 @@ def make_plan(
         name=run_name(name or parameters.title),
         project=function.metadata.project,
         params=parameters.to_dict(),
-        inputs=_inputs(project, inputs or {}),
+        inputs=_inputs(project, pipeline, inputs or {}),
         handler=function.spec.default_handler,
     )
     task.metadata.uid = uuid.uuid4().hex
@@ -162,10 +162,26 @@ def _pipeline(parameters: JobParameters) -> Pipeline:
         raise JobError(reason(error)) from None
 
 
-def _inputs(project: Project, inputs: Mapping[str, str]) -> dict[str, str]:
+def _inputs(project: Project, pipeline: Pipeline, inputs: Mapping[str, str]) -> dict[str, str]:
     """Give the inputs as the job finds them: on the same machine it is in another folder."""
-    moved = project.source == "archive" and not on_cluster()
-    return {
-        name: (project.folder / given).as_posix() if moved and "://" not in given else given
+    if project.archive is None or on_cluster():
+        return dict(inputs)
+    from kedro.framework.project import pipelines
+
+    made = {name for each in pipelines.values() for name in each.all_outputs()}
+    other = {name.partition("@")[0] for name in {*made, *inputs}}
+    # Raw data that git ignores, as in Kedro's own projects, is read where it lies.
+    raw = {
+        name: path.as_posix()
+        for name, path in left_behind(
+            pipeline, project.catalog, project.archive.files, project.folder
+        ).items()
+        if name.partition("@")[0] not in other
+        and path.is_file()
+        and path.is_relative_to(project.folder)
+    }
+    moved = {
+        name: given if "://" in given else (project.folder / given).as_posix()
         for name, given in inputs.items()
     }
+    return raw | moved

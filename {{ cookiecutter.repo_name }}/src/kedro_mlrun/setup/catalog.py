@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -21,26 +20,22 @@ KEPT = ("type", "versioned", "metadata", "validator")
 SPECIFIC = {"load_args", "credentials", "fs_args"}
 
 
-def edits(files: Iterable[Path], pipelines: Mapping[str, Any]) -> tuple[list[Edit], list[str]]:
-    """Plan the entries that pipelines make and MLRun has a dataset for; name others with a file."""
-    texts = {file: file.read_bytes().decode() for file in files}
+def edits(texts: Mapping[str, str], pipelines: Mapping[str, Any]) -> list[Edit]:
+    """Plan how the entries change that pipelines make and that MLRun has a dataset for."""
     catalogs = {file: yaml.safe_load(text) or {} for file, text in texts.items()}
-    made = _made([name for catalog in catalogs.values() for name in catalog], pipelines)
-    found, others = [], []
+    entries = {name: entry for catalog in catalogs.values() for name, entry in catalog.items()}
+    made = _made([name for name in entries if isinstance(entries[name], dict)], pipelines)
+    found = []
     for file, catalog in catalogs.items():
-        for name, entry in catalog.items():
-            if name not in made or "filepath" not in entry:
-                continue
-            own = _own(name, entry)
+        for name in made & set(catalog):
+            entry, own = catalog[name], _own(name, catalog[name])
             edit = Edit(file, *_lines(name, entry, own, texts[file]))
             kept = {key: entry[key] for key in KEPT if key in entry}
             wanted = {**catalog, name: {**kept, **(yaml.safe_load("\n".join(own)) or {})}}
             # Not where an anchor, or another way to write it, makes the edit change more or less.
             if own and edit.old and yaml.safe_load(edit.apply(texts[file])) == wanted:
                 found.append(edit)
-            elif not str(entry.get("type")).startswith("kedro_mlrun."):
-                others.append(name)
-    return found, others
+    return sorted(found, key=lambda edit: texts[edit.file].index(str(edit.old)))
 
 
 def _made(entries: list[str], pipelines: Mapping[str, Any]) -> set[str]:
@@ -61,7 +56,7 @@ def _made(entries: list[str], pipelines: Mapping[str, Any]) -> set[str]:
 
 def _own(name: str, entry: dict[str, Any]) -> list[str]:
     """Give an entry's new type, and what it needs beside it; nothing for one that stays."""
-    path = str(entry["filepath"])
+    path = str(entry.get("filepath"))
     if "://" in path or "@" in name or SPECIFIC & set(entry):
         return []
     match str(entry.get("type")).removeprefix("kedro_datasets."):

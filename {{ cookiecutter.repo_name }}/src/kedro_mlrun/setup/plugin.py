@@ -45,7 +45,7 @@ def _hooks() -> Any:
 def starter_folder() -> Path | None:
     """Find the starter: in the wheel, or around the package in a clone; a project has none."""
     package = Path(__file__).parents[1]
-    folders = (package / "starter", *package.parents[2:3])
+    folders = [package / "starter", *package.parents[2:3]]
     return next((folder for folder in folders if (folder / "cookiecutter.json").is_file()), None)
 
 
