@@ -77,7 +77,8 @@ class MLRunHooks:
 
     # ---- a session begins
 
-    @hook_impl
+    # After other hooks, which may bring resolvers and credentials.
+    @hook_impl(trylast=True)
     def after_context_created(self, context: KedroContext) -> None:
         """Take over mlrun.yml, and give each MLRun dataset its catalog name as key."""
         loader, manager = prepared(context.config_loader), MLRunContextManager()

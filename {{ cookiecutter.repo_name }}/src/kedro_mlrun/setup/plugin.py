@@ -16,7 +16,6 @@ from kedro.framework.hooks import hook_impl
 class PluginHooks:
     """Gives a project that has an mlrun.yml its hooks, unless the settings have them."""
 
-    # After the project's own hooks, which may bring resolvers and credentials.
     @hook_impl(trylast=True)
     def after_context_created(self, context: KedroContext) -> None:
         """Register the hooks for this session."""
