@@ -132,14 +132,16 @@ def installed(
 ) -> Folder:
     """A folder with the wheel, and an environment of its own where it is installed.
 
-    The other packages are those of the tests' environment, but for its kedro_mlrun.
+    The other packages are those of the tests' environment, but for its kedro_mlrun and what only
+    the starter's example needs.
     """
+    other = {"_kedro_mlrun.pth", "kedro_mlrun", "matplotlib", "pandera", "sklearn", "xgboost"}
     folder = tmp_path_factory.mktemp("installed")
     starter.run(sys.executable, "-m", "hatchling", "build", "--target=wheel", "-d", folder)
     venv.create(folder / "venv")
     [packages] = (folder / "venv" / "lib").glob("python*/site-packages")
     for package in Path(sysconfig.get_path("purelib")).iterdir():
-        if not package.name.startswith(("kedro_mlrun", "_kedro_mlrun")):
+        if package.name not in other and not package.name.startswith("kedro_mlrun-"):
             (packages / package.name).symlink_to(package)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extractall(packages)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from kedro.io import DatasetError
 
 LONGEST_LEGEND = 40
 ROWS_OF_LEGEND = 20
@@ -16,9 +17,12 @@ LARGEST_DRAWN = 1e300
 
 def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
     """Draw a line for each column over the index, through all values that are finite."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
 
     # A figure of its own: `matplotlib.pyplot` would keep it, and may want a screen.
     figure = Figure(figsize=(8, 4.5), layout="constrained")
