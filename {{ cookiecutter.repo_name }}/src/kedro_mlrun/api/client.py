@@ -9,6 +9,8 @@ import warnings
 
 import click
 
+from ..lazy import mlrun
+
 _PATIENCE, _LONGEST_WAIT = (3, 3), 6  # seconds: to connect and to answer; in all
 
 
@@ -64,8 +66,6 @@ def address(url: str) -> str:
 
 def forget_connection() -> None:
     """Let MLRun connect anew, in a process that was forked from one that was connected."""
-    import mlrun
-
     factory = sys.modules.get("mlrun.db.factory")
     if factory:
         # MLRun has no public way to do that without asking the API something.

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError, Version
 
+from ..lazy import mlrun
 from ..runs.chain import chain_id
 from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
 from ..store.files import run_folder
 
 if TYPE_CHECKING:
-    import mlrun
     from mlrun.artifacts import Artifact
 
 TYPE_LABEL = "python-type"
@@ -244,8 +244,6 @@ class MLRunAbstractDataset(RunDataset):
 
     def _find(self) -> Any:
         """Find the record of the artifact to load."""
-        import mlrun
-
         project = self._load_args.get("project") or MLRunContextManager().project.metadata.name
         path = self._load_args.get("path") or self._name
         if mlrun.datastore.is_store_uri(path):
@@ -310,8 +308,6 @@ class MLRunAbstractDataset(RunDataset):
 
 def verified_bytes(artifact: Artifact, file: str = "", hash_needed: bool = True) -> bytes:
     """Read an artifact's bytes, or those of its file, and compare them with the recorded hash."""
-    import mlrun
-
     path, recorded = file or artifact.target_path, artifact.metadata.hash
     try:
         content = artifact.get_body() if artifact.is_inline() else mlrun.get_dataitem(path).get()
@@ -365,8 +361,6 @@ def _is_not_found(exc: BaseException | None) -> bool:
 
 
 def _of_uri(uri: str, project: str) -> Artifact:
-    import mlrun
-
     found = mlrun.datastore.get_store_resource(uri, project=project)
     if not isinstance(found, mlrun.artifacts.Artifact):
         raise DatasetError(f"{uri} is not an artifact")
@@ -374,8 +368,6 @@ def _of_uri(uri: str, project: str) -> Artifact:
 
 
 def _uri_of_run(uid: str, key: str, project: str, iteration: int) -> str:
-    import mlrun
-
     run = mlrun.get_run_db().read_run(uid, project, iter=iteration)
     for uri in (run["status"].get("artifact_uris") or {}).values():
         if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
@@ -384,8 +376,6 @@ def _uri_of_run(uid: str, key: str, project: str, iteration: int) -> str:
 
 
 def _of_tree(tree: str, key: str, project: str, uid: str | None, **which: Any) -> dict[str, Any]:
-    import mlrun
-
     # Not read_artifact: MLRun's API then looks only at what is the latest of all trees.
     best = which["iter"] is None
     found = mlrun.get_run_db().list_artifacts(key, project, tree=tree, best_iteration=best, **which)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from kedro.io import DatasetError
 
+from ..lazy import mlrun
 from .abstract import MLRunAbstractDataset, file_format, verified_bytes
 
 INDEX_FREQ = "kedro-mlrun-index-freq"
@@ -45,7 +46,6 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
     """
 
     def _log(self, context: Any, data: Any, temporary: Path) -> None:
-        import mlrun
         from mlrun.artifacts import DatasetArtifact
 
         if not isinstance(data, pd.DataFrame):
@@ -73,8 +73,6 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             context.log_dataset(self.key, _for_preview(data), local_path=str(file), **arguments)
 
     def _read(self, artifact: Any) -> pd.DataFrame:
-        import mlrun
-
         if file_format(artifact) in {"parquet", "pq"}:
             return _read_parquet(verified_bytes(artifact, hash_needed=False))
         schema = artifact.spec.extra_data.get(SCHEMA)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from kedro.io import DatasetError, Version
 
+from ..lazy import mlrun
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
 from .abstract import MLRunAbstractDataset
@@ -98,8 +99,6 @@ class MLRunResult(MLRunAbstractDataset):
 
     def _find(self) -> Any:
         """Find the value itself, for results have no record of their own."""
-        import mlrun
-
         for notes, results in self._candidates():
             text = notes.get(PATHS + self._name)
             if text:
@@ -118,8 +117,6 @@ class MLRunResult(MLRunAbstractDataset):
 
     def _candidates(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Give annotations and results of the runs to look at, in the order to look at them."""
-        import mlrun
-
         args = self._load_args
         project = args.get("project") or MLRunContextManager().project.metadata.name
         db = mlrun.get_run_db()
@@ -139,8 +136,6 @@ class MLRunResult(MLRunAbstractDataset):
                 yield child["metadata"].get("annotations") or {}, child["status"]["results"]
 
     def _newest_runs(self, db: Any, project: str) -> Iterator[dict[str, Any]]:
-        import mlrun
-
         tree = self._load_args.get("tree") or (not self._load_args and chain_id())
         if tree:
             # The tree of a run that is in no workflow is the run's own id.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..lazy import mlrun
 from .summaries import Record, section, summary
 
 
@@ -36,8 +37,6 @@ def _difference(*pair: Any) -> Any:
 
 def comparable(runs: Iterable[Mapping[str, Any]]) -> Any:
     """Give runs as the `RunList` that MLRun's own comparison draws from."""
-    import mlrun
-
     found = mlrun.lists.RunList()
     for run in runs:
         parameters = section(run, "spec", "parameters")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..lazy import mlrun
 from ..store.fields import artifact_file
 from ..store.files import delete_data, own_folder
 from .records import Records
@@ -15,7 +16,6 @@ from .summaries import Record
 
 def delete_run(records: Records, run: Mapping[str, Any], artifacts: bool = False) -> Record:
     """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
-    import mlrun
     from mlrun.common.runtimes.constants import RunStates
 
     uid, state = run["metadata"]["uid"], run["status"].get("state")

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from ..lazy import mlrun
 from ..store.fields import OWN, artifact_uid, moment, producer, run_name
 from ..text import nearest
 from .summaries import Record, artifact_key, artifact_summary, section, summary
@@ -123,8 +124,6 @@ class Records:
         return self._read(found[0]["metadata"]["uid"]) or found[0]
 
     def _read(self, uid: str) -> Record | None:
-        import mlrun
-
         try:
             return dict(self.db.read_run(uid, self.project))
         except mlrun.errors.MLRunNotFoundError:
@@ -199,8 +198,6 @@ class Records:
         By a key (its latest version), `key:tag`, `key@RUN`, a `store://` URI, a uid, or the unique
         beginning of a uid with at least six characters.
         """
-        import mlrun
-
         text = which
         if mlrun.datastore.is_store_uri(which):
             text = mlrun.datastore.parse_store_uri(which)[1]

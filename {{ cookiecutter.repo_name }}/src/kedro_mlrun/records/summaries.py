@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..lazy import mlrun
 from ..store.fields import artifact_file, moment, producer
 
 Record = dict[str, Any]
@@ -37,8 +38,6 @@ def summary(run: Mapping[str, Any]) -> Record:
 
 def artifact_summary(record: Mapping[str, Any]) -> Record:
     """Give what counts of an artifact's version, with the id of the run that saved it."""
-    import mlrun
-
     metadata, spec = record["metadata"], record["spec"]
     found = {
         "key": artifact_key(record),

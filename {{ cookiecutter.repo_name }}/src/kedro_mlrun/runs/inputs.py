@@ -80,7 +80,6 @@ def _with_input(
 
 def check_used(inputs: Iterable[str], used: set[str], made: set[str]) -> None:
     """Make sure that the nodes of a run use each input of its job, and make none of them."""
-
     # What follows an @ is Kedro's transcoding: the same data by another name.
     stems_used, stems_made = ({name.partition("@")[0] for name in names} for names in (used, made))
     for name in inputs:

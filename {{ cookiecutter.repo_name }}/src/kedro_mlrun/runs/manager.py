@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..api import client as api
+from ..lazy import mlrun
 from ..project import JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
 from ..secrets.known import register as register_secrets
 from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS
@@ -20,9 +21,6 @@ from ..store.process import process_label
 from . import lost, open_runs, workers
 from .chain import chain_id
 from .open_runs import OpenRun
-
-if TYPE_CHECKING:
-    import mlrun
 
 # A job finds its run in this variable from its first moment on. Later it may also be left over from
 # a function that ran to its end in this process.
@@ -115,8 +113,6 @@ class MLRunContextManager:
             register_secrets(store)
             api.check(store)
             self._reached = store
-        import mlrun
-
         if "MLRUN_LOG_LEVEL" not in os.environ and not self._connected:
             # MLRun tells of each project that it loads; Kedro's log and our table say what matters.
             mlrun.utils.logger.set_logger_level("WARNING")
@@ -198,8 +194,6 @@ class MLRunContextManager:
 
     def adopt(self, context: mlrun.MLClientCtx) -> None:
         """Make an MLRun job's context the one that is logged to, in the project's store if in none."""
-        import mlrun
-
         with self.lock:
             if "://" not in mlrun.mlconf.dbpath:
                 # What MLRun puts there where it is told nothing.
@@ -365,8 +359,6 @@ class MLRunContextManager:
             self._runs.remove(run)
             ended = run.end(error, aborted)
             if run.owned:
-                import mlrun
-
                 # MLRun forgets a context that completed, but keeps one that failed.
                 newest = self._open_run_of(None)
                 mlrun.run.global_context.set(newest.context if newest else None)

@@ -6,18 +6,16 @@ import getpass
 import os
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..api import client as api
+from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
 from ..store.fields import PROCESS, run_name
 from ..store.files import run_folder
 from ..store.process import process_label
 from . import workers
 from .lost import abort_lost_runs, set_aborted
-
-if TYPE_CHECKING:
-    import mlrun
 
 # What a worker process may add to; each is a dict.
 ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
@@ -33,8 +31,6 @@ class OpenRun:
 
     def end(self, error: BaseException | str | None, aborted: str) -> bool:
         """Write down how the run went, and tell whether it has ended."""
-        import mlrun
-
         context = self.context
         if error is not None and self.owned:
             context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
@@ -52,8 +48,6 @@ class OpenRun:
 
     def merge_workers(self) -> list[dict[str, Any]]:
         """Take over what worker processes have added to the run, and give the notes they left."""
-        import mlrun
-
         context = self.context
         notes = workers.notes(context._uid)
         if notes is None:
@@ -76,8 +70,6 @@ def new_context(
     project: str, name: str, labels: dict[str, str], parameters: dict[str, Any]
 ) -> mlrun.MLClientCtx:
     """Open a run in the store, named as `MLRUN_CONTEXT_NAME` says, or else by `name`."""
-    import mlrun
-
     from ..api.keeping import unsent
 
     db, uid = mlrun.get_run_db(), uuid.uuid4().hex
@@ -122,8 +114,6 @@ def add_to_job(
 
 def folder_of(context: mlrun.MLClientCtx) -> str:
     """Give the folder that a run writes to and no other."""
-    import mlrun
-
     return run_folder(context.artifact_path or mlrun.mlconf.artifact_path, context.uid)
 
 
@@ -144,8 +134,6 @@ def store_in(db: Any, context: mlrun.MLClientCtx) -> None:
 
 def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
     """Make a context that knows of a run what the store knows now, and sends nothing."""
-    import mlrun
-
     db = mlrun.get_run_db()
     record = db.read_run(reference.uid, reference.project, iter=reference.iteration)
     context = mlrun.MLClientCtx.from_dict(record, rundb=db, store_run=False, include_status=True)
@@ -158,7 +146,6 @@ def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
 
 def add_from(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
     """Add to a run what a worker process has logged to a copy of it."""
-    import mlrun
     from mlrun.utils import get_in
 
     db, struct = mlrun.get_run_db(), copy.to_dict()

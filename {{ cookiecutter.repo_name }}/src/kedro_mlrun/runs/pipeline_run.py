@@ -111,7 +111,8 @@ class PipelineRun:
             node.name
             for node in (self.pipeline.nodes if self.pipeline else [])
             if node.name in begun
-            and not {(node.name, "run", None), *((node.name, "save", n) for n in node.outputs)} <= done
+            and not {(node.name, "run", None), *((node.name, "save", n) for n in node.outputs)}
+            <= done
         ]
 
 

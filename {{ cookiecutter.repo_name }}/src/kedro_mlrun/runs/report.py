@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ..lazy import mlrun
 from ..store.fields import OWN, artifact_file
 from ..text import indented, kedro_command, shown, shown_path
 from .manager import MLRunContextManager
@@ -15,8 +16,6 @@ from .manager import MLRunContextManager
 
 def print_run(uid: str, project: str) -> None:
     """Print a run: its name, id, state, results and artifacts, and where to look next."""
-    import mlrun
-
     from ..api.keeping import unsent
 
     client = mlrun.get_run_db()

@@ -20,7 +20,6 @@ from mlrun.errors import (
     MLRunBadRequestError,
     MLRunConflictError,
     MLRunInvalidArgumentError,
-    MLRunNotFoundError,
 )
 from mlrun.lists import RunList
 from mlrun.utils import update_in

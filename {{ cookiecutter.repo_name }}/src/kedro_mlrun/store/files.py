@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..lazy import mlrun
 from .fields import producer
 
 # The ids that MLRun and this project make. Another one may be the name of any folder.
@@ -29,8 +30,6 @@ def own_folder(path: str, run_id: str) -> str:
 
 def delete_data(record: Mapping[str, Any]) -> None:
     """Delete an artifact's bytes, or refuse if they are not in the folder of its own run."""
-    import mlrun
-
     target = record["spec"].get("target_path") or ""
     if not target:
         # What is inline has none.

@@ -34,7 +34,7 @@ from mlrun.utils import (
 )
 
 from .files import delete_data
-from .queries import Labels, Where, label_list, now, utc
+from .queries import Where, label_list, now, utc
 from .queue import JobQueue
 from .rows import LATEST, Record, Rows
 
