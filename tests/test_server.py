@@ -46,7 +46,8 @@ score:
 TELL = """
 import json
 from kedro_mlrun import MLRunAbstractDataset, MLRunContextManager
-from kedro_mlrun.records.records import Records, summary
+from kedro_mlrun.records.records import Records
+from kedro_mlrun.records.summaries import summary
 from kedro_mlrun.store.fields import producer
 manager = MLRunContextManager()
 records = Records(manager.db, manager.project.metadata.name)

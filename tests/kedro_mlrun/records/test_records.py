@@ -11,9 +11,10 @@ import pytest
 from helpers import Store
 from mlrun.errors import MLRunPreconditionFailedError
 
-from kedro_mlrun.records import comparison, deletion, lineage
+from kedro_mlrun.records import lineage, summaries
 from kedro_mlrun.records import records as records_module
 from kedro_mlrun.store.fields import artifact_file, producer
+from kedro_mlrun.store.files import own_folder
 
 RecordNotFoundError = records_module.RecordNotFoundError
 
@@ -129,13 +130,13 @@ def test_no_runs_yet(records):
 
 def test_a_summary(records, made):
     """It has what a script needs, whatever the run lacks."""
-    found = records_module.summary(records.run(made.evaluation))
+    found = summaries.summary(records.run(made.evaluation))
     assert (found["name"], found["state"], found["error"]) == ("evaluation", "completed", None)
     assert found["inputs"].keys() == {"model", "raw"}
     assert found["artifacts"].keys() == {"report"}
     assert 0 <= found["seconds"] < 60
-    assert "boom" in records_module.summary(records.run(made.failed))["error"]
-    empty = records_module.summary({})
+    assert "boom" in summaries.summary(records.run(made.failed))["error"]
+    empty = summaries.summary({})
     assert empty.keys() == found.keys()
     assert empty["seconds"] is empty["error"] is None
 
@@ -148,7 +149,7 @@ def test_runs_are_compared():
     ]
     for run in runs:
         run["status"] = {"results": {"auc": float("nan")}}
-    compared = comparison.compare(runs)
+    compared = summaries.compare(runs)
     differences = {row["name"]: row["differences"] for row in compared["parameters"]}
     assert differences == {"trees": [0, 2], "depth": [0, None], "on": [None, None]}
     assert compared["results"] == []
@@ -176,7 +177,7 @@ def test_an_artifact_is_found(records, made, store):
     }.items():
         assert records.artifact(which)["metadata"]["uid"] == expected["metadata"]["uid"], which
     assert records.artifact("model:v1")["metadata"]["tags"] == ["v1"]
-    found = records_module.artifact_summary(records.artifact("model:v1"))
+    found = summaries.artifact_summary(records.artifact("model:v1"))
     assert (found["key"], found["run"], found["uri"]) == ("model", made.first, uri)
     assert Path(found["path"]).read_text() == "model of training"
     records.tag(second, "v1")
@@ -228,6 +229,14 @@ def test_a_malformed_tag(records, made):
 # ---- lineage
 
 
+def upstream(*arguments: Any) -> Any:
+    return lineage.lineage(*arguments, back=True)
+
+
+def downstream(*arguments: Any) -> Any:
+    return lineage.lineage(*arguments, back=False)
+
+
 def shape(node: Any) -> Any:
     """Give a tree as nested lists of names."""
     return [node["name"], *map(shape, node["follows"])]
@@ -236,12 +245,12 @@ def shape(node: Any) -> Any:
 def test_lineage_goes_both_ways(records, made):
     """From a model to the run that made it and those that used it, and from a run as well."""
     used = records.artifact(f"model@{made.first}")
-    assert shape(lineage.upstream(records, used, 3)) == ["model", ["training"]]
-    on = lineage.downstream(records, used, 3)
+    assert shape(upstream(records, used, 3)) == ["model", ["training"]]
+    on = downstream(records, used, 3)
     assert shape(on) == ["model", ["evaluation", ["report"]]]
     assert on["follows"][0]["uid"] == made.evaluation
-    assert shape(lineage.downstream(records, records.artifact("model"), 3)) == ["model"]
-    back = lineage.upstream(records, records.artifact("report"), 3)
+    assert shape(downstream(records, records.artifact("model"), 3)) == ["model"]
+    back = upstream(records, records.artifact("report"), 3)
     inputs = [["model", ["training"]], ["s3://bucket/raw.csv"]]
     assert shape(back) == ["report", ["evaluation", *inputs]]
     assert back["follows"][0]["uid"] == made.evaluation
@@ -253,29 +262,29 @@ def test_lineage_ends_somewhere(records, made, store, monkeypatch):
     for _ in range(2):
         make_run(store, "more", inputs=model)
     monkeypatch.setattr(lineage, "MANY", 1)
-    on = lineage.downstream(records, records.run(made.first), 1)
+    on = downstream(records, records.run(made.first), 1)
     of_model, of_data = on["follows"]
     assert (of_model["unshown"], of_data["unshown"]) == (2, 1)
     assert not of_model["follows"][0]["repeated"]
     assert of_data["follows"][0]["repeated"]
     report = records.artifact("report")
-    assert shape(lineage.upstream(records, report, 1)) == [
+    assert shape(upstream(records, report, 1)) == [
         "report",
         ["evaluation", ["model"], ["s3://bucket/raw.csv"]],
     ]
-    assert lineage.upstream(records, report, 1)["follows"][0]["follows"][0]["cut"]
+    assert upstream(records, report, 1)["follows"][0]["follows"][0]["cut"]
     used = records.artifact(f"model@{made.first}")
-    assert lineage.downstream(records, used, 0)["cut"]
+    assert downstream(records, used, 0)["cut"]
 
 
 def test_lineage_over_what_was_deleted(records, made):
     """A run that was deleted is named by its id, an artifact by its URI."""
-    deletion.delete_run(records, records.run(made.first))
+    records.delete(records.run(made.first))
     used = records.artifact(f"model@{made.first}")
-    (deleted,) = lineage.upstream(records, used, 3)["follows"]
+    (deleted,) = upstream(records, used, 3)["follows"]
     assert (deleted["name"], deleted["uid"]) == (made.first, None)
     records.db.del_artifact("model", project=records.project, uid=used["metadata"]["uid"])
-    back = lineage.upstream(records, records.run(made.evaluation), 3)
+    back = upstream(records, records.run(made.evaluation), 3)
     assert back["follows"][0]["name"].endswith(used["metadata"]["uid"])
 
 
@@ -284,7 +293,7 @@ def test_lineage_over_what_was_deleted(records, made):
 
 def test_a_deleted_run_leaves_its_artifacts(records, made):
     """Unless they are to go as well."""
-    deletion.delete_run(records, records.run(made.second))
+    records.delete(records.run(made.second))
     with pytest.raises(RecordNotFoundError):
         records.run(made.second)
     found = records.artifact("model")
@@ -296,7 +305,7 @@ def test_a_run_is_deleted_with_its_artifacts(records, made):
     run = records.run(made.second)
     folder = Path(run["spec"]["output_path"])
     (folder / "beside.txt").write_text("not recorded")
-    outcome = deletion.delete_run(records, run, artifacts=True)
+    outcome = records.delete(run, artifacts=True)
     assert outcome == {"deleted": ["model"], "kept": []}
     assert not folder.exists()
     assert producer(records.artifact("model")) == made.first
@@ -323,7 +332,7 @@ def test_files_outside_of_the_runs_folder_stay(embedded, tmp_path):
         context.log_artifact(key, target_path=str(path), upload=False, db_key=key)
     own = context.log_artifact("own", body="own", db_key="own", format="txt")
     embedded.manager.close_run()
-    outcome = deletion.delete_run(records, records.run(context.uid), artifacts=True)
+    outcome = records.delete(records.run(context.uid), artifacts=True)
     assert outcome["deleted"] == ["climbing", "linked", "own", "shared"]
     assert {item["key"] for item in outcome["kept"]} == {"shared", "linked", "climbing"}
     assert not os.path.exists(own.target_path)
@@ -335,16 +344,16 @@ def test_a_run_that_goes_on_is_not_deleted(embedded):
     records = records_module.Records(mlrun.get_run_db(), embedded.project)
     context = embedded.manager.open_run("training")
     with pytest.raises(MLRunPreconditionFailedError, match="running"):
-        deletion.delete_run(records, records.run(context.uid))
+        records.delete(records.run(context.uid))
 
 
 @pytest.mark.parametrize("run_id", ["data", "", "0" * 31])
 def test_no_folder_belongs_to_an_id_that_may_be_any_name(run_id):
     """A run's id that MLRun didn't make may be the name of a folder of many."""
-    assert deletion.own_folder(f"/{run_id}/train/0/model.pkl", run_id) == ""
+    assert own_folder(f"/{run_id}/train/0/model.pkl", run_id) == ""
 
 
 def test_no_folder_is_found_by_part_of_its_name():
     uid = "0" * 32
-    assert deletion.own_folder(f"/data/x{uid}/model.pkl", uid) == ""
-    assert deletion.own_folder(f"/data/{uid}", uid) == f"/data/{uid}"
+    assert own_folder(f"/data/x{uid}/model.pkl", uid) == ""
+    assert own_folder(f"/data/{uid}", uid) == f"/data/{uid}"

@@ -21,8 +21,8 @@ from mlrun.common.runtimes.constants import RunStates
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.utils.helpers import template_artifact_path
 
-from ..records.records import Record, RecordNotFoundError, Records
-from ..records.summaries import artifact_key
+from ..records.records import RecordNotFoundError, Records
+from ..records.summaries import Record, artifact_key
 from ..store.fields import moment, producer
 from ..store.files import own_folder, run_folder
 from .client import address, check

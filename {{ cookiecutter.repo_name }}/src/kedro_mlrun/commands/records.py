@@ -13,12 +13,10 @@ import click
 from click import Choice, IntRange, argument, option
 from rich.console import Group
 
-from ..records.comparison import comparable
-from ..records.comparison import compare as compare_runs
-from ..records.deletion import delete_run
-from ..records.lineage import downstream, upstream
-from ..records.records import LAST, Record, RecordNotFoundError, Records
-from ..records.summaries import artifact_summary, summary
+from ..records import lineage as trees
+from ..records import summaries
+from ..records.records import LAST, RecordNotFoundError, Records
+from ..records.summaries import Record, artifact_summary, summary
 from . import tables
 from .base import Answer, command
 
@@ -84,9 +82,9 @@ def compare(records: Records, which: Sequence[str], html: str | None) -> Answer:
     if len(which) < 2:  # noqa: PLR2004
         raise click.UsageError("Name two runs or more to compare.")
     found = [records.run(name) for name in which]
-    compared = compare_runs(found)
+    compared = summaries.compare(found)
     if html:
-        comparable(found).compare(show=False, filename=html)
+        summaries.plot(found, html)
     return Answer(compared, html or partial(tables.comparison, compared))
 
 
@@ -150,7 +148,7 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
     If a name is both an artifact's key and a run's name, it is the artifact that is shown.
     """
     start = _artifact_or_run(records, which)
-    back, on = upstream(records, start, depth), downstream(records, start, depth)
+    back, on = (trees.lineage(records, start, depth, back) for back in (True, False))
     came_from = tables.lineage_tree("came from", back)
     came_of = tables.lineage_tree("saved" if on["type"] == "run" else "used by", on)
     shown = Group(tables.node_text(back), came_from, came_of)
@@ -207,7 +205,7 @@ def delete(records: Records, which: str, artifacts: bool, yes: bool) -> Answer:
         what += f" with {len(saved)} artifacts ({', '.join(keys)})"
     if not yes:
         click.confirm(f"Delete {what}?", abort=True, err=True)
-    outcome = delete_run(records, found, artifacts)
+    outcome = records.delete(found, artifacts)
     for item in outcome["kept"]:
         click.echo(f"Warning: {item['reason']}", err=True)
     return Answer({"uid": run["uid"], **outcome}, f"Deleted {what}.")

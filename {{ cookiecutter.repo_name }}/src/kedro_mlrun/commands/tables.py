@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ..records.records import Record
+from ..records.summaries import Record
 from ..runs.report import pairs
 from ..store.fields import artifact_uid, moment
 from ..text import indented, shown, shown_path

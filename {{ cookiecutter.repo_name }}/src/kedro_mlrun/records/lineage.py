@@ -1,76 +1,62 @@
 """Where artifacts and runs came from, and what came of them, as trees of JSON's types."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
 
 from ..store.fields import producer
-from .records import Records
-from .summaries import Record, artifact_summary, summary
+from .records import RecordNotFoundError, Records
+from .summaries import Record, artifact_summary, section, summary
 
 MANY = 10
 """How many runs that used an artifact are followed; of others it is said how many there are."""
 
-_Found = tuple[list[tuple[str, Record | None]], int]
-"""Names with the records that are there of them, and how many there are in all."""
+_Found = dict[str, Record | None]
+"""What is there of names, of URIs, or of ids."""
 
 
-def upstream(records: Records, start: Record, depth: int) -> dict[str, Any]:
-    """Find what a run or an artifact came from, at most so many runs back."""
+def lineage(records: Records, start: Record, depth: int, back: bool) -> Record:
+    """Make the tree of what a run or an artifact came from, or else of what came of it.
 
-    def came_from(record: Record, is_run: bool) -> _Found:
-        uid = producer(record)
-        found = [(uid, records.producing_run(record))] if uid else []
-        found = records.inputs_of(record) if is_run else found
-        return found, len(found)
+    It goes at most `depth` runs far. What was deleted, or isn't of this project, has no uid.
+    """
+    following, seen = _came_from if back else _came_of, set()
 
-    return _node("", start, _is_run(start), came_from, depth, set())
+    def node(name: str, record: Record | None, is_run: bool, depth: int) -> Record:
+        fields = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
+        about = (summary if is_run else artifact_summary)(record) if record else {}
+        made: Record = {"type": "run" if is_run else "artifact"}
+        made["name"] = about.get("name" if is_run else "key", name)
+        made |= {field: about.get(field) for field in fields}
+        # How many more runs there are; whether what follows is elsewhere in the tree, or too far.
+        made |= {"unshown": 0, "repeated": made["uid"] in seen, "cut": False, "follows": []}
+        if not record or made["repeated"]:
+            return made
+        seen.add(made["uid"])
+        found, number = following(records, record, is_run)
+        if depth == 0 and not is_run:
+            return {**made, "cut": number > 0}
+        # What follows a run are artifacts, and an artifact's are runs.
+        further = depth if is_run else depth - 1
+        made["follows"] = [node(name, item, not is_run, further) for name, item in found.items()]
+        return {**made, "unshown": number - len(found)}
+
+    return node("", start, "key" not in start["metadata"], depth)
 
 
-def downstream(records: Records, start: Record, depth: int) -> dict[str, Any]:
-    """Find what came of a run or an artifact, at most so many runs on."""
-
-    def came_of(record: Record, is_run: bool) -> _Found:
-        if is_run:
-            saved = records.artifacts(run=record, own=False, limit=None)
-            return [("", item) for item in saved], len(saved)
-        runs, number = records.runs_using(record, MANY)
-        return [("", run) for run in runs], number
-
-    return _node("", start, _is_run(start), came_of, depth, set())
+def _came_from(records: Records, record: Record, is_run: bool) -> tuple[_Found, int]:
+    found: _Found = {}
+    for uri in map(str, section(record, "spec", "inputs").values()) if is_run else ():
+        found[uri] = None
+        with suppress(RecordNotFoundError):
+            found[uri] = records.artifact(uri) if uri.startswith("store:") else None
+    if not is_run and producer(record):
+        found[producer(record)] = records.producing_run(record)
+    return found, len(found)
 
 
-def _is_run(record: Record) -> bool:
-    return "key" not in record["metadata"]
-
-
-def _node(
-    name: str,
-    record: Record | None,
-    is_run: bool,
-    following: Callable[[Record, bool], _Found],
-    depth: int,
-    seen: set[str],
-) -> dict[str, Any]:
-    """Make the tree; without a record of what was deleted, or isn't of this project."""
-    fields = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
-    summarized = summary if is_run else artifact_summary
-    about = summarized(record) if record else {}
-    node: dict[str, Any] = {"type": "run" if is_run else "artifact"}
-    node["name"] = about.get("name" if is_run else "key", name)
-    node |= {field: about.get(field) for field in fields}
-    # How many more runs there are; whether what follows is elsewhere in the tree, or too far away.
-    node |= {"unshown": 0, "repeated": node["uid"] in seen, "cut": False, "follows": []}
-    if not record or node["repeated"]:
-        return node
-    seen.add(node["uid"])
-    found, number = following(record, is_run)
-    if depth == 0 and not is_run:
-        return {**node, "cut": number > 0}
-    # What follows a run are artifacts, and an artifact's are runs.
-    next_depth = depth if is_run else depth - 1
-    node["follows"] = [
-        _node(next_name, item, not is_run, following, next_depth, seen) for next_name, item in found
-    ]
-    return {**node, "unshown": number - len(found)}
+def _came_of(records: Records, record: Record, is_run: bool) -> tuple[_Found, int]:
+    if is_run:
+        found = records.artifacts(run=record, own=False, limit=None)
+        number = len(found)
+    else:
+        found, number = records.runs_using(record, MANY)
+    return {str(item["metadata"]["uid"]): item for item in found}, number

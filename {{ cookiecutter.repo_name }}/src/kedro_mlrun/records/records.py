@@ -1,26 +1,21 @@
-"""Questions asked of the run database: runs, artifacts, and what they have to do with each other.
-
-The embedded store and an MLRun API answer them alike. What only the store can answer at once takes
-the API's lists, page by page.
-"""
-
-from __future__ import annotations
+"""Questions asked of the run database, alike of the embedded store and of an MLRun API."""
 
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ..lazy import mlrun
-from ..store.fields import OWN, artifact_uid, moment, producer, run_name
+from ..store.fields import OWN, artifact_file, artifact_uid, moment, producer, run_name
+from ..store.files import delete_data, own_folder
 from ..text import nearest
-from .summaries import Record, artifact_key, artifact_summary, section, summary
-
-__all__ = ["LAST", "Record", "RecordNotFoundError", "Records", "artifact_summary", "summary"]
+from .summaries import Record, artifact_key, section
 
 LAST = "last"
 """What a person writes for the run that started last."""
@@ -53,10 +48,12 @@ class Records:
 
         return self.db if isinstance(self.db, LocalRunDB) else None
 
-    def _pages(self, what: str, size: int = 0, **filters: Any) -> Iterator[Record]:
-        """Give records page by page, as long as they are asked for."""
+    def _pages(self, what: str, size: int | None = None, **filters: Any) -> Iterator[Record]:
+        """Give records page by page, as long as they are asked for; "" and [] are no filters."""
         list_page = getattr(self.db, f"paginated_list_{what}")
-        rows, token = list_page(project=self.project, page_size=size or _PAGE, **filters)
+        filters = {name: value for name, value in filters.items() if value}
+        size = min(size or _PAGE, _PAGE)
+        rows, token = list_page(project=self.project, page_size=size, **filters)
         yield from rows
         while token:
             rows, token = list_page(project=self.project, page_token=token)
@@ -74,23 +71,16 @@ class Records:
         limit: int | None = 20,
     ) -> list[Record]:
         """List runs, newest start first; with all `labels`, each `name` or `name=value`."""
-        states, labels = set(states), list(labels)
+        labels = list(labels)
         if pipeline:
             # A part of the label, for a run of several pipelines has all of them in it.
             labels.append(f"pipeline=~{pipeline.partition(',')[0]}")
-        filters = {
-            "name": name or None,
-            "states": sorted(states) or None,
-            "labels": labels or None,
-            # Without one, MLRun gives the runs of a week, and of each name the newest.
-            "start_time_from": since or _LONG_AGO,
-        }
+        # Without a time, MLRun gives the runs of a week, and of each name the newest.
+        filters = {"labels": labels, "start_time_from": since or _LONG_AGO}
         found = (
             run
-            for run in self._pages("runs", min(limit or _PAGE, _PAGE), **filters)
-            # MLRun's API before 1.8 gives those of other states, too.
-            if (not states or run["status"].get("state") in states)
-            and (not pipeline or _pipelines(pipeline) <= _pipelines(_label(run, "pipeline")))
+            for run in self._pages("runs", limit, name=name, states=list(states), **filters)
+            if not pipeline or _pipelines(pipeline) <= _pipelines(_label(run, "pipeline"))
         )
         return list(islice(found, limit))
 
@@ -99,8 +89,6 @@ class Records:
         found: list[Record] = []
         if which == LAST:
             found = self.runs(limit=1)
-            if not found:
-                raise RecordNotFoundError(f"Project '{self.project}' has no runs yet.")
         # Anything else would ask MLRun another question.
         elif re.fullmatch(r"\w[-\w.]*", which):
             whole = self._read(which)
@@ -111,17 +99,18 @@ class Records:
                 or self.runs(name=run_name(which), limit=1)
                 or self._beginning_with(which, "runs")
             )
-        if not found:
-            recent = [run["metadata"] for run in self.runs(limit=_PAGE)]
-            # Of an id people have the beginning.
-            ids = [run["uid"][: len(which)] for run in recent]
-            hint = nearest(which, [*(run["name"] for run in recent), *ids])
-            raise RecordNotFoundError(
-                f"Project '{self.project}' has no run '{which}'. "
-                f"{hint}To list what there is: kedro mlrun runs"
-            )
-        # Lists leave out some of what a run has.
-        return self._read(found[0]["metadata"]["uid"]) or found[0]
+        if found:
+            # Lists leave out some of what a run has.
+            return self._read(_uid(found[0])) or found[0]
+        recent = [run["metadata"] for run in self.runs(limit=_PAGE)]
+        if not recent:
+            raise RecordNotFoundError(f"Project '{self.project}' has no runs yet.")
+        # Of an id people have the beginning.
+        known = [name for run in recent for name in (run["name"], run["uid"][: len(which)])]
+        raise RecordNotFoundError(
+            f"Project '{self.project}' has no run '{which}'. {nearest(which, known)}"
+            "To list what there is: kedro mlrun runs"
+        )
 
     def _read(self, uid: str) -> Record | None:
         try:
@@ -134,10 +123,8 @@ class Records:
             find = getattr(self._store, f"{what}_beginning_with")
             rows = find(uid, self.project, _CANDIDATES)
         else:
-            since: dict[str, Any] = {"start_time_from": _LONG_AGO} if what == "runs" else {}
-            rows = self._pages(what, **since)
-        found = {row["metadata"]["uid"]: row for row in rows}
-        found = {name: found[name] for name in found if name.startswith(uid)}
+            rows = self._pages(what, start_time_from=_LONG_AGO if what == "runs" else None)
+        found = {_uid(row): row for row in rows if _uid(row).startswith(uid)}
         if len(found) > 1:
             several = ", ".join(list(found)[:_CANDIDATES])
             raise RecordNotFoundError(
@@ -160,12 +147,11 @@ class Records:
 
         Without `own`, what is recorded beside what the nodes save is left out.
         """
-        filters = {"name": key or None, "kind": kind or None, "tag": tag or None}
         # Each version comes once for each of its tags.
-        size = min(2 * (limit or _PAGE), _PAGE)
+        listed = self._versions(limit and 2 * limit, name=key, kind=kind, tag=tag)
         found = (
             item
-            for item in (self.artifacts_of(run) if run else self._versions(size, **filters))
+            for item in (self.artifacts_of(run) if run else listed)
             if key in {"", artifact_key(item)}
             and kind in {"", item["kind"]}
             and (not tag or tag in item["metadata"]["tags"])
@@ -176,7 +162,7 @@ class Records:
             item["metadata"]["tags"] = self._tags(item)
         return versions
 
-    def _versions(self, size: int = 0, **filters: Any) -> Iterable[Record]:
+    def _versions(self, size: int | None = None, **filters: Any) -> Iterable[Record]:
         """Give versions of artifacts, last written first, each once with the tags that match."""
         rows = self._pages("artifacts", size, **filters)
         if self._store:
@@ -252,13 +238,6 @@ class Records:
             )
         self.db.tag_artifacts([record], self.project, tag)
 
-    def make_newest_the_latest(self, key: str) -> None:
-        """Tag the newest version of a key `latest`, if there is any and none has that tag."""
-        # MLRun doesn't when the latest version is deleted, and then finds no version by the key.
-        if not any(self._versions(name=key, tag="latest")):
-            for record in self.artifacts(key, limit=1):
-                self.tag(record, "latest")
-
     # ---- what they have to do with each other
 
     def producing_run(self, record: Mapping[str, Any]) -> Record | None:
@@ -266,21 +245,12 @@ class Records:
         uid = producer(record)
         return self._read(uid) if uid else None
 
-    def inputs_of(self, run: Mapping[str, Any]) -> list[tuple[str, Record | None]]:
-        """List the URIs that a run has used, each with its artifact, if it is of this project."""
-        found: dict[str, Record | None] = {}
-        for uri in map(str, section(run, "spec", "inputs").values()):
-            found[uri] = None
-            with suppress(RecordNotFoundError):
-                found[uri] = self.artifact(uri) if uri.startswith("store:") else None
-        return list(found.items())
-
     def runs_using(self, record: Mapping[str, Any], limit: int = 20) -> tuple[list[Record], int]:
         """List the newest runs that have an artifact as an input, and tell how many there are."""
         uid = str(record["metadata"]["uid"])
         if self._store:
-            runs, number = self._store.runs_using(uid, self.project, limit)
-            return list(runs), number
+            found: tuple[list[Record], int] = self._store.runs_using(uid, self.project, limit)
+            return found
         # What has used it was still going on after it was made.
         since = moment(record["metadata"].get("created")) or _LONG_AGO
         using = [
@@ -290,6 +260,38 @@ class Records:
         ]
         using.sort(key=lambda run: str(run["status"].get("start_time")), reverse=True)
         return using[:limit], len(using)
+
+    # ---- deletion
+
+    def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
+        """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
+        uid, state = run["metadata"]["uid"], run["status"].get("state")
+        if state not in mlrun.common.runtimes.constants.RunStates.terminal_states():
+            raise mlrun.errors.MLRunPreconditionFailedError(
+                f"Run {uid} is {state}, so it can't be deleted. Wait for its end, or abort it."
+            )
+        outcome: Record = {"deleted": [], "kept": []}
+        for record in self.artifacts_of(run) if artifacts else ():
+            key, tree = artifact_key(record), record["metadata"]["tree"]
+            # The record first: a crash then leaves bytes without a record, never one without bytes.
+            self.db.del_artifact(key, project=self.project, tree=tree, uid=_uid(record))
+            outcome["deleted"] = sorted([*outcome["deleted"], key])
+            try:
+                delete_data(record)
+            except Exception as exc:
+                kept = {"key": key, "path": artifact_file(record), "reason": str(exc)}
+                outcome["kept"].append(kept)
+        for key in set(outcome["deleted"]):
+            # MLRun doesn't tag another version when the latest one is deleted, and then finds none.
+            if not any(self._versions(name=key, tag="latest")):
+                for record in self.artifacts(key, limit=1):
+                    self.tag(record, "latest")
+        folder = own_folder(run["spec"].get("output_path") or "", uid) if artifacts else ""
+        if folder and "://" not in folder and not outcome["kept"] and not Path(folder).is_symlink():
+            # What is beside the artifacts' files, such as the schema of a CSV.
+            shutil.rmtree(folder, ignore_errors=True)
+        self.db.del_run(uid, self.project)
+        return outcome
 
 
 def _written(record: Mapping[str, Any]) -> str:

@@ -1,8 +1,7 @@
-"""What a person or a script wants to know of one run, or of one version of an artifact."""
+"""What a person or a script wants to know of a run, a version of an artifact, or several runs."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..lazy import mlrun
@@ -39,6 +38,7 @@ def summary(run: Mapping[str, Any]) -> Record:
 def artifact_summary(record: Mapping[str, Any]) -> Record:
     """Give what counts of an artifact's version, with the id of the run that saved it."""
     metadata, spec = record["metadata"], record["spec"]
+    uri = mlrun.artifacts.dict_to_artifact(dict(record)).uri
     found = {
         "key": artifact_key(record),
         "kind": record["kind"],
@@ -46,9 +46,7 @@ def artifact_summary(record: Mapping[str, Any]) -> Record:
         "tags": metadata.get("tags") or [],
         "run": producer(record),
         # The tag may move on.
-        "uri": mlrun.utils.remove_tag_from_artifact_uri(
-            mlrun.artifacts.dict_to_artifact(dict(record)).uri
-        ),
+        "uri": mlrun.utils.remove_tag_from_artifact_uri(uri),
         "path": artifact_file(record),
         "size": spec.get("size"),
         "hash": metadata.get("hash"),
@@ -66,3 +64,43 @@ def section(run: Mapping[str, Any], part: str, field: str) -> Record:
 def artifact_key(record: Mapping[str, Any]) -> str:
     """Give the key that an artifact is found by."""
     return str(record["spec"].get("db_key") or record["metadata"]["key"])
+
+
+def compare(runs: Sequence[Mapping[str, Any]]) -> Record:
+    """List the parameters and results that differ, with each number's difference to the first."""
+    compared: Record = {"runs": [summary(run) for run in runs]}
+    for title in ("parameters", "results"):
+        dicts = [run[title] for run in compared["runs"]]
+        compared[title] = []
+        for name in dict.fromkeys(name for values in dicts for name in values):
+            values = [values.get(name) for values in dicts]
+            # As texts, for NaN isn't equal to itself, and True is to 1.
+            if len(set(map(repr, values))) > 1:
+                differences = [_difference(value, values[0]) for value in values]
+                row = {"name": name, "values": values, "differences": differences}
+                compared[title].append(row)
+    return compared
+
+
+def _difference(*pair: Any) -> Any:
+    are_numbers = all(type(value) in {int, float} and math.isfinite(value) for value in pair)
+    return pair[0] - pair[1] if are_numbers else None
+
+
+def plot(runs: Iterable[Record], file: str) -> None:
+    """Write MLRun's own comparison of runs, parallel coordinates, as HTML."""
+    found = mlrun.lists.RunList()
+    for run in runs:
+        parts: Record = {}
+        for part, field in (("spec", "parameters"), ("status", "results")):
+            values = section(run, part, field)
+            if not values:
+                raise mlrun.errors.MLRunInvalidArgumentError(
+                    f"Run {run['metadata']['uid']} has no {field}, so MLRun can't draw it beside "
+                    "others. Leave it out."
+                )
+            scalars = int | float | str
+            plain = {k: v if isinstance(v, scalars) else str(v) for k, v in values.items()}
+            parts[part] = {**run[part], field: plain}
+        found.append({**run, **parts})
+    found.compare(show=False, filename=file)
