@@ -147,11 +147,12 @@ class Records:
 
         Without `own`, what is recorded beside what the nodes save is left out.
         """
+        filters = {"name": key, "kind": kind, "tag": tag}
         # Each version comes once for each of its tags.
-        listed = self._versions(limit and 2 * limit, name=key, kind=kind, tag=tag)
+        size = limit and 2 * limit
         found = (
             item
-            for item in (self.artifacts_of(run) if run else listed)
+            for item in (self.artifacts_of(run) if run else self._versions(size, **filters))
             if key in {"", artifact_key(item)}
             and kind in {"", item["kind"]}
             and (not tag or tag in item["metadata"]["tags"])
