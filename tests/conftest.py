@@ -43,8 +43,8 @@ class Folder:
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command there; with `ok` it must succeed."""
         env = {**self.variables, **variables}
-        # MLRun connects to an API while it is imported, and these processes have done that before.
-        if command[0] == KEDRO and not env.get("MLRUN_DBPATH", "").startswith("http"):
+        # MLRun connects while it is imported, and these processes have done that before.
+        if command[0] == KEDRO and "MLRUN_DBPATH" not in env:
             done = fork_server().run(command[1:], self.path, env)
         else:
             done = subprocess.run(
