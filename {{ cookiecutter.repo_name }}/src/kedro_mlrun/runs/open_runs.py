@@ -119,10 +119,16 @@ def folder_of(context: mlrun.MLClientCtx) -> str:
 
 def store_in(db: Any, context: mlrun.MLClientCtx) -> None:
     """Let a job that records nowhere, and the sweep that it may be of, be recorded in a store."""
-    nowhere = context._rundb
+
+    class Store(mlrun.db.nopdb.NopDB):  # type: ignore[misc]
+        """Is the store in all but its identity."""
+
+        def __getattribute__(self, name: str) -> Any:
+            return getattr(db, name)
+
     # MLRun has no public way to give a job another store. Its launcher, which ends the run and the
     # sweep, has this very one, which records nothing.
-    nowhere.__class__, nowhere.__dict__ = type(db), db.__dict__
+    context._rundb.__class__ = Store
     if context.iteration:
         # MLRun updates the sweep when all of its runs have ended.
         sweep = context.to_dict()
