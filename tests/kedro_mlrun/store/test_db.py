@@ -181,7 +181,7 @@ def test_records_are_read_without_mlrun(db, url):
     ).stdout
     assert shown == "u1 t1 set()\n"
     assert set(TERMINAL_STATES) == set(RunStates.terminal_states())
-    with pytest.raises(NotImplementedError, match="'anything' of lists"):
+    with pytest.raises(MLRunNotImplementedServerError, match="'anything' of lists"):
         Rows(url).find_runs({"anything": 1})
 
 
@@ -190,10 +190,10 @@ def test_what_the_api_has_no_question_for(db):
     for uid, used in {"ab1": "9e5a", "ab2": "9e5a", "b": "77"}.items():
         run = run_() | {"spec": {"inputs": {"model": f"store://models/iris/model#0@t^{used}"}}}
         db.store_run(run, uid, "iris")
-    found = db.runs_beginning_with("ab", "iris", 5)
+    found = db.beginning_with("runs", "ab", "iris", 5)
     assert [run["metadata"]["uid"] for run in found] == ["ab1", "ab2"]
-    assert len(db.runs_beginning_with("ab", "iris", 1)) == 1
-    assert db.runs_beginning_with("a_", "iris") == db.runs_beginning_with("ab", "other") == []
+    assert len(db.beginning_with("runs", "ab", "iris", 1)) == 1
+    assert db.beginning_with("runs", "a_", "iris") == db.beginning_with("runs", "ab", "other") == []
     runs, number = db.runs_using("9e5a", "iris", limit=1)
     assert ([run["metadata"]["uid"] for run in runs], number) == (["ab2"], 2)
     db.store_run(run_(), "ab1", "iris")
@@ -201,7 +201,7 @@ def test_what_the_api_has_no_question_for(db):
     assert db.runs_using("9e5a", "iris") == ([], 0)
     store_version(db, "t1")
     uid = db.read_artifact("model", project="iris")["metadata"]["uid"]
-    (artifact,) = db.artifacts_beginning_with(uid[:6], "iris")
+    (artifact,) = db.beginning_with("artifacts", uid[:6], "iris")
     assert artifact["metadata"]["uid"] == uid
 
 
@@ -599,8 +599,8 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
     "function": lambda db: db.get_function("train", "iris"),
     "function again": lambda db: db.store_function({"metadata": {}}, "train", "iris"),
     "functions": lambda db: db.list_functions(project="iris", tag="latest"),
-    "runs by beginning": lambda db: db.runs_beginning_with("u", "iris"),
-    "artifacts by beginning": lambda db: db.artifacts_beginning_with("9e", "iris"),
+    "runs by beginning": lambda db: db.beginning_with("runs", "u", "iris"),
+    "artifacts by beginning": lambda db: db.beginning_with("artifacts", "9e", "iris"),
     "runs by input": lambda db: db.runs_using("9e5a", "iris"),
     "deleted artifact": lambda db: db.del_artifact(**KEY, tag="latest"),
     "deleted run": lambda db: db.del_run("u1", "iris"),

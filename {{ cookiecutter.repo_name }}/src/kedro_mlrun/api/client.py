@@ -1,7 +1,5 @@
 """An MLRun API that may not answer: asked before a run begins, and what it was not sent."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

@@ -1,21 +1,21 @@
 """MLRun's client for an API that goes away in the middle of a run: no record is lost."""
 
-from __future__ import annotations
-
-import functools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from functools import partialmethod
 from inspect import signature
 from typing import Any
 
 import requests
-from mlrun.common.runtimes.constants import RunStates
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.errors import MLRunNotFoundError, MLRunRuntimeError
 
 from ..store.db import LocalRunDB
+from ..store.fields import producer
+from ..store.interface import as_dict
+from ..store.rows import TERMINAL_STATES
 from .client import address
 
 UNSENT = "unsent-to"
@@ -24,7 +24,6 @@ UNSENT = "unsent-to"
 WRITES = ("store_run", "update_run", "store_artifact", "store_log")
 READS = ("read_run", "read_artifact", "list_runs", "list_artifacts", "paginated_list_runs")
 
-_LOST = object()
 _GATEWAY_SAYS = {502, 503, 504}
 
 
@@ -42,41 +41,53 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         self.journal: list[tuple[str, dict[str, Any], Any]] = []
         self.renamed: dict[str, str] = {}
 
-    def ask(self, send: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Give the API's answer; `_LOST` from the moment on that there is none."""
+    def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Give the API's answer, or that of the embedded store once there is none."""
+        send, is_write = getattr(super(), name), name in WRITES
+        # A copy, for what MLRun hands over goes on changing.
+        arguments = deepcopy(signature(send).bind(*args, **kwargs).arguments) if is_write else {}
         if self.kept is None:
             try:
                 with _quiet():
-                    return send(self, *args, **kwargs)
+                    answer = send(*args, **kwargs)
+                if is_write:
+                    self._remember(name, arguments, answer)
+                return answer
             except Exception as exc:
                 # Where no run is open, nothing of one can be read elsewhere.
-                if not _is_lost(exc) or not (self.journal or send.__name__ in WRITES):
+                if not _is_lost(exc) or not (self.journal or is_write):
                     raise
             self._begin_to_keep()
-        return _LOST
+        if is_write:
+            return self._keep(name, arguments)
+        try:
+            args, kwargs = renamed([list(args), kwargs], self.renamed)
+            return getattr(self.kept, name)(*args, **kwargs)
+        except MLRunNotFoundError as exc:
+            raise MLRunRuntimeError(
+                f"The MLRun API at {address(self.base_url)} stopped answering during this run, "
+                f"and the embedded store doesn't have what was asked for: {exc}"
+            ) from exc
 
-    def remember(self, name: str, arguments: dict[str, Any], answer: Any) -> None:
+    def _remember(self, name: str, arguments: dict[str, Any], answer: Any) -> None:
         """Note what was sent, until its run has ended."""
         self.journal.append((name, arguments, answer))
-        written = arguments.get("struct") or {}
-        status = (written if isinstance(written, dict) else written.to_dict()).get("status", {})
-        status = {f"status.{key}": value for key, value in status.items()}
-        state = (arguments.get("updates") or status).get("status.state")
-        if state in RunStates.terminal_states():
+        status = as_dict(arguments.get("struct") or {}).get("status", {})
+        state = arguments.get("updates", {}).get("status.state") or status.get("state")
+        if state in TERMINAL_STATES:
             uid = arguments["uid"]
             self.journal = [entry for entry in self.journal if _run_of(entry[1]) != uid]
 
     def _begin_to_keep(self) -> None:
         self.kept = LocalRunDB(self.embedded_store())
         for name, arguments, sent in self.journal:
-            kept = self.keep(name, arguments)
+            kept = self._keep(name, arguments)
             if name == "store_artifact":
                 # An API of another release gives other uids, which the run goes on naming.
                 self.renamed[sent["metadata"]["uid"]] = kept["metadata"]["uid"]
         self.journal = []
 
-    def keep(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Write a record to the embedded store."""
+    def _keep(self, name: str, arguments: dict[str, Any]) -> Any:
         of_run = name in {"store_run", "update_run"}
         arguments = renamed(arguments, self.renamed) if of_run else arguments
         answer = getattr(self.kept, name)(**arguments)
@@ -88,46 +99,8 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         return answer
 
 
-def _writing(send: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(send)
-    def write(client: KeepingRunDB, *args: Any, **kwargs: Any) -> Any:
-        # A copy, for what MLRun hands over goes on changing.
-        arguments = deepcopy(signature(send).bind(None, *args, **kwargs).arguments)
-        del arguments["self"]
-        answer = client.ask(send, args, kwargs)
-        if answer is _LOST:
-            return client.keep(send.__name__, arguments)
-        client.remember(send.__name__, arguments, answer)
-        return answer
-
-    return write
-
-
-def _reading(send: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(send)
-    def read(client: KeepingRunDB, *args: Any, **kwargs: Any) -> Any:
-        answer = client.ask(send, args, kwargs)
-        if answer is not _LOST:
-            return answer
-        bound = signature(send).bind(None, *args, **kwargs)
-        uid = bound.arguments.get("uid")
-        if isinstance(uid, str):
-            bound.arguments["uid"] = client.renamed.get(uid, uid)
-        try:
-            return getattr(client.kept, send.__name__)(*bound.args[1:], **bound.kwargs)
-        except MLRunNotFoundError as exc:
-            raise MLRunRuntimeError(
-                f"The MLRun API at {address(client.base_url)} stopped answering during this run, "
-                f"and the embedded store doesn't have what was asked for: {exc}"
-            ) from exc
-
-    return read
-
-
-for _name in WRITES:
-    setattr(KeepingRunDB, _name, _writing(getattr(HTTPRunDB, _name)))
-for _name in READS:
-    setattr(KeepingRunDB, _name, _reading(getattr(HTTPRunDB, _name)))
+for _name in (*WRITES, *READS):
+    setattr(KeepingRunDB, _name, partialmethod(KeepingRunDB.ask, _name))
 
 
 def unsent(client: Any) -> LocalRunDB | None:
@@ -146,29 +119,23 @@ def _quiet() -> Iterator[None]:
         return False
 
     told: list[str] = []
-    loggers = [logging.getLogger(name) for name in ("urllib3.connectionpool", "mlrun.http-client")]
-    for logger in loggers:
-        logger.addFilter(once)
-    try:
+    with ExitStack() as stack:
+        for name in ("urllib3.connectionpool", "mlrun.http-client"):
+            logging.getLogger(name).addFilter(once)
+            stack.callback(logging.getLogger(name).removeFilter, once)
         yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(once)
 
 
 def _is_lost(exc: Exception) -> bool:
     cause = exc.__cause__
-    if isinstance(cause, requests.HTTPError) and cause.response is not None:
-        # It answered; only a gateway answers in place of an API that is away.
-        return cause.response.status_code in _GATEWAY_SAYS
-    return isinstance(cause, requests.RequestException)
+    # Who answered is there; only a gateway answers in place of an API that is away.
+    return isinstance(cause, requests.RequestException) and (
+        cause.response is None or cause.response.status_code in _GATEWAY_SAYS
+    )
 
 
 def _run_of(arguments: dict[str, Any]) -> str:
-    if "artifact" not in arguments:
-        return str(arguments["uid"])
-    producer = (arguments["artifact"].get("spec") or {}).get("producer") or {}
-    return str(producer.get("uri", "")).rpartition("/")[2]
+    return str(arguments.get("uid") or producer(arguments["artifact"]))
 
 
 def renamed(value: Any, uids: dict[str, str]) -> Any:

@@ -3,8 +3,6 @@
 The API is asked what it has. A run's record is sent last, so a run that is there is whole.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -17,7 +15,6 @@ from typing import Any
 
 import click
 import mlrun
-from mlrun.common.runtimes.constants import RunStates
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.utils.helpers import template_artifact_path
 
@@ -25,11 +22,9 @@ from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record, artifact_key
 from ..store.fields import moment, producer
 from ..store.files import own_folder, run_folder
+from ..store.rows import LATEST, TERMINAL_STATES
 from .client import address, check
 from .keeping import UNSENT, renamed
-
-LATEST = "latest"
-MODEL_SPEC = "model_spec.yaml"
 
 _URI = re.compile(r"store://[^\s\"]+\^\w+")
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -95,7 +90,7 @@ class _API:
 
     def missing(self, runs: Mapping[str, Record]) -> list[str]:
         """Give the ids of the runs that it doesn't have, or not to their end."""
-        uids = [uid for uid in runs if _missed_by(runs[uid]).rstrip("/") != self.address]
+        uids = [uid for uid in runs if _missed_by(runs[uid]) != self.address]
         asked = [uids[start : start + _PAGE] for start in range(0, len(uids), _PAGE)]
         found = [self.client.list_runs(uid=some, project=self.project) for some in asked]
         known = {_uid(run) for some in found for run in some if _has_ended(run)}
@@ -111,13 +106,11 @@ class _API:
             return {**outcome, "state": "running", "reason": reason}
         try:
             _Push(self, run, outcome).send()
-        except FileNotFoundError as exc:
-            outcome.update(state="refused", reason=str(exc))
-        except mlrun.errors.MLRunHTTPError as exc:
-            if getattr(exc, "error_status_code", None) not in _REFUSALS:
+        except (FileNotFoundError, mlrun.errors.MLRunHTTPError) as exc:
+            is_file = isinstance(exc, FileNotFoundError)
+            if not is_file and getattr(exc, "error_status_code", None) not in _REFUSALS:
                 raise
-            reason = f"{self.address} doesn't take run '{name}' {uid}: {exc}"
-            outcome.update(state="refused", reason=reason)
+            outcome |= {"state": "refused", "reason": f"Run '{name}' {uid} isn't sent: {exc}"}
         return outcome
 
     def run(self, uid: str) -> Record | None:
@@ -140,9 +133,6 @@ class _API:
         found = self.client.list_artifacts(key, self.project, tag=tag)
         return sorted(found, key=_created)[-1:]
 
-    def tag(self, record: Record, tag: str) -> None:
-        self.client.tag_artifacts([record], self.project, tag)
-
 
 class _Push:
     """One run on its way: files, then their artifacts' records, then the run's."""
@@ -156,7 +146,7 @@ class _Push:
     def send(self) -> None:
         arrived, saved = self.api.run(self.uid), self.kept.artifacts_of(self.run)
         missing = [item for item in saved if _uid(item) not in self.uids]
-        was_lost = _missed_by(self.run).rstrip("/") == self.api.address
+        was_lost = _missed_by(self.run) == self.api.address
         if arrived and _has_ended(arrived) and not missing and not was_lost:
             self.outcome["state"] = "known"
             return
@@ -187,8 +177,8 @@ class _Push:
                 continue
             if not local.exists():
                 raise FileNotFoundError(
-                    f"Run '{self.outcome['name']}' {self.uid} isn't sent, because the file of its "
-                    f"artifact '{key}' is gone: {local}. Restore it, or delete the run."
+                    f"the file of its artifact '{key}' is gone: {local}. "
+                    "Restore it, or delete the run."
                 )
             own = own_folder(local.as_posix(), self.uid)
             unique = f"/{key}/{_uid(item)[:8]}/{local.name}"
@@ -224,12 +214,12 @@ class _Push:
             # MLRun makes the latest what is stored last.
             newest = max(known, key=_created)
             if [_uid(item) for item in api.tagged(key, LATEST)] != [_uid(newest)]:
-                api.tag(newest, LATEST)
+                api.records.tag(newest, LATEST)
 
     def _copy(self, files: Mapping[str, Path], record: Record) -> None:
         old = str(self.run["spec"].get("output_path") or "").rstrip("/")
         for url, file in files.items():
-            content = file.read_bytes() if file.name == MODEL_SPEC else None
+            content = file.read_bytes() if file.name == "model_spec.yaml" else None
             if content and old and record["kind"] == "model":
                 # MLRun's copy of the record, which names the files, too.
                 content = content.replace(old.encode(), self.folder.encode())
@@ -252,24 +242,25 @@ class _Push:
             for tag in set(item["metadata"]["tags"]) - {LATEST}:
                 there, uid = self.api.tagged(artifact_key(item), tag), self.uids[_uid(item)]
                 if not there:
-                    self.api.tag({**item, "metadata": {**item["metadata"], "uid": uid}}, tag)
+                    self.api.records.tag(
+                        {**item, "metadata": {**item["metadata"], "uid": uid}}, tag
+                    )
                 elif _uid(there[0]) != uid and producer(there[0]) != self.uid:
                     self.outcome["warnings"].append(
-                        f"'{artifact_key(item)}' has the tag '{tag}' at {self.api.address} on the version "
-                        f"of run {producer(there[0]) or 'nobody'}, which keeps it."
+                        f"'{artifact_key(item)}' has the tag '{tag}' at {self.api.address} on the "
+                        f"version of run {producer(there[0]) or 'nobody'}, which keeps it."
                     )
 
     def _mark_best_iterations(self, saved: Sequence[Record]) -> None:
-        project = self.api.project
+        where = {"project": self.api.project}
         for tree in {item["metadata"]["tree"] for item in saved if item["metadata"].get("iter")}:
-            best = self.kept.db.list_artifacts(project=project, tree=tree, best_iteration=True)
-            for item in best:
+            where["tree"] = tree
+            for item in self.kept.db.list_artifacts(**where, best_iteration=True):
                 key, iteration = artifact_key(item), item["metadata"].get("iter")
                 if iteration and producer(item) == self.uid:
                     spec = {"db_key": key, "link_iteration": iteration, "link_tree": tree}
-                    names = {"key": key, "project": project, "tree": tree}
-                    link = {"kind": "link", "metadata": names, "spec": spec, "status": {}}
-                    self.api.client.store_artifact(key, link, project=project, tree=tree)
+                    link = {"kind": "link", "metadata": {"key": key, **where}, "spec": spec}
+                    self.api.client.store_artifact(key, {**link, "status": {}}, **where)
 
     def _send_run(self, uids: dict[str, str]) -> None:
         db, client, project = self.kept.db, self.api.client, self.api.project
@@ -279,21 +270,19 @@ class _Push:
         # The run after its iterations, and all after their artifacts: none names what isn't there.
         numbered = {int(run["metadata"].get("iteration") or 0): run for run in runs}
         for number, run in sorted(numbered.items(), key=lambda item: -item[0]):
-            metadata, spec, status = dict(run["metadata"]), dict(run["spec"]), dict(run["status"])
             for field in ("labels", "annotations"):
-                metadata[field] = _without_marks(metadata.get(field))
-            if own_folder(spec.get("output_path") or "", self.uid):
-                spec["output_path"] = self.folder
-            status.pop("artifacts", None)
-            parts = {"spec": renamed(spec, uids), "status": renamed(status, uids)}
-            client.store_run({**run, "metadata": metadata, **parts}, self.uid, project, iter=number)
+                run["metadata"][field] = _without_marks(run["metadata"].get(field))
+            if own_folder(run["spec"].get("output_path") or "", self.uid):
+                run["spec"]["output_path"] = self.folder
+            run["status"].pop("artifacts", None)
+            parts = {part: renamed(run[part], uids) for part in ("spec", "status")}
+            client.store_run({**run, **parts}, self.uid, project, iter=number)
 
     def _correct_users(self, saved: Sequence[Record]) -> None:
         """Let runs that were sent before this one, and have used its artifacts, find them."""
         users = {_uid(user) for item in saved for user in self.kept.runs_using(item, 10**6)[0]}
         for uid in users - {self.uid}:
-            user = self.api.run(uid)
-            inputs = user["spec"].get("inputs") if user else None
+            inputs = (self.api.run(uid) or {"spec": {}})["spec"].get("inputs")
             if inputs != (correct := renamed(inputs, self.uids)):
                 self.api.client.update_run({"spec.inputs": correct}, uid, self.api.project)
 
@@ -313,11 +302,11 @@ def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _missed_by(run: Mapping[str, Any]) -> str:
-    return str((run["metadata"].get("labels") or {}).get(UNSENT) or "")
+    return str((run["metadata"].get("labels") or {}).get(UNSENT) or "").rstrip("/")
 
 
 def _has_ended(run: Mapping[str, Any]) -> bool:
-    return run["status"].get("state") in RunStates.terminal_states()
+    return run["status"].get("state") in TERMINAL_STATES
 
 
 def _without_marks(values: Mapping[str, Any] | None) -> Record:

@@ -120,8 +120,7 @@ class Records:
 
     def _beginning_with(self, uid: str, what: str) -> list[Record]:
         if self._store:
-            find = getattr(self._store, f"{what}_beginning_with")
-            rows = find(uid, self.project, _CANDIDATES)
+            rows = self._store.beginning_with(what, uid, self.project, _CANDIDATES)
         else:
             rows = self._pages(what, start_time_from=_LONG_AGO if what == "runs" else None)
         found = {_uid(row): row for row in rows if _uid(row).startswith(uid)}

@@ -9,50 +9,27 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from mlrun.common.formatters import RunFormat
 from mlrun.common.schemas import BackgroundTask, BackgroundTaskState
-from mlrun.db.httpdb import HTTPRunDB
-from mlrun.errors import (
-    MLRunBadRequestError,
-    MLRunConflictError,
-    MLRunInvalidArgumentError,
-)
+from mlrun.errors import MLRunBadRequestError, MLRunConflictError, MLRunInvalidArgumentError
 from mlrun.lists import RunList
 from mlrun.utils import update_in
 
 from .fields import PROCESS
-from .interface import Interface, active, as_dict, by_name, days_ago, pages
+from .interface import ALL_DAYS, Interface, active, as_dict, by_name, pages
 from .process import is_alive, killed
-from .queries import Where
-from .rows import TERMINAL_STATES, Record
+from .rows import TERMINAL_STATES, Record, Where
 from .sqlite import SCHEME
 
 LOG_INTERVAL = 0.5
 """Seconds between two looks at a log that is watched. MLRun's setting is made for an API."""
 
-_NO_FILTERS = {
-    *("project", "sort", "rows_per_partition", "partition_order", "max_partitions"),
-    *("limit", "offset"),
-}
-
-
-def is_local_url(url: str) -> bool:
-    """Tell whether a run database URL names an embedded store."""
-    return str(url).startswith(f"{SCHEME}:")
-
-
-class BackgroundJobs(Protocol):
-    """What starts and ends the processes of background jobs; the store has only their queue."""
-
-    def submit(self, db: "LocalRunDB", run: Record, schedule: Any) -> Record:
-        """Record a run of a stored function, start it, and give its record."""
-
-    def end_processes(self, db: "LocalRunDB", run: Record) -> None:
-        """End all processes of a run that goes on, or raise one of MLRun's errors."""
+_NO_FILTERS = "project sort limit offset rows_per_partition partition_order max_partitions".split()
 
 
 class LocalRunDB(Interface):
@@ -60,17 +37,15 @@ class LocalRunDB(Interface):
 
     Any number of threads and processes may use one store at once. The methods take the arguments of
     MLRun's client (`mlrun.db.httpdb.HTTPRunDB`), which explains them, and mean the same by them.
-    `jobs` starts and ends background jobs; without it there are none.
+    `jobs`, a module, starts and ends background jobs; the store has only their queue.
     """
 
     kind = SCHEME
 
-    def __init__(
-        self, url: str, *_args: Any, jobs: BackgroundJobs | None = None, **_kwargs: Any
-    ) -> None:
+    def __init__(self, url: str, *_args: Any, jobs: Any = None, **_kwargs: Any) -> None:
         super().__init__(url)
         self.token_provider = None
-        self._jobs_room = jobs
+        self.jobs = jobs
 
     def connect(self, secrets: Record | None = None) -> "LocalRunDB":
         """Open the store, making or migrating it where needed."""
@@ -116,18 +91,19 @@ class LocalRunDB(Interface):
             query = query | {"start_time_from": week, "partition_by": "project_and_name"}
         return RunList(self.find_runs(query))
 
-    list_runs = by_name(HTTPRunDB.list_runs)(_list_runs)
-    paginated_list_runs = pages(HTTPRunDB.list_runs, _list_runs)
+    list_runs = by_name(_list_runs)
+    paginated_list_runs = pages(_list_runs)
 
     def del_run(self, uid: str, project: str = "", iter: int = 0) -> None:
         """Delete a run, where there is one, with its iterations and its log; its artifacts stay."""
         self._delete_runs(Where().equal(project=active(project)).add("uid = ?", uid))
 
-    @by_name(HTTPRunDB.del_runs)
+    @by_name
     def del_runs(self, query: Record) -> None:
         """Delete runs with their iterations and logs; their artifacts stay."""
         where = self.where("runs", query).equal(state=query.get("state"))
-        self._delete_runs(where.between("start_time", days_ago(query), None))
+        since = datetime.now(UTC) - timedelta(days=query.get("days_ago") or ALL_DAYS)
+        self._delete_runs(where.between("start_time", since))
 
     def _delete_runs(self, where: Where) -> None:
         with self.transaction():
@@ -139,39 +115,36 @@ class LocalRunDB(Interface):
                         f"Can not delete run {uid} in {state} state, consider aborting it first"
                     )
                 for table in ("logs", "runs"):
-                    self.delete(table, Where().add("project = ? AND uid = ?", project, uid))
+                    self.delete(table, Where("project = ? AND uid = ?", project, uid))
         for project, uid, _ in rows:
             self.log_file(uid, project).unlink(missing_ok=True)
-
-    @property
-    def jobs(self) -> BackgroundJobs:
-        """What starts and ends background jobs."""
-        if self._jobs_room is None:
-            raise self.needs_api("background jobs")
-        return self._jobs_room
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:
         """Start a run of a stored function as a background process of this machine."""
         return self.jobs.submit(self, as_dict(runspec), schedule)
 
-    @by_name(HTTPRunDB.abort_run)
+    @by_name
     def abort_run(self, query: Record) -> BackgroundTask:
         """End the processes of a run that goes on on this machine, and set it to aborted."""
         uid, project = query["uid"], query["project"]
-        run = self.find_run(uid, project, query.get("iter", 0))
-        _check_abortable(run, *TERMINAL_STATES)
+        run = self._abortable(query, TERMINAL_STATES)
         # All of them before the record, which then nobody else writes to.
         self.jobs.end_processes(self, run)
         # It may have been faster; any other end came from being stopped.
-        _check_abortable(self.find_run(uid, project, query.get("iter", 0)), "completed")
+        self._abortable(query, ("completed",))
         reason = query.get("status_text") or "It was aborted."
         self.end_run(uid, project, "aborted", reason, replace=True)
-        times = dict.fromkeys(("created", "updated"), datetime.now(UTC))
-        return BackgroundTask(
-            metadata={"name": f"abort-{uid}", "project": project, **times},
-            spec={},
-            status={"state": BackgroundTaskState.succeeded},
-        )
+        status = {"state": BackgroundTaskState.succeeded}
+        metadata = {"name": f"abort-{uid}", "project": project}
+        return BackgroundTask(metadata=metadata, spec={}, status=status)
+
+    def _abortable(self, query: Record, ends: Sequence[str]) -> Record:
+        run = self.find_run(query["uid"], query["project"], query.get("iter", 0))
+        if (state := run["status"].get("state")) in ends:
+            raise MLRunConflictError(
+                f"Run {query['uid']} is already in terminal state ({state}), can not be aborted"
+            )
+        return run
 
     def _abort_if_lost(self, uid: str, project: str) -> None:
         run = self.find_run(uid, project)
@@ -193,29 +166,38 @@ class LocalRunDB(Interface):
         data = body.encode() if isinstance(body, str) else body
         with self.transaction() as connection:
             if not append:
-                self.delete("logs", Where().add("project = ? AND uid = ?", project, uid))
+                self.delete("logs", Where("project = ? AND uid = ?", project, uid))
                 with suppress(FileNotFoundError):
                     os.truncate(self.log_file(uid, project), 0)
             connection.execute(
                 "INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", (project, uid, data)
             )
 
-    @by_name(HTTPRunDB.get_log)
+    @by_name
     def get_log(self, query: Record) -> tuple[str, bytes]:
         """Read the state of a run and its log from a byte on; without a size, to its end."""
         uid, project, offset = query["uid"], query["project"], query.get("offset", 0)
         if offset < 0:
             raise MLRunInvalidArgumentError("Offset cannot be negative")
-        size = query.get("size")
-        size = None if size is None or size < 0 else size
         state = self.find_run(uid, project)["status"]["state"]
-        return state, self.read_log(uid, project, offset, size)
+        size = -1 if query.get("size") is None else query["size"]
+        where = Where("project = ? AND uid = ?", project, uid)
+        log = b"".join(body for (body,) in self.select("body FROM logs", where, "ORDER BY id"))
+        text = log[offset : None if size < 0 else offset + size]
+        # What a background job prints is in a file, and follows.
+        with suppress(FileNotFoundError), self.log_file(uid, project).open("rb") as file:
+            file.seek(max(0, offset - len(log)))
+            text += file.read(-1 if size < 0 else size - len(text))
+        return state, text
 
     def get_log_size(self, uid: str, project: str = "") -> int:
-        """Give the size of a run's log in bytes."""
-        return self.log_size(uid, active(project))
+        """Give the size of a run's log in bytes, which may be more than fits into memory."""
+        where, size = Where("project = ? AND uid = ?", active(project), uid), 0
+        with suppress(FileNotFoundError):
+            size = self.log_file(uid, active(project)).stat().st_size
+        return size + int(self.select("TOTAL(LENGTH(body)) FROM logs", where)[0][0])
 
-    @by_name(HTTPRunDB.watch_log)
+    @by_name
     def watch_log(self, query: Record) -> tuple[str, int]:
         """Print a run's log until the run ends, and give its state and the bytes read."""
         uid, project, offset = query["uid"], query["project"], query.get("offset", 0)
@@ -234,12 +216,3 @@ class LocalRunDB(Interface):
                 sys.stdout.write(decoder.decode(b"", final=True))
                 return state, offset
             time.sleep(LOG_INTERVAL)
-
-
-def _check_abortable(run: Record, *ends: str) -> None:
-    state = run["status"].get("state")
-    if state in ends:
-        raise MLRunConflictError(
-            f"Run {run['metadata']['uid']} is already in terminal state ({state}), "
-            "can not be aborted"
-        )

@@ -30,9 +30,8 @@ def own_folder(path: str, run_id: str) -> str:
 
 def delete_data(record: Mapping[str, Any]) -> None:
     """Delete an artifact's bytes, or refuse if they are not in the folder of its own run."""
-    target = record["spec"].get("target_path") or ""
+    target = record["spec"].get("target_path")
     if not target:
-        # What is inline has none.
         return
     folder = own_folder(target, producer(record))
     refusal = mlrun.errors.MLRunInvalidArgumentError(

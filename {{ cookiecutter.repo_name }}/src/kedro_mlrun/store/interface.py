@@ -1,42 +1,30 @@
 """MLRun's interface on the embedded store: its lists, and artifacts, tags, functions, projects."""
 
-import base64
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from inspect import isfunction, signature
 from typing import Any, cast
 
 import mlrun
+from mlrun import errors, utils
 from mlrun.artifacts.base import fill_artifact_object_hash
 from mlrun.common.formatters import ArtifactFormat, FunctionFormat, ProjectFormat
 from mlrun.common.schemas import ArtifactCategories, DeletionStrategy, TagObjects
 from mlrun.common.schemas.artifact import ArtifactsDeletionStrategies
 from mlrun.db import RunDBInterface
 from mlrun.db.httpdb import HTTPRunDB
-from mlrun.errors import (
-    MLRunConflictError,
-    MLRunInvalidArgumentError,
-    MLRunNotFoundError,
-    MLRunNotImplementedServerError,
-    MLRunPreconditionFailedError,
-    MLRunRuntimeError,
-)
 from mlrun.lists import ArtifactList
 from mlrun.projects import MlrunProject
-from mlrun.utils import (
-    dict_to_json,
-    fill_function_hash,
-    normalize_name,
-    validate_artifact_key_name,
-    validate_tag_name,
-)
 
 from .files import delete_data
-from .queries import Where, label_list, now, utc
 from .queue import JobQueue
-from .rows import LATEST, Record, Rows
+from .rows import LATEST, Record, Rows, Where, label_list, now, utc
+
+ALL_DAYS = 36_500
+"""So many that nothing which was recorded is older."""
 
 
 def active(project: str | None) -> str:
@@ -47,21 +35,19 @@ def active(project: str | None) -> str:
 def as_dict(value: Any) -> Record:
     """Copy one of MLRun's objects, or a dict, as a dict of JSON's types alone."""
     to_dict = getattr(value, "to_dict", None) or getattr(value, "dict", None)
-    return cast(Record, json.loads(dict_to_json(to_dict() if to_dict else value)))
+    return cast(Record, json.loads(utils.dict_to_json(to_dict() if to_dict else value)))
 
 
-def by_name(like: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Let a method that takes a dict take the arguments of a method of MLRun's client."""
+def by_name(method: Callable[..., Any]) -> Any:
+    """Let a method that takes a dict take the arguments of MLRun's client."""
+    like = getattr(HTTPRunDB, method.__name__.lstrip("_"))
 
-    def decorate(method: Callable[..., Any]) -> Any:
-        @wraps(like)
-        def call(self: Rows, *args: Any, **kwargs: Any) -> Any:
-            return method(self, _query(like, args, kwargs))
+    @wraps(like)
+    def call(self: Rows, *args: Any, **kwargs: Any) -> Any:
+        return method(self, _query(like, args, kwargs))
 
-        call.__doc__ = method.__doc__
-        return call
-
-    return decorate
+    call.__doc__ = method.__doc__
+    return call
 
 
 def _query(like: Callable[..., Any], args: Any, kwargs: Record) -> Record:
@@ -70,42 +56,28 @@ def _query(like: Callable[..., Any], args: Any, kwargs: Record) -> Record:
     return query | {"project": active(query.get("project"))}
 
 
-def days_ago(query: Record) -> datetime | None:
-    """Take the time from a query that deletes what is younger than some days."""
-    days = query.get("days_ago")
-    return datetime.now(UTC) - timedelta(days=days) if days else None
-
-
-def pages(like: Callable[..., Any], find: Callable[..., Any]) -> Any:
+def pages(find: Callable[..., Any]) -> Any:
     """Make a method that gives a page of a list, and the next one's token or None."""
+    like = getattr(HTTPRunDB, find.__name__.lstrip("_"))
 
-    def list_page(
-        self: Rows,
-        *args: Any,
-        page: int | None = None,
-        page_size: int | None = None,
-        page_token: str | None = None,
-        **kwargs: Any,
-    ) -> tuple[list[Record], str | None]:
+    @wraps(getattr(HTTPRunDB, f"paginated{find.__name__}"))
+    def list_page(self: Rows, *args: Any, **kwargs: Any) -> tuple[list[Record], str | None]:
+        page, size, token = (kwargs.pop(name, None) for name in ("page", "page_size", "page_token"))
         # The token is the query, for no server keeps it.
-        if page_token:
-            try:
-                query, following, size = json.loads(base64.urlsafe_b64decode(page_token))
-            except ValueError as exc:
-                raise MLRunNotFoundError(f"Page token {page_token} not found") from exc
-        else:
-            query, following = _query(like, args, kwargs), 1
-            size = page_size or mlrun.mlconf.httpdb.pagination.default_page_size
+        try:
+            query, following, size = json.loads(token) if token else ({}, 1, size)
+        except ValueError as exc:
+            raise errors.MLRunNotFoundError(f"Page token {token} not found") from exc
+        query = query or _query(like, args, kwargs)
+        size = size or mlrun.mlconf.httpdb.pagination.default_page_size
         page = following if page is None else page
         if page < 1 or size < 1:
-            raise MLRunInvalidArgumentError(f"There is no page {page} of {size} items")
+            raise errors.MLRunInvalidArgumentError(f"There is no page {page} of {size} items")
         # One more than a page holds tells whether there is a next one.
-        limits = {"limit": size + 1, "offset": (page - 1) * size}
-        found = find(self, query | limits)
+        found = find(self, query | {"limit": size + 1, "offset": (page - 1) * size})
         if len(found) <= size:
             return found, None
-        token = json.dumps([query, page + 1, size], default=str).encode()
-        return type(found)(found[:size]), base64.urlsafe_b64encode(token).decode()
+        return type(found)(found[:size]), json.dumps([query, page + 1, size], default=str)
 
     return list_page
 
@@ -134,19 +106,13 @@ _ApiOnly = type(
 class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
     """What a store has of MLRun's interface, but for runs and their logs."""
 
-    unusable = MLRunInvalidArgumentError
-    too_new = MLRunPreconditionFailedError
-    unwritable = MLRunRuntimeError
-    unsupported = MLRunNotImplementedServerError
-    missing = MLRunNotFoundError
-
     def create_project(self, project: Any) -> MlrunProject:
         """Create a project that isn't there."""
         body = as_dict(project)
         name = body["metadata"]["name"]
         with self.transaction():
             if not self.insert_project(body):
-                raise MLRunConflictError(f"Project {name} already exists")
+                raise errors.MLRunConflictError(f"Project {name} already exists")
         return self.get_project(name)
 
     def store_project(self, name: str, project: Any) -> MlrunProject:
@@ -161,20 +127,19 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
 
     def get_project(self, name: str) -> MlrunProject:
         """Read a project."""
-        rows = self.select("body FROM projects", Where().add("name = ?", name))
+        rows = self.select("body FROM projects", Where("name = ?", name))
         if not rows:
-            raise MLRunNotFoundError(f"Project {name} not found")
+            raise errors.MLRunNotFoundError(f"Project {name} not found")
         return MlrunProject.from_dict(json.loads(rows[0]["body"]))
 
-    @by_name(HTTPRunDB.list_projects)
+    @by_name
     def list_projects(self, query: Record) -> list[Any]:
         """List the projects by name: their names, or the whole projects with `format_="full"`."""
         wanted, found = {*label_list(query.get("labels"))}, []
         for row in self.select("body FROM projects", Where(), "ORDER BY name"):
             project = MlrunProject.from_dict(json.loads(row["body"]))
-            labels = project.metadata.labels
             if (
-                wanted <= {*labels, *(f"{name}={value}" for name, value in labels.items())}
+                wanted <= {*project.metadata.labels, *label_list(project.metadata.labels)}
                 and query.get("owner") in {None, "", project.spec.owner}
                 and query.get("state") in {None, "", project.status.state}
             ):
@@ -183,28 +148,27 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
             return [project.metadata.name for project in found]
         return found
 
-    @by_name(HTTPRunDB.delete_project)
+    @by_name
     def delete_project(self, query: Record) -> None:
         """Delete a project, where there is one, an empty one unless the strategy is `cascade`."""
-        name, where = query["name"], Where().add("project = ?", query["name"])
+        name, where = query["name"], Where("project = ?", query["name"])
         strategy = DeletionStrategy(query.get("deletion_strategy") or DeletionStrategy.default())
         tables = ("runs", "artifacts", "functions")
         with self.transaction():
             for table in () if strategy.is_cascading() else tables:
                 if self.select(f"id FROM {table}", where, "LIMIT 1"):
-                    raise MLRunPreconditionFailedError(
+                    raise errors.MLRunPreconditionFailedError(
                         f"Project {name} can not be deleted since related resources found: {table}"
                     )
             if strategy == DeletionStrategy.check:
                 return
-            uids = {row["uid"] for row in self.select("uid FROM runs", where)}
             for table in (*tables, "logs"):
                 self.delete(table, where)
-            self.delete("projects", Where().add("name = ?", name))
-        for uid in uids:
-            self.log_file(uid, name).unlink(missing_ok=True)
+            self.delete("projects", Where("name = ?", name))
+        for log in self.log_file("", name).parent.glob("*.log"):
+            log.unlink(missing_ok=True)
 
-    @by_name(HTTPRunDB.store_artifact)
+    @by_name
     def store_artifact(self, query: Record) -> Record:
         """Write an artifact's record, and make it the latest of its key; give it as written."""
         project, key, body = query["project"], query["key"], as_dict(query["artifact"])
@@ -213,8 +177,8 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         if body.get("kind") == ArtifactCategories.link:
             self._mark_best_iteration(key, metadata, spec, project)
             return body
-        validate_tag_name(tag, "artifact.metadata.tag")
-        validate_artifact_key_name(key, "artifact.key")
+        utils.validate_tag_name(tag, "artifact.metadata.tag")
+        utils.validate_artifact_key_name(key, "artifact.key")
         metadata["key"] = metadata.get("key") or key
         metadata["project"] = metadata.get("project") or project
         uid = fill_artifact_object_hash(body, iter, tree)
@@ -227,7 +191,7 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         with self.transaction():
             identity = {"project": project, "key": key, "uid": uid}
             # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
-            where = Where().add("project = ? AND key = ? AND uid = ?", *identity.values())
+            where = Where("project = ? AND key = ? AND uid = ?", *identity.values())
             known = self.select("1 FROM artifacts", where)
             owner = self.write(
                 "artifacts",
@@ -265,17 +229,17 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
     def _mark_best_iteration(self, key: str, metadata: Record, spec: Record, project: str) -> None:
         key, best = spec.get("link_key") or key, spec.get("link_iteration")
         tree = spec.get("link_tree") or metadata.get("tree") or ""
-        where = Where().add("project = ? AND key = ? AND tree = ?", project, key, tree)
+        where = Where("project = ? AND key = ? AND tree = ?", project, key, tree)
         with self.transaction() as connection:
             rows = self.select("id, iteration FROM artifacts", where)
             if best not in {row["iteration"] for row in rows}:
-                raise MLRunNotFoundError(f"Iteration {best} of artifact {project}/{key} not found")
+                raise errors.MLRunNotFoundError(f"Iteration {best} of {project}/{key} not found")
             connection.executemany(
                 "UPDATE artifacts SET best_iteration = ? WHERE id = ?",
                 [(row["iteration"] == best, row["id"]) for row in rows],
             )
 
-    @by_name(HTTPRunDB.read_artifact)
+    @by_name
     def read_artifact(self, query: Record) -> Record:
         """Read an artifact's record: the latest where neither tag, tree nor uid tells which."""
         found = self.find_artifact(query)
@@ -284,17 +248,15 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
     def _list_artifacts(self, query: Record) -> ArtifactList:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
         if query.get("best_iteration") and query.get("iter") is not None:
-            raise MLRunInvalidArgumentError("Best iteration cannot be used when iter is specified")
-        if query.get("kind") and query.get("category"):
-            raise MLRunInvalidArgumentError("Category and Kind filters can't be given together")
+            raise errors.MLRunInvalidArgumentError("`best_iteration` and `iter` exclude each other")
         format_ = query.pop("format_", None)
         found = self.find_artifacts(query)
         return ArtifactList(ArtifactFormat.format_obj(body, format_) for body in found)
 
-    list_artifacts = by_name(HTTPRunDB.list_artifacts)(_list_artifacts)
-    paginated_list_artifacts = pages(HTTPRunDB.list_artifacts, _list_artifacts)
+    list_artifacts = by_name(_list_artifacts)
+    paginated_list_artifacts = pages(_list_artifacts)
 
-    @by_name(HTTPRunDB.del_artifact)
+    @by_name
     def del_artifact(self, query: Record) -> None:
         """Delete the records of a key, all of its versions if nothing tells which.
 
@@ -306,51 +268,49 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         where = Where().equal(project=project, tree=query.get("tree"), uid=query.get("uid"))
         where.add("key = ?", key).equal(iteration=query.get("iter"))
         where.tagged(query.get("tag"), project, key)
+        ignored = () if strategy == ArtifactsDeletionStrategies.data_force else (Exception,)
         with self.transaction():
             rows = self.select("body FROM artifacts", where)
             self.delete("artifacts", where)
             for row in rows if strategy != ArtifactsDeletionStrategies.metadata_only else ():
-                try:
+                # Before the records are gone for good.
+                with suppress(*ignored):
                     delete_data(json.loads(row["body"]))
-                except Exception:
-                    # Before the records are gone for good.
-                    if strategy == ArtifactsDeletionStrategies.data_force:
-                        raise
 
-    @by_name(HTTPRunDB.del_artifacts)
+    @by_name
     def del_artifacts(self, query: Record) -> None:
         """Delete artifacts' records; the files stay."""
         project = query["project"]
         where = self.where("artifacts", query).equal(tree=query.get("tree"))
-        where.tagged(query.get("tag"), project).between("updated", days_ago(query), None)
+        since = datetime.now(UTC) - timedelta(days=query.get("days_ago") or ALL_DAYS)
+        where.tagged(query.get("tag"), project).between("updated", since)
         with self.transaction():
             self.delete("artifacts", where)
 
-    @by_name(HTTPRunDB.list_artifact_tags)
+    @by_name
     def list_artifact_tags(self, query: Record) -> list[str]:
         """List the tags that artifacts of a project have, each once."""
         where = Where().equal(project=query["project"]).of_category(query.get("category"))
         tags = "DISTINCT tag FROM artifact_tags JOIN artifacts ON id = owner"
         return [row["tag"] for row in self.select(tags, where, "ORDER BY tag")]
 
-    @by_name(HTTPRunDB.tag_objects)
+    @by_name
     def tag_objects(self, query: Record) -> None:
         """Tag artifacts instead of other versions; with `replace` they lose others but `latest`."""
         tag = query["tag_name"]
-        validate_tag_name(tag, "tag")
+        utils.validate_tag_name(tag, "tag")
         with self.transaction():
             for owner in self._identified(query["project"], query["objects"]):
                 if query.get("replace"):
-                    others = Where().add("owner = ? AND tag != ?", owner, LATEST)
-                    self.delete("artifact_tags", others)
+                    self.delete("artifact_tags", Where("owner = ? AND tag != ?", owner, LATEST))
                 self._tag(owner, tag)
 
-    @by_name(HTTPRunDB.delete_objects_tag)
+    @by_name
     def delete_objects_tag(self, query: Record) -> None:
         """Take a tag away from artifacts."""
         with self.transaction():
             for owner in self._identified(query["project"], query["tag_objects"]):
-                where = Where().add("owner = ? AND tag = ?", owner, query["tag_name"])
+                where = Where("owner = ? AND tag = ?", owner, query["tag_name"])
                 self.delete("artifact_tags", where)
 
     # They call the two above.
@@ -366,12 +326,12 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
             owners += [row["id"] for row in self.select("id FROM artifacts", where)]
         return owners
 
-    @by_name(HTTPRunDB.store_function)
+    @by_name
     def store_function(self, query: Record) -> str:
         """Write a function and give its hash; `versioned` keeps earlier ones."""
-        name, project = normalize_name(query["name"]), query["project"]
+        name, project = utils.normalize_name(query["name"]), query["project"]
         tag, body = query.get("tag") or LATEST, as_dict(query["function"])
-        hash_key = cast(str, fill_function_hash(body, tag))
+        hash_key = cast(str, utils.fill_function_hash(body, tag))
         body["metadata"]["updated"] = now()
         stored_hash = hash_key if query.get("versioned") else f"unversioned-{tag}"
         with self.transaction() as connection:
@@ -394,20 +354,18 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         self, name: str, project: str = "", tag: str | None = None, hash_key: str = ""
     ) -> Record:
         """Read a function: the latest where neither tag nor hash tells which."""
-        name, tag = normalize_name(name), None if hash_key and not tag else tag or LATEST
+        name, tag = utils.normalize_name(name), None if hash_key and not tag else tag or LATEST
         for body in self.find_functions({"name": name, "project": active(project), "tag": tag}):
             if not hash_key or body["metadata"].get("hash") == hash_key:
                 return body
-        raise MLRunNotFoundError(
-            f"Function not found {active(project)}/{name}{f':{tag}' if tag else ''}"
-            f"{f'@{hash_key}' if hash_key else ''}"
-        )
+        uri = utils.generate_object_uri(active(project), name, tag, hash_key)
+        raise errors.MLRunNotFoundError(f"Function {uri} not found")
 
     def delete_function(self, name: str, project: str = "") -> None:
         """Delete a function, where there is one, with all of its versions."""
-        identity = (active(project), normalize_name(name))
+        identity = (active(project), utils.normalize_name(name))
         with self.transaction():
-            self.delete("functions", Where().add("project = ? AND name = ?", *identity))
+            self.delete("functions", Where("project = ? AND name = ?", *identity))
 
     def _list_functions(self, query: Record) -> list[Record]:
         """List functions, last updated first; one of several tags comes once for each."""
@@ -415,5 +373,5 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         found = self.find_functions(query)
         return [FunctionFormat.format_obj(body, format_) for body in found]
 
-    list_functions = by_name(HTTPRunDB.list_functions)(_list_functions)
-    paginated_list_functions = pages(HTTPRunDB.list_functions, _list_functions)
+    list_functions = by_name(_list_functions)
+    paginated_list_functions = pages(_list_functions)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from .process import is_alive
-from .queries import Where
-from .rows import Rows
+from .rows import Rows, Where
 
 
 class JobQueue(Rows):
@@ -15,11 +14,11 @@ class JobQueue(Rows):
 
     def add_job(self, uid: str, project: str, supervisor: str) -> int:
         """Add a job that isn't in the queue, by its supervisor's label, and give its number."""
+        for row in self.select("* FROM jobs", Where()):
+            # Of one that was killed, or that the store was copied with.
+            if not self._processes(row):
+                self.remove_job(row["id"])
         with self.transaction() as connection:
-            for row in self.select("* FROM jobs", Where()):
-                # Of one that was killed, or that the store was copied with.
-                if not self._processes(row):
-                    self._remove(row["id"])
             cursor = connection.execute(
                 "INSERT INTO jobs (project, uid, inode, supervisor) VALUES (?, ?, ?, ?)",
                 (project, uid, self.inode(), supervisor),
@@ -34,15 +33,12 @@ class JobQueue(Rows):
     def remove_job(self, number: int) -> None:
         """Take a job that has ended from the queue, and delete its folder."""
         with self.transaction():
-            self._remove(number)
-
-    def _remove(self, number: int) -> None:
-        self.delete("jobs", Where().add("id = ?", number))
-        shutil.rmtree(self.job_folder(number), ignore_errors=True)
+            self.delete("jobs", Where("id = ?", number))
+            shutil.rmtree(self.job_folder(number), ignore_errors=True)
 
     def jobs_ahead(self, number: int, at_once: int) -> int:
         """Count the jobs for which one has to wait if so many may run at once."""
-        living, rows = 0, self.select("* FROM jobs", Where().add("id < ?", number), "ORDER BY id")
+        living, rows = 0, self.select("* FROM jobs", Where("id < ?", number), "ORDER BY id")
         for row in rows:
             living += bool(self._processes(row))
             # To ask for no more processes than needed, where many wait.
@@ -52,7 +48,7 @@ class JobQueue(Rows):
 
     def job_processes(self, uid: str, project: str) -> dict[str, str]:
         """Give the labels of a job's living processes, its `supervisor` and its own `process`."""
-        rows = self.select("* FROM jobs", Where().add("project = ? AND uid = ?", project, uid))
+        rows = self.select("* FROM jobs", Where("project = ? AND uid = ?", project, uid))
         return self._processes(rows[0]) if rows else {}
 
     def job_is_alive(self, uid: str, project: str) -> bool:

@@ -6,13 +6,13 @@ It needs no MLRun. Queries are dicts of what MLRun's client calls the arguments 
 import json
 import sqlite3
 import sys
-from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 from urllib.parse import quote
 
-from .fields import artifact_uid
-from .queries import Where, now, utc
+from ..lazy import mlrun
+from .fields import artifact_uid, moment
 from .sqlite import Database
 
 Record = dict[str, Any]
@@ -20,21 +20,107 @@ Record = dict[str, Any]
 LATEST = "latest"
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
+CATEGORIES = ("model", "dataset", "document", "llm-prompt")
+"""The kinds of artifacts that are a category of their own; the others are "other"."""
+
+
+class Where:
+    """The conditions of one query with their bound values; None and "" are no condition."""
+
+    def __init__(self, clause: str = "1", *values: Any) -> None:
+        self.clauses = [clause]
+        self.values = list(values)
+
+    def __str__(self) -> str:
+        return " AND ".join(f"({clause})" for clause in self.clauses)
+
+    def add(self, clause: str, *values: Any) -> Self:
+        """Add a condition in SQL, a constant of this package, with the values to bind."""
+        self.clauses.append(clause)
+        self.values += values
+        return self
+
+    def equal(self, **columns: Any) -> Self:
+        """Compare columns with values, with `~part` of one, or with a list; "*" is no condition."""
+        for column, value in columns.items():
+            if isinstance(value, str | int) and value not in {"", "*"}:
+                self.add(*_match(column, str(value)))
+            elif value and not isinstance(value, str):
+                self.add(f"{column} IN ({', '.join('?' * len(value))})", *map(str, value))
+        return self
+
+    def of_category(self, category: str | None) -> Self:
+        """Compare an artifact's kind with a category of MLRun's."""
+        if category == "other":
+            return self.add(f"kind NOT IN {CATEGORIES}")
+        return self.equal(kind=category)
+
+    def between(self, column: str, since: Any, until: Any = None) -> Self:
+        """Compare a time, including both ends."""
+        for comparison, time in (">=", since), ("<=", until):
+            if time:
+                self.add(f"{column} {comparison} ?", utc(time))
+        return self
+
+    def tagged(self, tag: str | None, project: str, key: str | None = None) -> Self:
+        """Keep the artifacts that have a tag."""
+        if tag in {None, "", "*"}:
+            return self
+        tags = Where().equal(tag=tag, tag_project=project, tag_key=key)
+        return self.add(f"id IN (SELECT owner FROM artifact_tags WHERE {tags})", *tags.values)  # noqa: S608
+
+    def labelled(self, table: str, labels: Any) -> Self:
+        """Keep what has all of these labels, each `name`, `name=value` or parts, `~name=~value`."""
+        for label in label_list(labels):
+            name, equals, value = label.partition("=")
+            where = Where(f"owner = {table}.id").add(*_match("label.name", name.strip()))
+            if equals:
+                where.add(*_match("label.value", value.strip()))
+            exists = f"EXISTS (SELECT 1 FROM {table[:-1]}_labels AS label WHERE {where})"  # noqa: S608
+            self.add(exists, *where.values)
+        return self
+
+
+def _match(column: str, text: str) -> tuple[str, str]:
+    if not text.startswith("~"):
+        return f"{column} = ?", text
+    escaped = text[1:].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"{column} LIKE ? ESCAPE '\\'", f"%{escaped}%"
+
+
+def label_list(labels: Any) -> list[str]:
+    """List labels as `name` or `name=value`, however MLRun takes them."""
+    if isinstance(labels, dict):
+        return [name if value is None else f"{name}={value}" for name, value in labels.items()]
+    if isinstance(labels, str):
+        return [label.strip() for label in labels.split(",") if label.strip()]
+    return labels or []
+
+
+def utc(time: datetime | str) -> str:
+    """Write a time so that texts sort as times do."""
+    return cast(datetime, moment(time)).astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def now() -> str:
+    """Write the present time."""
+    return utc(datetime.now(UTC))
+
 
 class Rows(Database):
     """What is recorded in a store. What writes is called in a transaction."""
 
-    def select(self, what: str, where: Where, tail: str = "") -> list[sqlite3.Row]:
+    def select(self, what: str, where: Where, tail: str = "", *values: Any) -> list[sqlite3.Row]:
         """Read rows; the texts are constants of this package, and values are bound."""
         query = f"SELECT {what} WHERE {where} {tail}"
-        return self.connection.execute(query, where.values).fetchall()
+        return self.connection.execute(query, [*where.values, *values]).fetchall()
 
     def delete(self, table: str, where: Where) -> None:
         """Delete rows."""
         self.connection.execute(f"DELETE FROM {table} WHERE {where}", where.values)  # noqa: S608
 
     def write(self, table: str, identity: Record, body: Record, **columns: Any) -> int:
-        """Write a record whole, with its labels and its project if that isn't there; give its id."""
+        """Write a record whole, with its labels and a missing project; give its id."""
         self.insert_project({"metadata": {"name": identity["project"]}, "spec": {}})
         columns |= {"body": json.dumps(body)}
         changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
@@ -49,7 +135,7 @@ class Rows(Database):
 
     def write_pairs(self, table: str, column: str, owner: int, pairs: Record | None) -> None:
         """Replace the labels of a row, or what else it has by name."""
-        self.delete(table, Where().add("owner = ?", owner))
+        self.delete(table, Where("owner = ?", owner))
         self.connection.executemany(
             f"INSERT INTO {table} (owner, name, {column}) VALUES (?, ?, ?)",  # noqa: S608
             [(owner, name, str(value)) for name, value in (pairs or {}).items()],
@@ -81,8 +167,7 @@ class Rows(Database):
             where.add("+iteration = 0" if uid else "iteration = 0")
         times = {"start_time": "start_time", "last_update_time": "updated", "end_time": "end_time"}
         for field, column in times.items():
-            since, until = query.pop(f"{field}_from", None), query.pop(f"{field}_to", None)
-            where.between(column, since, until)
+            where.between(column, *(query.pop(f"{field}_{end}", None) for end in ("from", "to")))
         order = "start_time DESC, id DESC" if query.pop("sort", True) else "id"
         return self._find("runs", query, where, order)
 
@@ -125,54 +210,54 @@ class Rows(Database):
             # A run has no time of creation of its own: MLRun takes its start for it.
             created = "start_time" if table == "runs" else "created"
             by = created if by == "created" else "updated"
-            where.first_of_each(source, columns, by, direction, rows, groups)
+            direction = "ASC" if direction == "asc" else "DESC"
+            ranked = (
+                f"SELECT id, {columns}, ROW_NUMBER() OVER (PARTITION BY {columns}"  # noqa: S608
+                f" ORDER BY {by} {direction}, id {direction}) AS position,"
+                f" MAX({by}) OVER (PARTITION BY {columns}) AS newest FROM {source} WHERE {where}"
+            )
+            where.add(
+                f"id IN (SELECT id FROM (SELECT id, position, DENSE_RANK() OVER"  # noqa: S608
+                f" (ORDER BY newest DESC, {columns}) AS number FROM ({ranked}))"
+                f" WHERE position <= {rows:d} AND (number <= {groups:d} OR NOT {groups:d}))",
+                *where.values,
+            )
         for argument, value in query.items():
             if value:
                 raise self.needs_api(f"'{argument}' of lists")
         tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
         return [_record(*row) for row in self.select(f"{what} FROM {source}", where, tail)]
 
-    def runs_beginning_with(self, uid: str, project: str, limit: int = 2) -> list[Record]:
-        """List runs by the beginning of their ids, a question that MLRun's API can't be asked."""
-        return self._beginning_with("runs", uid, project, limit, "iteration = 0")
-
-    def artifacts_beginning_with(self, uid: str, project: str, limit: int = 2) -> list[Record]:
-        """List artifacts' records by the beginning of their uids; the API can't be asked this."""
-        return self._beginning_with("artifacts", uid, project, limit, "1")
-
-    def _beginning_with(
-        self, table: str, uid: str, project: str, limit: int, more: str
-    ) -> list[Record]:
-        where = Where().add("project = ?", project).add(more)
-        where.add("uid >= ? AND uid < ?", uid, uid + chr(sys.maxunicode))
+    def beginning_with(self, table: str, uid: str, project: str, limit: int = 2) -> list[Record]:
+        """List runs or artifacts by the beginning of their ids; MLRun's API has no such list."""
+        where = Where("project = ? AND uid >= ?", project, uid)
+        where.add("uid < ?", uid + chr(sys.maxunicode))
+        if table == "runs":
+            where.add("iteration = 0")
         rows = self.select(f"body FROM {table}", where, f"ORDER BY uid LIMIT {limit:d}")
         return [_record(*row) for row in rows]
 
-    def runs_using(
-        self, artifact_uid: str, project: str, limit: int = 20
-    ) -> tuple[list[Record], int]:
+    def runs_using(self, uid: str, project: str, limit: int = 20) -> tuple[list[Record], int]:
         """List runs that have an artifact in `spec.inputs`, newest first; and count all of them."""
         # With the plus, SQLite takes the index that leads to the few runs.
-        where = Where().add("+project = ? AND +iteration = 0", project)
-        where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", artifact_uid)
+        where = Where("+project = ? AND +iteration = 0", project)
+        where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", uid)
         tail = f"ORDER BY start_time DESC, id DESC LIMIT {limit:d}"
         runs = [_record(*row) for row in self.select("body FROM runs", where, tail)]
-        return runs, self.select("COUNT(*) AS number FROM runs", where)[0]["number"]
+        return runs, self.select("COUNT(*) FROM runs", where)[0][0]
 
     def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
         """Read a run."""
-        where = Where().add("project = ? AND uid = ? AND iteration = ?", project, uid, iter)
+        where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iter)
         for row in self.select("body FROM runs", where):
             return _record(*row)
-        raise self.missing(f"Run uid {uid} of project {project} not found")
+        raise mlrun.errors.MLRunNotFoundError(f"Run uid {uid} of project {project} not found")
 
     def artifacts_of(self, run: Record) -> list[Record]:
         """Read the artifacts' records that a run's `status.artifact_uris` names."""
-        project = run["metadata"]["project"]
-        uids = map(artifact_uid, (run["status"].get("artifact_uris") or {}).values())
-        found = (
-            self._artifact(Where().add("project = ? AND uid = ?", project, uid)) for uid in uids
-        )
+        of_uid, project = "project = ? AND uid = ?", run["metadata"]["project"]
+        uris = (run["status"].get("artifact_uris") or {}).values()
+        found = (self._artifact(Where(of_uid, project, artifact_uid(uri))) for uri in uris)
         return [record for record in found if record]
 
     def write_run(self, body: Record, uid: str, project: str, iteration: int) -> None:
@@ -207,39 +292,19 @@ class Rows(Database):
 
         Of a reason with several paragraphs, the first one is the `status_text`.
         """
+        text = reason.partition("\n\n")[0]
         with self.transaction():
-            where = Where().add("project = ? AND uid = ?", project, uid)
+            where = Where("project = ? AND uid = ?", project, uid)
             for row in self.select("iteration, state, body FROM runs", where):
-                whole = row["iteration"] == 0
-                if row["state"] in TERMINAL_STATES and not (whole and replace):
-                    continue
-                body = _record(row["body"])
-                text = reason.partition("\n\n")[0]
-                body["status"].update(state=state, error=reason, status_text=text)
-                self.write_run(body, uid, project, row["iteration"])
+                if row["state"] not in TERMINAL_STATES or (replace and row["iteration"] == 0):
+                    body = _record(row["body"])
+                    body["status"].update(state=state, error=reason, status_text=text)
+                    self.write_run(body, uid, project, row["iteration"])
 
     def log_file(self, uid: str, project: str) -> Path:
         """Give the file with what a background job prints, whether there is one or not."""
         project, uid = (quote(name, safe="").replace(".", "%2E") for name in (project, uid))
         return self.path.parent / "logs" / project / f"{uid}.log"
-
-    def read_log(self, uid: str, project: str, offset: int = 0, size: int | None = None) -> bytes:
-        """Read the log of a run from a byte on; without a size, to its end."""
-        where = Where().add("project = ? AND uid = ?", project, uid)
-        log = b"".join(row["body"] for row in self.select("body FROM logs", where, "ORDER BY id"))
-        text = log[offset : None if size is None else offset + size]
-        # What a background job prints is in a file, and follows.
-        with suppress(FileNotFoundError), self.log_file(uid, project).open("rb") as file:
-            file.seek(max(0, offset - len(log)))
-            text += file.read(-1 if size is None else size - len(text))
-        return text
-
-    def log_size(self, uid: str, project: str) -> int:
-        """Give the size of a run's log in bytes, which may be more than fits into memory."""
-        where, size = Where().add("project = ? AND uid = ?", project, uid), 0
-        with suppress(FileNotFoundError):
-            size = self.log_file(uid, project).stat().st_size
-        return size + int(self.select("TOTAL(LENGTH(body)) FROM logs", where)[0][0])
 
     def find_artifact(self, query: Record) -> Record:
         """Read an artifact's record: the latest where neither tag, tree nor uid tells which.
@@ -248,11 +313,10 @@ class Rows(Database):
         """
         key, project, iter = query["key"], query["project"], query.get("iter")
         tree, uid = query.get("tree"), query.get("uid")
-        tag, where = query.get("tag") or (None if tree or uid else LATEST), Where()
+        tag = query.get("tag") or (None if tree or uid else LATEST)
+        where = Where("project = ? AND key = ?", project, key)
         if tag and not (uid and tag == LATEST):
-            where.tagged(tag, project, key)
-        else:
-            where.add("project = ? AND key = ?", project, key)
+            where = Where().tagged(tag, project, key)
         where.equal(uid=uid, tree=tree, iteration=iter or None)
         if iter == 0:
             where.add("iteration = 0 OR best_iteration")
@@ -260,18 +324,18 @@ class Rows(Database):
             return found
         parts = {"#": iter, ":": tag, "@": tree, "^": uid}
         name = "".join(f"{mark}{part}" for mark, part in parts.items() if part not in {None, ""})
-        raise self.missing(f"Artifact {project}/{key}{name} not found")
+        raise mlrun.errors.MLRunNotFoundError(f"Artifact {project}/{key}{name} not found")
 
     def _artifact(self, where: Where, tag: str | None = None) -> Record | None:
         # The run's own artifact before the best of its iterations, and of several the newest.
-        tail = "ORDER BY iteration = 0 DESC, best_iteration DESC, updated DESC, id DESC LIMIT 1"
-        rows = self.select("id, body FROM artifacts", where, tail)
-        if not rows:
-            return None
-        owned = Where().add("owner = ?", rows[0]["id"])
-        tags = self.select("tag FROM artifact_tags", owned, "ORDER BY tag = 'latest'")
-        names = [row["tag"] for row in tags]
-        return _record(rows[0]["body"], tag if tag in names else (names or [None])[0])
+        rows = self.select(
+            "body, tag FROM artifacts LEFT JOIN artifact_tags ON owner = id",
+            where,
+            "ORDER BY iteration = 0 DESC, best_iteration DESC, updated DESC, id DESC,"
+            " tag = ? DESC, tag = 'latest' LIMIT 1",
+            tag,
+        )
+        return _record(*rows[0]) if rows else None
 
 
 def _key(table: str) -> str:

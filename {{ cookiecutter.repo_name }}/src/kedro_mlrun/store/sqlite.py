@@ -1,4 +1,4 @@
-"""The file of an embedded store: its schema, connections and transactions. It needs no MLRun."""
+"""The file of an embedded store: its schema, connections and transactions."""
 
 import os
 import sqlite3
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from ..lazy import mlrun
+
 SCHEME = "sqlite"
 
 APPLICATION_ID = int.from_bytes(b"mlrn", "big")
@@ -17,12 +19,16 @@ APPLICATION_ID = int.from_bytes(b"mlrn", "big")
 BUSY_SECONDS = 60
 """How long a process waits for others that write to the same store."""
 
+_LABELS = """
+    CREATE TABLE {0}_labels (
+        owner INTEGER NOT NULL REFERENCES {0}s (id) ON DELETE CASCADE,
+        name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
+    )"""
+
 # Each entry takes a store from the schema before it to its own. `PRAGMA user_version` counts them.
 MIGRATIONS: tuple[str, ...] = (
     """
-    CREATE TABLE projects (
-        name TEXT PRIMARY KEY, created TEXT NOT NULL, body TEXT NOT NULL
-    );
+    CREATE TABLE projects (name TEXT PRIMARY KEY, created TEXT NOT NULL, body TEXT NOT NULL);
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL,
         iteration INTEGER NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
@@ -33,10 +39,6 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX runs_named ON runs (project, name, start_time);
     CREATE INDEX runs_in_state ON runs (project, state, start_time);
     CREATE INDEX runs_updated ON runs (project, updated);
-    CREATE TABLE run_labels (
-        owner INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-        name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
-    );
     CREATE TABLE artifacts (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, uid TEXT NOT NULL,
         tree TEXT NOT NULL, iteration INTEGER NOT NULL, best_iteration INTEGER NOT NULL,
@@ -47,10 +49,6 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX artifacts_in_tree ON artifacts (project, tree, key);
     CREATE INDEX artifacts_of_kind ON artifacts (project, kind, updated);
     CREATE INDEX artifacts_updated ON artifacts (project, updated);
-    CREATE TABLE artifact_labels (
-        owner INTEGER NOT NULL REFERENCES artifacts (id) ON DELETE CASCADE,
-        name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
-    );
     CREATE TABLE artifact_tags (
         owner INTEGER NOT NULL REFERENCES artifacts (id) ON DELETE CASCADE,
         tag TEXT NOT NULL, tag_project TEXT NOT NULL, tag_key TEXT NOT NULL,
@@ -62,10 +60,6 @@ MIGRATIONS: tuple[str, ...] = (
         kind TEXT NOT NULL, state TEXT NOT NULL, updated TEXT NOT NULL, body TEXT NOT NULL,
         UNIQUE (project, name, hash)
     );
-    CREATE TABLE function_labels (
-        owner INTEGER NOT NULL REFERENCES functions (id) ON DELETE CASCADE,
-        name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
-    );
     CREATE TABLE function_tags (
         owner INTEGER NOT NULL REFERENCES functions (id) ON DELETE CASCADE,
         tag TEXT NOT NULL, tag_project TEXT NOT NULL, tag_name TEXT NOT NULL,
@@ -74,8 +68,8 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE logs (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL, body BLOB NOT NULL
     );
-    CREATE INDEX logs_of_run ON logs (project, uid);
-    """,
+    CREATE INDEX logs_of_run ON logs (project, uid)"""
+    + "".join(f";{_LABELS.format(owner)}" for owner in ("run", "artifact", "function")),
     # Which versions of artifacts each run has used. JSON has no NaN, but Python writes it.
     """
     CREATE TABLE run_inputs (
@@ -95,8 +89,7 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE jobs (
         id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, uid TEXT NOT NULL,
-        inode INTEGER NOT NULL, supervisor TEXT NOT NULL, process TEXT,
-        UNIQUE (project, uid)
+        inode INTEGER NOT NULL, supervisor TEXT NOT NULL, process TEXT, UNIQUE (project, uid)
     );
     """,
 )
@@ -105,17 +98,10 @@ MIGRATIONS: tuple[str, ...] = (
 class Database:
     """An SQLite file, made when it is missing, that many threads and processes may use at once."""
 
-    # MLRun's interface raises MLRun's own.
-    unusable: type[Exception] = ValueError
-    too_new: type[Exception] = ValueError
-    unwritable: type[Exception] = OSError
-    unsupported: type[Exception] = NotImplementedError
-    missing: type[Exception] = LookupError
-
     def __init__(self, url: str) -> None:
         path = str(url).removeprefix(f"{SCHEME}:///")
         if path == str(url) or not path or path == ":memory:":
-            raise self.unusable(
+            raise mlrun.errors.MLRunInvalidArgumentError(
                 f"'{url}' does not name the file of an embedded store. "
                 "Write sqlite:///PATH, with four slashes for an absolute path."
             )
@@ -124,8 +110,8 @@ class Database:
         self._local = threading.local()
 
     def needs_api(self, what: str) -> Exception:
-        """Refuse what the embedded store can't do."""
-        return self.unsupported(
+        """Give the error for what the embedded store can't do."""
+        return mlrun.errors.MLRunNotImplementedServerError(
             f"The embedded store {self.url} has no {what}: it needs an MLRun API. "
             "Set MLRUN_DBPATH to the address of one."
         )
@@ -163,9 +149,11 @@ class Database:
             if connection:
                 connection.close()
             # All of MLRun's errors are OSErrors.
-            if isinstance(exc, self.too_new) or not isinstance(exc, sqlite3.Error | OSError):
+            if isinstance(exc, mlrun.errors.MLRunPreconditionFailedError) or not isinstance(
+                exc, sqlite3.Error | OSError
+            ):
                 raise
-            raise self.unusable(
+            raise mlrun.errors.MLRunInvalidArgumentError(
                 f"{self.path} can't be used as an embedded store: {exc}. "
                 "Name another file in MLRUN_DBPATH or mlrun.yml."
             ) from exc
@@ -180,7 +168,7 @@ class Database:
             raise sqlite3.DatabaseError("it is the database of another application")
         version = _pragma(connection, "user_version")
         if version > len(MIGRATIONS):
-            raise self.too_new(
+            raise mlrun.errors.MLRunPreconditionFailedError(
                 f"The embedded store {self.path} has schema {version}, and this project knows "
                 f"none newer than {len(MIGRATIONS)}. Update the project, or use another store."
             )
@@ -188,8 +176,16 @@ class Database:
         # With WAL, NORMAL loses nothing when a process dies; a power cut can take the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if version < len(MIGRATIONS):
-            _migrate(connection)
+        if version == len(MIGRATIONS):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        # Read again: another process may have migrated while this one waited.
+        for version in range(_pragma(connection, "user_version"), len(MIGRATIONS)):
+            for statement in MIGRATIONS[version].split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -205,7 +201,7 @@ class Database:
                 connection.execute("ROLLBACK")
             if not isinstance(exc, sqlite3.OperationalError):
                 raise
-            raise self.unwritable(
+            raise mlrun.errors.MLRunRuntimeError(
                 f"The embedded store {self.path} can't be written to: {exc}. "
                 "Check its disk and permissions, and whether another process holds it."
             ) from exc
@@ -227,14 +223,3 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                 raise
             time.sleep(0.01)
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    # Read again: another process may have migrated while this one waited.
-    for version in range(_pragma(connection, "user_version"), len(MIGRATIONS)):
-        for statement in MIGRATIONS[version].split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {version + 1}")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("COMMIT")
