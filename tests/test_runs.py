@@ -132,7 +132,7 @@ def python(project: Folder, code: str, **variables: str) -> Any:
 
 
 def records(project: Folder) -> list[dict[str, Any]]:
-    """Give MLRun's records of all runs, newest first, those of killed processes mended."""
+    """Give MLRun's records of all runs, newest first, those of killed processes set to aborted."""
     return python(
         project,
         "MLRunContextManager().abort_lost_runs()\n"
