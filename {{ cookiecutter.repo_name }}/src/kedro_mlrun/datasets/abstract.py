@@ -10,11 +10,11 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kedro.io import DatasetError, Version
 
@@ -24,12 +24,8 @@ from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
 from ..store.files import run_folder
 
-if TYPE_CHECKING:
-    from mlrun.artifacts import Artifact
-
+# The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"
-"""The label that tells which type was saved, and so how the bytes are to be read."""
-
 # MLRun's own rule for keys (mlrun.utils.regex.artifact_key).
 KEY_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 TEXT_FORMATS = ("txt", "html", "md", "csv", "yaml", "yml", "xml", "log")
@@ -76,9 +72,7 @@ class MLRunAbstractDataset(RunDataset):
     """
 
     LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project", "path")
-
-    versioned = True
-    """Kedro gives each dataset of a class that has this its load version."""
+    versioned = True  # Kedro gives each dataset of a class that has this its load version.
 
     def __init__(
         self,
@@ -88,7 +82,7 @@ class MLRunAbstractDataset(RunDataset):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self.key = key
+        self.key: Any = key
         self.metadata = metadata
         self._check_names(load_args or {}, self.LOAD_ARGS, "load_args")
         self._load_args = {k: v for k, v in (load_args or {}).items() if v is not None}
@@ -102,12 +96,6 @@ class MLRunAbstractDataset(RunDataset):
                 f"{where} of {type(self).__name__} '{self.key}' takes no "
                 f"{', '.join(map(repr, unknown))}. Use {', '.join(sorted(known))}."
             )
-
-    @property
-    def _name(self) -> str:
-        if not self.key or not isinstance(self.key, str):
-            raise DatasetError("the dataset has no key; give it `key`, or a name in the catalog")
-        return self.key
 
     def _describe(self) -> dict[str, Any]:
         return {"key": self.key, "load_args": self._load_args, "save_args": self._save_args}
@@ -123,7 +111,7 @@ class MLRunAbstractDataset(RunDataset):
                 come back as it is, or the store can't be written to.
         """
         with self._explained("saved"), TemporaryDirectory() as folder:
-            if not KEY_PATTERN.fullmatch(self._name):
+            if not KEY_PATTERN.fullmatch(self.key):
                 raise DatasetError(
                     "a key to save under has letters, digits, hyphens, underscores and dots, "
                     "with a letter or digit at each end"
@@ -132,38 +120,19 @@ class MLRunAbstractDataset(RunDataset):
                 self._log(context, data, Path(folder))
 
     def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
-        """Log the file that an object is written to."""
-        from mlrun.artifacts import Artifact
-
-        # MLRun takes an empty body for none, but not an empty file.
-        file = self._write(data, temporary)
-        arguments = self._log_arguments(context.log_artifact, Artifact, data)
-        arguments["format"] = self._save_args.get("format") or file.suffix[1:]
-        with self._own_folder(context) as folder:
+        log, kind = context.log_artifact, mlrun.artifacts.Artifact
+        with self._saving(context, log, kind, data) as (folder, arguments):
+            # MLRun takes an empty body for none, but not an empty file.
+            file = self._write(data, temporary)
+            arguments["format"] = arguments.get("format") or file.suffix[1:]
             target = f"{folder}/{self.key}{''.join(file.suffixes)}"
-            context.log_artifact(self.key, local_path=str(file), target_path=target, **arguments)
+            log(self.key, local_path=str(file), target_path=target, **arguments)
 
     @contextmanager
-    def _own_folder(self, context: mlrun.MLClientCtx) -> Iterator[str]:
-        """Give a save a folder of its own, which goes if the save fails."""
-        from mlrun.utils.helpers import template_artifact_path
-
-        path = self._save_args.get("artifact_path") or context.artifact_path
-        path = template_artifact_path(path, context.project, context.uid)
-        folder = f"{run_folder(path, context.uid)}/{self.key}/{uuid.uuid4().hex[:8]}"
-        before = context.artifact_uris.get(self.key)
-        try:
-            yield folder
-        except BaseException:
-            # Where only the update of the run failed, the artifact's record points here.
-            if "://" not in folder and context.artifact_uris.get(self.key) == before:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-    def _log_arguments(
-        self, log: Callable[..., Any], kind: type[Artifact], data: Any
-    ) -> dict[str, Any]:
-        """Check `save_args`, and add what each of MLRun's log functions is told."""
+    def _saving(
+        self, context: mlrun.MLClientCtx, log: Callable[..., Any], kind: type, data: Any
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give a folder of this save's own, which goes if it fails, and the checked arguments."""
         # What MLRun's function doesn't name itself it hands on to the artifact's class.
         known = {*inspect.signature(log).parameters, *inspect.signature(kind).parameters}
         self._check_names(self._save_args, known - OURS, "save_args")
@@ -172,15 +141,25 @@ class MLRunAbstractDataset(RunDataset):
             # A list of names, as the documentation of the published datasets has it.
             labels = dict.fromkeys(map(str, labels), "true")
         labels = {**labels, TYPE_LABEL: type_name(data)}
-        return {"db_key": self.key, **self._save_args, "labels": labels, "upload": True}
+        path = self._save_args.get("artifact_path") or context.artifact_path
+        path = mlrun.utils.template_artifact_path(path, context.project, context.uid)
+        folder = f"{run_folder(path, context.uid)}/{self.key}/{uuid.uuid4().hex[:8]}"
+        before = context.artifact_uris.get(self.key)
+        try:
+            yield folder, {"db_key": self.key, **self._save_args, "labels": labels, "upload": True}
+        except BaseException:
+            # Where only the update of the run failed, the artifact's record points here.
+            if "://" not in folder and context.artifact_uris.get(self.key) == before:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def _write(self, data: Any, folder: Path) -> Path:
         """Write an object to a file whose ending tells how to read it."""
         wanted = self._save_args.get("format")
         if type(data) is bytes:
-            content, ending = data, wanted or "bin"
+            content, ending = data, "bin"
         elif type(data) is str:
-            content, ending = data.encode(errors="surrogatepass"), wanted or "txt"
+            content, ending = data.encode(errors="surrogatepass"), "txt"
         elif wanted not in {None, "json", "pkl"}:
             raise DatasetError(
                 f"format '{wanted}' is for text or bytes, and this is a {type_name(data)}; "
@@ -193,7 +172,7 @@ class MLRunAbstractDataset(RunDataset):
         else:
             with pickling(data):
                 content, ending = pickle.dumps(data, protocol=pickle.HIGHEST_PROTOCOL), "pkl"
-        file = folder / f"data.{ending}"
+        file = folder / f"data.{wanted or ending}"
         file.write_bytes(content)
         return file
 
@@ -209,10 +188,17 @@ class MLRunAbstractDataset(RunDataset):
         with self._explained("loaded"):
             found = self._find()
             data = self._read(found)
-            self._note_input(found)
+            current = MLRunContextManager().current_of(self.run_id) if self.run_id else None
+            # A result is no artifact, and a file without a record has no uid.
+            if current and isinstance(found, mlrun.artifacts.Artifact) and found.uid:
+                producer = (found.producer or {}).get("uri", "").rpartition("/")[2]
+                if producer != current.uid:
+                    # Without a tag, which may move on to a later version.
+                    uri = found.get_store_url(with_tag=False)
+                    MLRunContextManager().add_input(found.spec.db_key, uri, self.run_id)
             return data
 
-    def _read(self, artifact: Artifact) -> Any:
+    def _read(self, artifact: Any) -> Any:
         kind = (artifact.labels or {}).get(TYPE_LABEL)
         ending = file_format(artifact)
         content = verified_bytes(artifact, hash_needed=ending == "pkl")
@@ -221,16 +207,6 @@ class MLRunAbstractDataset(RunDataset):
         if kind == "builtins.bytes" or ending not in {"json", "pkl"}:
             return content
         return json.loads(content) if ending == "json" else pickle.loads(content)  # noqa: S301
-
-    def _note_input(self, artifact: Artifact) -> None:
-        """Make what an earlier run saved an input of the run that is going on."""
-        current = MLRunContextManager().current_of(self.run_id) if self.run_id else None
-        producer = (artifact.producer or {}).get("uri", "").rpartition("/")[2]
-        # A file without a record has no uid.
-        if current is not None and artifact.uid and producer != current.uid:
-            # Without a tag, which may move on to a later version.
-            uri = artifact.get_store_url(with_tag=False)
-            MLRunContextManager().add_input(artifact.spec.db_key, uri, self.run_id)
 
     def _exists(self) -> bool:
         try:
@@ -245,14 +221,14 @@ class MLRunAbstractDataset(RunDataset):
     def _find(self) -> Any:
         """Find the record of the artifact to load."""
         project = self._load_args.get("project") or MLRunContextManager().project.metadata.name
-        path = self._load_args.get("path") or self._name
+        path = self._load_args.get("path") or self.key
         if mlrun.datastore.is_store_uri(path):
             if {*self._load_args} - {"path"} or self._load_version:
                 raise DatasetError("a store:// URL says by itself which version; leave others out")
             return _of_uri(path, project)
-        if path != self._name:
-            return mlrun.artifacts.Artifact(key=self._name, target_path=path)
-        key = str(self._save_args.get("db_key") or self._name)
+        if path != self.key:
+            return mlrun.artifacts.Artifact(key=self.key, target_path=path)
+        key = str(self._save_args.get("db_key") or self.key)
         tag, uid, tree, iteration = map(self._load_args.get, ("tag", "uid", "tree", "iter"))
         run = None if tag else uid
         if self._load_version:
@@ -260,53 +236,51 @@ class MLRunAbstractDataset(RunDataset):
             uid = tree = iteration = None
         elif not self._load_args:
             current = MLRunContextManager().current_of(self.run_id)
-            uri = current.artifact_uris.get(self._name) if current else None
-            if uri:
+            if uri := current and current.artifact_uris.get(self.key):
                 # Without the tag, which may move on to a later version.
-                return _of_uri(mlrun.utils.remove_tag_from_artifact_uri(uri) or uri, project)
+                return _of_uri(str(mlrun.utils.remove_tag_from_artifact_uri(uri)), project)
             tree = chain_id()
+        if tree:
+            return _of_tree(tree, key, project, tag=tag, uid=uid, iter=iteration)
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
         best = 0 if iteration is None and not uid else iteration
         try:
-            if tree:
-                record = _of_tree(tree, key, project, tag=tag, uid=uid, iter=iteration)
-            else:
-                record = mlrun.get_run_db().read_artifact(key, tag, best, project, uid=uid)
+            record = mlrun.get_run_db().read_artifact(key, tag, best, project, uid=uid)
         except mlrun.errors.MLRunNotFoundError:
-            if tree or not run:
+            if not run:
                 raise
-            return _of_uri(_uri_of_run(run, key, project, iteration or 0), project)
+            return _of_run(run, key, project, iteration or 0)
         return mlrun.artifacts.dict_to_artifact(record)
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
         """Turn what goes wrong into one DatasetError that names key, project and store."""
         try:
+            if not (self.key and isinstance(self.key, str)):
+                raise DatasetError("the dataset has no key; give it `key`, or a catalog name")
             yield
         except Exception as exc:
-            advice = "Check the dataset's entry in the catalog."
-            if _is_not_found(exc) and self._load_version:
+            missing, advice = _is_not_found(exc), "Check the dataset's entry in the catalog."
+            if missing:
+                advice = "Run the pipeline that saves it, or check `key`, `load_args` and project."
+            if missing and self._load_version:
                 advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
-            elif _is_not_found(exc) and chain_id() and not self._load_args:
+            elif missing and chain_id() and not self._load_args:
                 advice = (
                     f"Run the pipeline that saves it with `--chain-id {chain_id()}`, or choose a "
                     "version by `load_args` or `--load-versions`."
                 )
-            elif _is_not_found(exc):
-                advice = "Run the pipeline that saves it, or check `key`, `load_args` and project."
-            try:
+            location = "MLRun"
+            with suppress(Exception):  # MLRun connects while it is imported; the reason says so.
                 location = MLRunContextManager().location
-            except Exception:
-                # MLRun connects while it is imported; the reason says what came of that.
-                location = "MLRun"
             reason = (str(exc) or type(exc).__name__).rstrip(".")
             message = f"'{self.key}' can't be {action} in {location}: {reason}. {advice}"
             # Of what is expected the message says all; what is behind the rest may be of use.
-            expected = isinstance(exc, DatasetError) or _is_not_found(exc)
+            expected = missing or isinstance(exc, DatasetError)
             raise DatasetError(message) from (None if expected else exc)
 
 
-def verified_bytes(artifact: Artifact, file: str = "", hash_needed: bool = True) -> bytes:
+def verified_bytes(artifact: Any, file: str = "", hash_needed: bool = True) -> bytes:
     """Read an artifact's bytes, or those of its file, and compare them with the recorded hash."""
     path, recorded = file or artifact.target_path, artifact.metadata.hash
     try:
@@ -336,7 +310,7 @@ def pickling(data: Any) -> Iterator[None]:
         ) from exc
 
 
-def file_format(artifact: Artifact) -> str:
+def file_format(artifact: Any) -> str:
     """Give the ending that tells how to read an artifact's file."""
     return str(artifact.spec.format or Path(artifact.target_path or "").suffix[1:])
 
@@ -360,22 +334,22 @@ def _is_not_found(exc: BaseException | None) -> bool:
     return getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
 
 
-def _of_uri(uri: str, project: str) -> Artifact:
+def _of_uri(uri: str, project: str) -> mlrun.artifacts.Artifact:
     found = mlrun.datastore.get_store_resource(uri, project=project)
     if not isinstance(found, mlrun.artifacts.Artifact):
         raise DatasetError(f"{uri} is not an artifact")
     return found
 
 
-def _uri_of_run(uid: str, key: str, project: str, iteration: int) -> str:
+def _of_run(uid: str, key: str, project: str, iteration: int) -> mlrun.artifacts.Artifact:
     run = mlrun.get_run_db().read_run(uid, project, iter=iteration)
     for uri in (run["status"].get("artifact_uris") or {}).values():
         if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
-            return str(mlrun.utils.remove_tag_from_artifact_uri(uri) or uri)
+            return _of_uri(str(mlrun.utils.remove_tag_from_artifact_uri(uri)), project)
     raise mlrun.errors.MLRunNotFoundError(f"run {uid} has no artifact '{key}'")
 
 
-def _of_tree(tree: str, key: str, project: str, uid: str | None, **which: Any) -> dict[str, Any]:
+def _of_tree(tree: str, key: str, project: str, uid: str | None, **which: Any) -> Any:
     # Not read_artifact: MLRun's API then looks only at what is the latest of all trees.
     best = which["iter"] is None
     found = mlrun.get_run_db().list_artifacts(key, project, tree=tree, best_iteration=best, **which)
@@ -383,4 +357,5 @@ def _of_tree(tree: str, key: str, project: str, uid: str | None, **which: Any) -
     if not found:
         what = "chain" if tree == chain_id() else "tree"
         raise mlrun.errors.MLRunNotFoundError(f"{what} {tree} has no artifact '{key}'")
-    return max(found, key=lambda record: str(record["metadata"].get("updated")))
+    newest = max(found, key=lambda record: str(record["metadata"].get("updated")))
+    return mlrun.artifacts.dict_to_artifact(newest)

@@ -81,8 +81,7 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
 
     def _describe(self) -> dict[str, Any]:
         # Not all of it, for its arguments may hold a password.
-        wrapped = {"type": self._type, "filepath": self._file_name}
-        return {**super()._describe(), "dataset": wrapped}
+        return super()._describe() | {"dataset": {"type": self._type, "filepath": self._file_name}}
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / self._file_name

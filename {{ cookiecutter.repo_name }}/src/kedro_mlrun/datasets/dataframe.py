@@ -3,7 +3,6 @@
 import base64
 import io
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -46,31 +45,31 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
     """
 
     def _log(self, context: Any, data: Any, temporary: Path) -> None:
-        from mlrun.artifacts import DatasetArtifact
-
         if not isinstance(data, pd.DataFrame):
             raise DatasetError(
                 f"a data frame is expected and this is a {type(data).__name__}; "
                 "let the node return a pandas DataFrame, or use MLRunAbstractDataset"
             )
-        arguments = self._log_arguments(context.log_dataset, DatasetArtifact, data)
-        ending = arguments["format"] = arguments.get("format") or "parquet"
-        self._check_names([ending], ["parquet", "csv"], "format")
-        if data.columns.empty:
-            # Of which MLRun fails to make statistics.
-            arguments["stats"] = False
-        file, schema = temporary / f"data.{ending}", temporary / "schema.parquet"
-        _write(data, file, schema)
+        log, kind = context.log_dataset, mlrun.artifacts.DatasetArtifact
         # About statistics of booleans, infinities and such.
-        with self._own_folder(context) as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with (
+            self._saving(context, log, kind, data) as (folder, arguments),
+            warnings.catch_warnings(action="ignore", category=RuntimeWarning),
+        ):
+            ending = arguments["format"] = arguments.get("format") or "parquet"
+            self._check_names([ending], ["parquet", "csv"], "format")
+            if data.columns.empty:
+                # Of which MLRun fails to make statistics.
+                arguments["stats"] = False
+            file, schema = temporary / f"data.{ending}", temporary / "schema.parquet"
+            _write(data, file, schema)
             if ending == "csv":
                 url = f"{folder}/{self.key}.schema.parquet"
                 mlrun.get_dataitem(url).put(schema.read_bytes())
                 arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
             arguments["target_path"] = f"{folder}/{self.key}.{ending}"
             # MLRun uploads the file; the frame is for its preview.
-            context.log_dataset(self.key, _for_preview(data), local_path=str(file), **arguments)
+            log(self.key, _for_preview(data), local_path=str(file), **arguments)
 
     def _read(self, artifact: Any) -> pd.DataFrame:
         if file_format(artifact) in {"parquet", "pq"}:
@@ -206,16 +205,14 @@ def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
     shown = _with_flat_names(frame).copy(deep=False)
     if set(shown.index.names) & set(shown.columns):
         shown = shown.rename_axis([None] * shown.index.nlevels)
-    for position, dtype in enumerate(shown.dtypes):
-        if _has_unnamed_zone(dtype):
+    for position, dtype in enumerate([shown.index.dtype, *shown.dtypes], -1):
+        if not isinstance(dtype, pd.DatetimeTZDtype) or hasattr(dtype.tz, "zone"):
+            continue
+        if position < 0:
+            shown.index = shown.index.tz_convert("UTC")
+        else:
             shown.isetitem(position, shown.iloc[:, position].dt.tz_convert("UTC"))
-    if _has_unnamed_zone(shown.index.dtype):
-        shown.index = shown.index.tz_convert("UTC")
     return shown
-
-
-def _has_unnamed_zone(dtype: Any) -> bool:
-    return isinstance(dtype, pd.DatetimeTZDtype) and not hasattr(dtype.tz, "zone")
 
 
 def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
@@ -224,15 +221,11 @@ def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
         # Of a missing text, None or NaN, either may come back as the other.
         warnings.simplefilter("ignore", FutureWarning)
         pd.testing.assert_frame_equal(loaded, saved, check_exact=True)
-    for name, *columns in zip(saved.columns, _objects(saved), _objects(loaded), strict=True):
-        for before, after in set(zip(*columns, strict=True)):
-            if before is not after:
-                what = f"a {before.__name__} would come back as {after.__name__}"
-                raise ValueError(f"in column '{name}' {what}")
-
-
-def _objects(frame: pd.DataFrame) -> Iterator[list[type]]:
-    """Give the types of each column's objects; only these can be equal and of another type."""
-    for position, dtype in enumerate(frame.dtypes):
-        column = frame.iloc[:, position].dropna()
-        yield list(map(type, column)) if dtype.kind == "O" else []
+    for position, name in enumerate(saved.columns):
+        # Only objects can be equal and of another type.
+        if saved.dtypes.iloc[position].kind == "O":
+            columns = [map(type, frame.iloc[:, position].dropna()) for frame in (saved, loaded)]
+            for before, after in set(zip(*columns, strict=True)):
+                if before is not after:
+                    what = f"a {before.__name__} would come back as {after.__name__}"
+                    raise ValueError(f"in column '{name}' {what}")

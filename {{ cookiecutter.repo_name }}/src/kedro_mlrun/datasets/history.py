@@ -1,6 +1,8 @@
 """Metrics over steps, such as a loss by epoch, as MLRun datasets with a chart."""
 
+import io
 import math
+import warnings
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -8,19 +10,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from kedro.io import DatasetError
-from pandas.api.types import is_any_real_numeric_dtype
+from pandas.api.types import is_any_real_numeric_dtype, is_integer_dtype
 
 from .abstract import MLRunAbstractDataset
-from .chart import draw_lines
 from .dataframe import MLRunDataframeDataset
 
+# The name in a frame's `attrs` of what tells how to make it a list or dict again.
 HISTORY = "kedro-mlrun-history"
-"""The name in a frame's `attrs` of what tells how to make it a list or dict again."""
-
 NUMPY = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
 TYPES: dict[str, Any] = {"int": int, "float": float, "none": NoneType}
 TYPES |= {f"numpy.{name}": np.dtype(name).type for name in NUMPY}
 NAMES = {type_: name for name, type_ in TYPES.items()}
+# Names are shown as they are: a dollar sign is no formula.
+STYLE: Any = {"text.parse_math": False, "legend.frameon": False, "agg.path.chunksize": 10_000}
+STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "#e6e6e6"}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
+FEW_POINTS, LONGEST_LEGEND, ROWS_OF_LEGEND = 30, 40, 20
+LARGEST_DRAWN = 1e300  # Beyond this, Matplotlib's own arithmetic overflows.
 
 
 class MLRunMetricHistory(MLRunDataframeDataset):
@@ -53,7 +59,7 @@ class MLRunMetricHistory(MLRunDataframeDataset):
     def _log(self, context: Any, data: Any, temporary: Path) -> None:
         frame = _to_frame(data)
         # Drawn before anything is recorded, and recorded when the data is.
-        image = draw_lines(frame, self._name)
+        image = draw_lines(frame, self.key)
         super()._log(context, frame, temporary)
         shared = {"tag", "labels", "artifact_path"} & self._save_args.keys()
         save_args = {"format": "png", **{name: self._save_args[name] for name in shared}}
@@ -82,23 +88,20 @@ def _to_frame(data: Any) -> pd.DataFrame:
         )
     elif not all(type(name) is str for name in data):
         form, columns = "steps", {"steps": list(data), "value": list(data.values())}
-    lists = list(columns.values())
-    types = [_types(values, f"'{name}'") for name, values in columns.items()]
-    frame = pd.DataFrame({n: pd.Series(_array(values)) for n, values in enumerate(lists)})
-    for number, name in enumerate(columns):
+    made = [_column(*item) for item in columns.items()]
+    frame = pd.DataFrame({number: column for number, (column, _) in enumerate(made)})
+    notes: dict[str, Any] = {"form": form, "types": [types for _, types in made]}
+    for number, (name, values) in enumerate(columns.items()):
         # From the frame, where a column that is shorter than others has been filled up with NaN.
-        for before, after in zip(
-            lists[number], _restored(frame[number], types[number]), strict=True
-        ):
+        for before, after in zip(values, _restored(frame[number], made[number][1]), strict=True):
             if after != before and not (math.isnan(before) and math.isnan(after)):
                 raise DatasetError(
                     f"in '{name}', {before!r} would come back as {after!r}, for a table keeps it "
                     "beside fractions or missing values; let the node return it as a float"
                 )
-    notes: dict[str, Any] = {"form": form, "types": types}
     names = list(columns)
     if form == "steps":
-        notes["steps"], frame, names = types.pop(0), frame.set_index(0), ["value"]
+        notes["steps"], frame, names = notes["types"].pop(0), frame.set_index(0), ["value"]
         if frame.index.hasnans:
             raise DatasetError("a step is None or NaN; give each value a step that is a number")
     frame.columns = pd.Index(names, dtype=object)
@@ -126,28 +129,24 @@ def _check_frame(frame: pd.DataFrame) -> None:
             raise DatasetError(f"column '{name}' holds {dtype} and not numbers{advice}")
 
 
-def _types(values: Any, place: str) -> list[Any]:
-    """Give a list's length, and the name of its values' type, or one for each value."""
+def _column(name: str, values: Any) -> tuple[pd.Series, list[Any]]:
+    """Make a list a column, and give its length and its values' type, or one for each value."""
     if type(values) is not list:
         raise DatasetError(
-            f"{place} is a {type(values).__name__} and not a list of numbers; give each name a "
+            f"'{name}' is a {type(values).__name__} and not a list of numbers; give each name a "
             "list, or use MLRunResult for single numbers"
         )
     for value in values:
         if type(value) not in NAMES:
             raise DatasetError(
-                f"in {place}, {value!r} is a {type(value).__name__} and not a number; "
+                f"in '{name}', {value!r} is a {type(value).__name__} and not a number; "
                 "let the node return int, float, None or NumPy's numbers"
             )
-    names = [NAMES[type(value)] for value in values]
-    return [len(names), names[0] if len(set(names)) == 1 else names]
-
-
-def _array(values: list[Any]) -> np.ndarray:
     array = np.array([math.nan if value is None else value for value in values])
     if array.dtype == object:
         raise DatasetError("it has an integer of over 64 bits; save it as a float")
-    return array
+    names = [NAMES[type(value)] for value in values]
+    return pd.Series(array), [len(names), names[0] if len(set(names)) == 1 else names]
 
 
 def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
@@ -155,3 +154,36 @@ def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
     names = [names] * length if isinstance(names, str) else names
     pairs = zip(names, np.asarray(column)[:length], strict=True)
     return [None if name == "none" else TYPES[name](value) for name, value in pairs]
+
+
+def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
+    """Draw a line for each column over the index, through all values that are finite, as PNG."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
+    frame = frame.sort_index()
+    if is_any_real_numeric_dtype(frame.index):
+        frame = frame[np.abs(frame.index.to_numpy(dtype="float64")) < LARGEST_DRAWN]
+    # The warnings are about letters that the font lacks.
+    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
+        # A figure of its own: `matplotlib.pyplot` would keep it, and may want a screen.
+        figure, lines, image = Figure((8, 4.5), layout="constrained"), [], io.BytesIO()
+        axes = figure.subplots()
+        for number, (_, column) in enumerate(frame.astype("float64").items()):
+            shown = column[column.abs() < LARGEST_DRAWN]
+            style = ("-", "--", ":", "-.")[number // 10 % 4]
+            marker = "." if len(shown) <= FEW_POINTS else None
+            lines += axes.plot(shown.index, shown, ls=style, marker=marker)
+        if is_integer_dtype(frame.index):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(title, pad=12)
+        axes.set_xlabel(str(frame.index.name or "step"))
+        axes.set_ylabel(str(frame.columns.name or "value"))
+        if 1 < len(lines) <= LONGEST_LEGEND:
+            names, columns = list(map(str, frame.columns)), 1 + (len(lines) - 1) // ROWS_OF_LEGEND
+            figure.legend(lines, names, loc="outside right upper", ncols=columns)
+        figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
+    return image.getvalue()

@@ -8,6 +8,7 @@ from typing import Any
 
 from kedro.io import DatasetError, Version
 
+from ..lazy import mlrun
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, pickling, type_name, verified_bytes
 
 PICKLED = ("pkl", "joblib")
@@ -58,19 +59,15 @@ class MLRunModel(MLRunAbstractDataset):
         self._check_names([self._format], PICKLED + XGBOOST, "model_format")
 
     def _describe(self) -> dict[str, Any]:
-        own = {"framework": self._framework, "model_format": self._format}
-        return {**super()._describe(), **own}
+        return super()._describe() | {"framework": self._framework, "model_format": self._format}
 
     def _log(self, context: Any, data: Any, temporary: Path) -> None:
-        from mlrun.artifacts import ModelArtifact
-
-        file = self._write(data, temporary)
-        arguments = self._log_arguments(context.log_model, ModelArtifact, data)
-        arguments.setdefault("framework", self._framework)
-        arguments.setdefault("algorithm", type(data).__name__)
-        arguments.update(model_dir=str(temporary), model_file=file.name)
-        with self._own_folder(context) as folder:
-            context.log_model(self.key, target_path=f"{folder}/", **arguments)
+        log, kind = context.log_model, mlrun.artifacts.ModelArtifact
+        with self._saving(context, log, kind, data) as (folder, arguments):
+            arguments.setdefault("framework", self._framework)
+            arguments.setdefault("algorithm", type(data).__name__)
+            arguments.update(model_dir=str(temporary), target_path=f"{folder}/")
+            log(self.key, model_file=self._write(data, temporary).name, **arguments)
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
@@ -80,7 +77,11 @@ class MLRunModel(MLRunAbstractDataset):
             with pickling(data):
                 joblib.dump(data, file)
             return file
-        _check_xgboost(type_name(data), self._format)
+        if not type_name(data).startswith("xgboost."):
+            raise DatasetError(
+                f"model_format '{self._format}' is XGBoost's own, and this is a {type_name(data)}; "
+                "use model_format: pkl"
+            )
         missing, objective = getattr(data, "missing", math.nan), getattr(data, "objective", "")
         if missing is not None and not math.isnan(missing) or callable(objective):
             raise DatasetError(
@@ -101,16 +102,7 @@ class MLRunModel(MLRunAbstractDataset):
 
             return joblib.load(io.BytesIO(content))
         name = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
-        _check_xgboost(name, ending)
         module, _, name = name.rpartition(".")
         model = getattr(importlib.import_module(module), name)()
         model.load_model(bytearray(content))
         return model
-
-
-def _check_xgboost(name: str, model_format: str) -> None:
-    if not name.startswith("xgboost."):
-        raise DatasetError(
-            f"model_format '{model_format}' is XGBoost's own, and this is a {name}; "
-            "use model_format: pkl"
-        )

@@ -16,9 +16,8 @@ from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
 from .abstract import MLRunAbstractDataset
 
+# How annotations begin that tell where each flattened result stood in the nested dict.
 PATHS = "kedro-mlrun.result."
-"""Beginning of the annotations that tell where each flattened result stood in the nested dict."""
-
 # JSON has no such numbers, and MLRun's API gives null for them. The texts are json.dumps's.
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 LONGEST_INTEGER = 2**63 - 1
@@ -71,12 +70,12 @@ class MLRunResult(MLRunAbstractDataset):
         self._check_names(self._save_args, ["commit"], "save_args")
 
     def _describe(self) -> dict[str, Any]:
-        return {**super()._describe(), "flatten": self._flatten}
+        return super()._describe() | {"flatten": self._flatten}
 
     def _log(self, context: Any, data: Any, temporary: Path) -> None:  # noqa: ARG002
-        value = _plain(data, self._name)
+        value = _plain(data, self.key)
         flat = self._flatten and isinstance(value, dict)
-        own = PATHS + self._name
+        own = PATHS + self.key
         taken = {
             name
             for annotation, text in context.annotations.items()
@@ -86,7 +85,7 @@ class MLRunResult(MLRunAbstractDataset):
         results: dict[str, Any] = {}
         named_paths = []
         for path, leaf in _leaves(value) if flat else [([], value)]:
-            name = ".".join(path) or self._name
+            name = ".".join(path) or self.key
             # Where another dataset has that result already, the key tells the two apart.
             name = f"{self.key}.{name}" if name in taken else name
             if name in taken or name in results:
@@ -99,9 +98,9 @@ class MLRunResult(MLRunAbstractDataset):
 
     def _find(self) -> Any:
         """Find the value itself, for results have no record of their own."""
-        for notes, results in self._candidates():
-            text = notes.get(PATHS + self._name)
-            if text:
+        for run in self._runs():
+            results = run["status"].get("results") or {}
+            if text := (run["metadata"].get("annotations") or {}).get(PATHS + self.key):
                 return _nested(json.loads(text), results)
             if self.key in results:
                 # It was logged without this dataset.
@@ -112,28 +111,22 @@ class MLRunResult(MLRunAbstractDataset):
     def _read(self, artifact: Any) -> Any:
         return artifact
 
-    def _note_input(self, artifact: Any) -> None:
-        """Note nothing, for what has no record can't be an input."""
-
-    def _candidates(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-        """Give annotations and results of the runs to look at, in the order to look at them."""
-        args = self._load_args
-        project = args.get("project") or MLRunContextManager().project.metadata.name
+    def _runs(self) -> Iterator[dict[str, Any]]:
+        """Give the runs to look at, in the order to look at them."""
+        args, manager = self._load_args, MLRunContextManager()
+        project = args.get("project") or manager.project.metadata.name
         db = mlrun.get_run_db()
         uid, iteration = args.get("uid") or self._load_version, args.get("iter")
-        current = MLRunContextManager().current_of(self.run_id)
-        if current is not None and not args and not uid:
-            yield current.annotations, current.results
+        current = manager.current_of(self.run_id)
+        if current and not args and not uid:
+            yield current.to_dict()
         one = [db.read_run(uid, project, iter=iteration or 0)] if uid else None
         for run in one or self._newest_runs(db, project):
-            if iteration not in {None, run["metadata"].get("iteration")}:
-                continue
-            results = run["status"].get("results") or {}
-            yield run["metadata"].get("annotations") or {}, results
-            if results.get("best_iteration"):
-                # MLRun gives a sweep its best iteration's results, but not their annotations.
-                child = db.read_run(run["metadata"]["uid"], project, iter=results["best_iteration"])
-                yield child["metadata"].get("annotations") or {}, child["status"]["results"]
+            if iteration in {None, run["metadata"].get("iteration")}:
+                yield run
+                if best := (run["status"].get("results") or {}).get("best_iteration"):
+                    # MLRun gives a sweep its best iteration's results, but not their annotations.
+                    yield db.read_run(run["metadata"]["uid"], project, iter=best)
 
     def _newest_runs(self, db: Any, project: str) -> Iterator[dict[str, Any]]:
         tree = self._load_args.get("tree") or (not self._load_args and chain_id())

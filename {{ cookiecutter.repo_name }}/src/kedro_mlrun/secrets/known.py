@@ -181,79 +181,53 @@ def command_line(argv: Sequence[str]) -> str:
     return hide(shlex.join(words)).replace(_PLACEHOLDER, REDACTED)
 
 
-class SecretsFilter(logging.Filter):
-    """Hides known secrets in log records; Kedro's logging.yml takes no filter of a project."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Change a record where there is a secret in it."""
-        # `args` stay as many as they were, for some formatters take them apart.
-        for name in record.__dict__.keys() - _LEFT:
-            with suppress(Exception):  # of an argument that has no text
-                setattr(record, name, hide_in(record.__dict__[name], name))
-        error = record.exc_info[1] if record.exc_info else None
-        if error and (text := _hidden_traceback(error)):
-            # In the message, for Rich renders `exc_info` itself, source and all.
-            text = text.replace("%", "%%") if record.args else text
-            record.msg = f"{record.msg}\n{text}"
-            record.exc_info = record.exc_text = None
-            record.markup = False
-        return True
+def hide_in_record(record: logging.LogRecord) -> None:
+    """Change a log record where there is a secret in it."""
+    # `args` stay as many as they were, for some formatters take them apart.
+    for name in record.__dict__.keys() - _LEFT:
+        with suppress(Exception):  # of an argument that has no text
+            setattr(record, name, hide_in(record.__dict__[name], name))
+    error = record.exc_info[1] if record.exc_info else None
+    if error and (text := _hidden_traceback(error)):
+        # In the message, for Rich renders `exc_info` itself, source and all.
+        text = text.replace("%", "%%") if record.args else text
+        record.msg = f"{record.msg}\n{text}"
+        record.exc_info = record.exc_text = None
+        record.markup = False
 
 
 def _hidden_traceback(error: BaseException) -> str | None:
     """Give a traceback as plain text, where one with more in it would show a secret."""
     text = "".join(traceback.format_exception(error)).rstrip("\n")
-    shows = any(getattr(handler, "tracebacks_show_locals", False) for handler in _handlers())
+    # A name that only has children stands there without a logger.
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    handlers = (handler for each in loggers for handler in getattr(each, "handlers", ()))
+    shows = any(getattr(handler, "tracebacks_show_locals", False) for handler in handlers)
     return hidden if (hidden := hide(text)) != text or (shows and _known.forms) else None
 
 
-def _handlers() -> Iterator[logging.Handler]:
-    for logger in [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]:
-        # A name that only has children stands there without a logger.
-        yield from logger.handlers if isinstance(logger, logging.Logger) else ()
+def _make_record(wrapped: Any, _: Any, args: Any, kwargs: Any) -> logging.LogRecord:
+    record: logging.LogRecord = wrapped(*args, **kwargs)
+    hide_in_record(record)
+    return record
 
 
-class _Hiding:
-    """What shows an error that nobody has caught, without secrets."""
-
-    def __init__(self, wrapped: Any) -> None:
-        self.wrapped = wrapped
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        found = [found for found in (*args, sys.exc_info()[1]) if isinstance(found, BaseException)]
-        if found and (text := _hidden_traceback(found[0])):
-            sys.stderr.write(f"{text}\n")
-            return None
-        return self.wrapped(*args, **kwargs)
-
-
-class _HidingFactory(_Hiding):
-    """What makes log records, for every handler that there is or will be."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = self.wrapped(*args, **kwargs)
-        SecretsFilter().filter(record)
-        return record
+def _show_error(wrapped: Any, _: Any, args: Any, kwargs: Any) -> None:
+    found = [found for found in (*args, sys.exc_info()[1]) if isinstance(found, BaseException)]
+    if found and (text := _hidden_traceback(found[0])):
+        sys.stderr.write(f"{text}\n")
+    else:
+        wrapped(*args, **kwargs)
 
 
 def install() -> None:
-    """Hide known secrets in all logs and in uncaught errors; again for handlers added since."""
-    if not isinstance(logging.getLogRecordFactory(), _Hiding):
-        logging.setLogRecordFactory(_HidingFactory(logging.getLogRecordFactory()))
-    if not isinstance(sys.excepthook, _Hiding):
-        sys.excepthook = _Hiding(sys.excepthook)
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if shell and not isinstance(shell.showtraceback, _Hiding):
-        shell.showtraceback = _Hiding(shell.showtraceback)
-    _filter_handlers()
-
-
-# MLRun's logger writes extra fields, and its handler is made when it is imported.
-@wrapt.when_imported("mlrun.utils.helpers")
-def _filter_handlers(_: Any = None) -> None:
-    for handler in _handlers():
-        if not any(isinstance(found, SecretsFilter) for found in handler.filters):
-            handler.addFilter(SecretsFilter())
+    """Hide known secrets in all logs, and in the error that ends a process or a cell."""
+    places = [(logging.Logger, "makeRecord", _make_record), (sys, "excepthook", _show_error)]
+    if shell := getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)():
+        places.append((shell, "showtraceback", _show_error))
+    for place, name, wrapper in places:
+        if getattr(getattr(place, name), "_self_wrapper", None) is not wrapper:
+            wrapt.wrap_function_wrapper(place, name, wrapper)
 
 
 class MissingSecretError(click.ClickException, LookupError):
@@ -278,12 +252,10 @@ def mlrun_secret(name: str) -> str:
     mlrun = sys.modules.get("mlrun")
     job = mlrun.run.global_context.get() if mlrun else None
     value = job.get_secret(name) if job else os.environ.get(name)
-    if not value and _given_later.get():
-        return REDACTED
-    if not value:
+    if not value and not _given_later.get():
         raise MissingSecretError(
             f"The configuration takes the secret '{name}' from MLRun, and it isn't there. Set the "
             f"environment variable {name}; for jobs on a cluster, store it in the MLRun project: "
             f'project.set_secrets({{"{name}": "…"}}).'
         )
-    return str(value)
+    return str(value or REDACTED)
