@@ -19,6 +19,7 @@ from kedro.validation.exceptions import ParameterValidationError
 from kedro_mlrun import __version__
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.commands.records import STATES
+from kedro_mlrun.setup import manifest
 
 SUMMARY = {
     *("uid", "name", "state", "start_time", "parameters", "results", "labels"),
@@ -332,8 +333,12 @@ def test_a_recorded_error_is_one_line(embedded, monkeypatch):
     assert invoke_run(monkeypatch, other).exception is other
 
 
-def test_the_version():
-    assert kedro_mlrun("--version").stdout.startswith(f"kedro_mlrun {__version__}")
+@pytest.mark.parametrize("changed", [[], ["hooks.py"], ["hooks.py", "store/db.py"]])
+def test_the_version(monkeypatch, changed):
+    """With the files that somebody has changed, all of them."""
+    monkeypatch.setattr(manifest, "changed_files", lambda: changed)
+    state = f"changed: {', '.join(changed)}" if changed else "unchanged"
+    assert kedro_mlrun("--version").stdout == f"kedro_mlrun {__version__}, {state}\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("boom"), ParameterValidationError("p", ["no"])])

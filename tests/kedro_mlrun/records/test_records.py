@@ -81,8 +81,8 @@ def test_runs_are_listed_newest_first(records, made):
         assert names(records.runs(pipeline=pipeline)) == ["both"]
     assert names(records.runs(states=["error", "running"])) == ["both"]
     assert names(records.runs(labels=["team=red"])) == ["training"]
-    assert len(records.runs(since=HOUR_AGO)) == 4
-    assert records.runs(since=datetime.now(UTC) + timedelta(hours=1)) == []
+    assert len(records.runs(start_time_from=HOUR_AGO)) == 4
+    assert records.runs(start_time_from=datetime.now(UTC) + timedelta(hours=1)) == []
 
 
 def test_a_run_is_found(records, made):

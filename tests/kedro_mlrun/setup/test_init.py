@@ -7,7 +7,7 @@ from helpers import ROOT
 from kedro.framework.startup import ProjectMetadata
 from kedro.pipeline import Pipeline, node
 
-from kedro_mlrun.setup import catalog, init
+from kedro_mlrun.setup import init
 
 CATALOG = """\
 # Raw data
@@ -74,7 +74,7 @@ ALL = made("clean_cars", "big.regressor", "metrics", "encoder", "plot")
 
 
 def edited(text: str, pipelines: dict[str, Pipeline]) -> str:
-    for edit in catalog.edits({"catalog.yml": text}, pipelines):
+    for edit in init.catalog_edits({"catalog.yml": text}, pipelines):
         text = edit.apply(text)
     return text
 
@@ -190,7 +190,7 @@ def test_undo_keeps_what_was_edited_since(project: ProjectMetadata) -> None:
 def test_undo_of_one_entry_leaves_another_whose_name_ends_like_it() -> None:
     entry = "{}:\n  type: pandas.CSVDataset\n  filepath: {}.csv\n"
     text = before = entry.format("clean_cars", "a") + entry.format("cars", "b")
-    edits = catalog.edits({"catalog.yml": text}, made("clean_cars", "cars", of="raw"))
+    edits = init.catalog_edits({"catalog.yml": text}, made("clean_cars", "cars", of="raw"))
     for edit in edits:
         text = edit.apply(text)
     for edit in reversed(edits):

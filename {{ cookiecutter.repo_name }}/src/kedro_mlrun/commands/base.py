@@ -1,7 +1,5 @@
 """What the commands have in common: how they are made, find the records, and answer."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys
@@ -9,19 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from kedro.framework.cli.utils import ENV_HELP
-from rich.console import Console, RenderableType
-
-from ..text import kedro_command
-
-if TYPE_CHECKING:
-    from ..records.records import Records
-
-INTERRUPTED = 130
-"""The exit code of what Ctrl-C ends."""
+from rich.console import Console
 
 NO_LIMIT = 100_000
 """The columns of what is no terminal: nothing is cut or folded there."""
@@ -32,15 +22,15 @@ _PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command prints: `data` with --json, and else a text, or what a terminal's width shows.
+    """What a command prints: `data` with --json, and else what is `shown`.
 
-    A table is cut to the width, if it isn't to be `whole`. A person gets the `note` on stderr.
+    That is a text, what Rich renders, or a function that makes it for so many columns. A person
+    gets the `note` on stderr.
     """
 
     data: Any
-    shown: str | Callable[[int], RenderableType] = ""
+    shown: Any = ""
     note: str = ""
-    whole: bool = False
     error: str = ""
     exit_code: int = 0
 
@@ -52,7 +42,7 @@ class Answer:
             # NaN and infinity as text, as the datasets record them.
             text = to_json(self.data, indent=2, inf_nan_mode="strings", fallback=str).decode()
         else:
-            text = self.shown if isinstance(self.shown, str) else self._table(self.shown)
+            text = self.shown if isinstance(self.shown, str) else self._rendered()
             if self.note:
                 click.echo(self.note, err=True)
         if text:
@@ -61,13 +51,13 @@ class Answer:
             raise click.ClickException(self.error)
         sys.exit(self.exit_code)
 
-    def _table(self, table: Callable[[int], RenderableType]) -> str:
-        console = Console(highlight=False)
-        if self.whole or not console.is_terminal:
+    def _rendered(self) -> str:
+        console, fits = Console(highlight=False), callable(self.shown)
+        if not fits or not console.is_terminal:
             # The terminal itself folds such lines, so that ids and paths can be copied.
             console = Console(width=NO_LIMIT, highlight=False)
         with console.capture() as capture:
-            console.print(table(console.width), soft_wrap=True)
+            console.print(self.shown(console.width) if fits else self.shown, soft_wrap=True)
         return "\n".join(_PADDING.sub(r"\1", line) for line in capture.get().splitlines())
 
 
@@ -84,14 +74,13 @@ def command(name: str, example: str, opens: bool = True) -> Callable[..., click.
             if env:
                 # As Kedro's own commands do it that have no session.
                 os.environ["KEDRO_ENV"] = env
-            if opens:
-                with _opened() as records:
-                    told = function(records, **options)
-            else:
-                told = function(**options)
+            # MLRun and Kedro log to stdout, where nothing belongs but the answer.
+            with one_sentence(), redirect_stdout(sys.stderr if opens else sys.stdout):
+                told = function(*_records(opens), **options)
             if isinstance(told, Answer):
                 told.print(as_json)
-            sys.exit(told())
+            with one_sentence():
+                sys.exit(told())
 
         made = click.command(name, epilog=f"Example: {example}")(run)
         made.params += [
@@ -103,23 +92,8 @@ def command(name: str, example: str, opens: bool = True) -> Callable[..., click.
     return decorate
 
 
-@contextmanager
-def one_sentence(then: str = "") -> Iterator[None]:
-    """Show what goes wrong in the store, or on the way to it, without a traceback."""
-    try:
-        yield
-    except click.ClickException:
-        raise
-    except Exception as exc:
-        if not isinstance(exc, OSError) and not type(exc).__module__.startswith("mlrun."):
-            raise
-        raise click.ClickException(f"{str(exc) or type(exc).__name__}{then}") from exc
-
-
-@contextmanager
-def _opened() -> Iterator[Records]:
-    # MLRun and Kedro log to stdout, where nothing belongs but the answer.
-    with one_sentence(), redirect_stdout(sys.stderr):
+def _records(opens: bool) -> Iterator[Any]:
+    if opens:
         from ..records.records import Records
         from ..runs.manager import MLRunContextManager
 
@@ -127,19 +101,12 @@ def _opened() -> Iterator[Records]:
         yield Records(manager.db, manager.project.metadata.name)
 
 
-def leave_or_abort(uid: str, project: str) -> None:
-    """Ask after Ctrl-C whether to abort the job that was followed; unasked, it goes on."""
-    from ..jobs.submit import abort
-
-    click.echo(err=True)
-    if sys.stdin.isatty() and click.confirm(f"Abort run {uid[:8]} as well?", err=True):
-        with one_sentence(f". Run {uid} wasn't aborted. {how_to_follow(uid)}"):
-            abort(uid, project, "It was aborted by Ctrl-C.")
-        click.echo(f"Aborted run {uid}.", err=True)
-    else:
-        click.echo(f"Run {uid} goes on. {how_to_follow(uid)}", err=True)
-
-
-def how_to_follow(uid: str) -> str:
-    """Say with which command to see a job's log."""
-    return f"To follow it: {kedro_command()} mlrun logs {uid[:8]} --follow"
+@contextmanager
+def one_sentence(then: str = "") -> Iterator[None]:
+    """Show what goes wrong in the store, or on the way to it, without a traceback."""
+    try:
+        yield
+    except Exception as exc:
+        if not isinstance(exc, OSError) and not type(exc).__module__.startswith("mlrun."):
+            raise
+        raise click.ClickException(f"{str(exc) or type(exc).__name__}{then}") from exc

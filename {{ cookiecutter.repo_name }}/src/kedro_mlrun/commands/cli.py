@@ -3,24 +3,22 @@
 Each command is imported when it is used, so that Kedro's own stay as quick as they are.
 """
 
-from __future__ import annotations
-
 import traceback
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
 
-from .. import __version__
-
 COMMANDS = {
-    "init": "init",
     "jobs": "abort build doctor logs schedules submit workflow",
     "records": "artifacts compare delete lineage models open push runs show tag",
-    "update": "update",
+    "setup": "init update",
 }
 """The commands of `kedro mlrun`: functions of the same names, by their module beside this one."""
+
+_REFUSES = ("kedro.framework.", "kedro.pipeline.")
+"""The parts of Kedro that refuse what a command says: a pipeline, a node."""
 
 
 class _RunCommand(click.Command):
@@ -38,7 +36,9 @@ cli = click.Group("kedro_mlrun", context_settings=CONTEXT_SETTINGS)
 
 def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
     if wanted:
-        click.echo(f"kedro_mlrun {__version__}")
+        from ..setup.manifest import version
+
+        click.echo(version())
         context.exit()
 
 
@@ -58,7 +58,7 @@ def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
     is_eager=True,
     expose_value=False,
     callback=_show_version,
-    help="Show the version of kedro_mlrun and exit.",
+    help="Show the version of kedro_mlrun, and which of its files were changed.",
 )
 def mlrun_group() -> None:
     """Look at recorded runs, models and artifacts, and run jobs.
@@ -84,12 +84,17 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
     """Run the pipeline."""
     from kedro.framework.cli.project import run as kedro_run
 
+    tied: Any = nullcontext()
+    if chain_id:
+        from ..runs.chain import in_chain
+
+        tied = in_chain(chain_id)
     try:
-        with _in_chain(chain_id) if chain_id else nullcontext():
+        with tied:
             # The function behind Kedro's own command.
             return kedro_run.callback(**options)  # type: ignore[misc]
     except Exception as exc:
-        if verbose or not _has_mlrun_yml(options["env"]):
+        if verbose or not _is_recorded(options["env"]):
             raise
         from ..runs.manager import MLRunContextManager
 
@@ -98,39 +103,23 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
             raise click.ClickException(
                 f"The run failed with {type(exc).__name__}. The command above shows its traceback."
             ) from None
-        if not _is_of_kedro(exc):
-            raise
-        from ..jobs.parameters import reason
+        from kedro.validation.exceptions import ParameterValidationError
 
-        raise click.UsageError(reason(exc)) from None
+        *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
+        by_kedro = str(frame.f_globals.get("__name__")).startswith(_REFUSES)
+        if isinstance(exc, ParameterValidationError) or (isinstance(exc, ValueError) and by_kedro):
+            from ..jobs.parameters import reason
 
-
-def _in_chain(chain_id: str) -> AbstractContextManager[None]:
-    from ..runs.chain import in_chain
-
-    return in_chain(chain_id)
+            raise click.UsageError(reason(exc)) from None
+        raise
 
 
-def _has_mlrun_yml(env: str | None) -> bool:
-    """Tell whether runs are recorded here; where not, `kedro run` is Kedro's own."""
-    from ..project import config_loader, project_folder
+def _is_recorded(env: str | None) -> bool:
+    """Tell whether there is an mlrun.yml here; where not, `kedro run` is Kedro's own."""
+    from ..project import config_loader, current_project, has_config
 
-    folder = project_folder()
     try:
-        return folder is not None and bool(config_loader(folder, env)["mlrun"])
+        return has_config(config_loader(current_project(), env))
     except Exception:
-        # There is none, or Kedro itself can't read the configuration.
+        # Kedro itself can't read the configuration.
         return False
-
-
-def _is_of_kedro(error: BaseException) -> bool:
-    """Tell whether Kedro refuses what the command says: a pipeline, a node, a parameter."""
-    from kedro.validation.exceptions import ParameterValidationError
-
-    if isinstance(error, ParameterValidationError):
-        return True
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    last = str(frames[-1].f_globals.get("__name__"))
-    return isinstance(error, ValueError) and last.startswith(
-        ("kedro.framework.", "kedro.pipeline.")
-    )

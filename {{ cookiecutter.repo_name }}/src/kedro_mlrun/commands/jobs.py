@@ -1,19 +1,17 @@
 """Commands that start jobs, and look after them."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import yaml
 from click import Choice, IntRange, argument, option
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
 from ..jobs import image
@@ -23,13 +21,14 @@ from ..jobs.function import load_function
 from ..jobs.parameters import JobParameters, dotted
 from ..jobs.workflow import prepare_workflow, run_workflow
 from ..project import current_project
+from ..records.records import Records
 from ..records.summaries import UNENDED
 from ..text import kedro_command
 from . import tables
-from .base import INTERRUPTED, Answer, command, how_to_follow, leave_or_abort, one_sentence
+from .base import Answer, command, one_sentence
 
-if TYPE_CHECKING:
-    from ..records.records import Records
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ends."""
 
 NOTIFICATIONS = ("git", "mail", "slack", "webhook")
 """What MLRun's API can tell of the end of a run."""
@@ -37,46 +36,38 @@ NOTIFICATIONS = ("git", "mail", "slack", "webhook")
 SOURCES = ("archive", "git", "image")
 ENGINES = ("local", "remote")
 GROUPINGS = ("pipeline", "namespace", "tag")
+COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 _CONTINUE = "To continue, add this to the command: --resume"
 
 # Kedro's own, so that values are read as `kedro run` reads them.
-_KEDROS = [
-    parameter
-    for parameter in kedro_run.params
-    if parameter.name in {"params", "node_names", "from_nodes", "to_nodes", "tags", "runner"}
-]
+_KEDROS = {
+    *("params", "pipeline", "pipelines", "load_versions", "runner"),
+    *("node_names", "from_nodes", "to_nodes", "tags"),
+}
 
 
-def _pairs(_context: Any, _option: Any, values: str | Sequence[str]) -> dict[str, str]:
+def _pairs(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]:
     """Read NAME=VALUE, several with commas between them or each by itself."""
-    texts = [values] if isinstance(values, str) else values
     pairs = {}
-    for item in (part.strip() for text in texts for part in text.split(",") if part.strip()):
-        name, _, value = item.partition("=")
-        if not (name.strip() and value.strip()):
+    for item in filter(None, map(str.strip, ",".join(values).split(","))):
+        name, _, value = map(str.strip, item.partition("="))
+        if not (name and value):
             raise click.BadParameter(f"'{item}' is not NAME=VALUE, such as data=other.csv.")
-        pairs[name.strip()] = value.strip()
+        pairs[name] = value
     return pairs
 
 
-def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[Any]:
+def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]:
     """Read KIND, or KIND:NAME=VALUE, with commas between several."""
-    found = []
-    for kind, _, rest in (text.partition(":") for text in values):
-        if kind not in NOTIFICATIONS:
-            raise click.BadParameter(
-                f"MLRun has no notification '{kind}'. It has {', '.join(NOTIFICATIONS)}."
-            )
-        found.append((kind, _pairs(_context, _option, rest)))
-    return found
+    parts = [text.partition(":") for text in values]
+    for kind in {kind for kind, _, _ in parts} - {*NOTIFICATIONS}:
+        raise click.BadParameter(
+            f"MLRun has no notification '{kind}'. It has {', '.join(NOTIFICATIONS)}."
+        )
+    return [(kind, _pairs(context, given, [rest])) for kind, _, rest in parts]
 
 
 @command("submit", "kedro mlrun submit --pipelines training --params split.test_size=0.3 --watch")
-@option(
-    *("--pipelines", "--pipeline", "-p", "pipeline"),
-    default="",
-    help="Pipelines to run, separated by commas; by default __default__.",
-)
 @option(
     *("--inputs", "-i"),
     multiple=True,
@@ -84,17 +75,10 @@ def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[A
     metavar="NAME=DATA",
     help="Other data for a catalog entry: a path, https://…, s3://…, or store://…",
 )
-@option("--load-versions", default="", metavar="NAME:VERSION,…", help="Versions to load.")
 @option("--chain-id", help="Tie this run to others with the same id.")
 @option("--name", help="Name of the run; by default the names of its pipelines.")
 @option("--local", is_flag=True, help="Run the job in this process; nothing is sent.")
-@option(
-    "--source",
-    type=Choice(SOURCES),
-    default=SOURCES[0],
-    show_default=True,
-    help="Where the job gets the code: an archive of this folder, the pushed commit, or its image.",
-)
+@option("--source", type=Choice(SOURCES), default="archive", help="Where the job gets the code.")
 @option("--dry-run", is_flag=True, help="Check the job and print it, but don't send it.")
 @option("--watch", "-w", is_flag=True, help="Follow the log until the job ends.")
 @option("--schedule", metavar="CRON", help='When to run it: "0 2 * * *" is every day at two.')
@@ -106,21 +90,15 @@ def _notifications(_context: Any, _option: Any, values: Sequence[str]) -> list[A
     metavar="KIND[:NAME=VALUE,…]",
     help=f"Notify somebody when it ends: {', '.join(NOTIFICATIONS)}; with MLRun's parameters.",
 )
-def submit(
-    records: Records,
-    name: str | None,
-    source: str,
-    inputs: dict[str, str],
-    dry_run: bool,
-    **options: Any,
-) -> Answer | Callable[[], int]:
+def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     """Run the project as an MLRun job.
 
     With an MLRun API the job runs on its cluster; with the embedded store it is a background
-    process on this machine.
+    process on this machine. It gets an archive of this folder, or with --source git the pushed
+    commit, or with --source image what its image has.
     """
-    local, watch = options.pop("local"), options.pop("watch")
-    schedule, retry, notify = (options.pop(key) for key in ("schedule", "retry", "notify"))
+    own = ("name", "source", "inputs", "dry_run", "local", "watch", "schedule", "retry", "notify")
+    name, source, inputs, dry_run, local, watch, schedule, retry, notify = map(options.pop, own)
     if local and (schedule or retry or notify):
         raise click.UsageError(
             "--local runs the job here and now. Leave out --schedule, --retry and --notify."
@@ -128,6 +106,7 @@ def submit(
     if schedule and watch:
         raise click.UsageError("The runs of a schedule start later. Leave out --watch.")
     params, options["nodes"] = dotted(options.pop("params")), options.pop("node_names")
+    options["pipeline"] = options.pop("pipelines") or options["pipeline"]
     options["env"] = click.get_current_context().params["env"]
     for taken in params.keys() & options.keys():
         raise click.UsageError(
@@ -141,137 +120,124 @@ def submit(
         text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
         return Answer(shown, text.rstrip())
     if local:
-        return lambda: _outcome(jobs.run_here, plan)
+        return lambda: int(not jobs.run_here(plan))
     uid = jobs.submit(plan, schedule, retry, notify)
-    lines = [
-        f"Submitted run '{title}' {uid}.",
-        how_to_follow(uid),
-        f"To abort it: {kedro_command()} mlrun abort {uid[:8]}",
-    ]
+    text = f"Submitted run '{title}' {uid}."
     if watch:
-        click.echo(lines[0], err=True)
+        click.echo(text, err=True)
         return partial(_watch, uid, records.project)
+    text += f"\n{_how_to_follow(uid)}\nTo abort it: {kedro_command()} mlrun abort {uid[:8]}"
     if schedule:
-        lines = [f"Scheduled '{title}' ({schedule}).", "To list schedules: kedro mlrun schedules"]
-    told = {"uid": uid, "schedule": schedule or None, "store": shown["store"]}
-    return Answer(told, "\n".join(lines))
+        text = f"Scheduled '{title}' ({schedule}).\nTo list schedules: kedro mlrun schedules"
+    return Answer({"uid": uid, "schedule": schedule or None, "store": shown["store"]}, text)
 
 
-submit.params += _KEDROS
-
-
-def _outcome(done: Callable[..., bool], *arguments: Any, otherwise: str = "") -> int:
-    with one_sentence(otherwise):
-        return 0 if done(*arguments) else 1
+submit.params += [given for given in kedro_run.params if given.name in _KEDROS]
 
 
 def _watch(uid: str, project: str) -> int:
     """Follow a run to its end; Ctrl-C asks what is to become of it."""
-    otherwise = f". Run {uid} may go on. {how_to_follow(uid)}"
     try:
-        return _outcome(jobs.watch, uid, project, otherwise=otherwise)
+        with one_sentence(f". Run {uid} may go on. {_how_to_follow(uid)}"):
+            return int(not jobs.watch(uid, project))
     except KeyboardInterrupt:
-        leave_or_abort(uid, project)
+        _leave_or_abort(uid, project)
         return INTERRUPTED
+
+
+def _leave_or_abort(uid: str, project: str) -> None:
+    """Ask after Ctrl-C whether to abort the job that was followed; unasked, it goes on."""
+    click.echo(err=True)
+    if sys.stdin.isatty() and click.confirm(f"Abort run {uid[:8]} as well?", err=True):
+        with one_sentence(f". Run {uid} wasn't aborted. {_how_to_follow(uid)}"):
+            jobs.abort(uid, project, "It was aborted by Ctrl-C.")
+        click.echo(f"Aborted run {uid}.", err=True)
+    else:
+        click.echo(f"Run {uid} goes on. {_how_to_follow(uid)}", err=True)
+
+
+def _how_to_follow(uid: str) -> str:
+    return f"To follow it: {kedro_command()} mlrun logs {uid[:8]} --follow"
 
 
 @command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
 @argument("names", metavar="[NAME]…", nargs=-1)
 @option("--group-by", type=Choice(GROUPINGS), default="pipeline", help="What becomes a job.")
-@option(
-    "--engine",
-    type=Choice(ENGINES),
-    default="local",
-    show_default=True,
-    help="What starts the jobs: this command, or a job of its own.",
-)
+@option("--engine", type=Choice(ENGINES), default="local", help="What starts the jobs.")
 @option("--local/--remote", help="Run the jobs in this process, or submit them (the default).")
 @option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
 @option("--resume", default="", metavar="ID", help="Continue this workflow where it failed.")
 @option("--watch", "-w", is_flag=True, help="Show the jobs' logs; wait for the end.")
 @option("--dry-run", is_flag=True, help="Show jobs and datasets between them; start nothing.")
 def workflow(
-    records: Records,
-    names: Sequence[str],
-    group_by: Any,
-    engine: str,
-    local: bool,
-    params: Mapping[str, Any],
-    resume: str,
-    watch: bool,
-    dry_run: bool,
+    records: Records, names: Sequence[str], engine: str, local: bool, **options: Any
 ) -> Answer:
     """Run pipelines as several jobs.
 
     Each pipeline NAME becomes a job; by default all pipelines but __default__. With --group-by
     namespace or tag, each namespace or tag in the pipelines becomes a job; by default those of
-    __default__.
+    __default__. This command starts the jobs, or with --engine remote a job of its own does.
     """
     if local and engine != "local":
         raise click.UsageError(f"Engine '{engine}' runs no job in this process: leave out --local.")
     env, source = click.get_current_context().params["env"], None if local else "archive"
-    prepared = prepare_workflow(names, group_by, env, dotted(params), resume, source)
-    if dry_run:
+    group_by, resume, params = options["group_by"], options["resume"], dotted(options["params"])
+    prepared = prepare_workflow(names, group_by, env, params, resume, source)
+    if options["dry_run"]:
         plan = prepared.to_dict()
-        return Answer(plan, lambda _width: _plan(plan), whole=True)
+        return Answer(plan, _plan(plan))
     note = "" if prepared.jobs else f"All jobs of workflow '{resume}' are completed."
     try:
-        told = run_workflow(prepared, engine, local, watch)
+        told = run_workflow(prepared, engine, local, options["watch"])
     except KeyboardInterrupt:
         if engine != "local" or not prepared.id:
             raise
         # A job in this process has ended with that.
         if prepared.waits_for:
-            leave_or_abort(prepared.waits_for, records.project)
+            _leave_or_abort(prepared.waits_for, records.project)
         click.echo(f"No more jobs are started. {_CONTINUE} {prepared.id}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
-    error = f"{_failure(told)}\n{_CONTINUE} {told['workflow']}" if told["state"] == "error" else ""
-    return Answer(told, lambda _width: _end(told), note, whole=True, error=error)
+    error = ""
+    if told["state"] == "error":
+        failed = next(item for item in told["groups"] if item["state"] != "completed")
+        # The first empty line divides what happened from where.
+        why = (failed["error"] or f"Its state is {failed['state']}.").partition("\n\n")[0]
+        error = f"Job '{failed['group']}' failed. {why}\n{_CONTINUE} {told['workflow']}"
+    return Answer(told, _end(told), note, error)
 
 
-def _plan(told: Mapping[str, Any]) -> RenderableType:
+def _plan(told: Mapping[str, Any]) -> Group:
     """Show what would run, and what would go from job to job."""
     jobs = [
         {
             "job": item["group"],
             "": "completed before" if item["run"] else "",
-            "after": ", ".join(item["after"]) or "—",
-            "nodes": ", ".join(item["nodes"]),
+            "after": item["after"] or "—",
+            "nodes": item["nodes"],
         }
         for item in told["groups"]
     ]
-    crossing = [
-        {"dataset": item["dataset"], "from": item["from"], "to": ", ".join(item["to"])}
-        for item in told["crossing"]
+    parts = [
+        part for rows in (jobs, told["crossing"]) if rows for part in (tables.table(rows), Text())
     ]
-    parts = [part for rows in (jobs, crossing) if rows for part in (tables.table(rows), Text())]
     return Group(*parts, Text(f"Runs would be recorded in {told['store']}. Nothing was started."))
 
 
-def _end(told: Mapping[str, Any]) -> RenderableType:
+def _end(told: Mapping[str, Any]) -> Group:
     """Show what became of each job."""
     rows = [
         {
             "job": item["group"],
             "run": item["run"] or "—",
-            "state": tables.shown_state(item["state"]),
-            "took": tables.shown_seconds(item["seconds"]),
+            "state": item["state"],
+            "took": item["seconds"],
             "": "before" if item["earlier"] else "",
         }
         for item in told["groups"]
     ]
-    state = tables.shown_state(told["state"])
-    return Group(
-        Text.assemble("\nWorkflow ", told["workflow"], ": ", state, "\n"), tables.table(rows)
-    )
-
-
-def _failure(told: Mapping[str, Any]) -> str:
-    """Say which job failed, and with what."""
-    failed = next(item for item in told["groups"] if item["state"] != "completed")
-    # The first empty line divides what happened from where.
-    why = (failed["error"] or f"Its state is {failed['state']}.").partition("\n\n")[0]
-    return f"Job '{failed['group']}' failed. {why}"
+    state = tables.cell("state", told["state"])
+    head = Text.assemble("\nWorkflow ", told["workflow"], ": ", state, "\n")
+    return Group(head, tables.table(rows))
 
 
 @command("logs", "kedro mlrun logs last --follow")
@@ -309,8 +275,7 @@ def schedules(records: Records, remove: str | None) -> Answer:
     note = f"Removed schedule '{remove}'." if remove else ""
     if not found:
         return Answer(found, note=note or f"Project '{records.project}' has no schedules.")
-    rows = [{**item, "next": tables.shown_time(item["next"])} for item in found]
-    return Answer(found, lambda _width: tables.table(rows), note)
+    return Answer(found, tables.table(found), note)
 
 
 @command("build", "kedro mlrun build")
@@ -337,13 +302,8 @@ def doctor() -> Answer:
     with redirect_stdout(sys.stderr):
         for check in examine(current_project()):
             found.append(check.to_dict())
+            state = click.style(f"{check.state:8}", fg=COLOURS.get(check.state))
+            fix = f"\n{'':23} {found[-1]['fix']}" if check.fix else ""
             if not as_json:
-                click.echo(_line(found[-1]), file=stdout)
+                click.echo(f"{state} {check.name:14} {found[-1]['found']}{fix}", file=stdout)
     return Answer(found, exit_code=any(check["state"] == WRONG for check in found))
-
-
-def _line(check: dict[str, str]) -> str:
-    colours = {"ok": "green", "warning": "yellow", "wrong": "red"}
-    state = click.style(f"{check['state']:8}", fg=colours.get(check["state"]))
-    line = f"{state} {check['name']:14} {check['found']}"
-    return f"{line}\n{'':8} {'':14} {check['fix']}" if check["fix"] else line

@@ -1,7 +1,5 @@
 """Commands that look at what is recorded, and change it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +14,7 @@ from rich.console import Group
 from ..records import lineage as trees
 from ..records import summaries
 from ..records.records import LAST, RecordNotFoundError, Records
-from ..records.summaries import Record, artifact_summary, summary
+from ..records.summaries import Record, artifact_key, artifact_summary, summary
 from . import tables
 from .base import Answer, command
 
@@ -49,16 +47,15 @@ _LIMIT = option("--limit", "-n", type=IntRange(1), default=20, help="How many, b
 @option("--label", "labels", multiple=True, metavar="NAME[=VALUE]", help="Only with this label.")
 @option("--since", callback=_since, help="Only runs started since 12h, 7d, 2w, or 2026-11-21.")
 @_LIMIT
-def runs(records: Records, **filters: Any) -> Answer:
+def runs(records: Records, since: datetime | None, **filters: Any) -> Answer:
     """List runs, newest first."""
+    filters["start_time_from"] = since
     found = [summary(run) for run in records.runs(**filters)]
     if found:
         return Answer(found, partial(tables.runs_table, found))
-    if any(filters[name] for name in ("pipeline", "states", "labels", "since")):
-        return Answer(found, note=f"Project '{records.project}' has no such run.")
-    return Answer(
-        found, note=f"Project '{records.project}' has no runs yet. To make one: kedro run"
-    )
+    filters.pop("limit")
+    none = "no such run." if any(filters.values()) else "no runs yet. To make one: kedro run"
+    return Answer(found, note=f"Project '{records.project}' has {none}")
 
 
 @command("show", "kedro mlrun show last")
@@ -67,7 +64,7 @@ def show(records: Records, which: str) -> Answer:
     """Show a run: parameters, inputs, results, artifacts, error."""
     found = records.run(which)
     run, saved = summary(found), list(map(artifact_summary, records.artifacts_of(found)))
-    return Answer(run, lambda _width: tables.run_view(run, saved), whole=True)
+    return Answer(run, tables.run_view(run, saved))
 
 
 @command("compare", "kedro mlrun compare 3f2a last --html compared.html")
@@ -99,8 +96,7 @@ def artifacts(records: Records, which: str | None, **filters: Any) -> Answer:
 
     What a run records about itself, such as kedro.parameters, is listed only with --run or --key.
     """
-    run = records.run(which) if which else None
-    return _artifacts(records, run=run, own=bool(filters["key"] or run), **filters)
+    return _artifacts(records, run=records.run(which) if which else None, **filters)
 
 
 @command("models", "kedro mlrun models --tag latest")
@@ -147,23 +143,19 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
 
     If a name is both an artifact's key and a run's name, it is the artifact that is shown.
     """
-    start = _artifact_or_run(records, which)
+    try:
+        start = records.run(which) if which == LAST else records.artifact(which)
+    except RecordNotFoundError as no_artifact:
+        try:
+            start = records.run(which)
+        except RecordNotFoundError:
+            raise no_artifact from None
     back, on = (trees.lineage(records, start, depth, back) for back in (True, False))
     came_from = tables.lineage_tree("came from", back)
     came_of = tables.lineage_tree("saved" if on["type"] == "run" else "used by", on)
-    shown = Group(tables.node_text(back), came_from, came_of)
-    data = {**back, "upstream": back["follows"], "downstream": on["follows"]}
-    return Answer({name: data[name] for name in data if name != "follows"}, lambda _width: shown)
-
-
-def _artifact_or_run(records: Records, which: str) -> Record:
-    try:
-        return records.run(which) if which == LAST else records.artifact(which)
-    except RecordNotFoundError as no_artifact:
-        try:
-            return records.run(which)
-        except RecordNotFoundError:
-            raise no_artifact from None
+    upstream = back.pop("follows")
+    data = {**back, "upstream": upstream, "downstream": on["follows"]}
+    return Answer(data, Group(tables.node_text(back), came_from, came_of))
 
 
 @command("tag", "kedro mlrun tag xgboost.model@last production")
@@ -195,13 +187,13 @@ def delete(records: Records, which: str, artifacts: bool, yes: bool) -> Answer:
     saved = records.artifacts_of(found) if artifacts else []
     what = f"run '{run['name']}' {run['uid']}"
     for item in saved:
-        users = records.runs_using(item, limit=3)[0]
-        others = [user["metadata"] for user in users if user["metadata"]["uid"] != run["uid"]]
+        users = [user["metadata"] for user in records.runs_using(item, limit=3)[0]]
+        others = [f"run '{it['name']}' {it['uid']}" for it in users if it["uid"] != run["uid"]]
         if others:
-            named = ", ".join(f"run '{other['name']}' {other['uid']}" for other in others)
-            click.echo(f"Warning: {item['spec']['db_key']} is an input of {named}.", err=True)
+            named = f"{artifact_key(item)} is an input of {', '.join(others)}"
+            click.echo(f"Warning: {named}.", err=True)
     if artifacts:
-        keys = dict.fromkeys(item["spec"]["db_key"] for item in saved)
+        keys = dict.fromkeys(map(artifact_key, saved))
         what += f" with {len(saved)} artifacts ({', '.join(keys)})"
     if not yes:
         click.confirm(f"Delete {what}?", abort=True, err=True)

@@ -1,12 +1,12 @@
 """What a person sees of runs and artifacts that were recorded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -25,70 +25,82 @@ WIDE = 120
 FLEXIBLE = ("name", "key", "tags", "chain", "error", "value")
 
 STATES = {"completed": "green", "running": "blue", "error": "red", "aborted": "yellow"}
+MINUTE = 60
+# What is told of a run, and where its summary has it.
+ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time", "took": "seconds"}
 
 
-def table(rows: Sequence[Mapping[str, str | Text]]) -> Table:
+def table(rows: Sequence[Mapping[str, Any]], width: int = NO_LIMIT) -> Table:
     """Show rows whose keys are the heads; a column without any value is left out."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    heads = [head for head in rows[0] if any(row[head] for row in rows)]
-    for head in heads:
+    columns = {head: [cell(head, row[head], width) for row in rows] for head in rows[0]}
+    columns = {head: cells for head, cells in columns.items() if any(cells)}
+    for head in columns:
         justify: Any = "right" if head in {"took", "size"} else "left"
         made.add_column(head, justify=justify, no_wrap=head not in FLEXIBLE, overflow="fold")
-    for row in rows:
-        # As Text, for Rich would take brackets for its markup.
-        cells = (row[head] for head in heads)
-        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+    for cells in zip(*columns.values(), strict=True):
+        made.add_row(*cells)
     return made
+
+
+def cell(head: str, value: Any, width: int = NO_LIMIT) -> Text:
+    """Write a value as a column with this head shows it; nothing where that doesn't fit."""
+    wide = width >= WIDE
+    if value is None or (head in {"error", "size"} and not wide):
+        return Text()
+    match head:
+        case "state":
+            return Text(value, style=STATES.get(value, ""), no_wrap=True)
+        case "error":
+            line = shorten(value.strip().partition("\n")[0], WIDE, placeholder="…")
+            return Text(line, style="red", no_wrap=True, overflow="ellipsis")
+        case "id" | "run":
+            value = value if wide else value[:SHORT]
+        case "started" | "created" | "next":
+            time = moment(value)
+            seconds = "" if head == "created" and not wide else ":%S"
+            # In this machine's zone.
+            value = time.astimezone().strftime(f"%Y-%m-%d %H:%M{seconds}") if time else ""
+        case "took":
+            value = f"{value:.1f} s" if value < MINUTE else timedelta(seconds=round(value))
+        case "size":
+            value = decimal(value)
+        case "path":
+            value = shown_path(value) if width == NO_LIMIT else ""
+    if isinstance(value, Text):
+        return value
+    # As Text, for Rich would take brackets for its markup.
+    return Text(", ".join(value) if isinstance(value, list) else str(value))
 
 
 def runs_table(runs: Sequence[Record], width: int) -> Table:
     """Show runs, one in a line; with whole ids and errors where they fit."""
-    wide = width >= WIDE
     rows = [
-        {
-            "id": run["uid"] if wide else run["uid"][:SHORT],
-            "name": run["name"],
-            "state": shown_state(run["state"]),
-            "started": shown_time(run["start_time"]),
-            "took": shown_seconds(run["seconds"]),
-            "chain": run["labels"].get("workflow", ""),
-            "error": _first_line(run["error"]) if wide else "",
-        }
+        {head: run[name] for head, name in ABOUT.items()}
+        | {"chain": run["labels"].get("workflow"), "error": run["error"]}
         for run in runs
     ]
-    return table(rows)
+    return table(rows, width)
 
 
-def _first_line(text: str | None) -> Text:
-    line = Text((text or "").strip().partition("\n")[0], style="red", no_wrap=True)
-    line.truncate(WIDE, overflow="ellipsis")
-    line.overflow = "ellipsis"
-    return line
-
-
-def run_view(run: Record, artifacts: Sequence[Record]) -> RenderableType:
+def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
     """Show all of one run, with the files of what it saved."""
-    times = {"started": shown_time(run["start_time"]), "took": shown_seconds(run["seconds"])}
-    about = {"id": run["uid"], "state": shown_state(run["state"])}
-    about |= {name: time for name, time in times.items() if time}
-    paths = {artifact_uid(item["uri"]): shown_path(item["path"]) for item in artifacts}
+    saved = {artifact_uid(item["uri"]): item for item in artifacts}
     uids = {key: artifact_uid(uri) for key, uri in run["artifacts"].items()}
-    # Also what the run's record doesn't name, or not yet.
-    unnamed = [item for item in artifacts if artifact_uid(item["uri"]) not in uids.values()]
-    files = {item["key"]: shown_path(item["path"]) for item in unnamed}
-    # Of a sweep's artifacts these are those of its best iteration.
-    files |= {key: paths[uid] for key, uid in uids.items() if uid in paths}
     # What the store has no record of any more is named all the same.
-    missing = sorted(run["artifacts"].keys() - files.keys())
-    sections = {name.capitalize(): run[name] for name in ("labels", "parameters", "inputs")}
-    sections |= {
-        "Results": run["results"],
-        "Artifacts": files | dict.fromkeys(missing, "(deleted)"),
-    }
-    parts: list[Any] = [Text(f"Run '{run['name']}'", style="bold"), pairs(*about.items())]
-    for title, values in sections.items():
+    files = dict.fromkeys(uids, "(deleted)")
+    # Also what the run's record doesn't name, or not yet.
+    unnamed = [item for uid, item in saved.items() if uid not in uids.values()]
+    files |= {item["key"]: shown_path(item["path"]) for item in unnamed}
+    # Of a sweep's artifacts these are those of its best iteration.
+    files |= {key: shown_path(saved[uid]["path"]) for key, uid in uids.items() if uid in saved}
+    parts: list[Any] = [Text(f"Run '{run['name']}'", style="bold")]
+    about = {head: cell(head, run[name]) for head, name in ABOUT.items() if head != "name"}
+    parts += [pairs(*((head, text) for head, text in about.items() if text))]
+    for title in ("labels", "parameters", "inputs", "results", "artifacts"):
+        values = files if title == "artifacts" else run[title]
         if values:
-            parts += [Text(f"\n{title}", style="bold"), pairs(*values.items())]
+            parts += [Text(f"\n{title.capitalize()}", style="bold"), pairs(*values.items())]
     if run["error"]:
         parts += [Text("\nError", style="bold red"), Text(indented(run["error"]))]
     return Group(*parts)
@@ -103,7 +115,12 @@ def comparison(compared: Record, width: int) -> RenderableType:
     parts: list[RenderableType] = [runs_table(compared["runs"], width)]
     for title in ("parameters", "results"):
         below = [
-            {"name": row["name"], "run": head, "value": shown(value), "difference": _signed(more)}
+            {
+                "name": row["name"],
+                "run": head,
+                "value": shown(value),
+                "difference": ("+" if more > 0 else "") + shown(more) if more else "",
+            }
             for row in compared[title]
             for head, value, more in zip(heads, row["values"], row["differences"], strict=True)
         ]
@@ -122,21 +139,13 @@ def comparison(compared: Record, width: int) -> RenderableType:
 
 def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:
     """Show versions of artifacts; with ids and sizes where they fit, with paths where all fits."""
-    wide = width >= WIDE
     models = all(item["kind"] == "model" for item in artifacts)
+    what = "framework" if models else "kind"
     rows = [
-        {
-            "key": item["key"],
-            **({"framework": item["framework"] or ""} if models else {"kind": item["kind"]}),
-            "tags": ", ".join(item["tags"]),
-            "run": item["run"] if wide else item["run"][:SHORT],
-            "created": shown_time(item["created"])[: None if wide else -len(":00")],
-            "size": shown_size(item["size"]) if wide else "",
-            "path": shown_path(item["path"]) if width == NO_LIMIT else "",
-        }
+        {name: item[name] for name in ("key", what, "tags", "run", "created", "size", "path")}
         for item in artifacts
     ]
-    return table(rows)
+    return table(rows, width)
 
 
 def lineage_tree(title: str, node: Record) -> Tree:
@@ -166,39 +175,8 @@ def node_text(node: Record) -> Text:
         return text.append(" (deleted)" if is_run else " (not in this project's records)")
     if is_run:
         text.append(f" {node['uid'][:SHORT]} ", style="not dim")
-        text.append_text(shown_state(node["state"])).append(f" {shown_time(node['start_time'])}")
+        text.append_text(cell("state", node["state"])).append(" ")
+        text.append_text(cell("started", node["start_time"]))
     else:
         text.append(f" {node['kind']} {node['uid'][:SHORT]}", style="not dim")
     return text.append(" (see above)") if node["repeated"] else text
-
-
-def shown_state(state: str) -> Text:
-    """Write a state in its colour."""
-    return Text(state, style=STATES.get(state, ""), no_wrap=True)
-
-
-def shown_time(value: Any) -> str:
-    """Write a time of MLRun's in this machine's zone, to the second."""
-    time = moment(value)
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}" if time else ""
-
-
-def shown_seconds(seconds: float | None) -> str:
-    """Write how long something took, in tenths of seconds up to a minute."""
-    if seconds is None:
-        return ""
-    minute = 60
-    return f"{seconds:.1f} s" if seconds < minute else str(timedelta(seconds=round(seconds)))
-
-
-def shown_size(size: int | None) -> str:
-    """Write a number of bytes in decimal units."""
-    from rich.filesize import decimal
-
-    return "" if size is None else decimal(size).replace("bytes", "B").replace("byte", "B")
-
-
-def _signed(difference: float | None) -> str:
-    if not difference:
-        return ""
-    return f"+{shown(difference)}" if difference > 0 else shown(difference)

@@ -2,9 +2,9 @@
 
 from contextlib import suppress
 
-from ..store.fields import producer
+from ..store.fields import OWN, producer
 from .records import RecordNotFoundError, Records
-from .summaries import Record, artifact_summary, section, summary
+from .summaries import Record, artifact_key, artifact_summary, section, summary
 
 MANY = 10
 """How many runs that used an artifact are followed; of others it is said how many there are."""
@@ -55,7 +55,8 @@ def _came_from(records: Records, record: Record, is_run: bool) -> tuple[_Found, 
 
 def _came_of(records: Records, record: Record, is_run: bool) -> tuple[_Found, int]:
     if is_run:
-        found = records.artifacts(run=record, own=False, limit=None)
+        saved = records.artifacts_of(record)
+        found = [item for item in saved if not artifact_key(item).startswith(OWN)]
         number = len(found)
     else:
         found, number = records.runs_using(record, MANY)

@@ -49,11 +49,11 @@ class Records:
         return self.db if isinstance(self.db, LocalRunDB) else None
 
     def _pages(self, what: str, size: int | None = None, **filters: Any) -> Iterator[Record]:
-        """Give records page by page, as long as they are asked for; "" and [] are no filters."""
+        """Give records page by page, as long as they are asked for; "" and () are no filters."""
         list_page = getattr(self.db, f"paginated_list_{what}")
-        filters = {name: value for name, value in filters.items() if value}
+        plain = {k: [*v] if isinstance(v, tuple) else v for k, v in filters.items() if v}
         size = min(size or _PAGE, _PAGE)
-        rows, token = list_page(project=self.project, page_size=size, **filters)
+        rows, token = list_page(project=self.project, page_size=size, **plain)
         yield from rows
         while token:
             rows, token = list_page(project=self.project, page_token=token)
@@ -61,25 +61,17 @@ class Records:
 
     # ---- runs
 
-    def runs(
-        self,
-        name: str = "",
-        pipeline: str = "",
-        states: Iterable[str] = (),
-        labels: Iterable[str] = (),
-        since: datetime | None = None,
-        limit: int | None = 20,
-    ) -> list[Record]:
-        """List runs, newest start first; with all `labels`, each `name` or `name=value`."""
-        labels = list(labels)
+    def runs(self, limit: int | None = 20, pipeline: str = "", **filters: Any) -> list[Record]:
+        """List runs, newest start first, with MLRun's filters."""
         if pipeline:
             # A part of the label, for a run of several pipelines has all of them in it.
-            labels.append(f"pipeline=~{pipeline.partition(',')[0]}")
+            label = f"pipeline=~{pipeline.partition(',')[0]}"
+            filters["labels"] = [*filters.get("labels", ()), label]
         # Without a time, MLRun gives the runs of a week, and of each name the newest.
-        filters = {"labels": labels, "start_time_from": since or _LONG_AGO}
+        filters["start_time_from"] = filters.get("start_time_from") or _LONG_AGO
         found = (
             run
-            for run in self._pages("runs", limit, name=name, states=list(states), **filters)
+            for run in self._pages("runs", limit, **filters)
             if not pipeline or _pipelines(pipeline) <= _pipelines(_label(run, "pipeline"))
         )
         return list(islice(found, limit))
@@ -134,17 +126,11 @@ class Records:
     # ---- artifacts
 
     def artifacts(
-        self,
-        key: str = "",
-        kind: str = "",
-        tag: str = "",
-        run: Record | None = None,
-        limit: int | None = 20,
-        own: bool = True,
+        self, key: str = "", kind: str = "", tag: str = "", run: Any = None, limit: int | None = 20
     ) -> list[Record]:
         """List versions of artifacts, last written first, with all of their `metadata.tags`.
 
-        Without `own`, what is recorded beside what the nodes save is left out.
+        What is recorded beside what the nodes save is listed only by its key or run.
         """
         filters = {"name": key, "kind": kind, "tag": tag}
         # Each version comes once for each of its tags.
@@ -155,7 +141,7 @@ class Records:
             if key in {"", artifact_key(item)}
             and kind in {"", item["kind"]}
             and (not tag or tag in item["metadata"]["tags"])
-            and (own or not artifact_key(item).startswith(OWN))
+            and (key or run or not artifact_key(item).startswith(OWN))
         )
         versions = list(islice(found, limit))
         for item in versions if tag else ():
@@ -212,7 +198,7 @@ class Records:
         if "#" in text:
             found = [item for item in found if (item["metadata"].get("iter") or 0) == iteration]
         if not found:
-            latest = self.artifacts(tag="latest", limit=_PAGE, own=False)
+            latest = self.artifacts(tag="latest", limit=_PAGE)
             keys = [artifact_key(record) for record in latest]
             hint = "" if key in keys else nearest(key, keys)
             raise RecordNotFoundError(

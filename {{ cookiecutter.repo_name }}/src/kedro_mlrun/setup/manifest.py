@@ -3,15 +3,21 @@
 `make fix` of the starter writes it, and `make check` compares it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys
 from pathlib import Path
 
+from .. import __version__
+
 PACKAGE = Path(__file__).parents[1]
 MANIFEST = "manifest.json"
+
+
+def version() -> str:
+    """Give the package's version, and which of its files were changed."""
+    changed = ", ".join(changed_files())
+    return f"kedro_mlrun {__version__}, {f'changed: {changed}' if changed else 'unchanged'}"
 
 
 def changed_files(folder: Path = PACKAGE) -> list[str]:

@@ -1,7 +1,5 @@
 """What the installed package is to Kedro: the entry points `kedro.hooks` and `kedro.starters`."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections.abc import Iterable

@@ -113,25 +113,22 @@ def _commits(source: Path, origin: str, commit: str, to: str) -> tuple[str, str]
     if is_clone and not _commit_of(source, commit):
         # A shallow clone, or one of another starter.
         _git(source, "fetch", "--quiet", "--tags", origin, "HEAD")
-    before = _commit_of(source, commit)
-    if not before:
-        raise UpdateError(
-            f"The starter at {origin} has no commit {commit}, which made this project. "
-            f"Correct `template` or `commit` in {STATE}."
-        )
+    before, after = _commit_of(source, commit), ""
     tags = _git(source, "tag", "--list", "v[0-9]*", "--sort=-v:refname").split()
     if is_clone:
         after = _commit_of(source, "HEAD")
     elif to:
         after = _commit_of(source, f"v{to}", to)
-    else:
+    elif before:
         # Without a release, the newest commit. Never one before the project's.
         after = _commit_of(source, *tags[:1], "HEAD")
         if _git(source, "rev-list", "--count", f"{before}..{after}") == "0":
             after = before
-    if not after:
-        versions = ", ".join(tags) or "none"
-        raise UpdateError(f"The starter at {origin} has no version {to}. It has: {versions}.")
+    if not (before and after):
+        raise UpdateError(
+            f"The starter at {origin} has no version {to if before else commit}. It has: "
+            f"{', '.join(tags) or 'none'}. Give another --to, or correct `commit` in {STATE}."
+        )
     return before, after
 
 

@@ -1,19 +1,18 @@
-"""`kedro mlrun init`: an existing project's runs are recorded from now on, or no longer."""
-
-from __future__ import annotations
+"""Commands that bring a project to this package, and to a newer starter."""
 
 import difflib
 import glob
+import sys
 from os.path import relpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from kedro.framework.startup import ProjectMetadata
 
-if TYPE_CHECKING:
-    from kedro.framework.startup import ProjectMetadata
-
-    from ..setup.init import Edit
+from ..project import config_loader, current_project
+from ..setup import init as setup
+from ..setup.update import update as update_project
 
 
 @click.command(epilog="Example: kedro mlrun init --catalog")
@@ -26,9 +25,6 @@ def init(metadata: ProjectMetadata, catalog: bool, vendor: bool, undo: bool) -> 
 
     What is there stays. Shows which models, metrics and data frames of the catalog can be MLRun's.
     """
-    from ..project import config_loader
-    from ..setup import init as setup
-
     project = metadata.project_path
     if undo:
         done, left = setup.undo(metadata)
@@ -59,18 +55,45 @@ def init(metadata: ProjectMetadata, catalog: bool, vendor: bool, undo: bool) -> 
     click.echo("Next: kedro run, kedro mlrun show last. To go back: kedro mlrun init --undo")
 
 
-def _of_catalog(loader: Any, conf: Path, project: Path) -> list[Edit]:
+def _of_catalog(loader: Any, conf: Path, project: Path) -> list[setup.Edit]:
     from kedro.framework.project import pipelines
-
-    from ..setup.catalog import edits
-    from ..setup.init import read
 
     patterns = getattr(loader, "config_patterns", {}).get("catalog", ["**/catalog*"])
     found = {name for each in patterns for name in glob.glob(each, root_dir=conf, recursive=True)}
     files = [conf / name for name in sorted(found) if name.endswith((".yml", ".yaml"))]
     try:
-        return edits({relpath(file, project): read(file) for file in files}, dict(pipelines))
+        texts = {relpath(file, project): setup.read(file) for file in files}
+        return setup.catalog_edits(texts, dict(pipelines))
     except Exception as exc:
         # It is the project's own code that is imported here.
         click.echo(f"The catalog can't be looked at without its pipelines: {exc}", err=True)
         return []
+
+
+@click.command(epilog="Example: kedro mlrun update --check")
+@click.option("--to", default="", metavar="VERSION|PATH", help="This version, or this clone.")
+@click.option("--check", is_flag=True, help="Only tell whether there is a newer version.")
+def update(to: str, check: bool) -> None:
+    """Bring the project to a newer starter, by default the newest version.
+
+    src/kedro_mlrun is replaced. In all other files your edits are kept: the changes of the starter
+    are merged into them. Commit your work first. With --check, exit code 1 says that there is a
+    newer version.
+    """
+    done = update_project(current_project(), to, check)
+    if not done.is_newer:
+        click.echo(f"kedro_mlrun {done.before} is the newest version.")
+    elif check:
+        click.echo(f"There is kedro_mlrun {done.after}; this project has {done.before}.")
+        click.echo("To update: make update")
+    else:
+        click.echo(f"Updated from {done.before} to {done.after}: {len(done.files)} files changed.")
+        if done.patch:
+            click.echo(
+                f"Your changes of src/kedro_mlrun were replaced. {done.patch} has them, to look at "
+                f"or to apply again: git apply {done.patch}"
+            )
+        for name in done.conflicts:
+            click.echo(f"Conflict in {name}: decide between your lines and those of the starter.")
+        click.echo("See what has changed with `git diff`, then run: make install check test")
+    sys.exit(done.is_newer and (check or bool(done.conflicts)))
