@@ -135,7 +135,7 @@ def test_package(embedded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """What isn't in the source comes from the image: from the lock, or else requirements.txt."""
     vendored = next(check for check in doctor.examine(PROJECT) if check.name == "package")
     assert (vendored.state, vendored.found.split(",")[0]) == ("ok", f"kedro_mlrun {__version__}")
-    monkeypatch.setattr(doctor, "PACKAGE", Path("/elsewhere/kedro_mlrun"))
+    monkeypatch.setattr(doctor.manifest, "PACKAGE", Path("/elsewhere/kedro_mlrun"))
 
     def package() -> doctor.Check:
         return next(check for check in doctor.examine(tmp_path) if check.name == "package")

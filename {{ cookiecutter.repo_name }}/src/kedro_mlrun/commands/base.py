@@ -22,11 +22,7 @@ _PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command prints: `data` with --json, and else what is `shown`.
-
-    That is a text, what Rich renders, or a function that makes it for so many columns. A person
-    gets the `note` on stderr.
-    """
+    """What a command prints: `data` with --json, else a text, or what Rich shows at a width."""
 
     data: Any
     shown: Any = ""
@@ -62,10 +58,9 @@ class Answer:
 
 
 def command(name: str, example: str, opens: bool = True) -> Callable[..., click.Command]:
-    """Make a command of a function that takes the project's records and gives an `Answer`.
+    """Make a command of a function of the records (or, with `opens=False`, of none).
 
-    Or it gives a function that prints by itself, and gives the exit code. With `opens=False` it
-    takes no records. The command is one of `kedro mlrun` by its line in `cli.COMMANDS`.
+    It gives an `Answer`, or a function that prints by itself and gives the exit code.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:

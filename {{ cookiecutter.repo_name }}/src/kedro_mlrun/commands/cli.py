@@ -17,9 +17,6 @@ COMMANDS = {
 }
 """The commands of `kedro mlrun`: functions of the same names, by their module beside this one."""
 
-_REFUSES = ("kedro.framework.", "kedro.pipeline.")
-"""The parts of Kedro that refuse what a command says: a pipeline, a node."""
-
 
 class _RunCommand(click.Command):
     """Kedro's own `run`, with options more."""
@@ -106,7 +103,8 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
         from kedro.validation.exceptions import ParameterValidationError
 
         *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
-        by_kedro = str(frame.f_globals.get("__name__")).startswith(_REFUSES)
+        raised_in = str(frame.f_globals.get("__name__"))
+        by_kedro = raised_in.startswith(("kedro.framework.", "kedro.pipeline."))
         if isinstance(exc, ParameterValidationError) or (isinstance(exc, ValueError) and by_kedro):
             from ..jobs.parameters import reason
 

@@ -41,7 +41,7 @@ _CONTINUE = "To continue, add this to the command: --resume"
 
 # Kedro's own, so that values are read as `kedro run` reads them.
 _KEDROS = {
-    *("params", "pipeline", "pipelines", "load_versions", "runner"),
+    *("params", "pipeline", "pipelines", "runner"),
     *("node_names", "from_nodes", "to_nodes", "tags"),
 }
 
@@ -75,6 +75,7 @@ def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]
     metavar="NAME=DATA",
     help="Other data for a catalog entry: a path, https://…, s3://…, or store://…",
 )
+@option("--load-versions", default="", metavar="NAME:VERSION,…", help="Versions to load.")
 @option("--chain-id", help="Tie this run to others with the same id.")
 @option("--name", help="Name of the run; by default the names of its pipelines.")
 @option("--local", is_flag=True, help="Run the job in this process; nothing is sent.")

@@ -17,10 +17,9 @@ from ..store.fields import artifact_uid, moment
 from ..text import indented, shown, shown_path
 from .base import NO_LIMIT
 
-# Shown of an id where it doesn't fit whole: enough to name it by.
-SHORT = 8
-# From how many columns on whole ids are shown.
-WIDE = 120
+SHORT, WIDE = 8, 120
+"""How much of an id is shown, and from how many columns on all of it is."""
+
 # What gives way where the terminal is too narrow.
 FLEXIBLE = ("name", "key", "tags", "chain", "error", "value")
 
@@ -107,10 +106,7 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
 
 
 def comparison(compared: Record, width: int) -> RenderableType:
-    """Show what differs between runs side by side or, where that is too wide, below each other.
-
-    Each number is followed by its difference to the first run's.
-    """
+    """Show what differs between runs side by side or, where that is too wide, line by line."""
     heads = [run["uid"][:SHORT] for run in compared["runs"]]
     parts: list[RenderableType] = [runs_table(compared["runs"], width)]
     for title in ("parameters", "results"):

@@ -17,7 +17,7 @@ from ..api import client as api
 from ..project import JobsConfig, find_config
 from ..runs.manager import MLRunContextManager
 from ..secrets import known as secrets
-from ..setup.manifest import PACKAGE, changed_files
+from ..setup import manifest
 from . import image, source
 from .function import mounted, on_cluster, read_function
 
@@ -103,11 +103,8 @@ def _packages(folder: Path) -> str:
 
 def _package(folder: Path) -> str:
     """Compare this package with the one that a job gets: from the source, or from its image."""
-    changed = changed_files()
-    more = ", …" if len(changed) > 3 else ""  # noqa: PLR2004
-    state = f"changed in {', '.join(changed[:3])}{more}" if changed else "unchanged"
-    found = f"kedro_mlrun {__version__}, {state}"
-    if PACKAGE.is_relative_to(folder):
+    found = manifest.version()
+    if manifest.PACKAGE.is_relative_to(folder):
         return found
     file = image.requirements_file(folder)
     pinned = _pinned(file, "kedro-mlrun")

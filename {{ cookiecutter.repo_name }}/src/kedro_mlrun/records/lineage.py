@@ -10,14 +10,10 @@ MANY = 10
 """How many runs that used an artifact are followed; of others it is said how many there are."""
 
 _Found = dict[str, Record | None]
-"""What is there of names, of URIs, or of ids."""
 
 
 def lineage(records: Records, start: Record, depth: int, back: bool) -> Record:
-    """Make the tree of what a run or an artifact came from, or else of what came of it.
-
-    It goes at most `depth` runs far. What was deleted, or isn't of this project, has no uid.
-    """
+    """Make the tree of what something came from, or of what came of it, so many runs away."""
     following, seen = _came_from if back else _came_of, set()
 
     def node(name: str, record: Record | None, is_run: bool, depth: int) -> Record:
@@ -28,6 +24,7 @@ def lineage(records: Records, start: Record, depth: int, back: bool) -> Record:
         made |= {field: about.get(field) for field in fields}
         # How many more runs there are; whether what follows is elsewhere in the tree, or too far.
         made |= {"unshown": 0, "repeated": made["uid"] in seen, "cut": False, "follows": []}
+        # What was deleted, or isn't of this project, has no record.
         if not record or made["repeated"]:
             return made
         seen.add(made["uid"])

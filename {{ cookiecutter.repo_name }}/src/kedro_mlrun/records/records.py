@@ -18,11 +18,8 @@ from ..text import nearest
 from .summaries import Record, artifact_key, section
 
 LAST = "last"
-"""What a person writes for the run that started last."""
-
 # As MLRun's own rule for tags (mlrun.utils.regex.tag_name).
 _TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,54}[A-Za-z0-9])?")
-
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE = 200
 _CANDIDATES = 3
@@ -128,10 +125,7 @@ class Records:
     def artifacts(
         self, key: str = "", kind: str = "", tag: str = "", run: Any = None, limit: int | None = 20
     ) -> list[Record]:
-        """List versions of artifacts, last written first, with all of their `metadata.tags`.
-
-        What is recorded beside what the nodes save is listed only by its key or run.
-        """
+        """List versions of artifacts, last written first; those of our own only by key or run."""
         filters = {"name": key, "kind": kind, "tag": tag}
         # Each version comes once for each of its tags.
         size = limit and 2 * limit
@@ -165,11 +159,7 @@ class Records:
         return sorted((item for item in found if producer(item) == uid), key=_written)
 
     def artifact(self, which: str) -> Record:
-        """Find one version of an artifact, with all of its `metadata.tags`.
-
-        By a key (its latest version), `key:tag`, `key@RUN`, a `store://` URI, a uid, or the unique
-        beginning of a uid with at least six characters.
-        """
+        """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
         text = which
         if mlrun.datastore.is_store_uri(which):
             text = mlrun.datastore.parse_store_uri(which)[1]

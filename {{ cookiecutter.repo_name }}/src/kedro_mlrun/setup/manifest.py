@@ -1,7 +1,4 @@
-"""Which files of this package somebody has changed: `manifest.json` has the hash of each.
-
-`make fix` of the starter writes it, and `make check` compares it.
-"""
+"""Which files of this package somebody has changed: the starter's `make fix` hashes each."""
 
 import hashlib
 import json

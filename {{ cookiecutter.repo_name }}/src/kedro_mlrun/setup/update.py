@@ -1,9 +1,7 @@
 """Bring a generated project to a newer starter, with the user's edits kept.
 
-The starter is rendered twice with the project's own answers, as it was and as it is now. Git merges
-the difference into the project's files in a repository of its own, so that renamed and deleted
-files, binary files and conflicts are what they are in any merge. What comes of that is applied to
-the project at once, or not at all.
+The starter is rendered with the project's own answers, as it was and as it is now. Git merges the
+difference in a repository of its own; the project is changed at once by the outcome, or not at all.
 """
 
 import json
@@ -55,7 +53,16 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
             f"{folder / STATE} can't be read ({error}). Restore it from git."
         ) from None
     if not check:
-        _check_clean(folder)
+        otherwise = (
+            f"{folder} is not in a git repository. Run `git init`, `git add .` and `git commit`, "
+            "so that you can look at the update, and undo it."
+        )
+        changed = _git(folder, "status", "--porcelain", "--", ".", otherwise=otherwise)
+        if changed:
+            raise UpdateError(
+                "The project has changes that are not committed:\n"
+                f"{changed}\nCommit or stash them, and update again."
+            )
     with TemporaryDirectory(prefix="kedro-mlrun-update-") as temporary:
         work = Path(temporary)
         commits = _commits(work / "starter", origin, commit, to)
@@ -81,19 +88,6 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         directory = f"--directory={_git(folder, 'rev-parse', '--show-prefix')}"
         _git(folder, "apply", "--whitespace=nowarn", directory, str(work / "changes"))
         return Update(before, after, True, [*filter(None, files)], conflicts, patch)
-
-
-def _check_clean(folder: Path) -> None:
-    otherwise = (
-        f"{folder} is not in a git repository. Run `git init`, `git add .` and `git commit`, "
-        "so that you can look at the update, and undo it."
-    )
-    changed = _git(folder, "status", "--porcelain", "--", ".", otherwise=otherwise)
-    if changed:
-        raise UpdateError(
-            "The project has changes that are not committed:\n"
-            f"{changed}\nCommit or stash them, and update again."
-        )
 
 
 # ---- the starter, as it was and as it is now
