@@ -1,19 +1,11 @@
 """How a catalog entry becomes an MLRun artifact or result, and comes back."""
 
-from ..runs.manager import MLRunContextManager
-from .abstract import MLRunAbstractDataset
-from .artifact import MLRunArtifactDataset
-from .dataframe import MLRunDataframeDataset
-from .history import MLRunMetricHistory
-from .model import MLRunModel
-from .result import MLRunResult
+from ..runs.manager import MLRunContextManager as MLRunContextManager
+from .abstract import MLRunAbstractDataset as MLRunAbstractDataset
+from .artifact import MLRunArtifactDataset as MLRunArtifactDataset
+from .dataframe import MLRunDataframeDataset as MLRunDataframeDataset
+from .dataframe import MLRunMetricHistory as MLRunMetricHistory
+from .model import MLRunModel as MLRunModel
+from .result import MLRunResult as MLRunResult
 
-__all__ = [
-    "MLRunAbstractDataset",
-    "MLRunArtifactDataset",
-    "MLRunContextManager",
-    "MLRunDataframeDataset",
-    "MLRunMetricHistory",
-    "MLRunModel",
-    "MLRunResult",
-]
+__all__ = [name for name in dir() if name.startswith("MLRun")]

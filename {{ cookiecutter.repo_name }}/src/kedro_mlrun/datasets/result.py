@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from .abstract import MLRunAbstractDataset
 # How annotations begin that tell where each flattened result stood in the nested dict.
 PATHS = "kedro-mlrun.result."
 # JSON has no such numbers, and MLRun's API gives null for them. The texts are json.dumps's.
-NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 LONGEST_INTEGER = 2**63 - 1
 
 
@@ -100,11 +101,10 @@ class MLRunResult(MLRunAbstractDataset):
         """Find the value itself, for results have no record of their own."""
         for run in self._runs():
             results = run["status"].get("results") or {}
-            if text := (run["metadata"].get("annotations") or {}).get(PATHS + self.key):
-                return _nested(json.loads(text), results)
-            if self.key in results:
-                # It was logged without this dataset.
-                return _restored(results[self.key])
+            text = (run["metadata"].get("annotations") or {}).get(PATHS + self.key)
+            if text or self.key in results:
+                # What was logged without this dataset has no annotation.
+                return _nested(json.loads(text) if text else [[self.key, []]], results)
         where = f" in chain {chain_id()}" if chain_id() and not self._load_args else ""
         raise mlrun.errors.MLRunNotFoundError(f"no run{where} has such a result")
 
@@ -173,14 +173,6 @@ def _plain(value: Any, where: str) -> Any:
     return value
 
 
-def _restored(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _restored(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_restored(item) for item in value]
-    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
-
-
 def _leaves(value: dict[str, Any]) -> Iterator[tuple[list[str], Any]]:
     for key, item in value.items():
         # An empty dict has no value to name, and is one itself.
@@ -191,10 +183,12 @@ def _leaves(value: dict[str, Any]) -> Iterator[tuple[list[str], Any]]:
 def _nested(named_paths: list[list[Any]], results: dict[str, Any]) -> Any:
     value: Any = {}
     for name, path in named_paths:
-        if not path:
-            return _restored(results[name])
         inner = value
         for key in path[:-1]:
             inner = inner.setdefault(key, {})
-        inner[path[-1]] = _restored(results[name])
-    return value
+        if path:
+            inner[path[-1]] = results[name]
+        else:
+            value = results[name]
+    # A text that stands for a number becomes one: JSON as Python reads it has such numbers.
+    return json.loads(re.sub(r'"(NaN|-?Infinity)"(?!:)', r"\1", json.dumps(value)))

@@ -1,7 +1,5 @@
 """The secrets that this process knows: by the names that they go by, and by their values."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import logging
