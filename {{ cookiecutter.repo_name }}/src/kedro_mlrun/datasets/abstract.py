@@ -9,7 +9,8 @@ import pickle
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -72,6 +73,7 @@ class MLRunAbstractDataset(RunDataset):
     """
 
     LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project", "path")
+    LOG: tuple[str, str] = ("log_artifact", "Artifact")  # MLRun's function, and what it makes.
     versioned = True  # Kedro gives each dataset of a class that has this its load version.
 
     def __init__(
@@ -120,19 +122,7 @@ class MLRunAbstractDataset(RunDataset):
                 self._log(context, data, Path(folder))
 
     def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
-        log, kind = context.log_artifact, mlrun.artifacts.Artifact
-        with self._saving(context, log, kind, data) as (folder, arguments):
-            # MLRun takes an empty body for none, but not an empty file.
-            file = self._write(data, temporary)
-            arguments["format"] = arguments.get("format") or file.suffix[1:]
-            target = f"{folder}/{self.key}{''.join(file.suffixes)}"
-            log(self.key, local_path=str(file), target_path=target, **arguments)
-
-    @contextmanager
-    def _saving(
-        self, context: mlrun.MLClientCtx, log: Callable[..., Any], kind: type, data: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Give a folder of this save's own, which goes if it fails, and the checked arguments."""
+        log, kind = getattr(context, self.LOG[0]), getattr(mlrun.artifacts, self.LOG[1])
         # What MLRun's function doesn't name itself it hands on to the artifact's class.
         known = {*inspect.signature(log).parameters, *inspect.signature(kind).parameters}
         self._check_names(self._save_args, known - OURS, "save_args")
@@ -141,17 +131,29 @@ class MLRunAbstractDataset(RunDataset):
             # A list of names, as the documentation of the published datasets has it.
             labels = dict.fromkeys(map(str, labels), "true")
         labels = {**labels, TYPE_LABEL: type_name(data)}
+        arguments = {"db_key": self.key, **self._save_args, "labels": labels, "upload": True}
         path = self._save_args.get("artifact_path") or context.artifact_path
         path = mlrun.utils.template_artifact_path(path, context.project, context.uid)
         folder = f"{run_folder(path, context.uid)}/{self.key}/{uuid.uuid4().hex[:8]}"
         before = context.artifact_uris.get(self.key)
         try:
-            yield folder, {"db_key": self.key, **self._save_args, "labels": labels, "upload": True}
+            self._prepare(data, temporary, folder, arguments)
+            # About statistics of booleans, infinities and such.
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+                log(self.key, **arguments)
         except BaseException:
             # Where only the update of the run failed, the artifact's record points here.
             if "://" not in folder and context.artifact_uris.get(self.key) == before:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
+        """Write an object to a file, and tell MLRun's function of it; the folder is the save's."""
+        # MLRun takes an empty body for none, but not an empty file.
+        file = self._write(data, temporary)
+        target = f"{folder}/{self.key}{''.join(file.suffixes)}"
+        arguments.update(local_path=str(file), target_path=target)
+        arguments["format"] = arguments.get("format") or file.suffix[1:]
 
     def _write(self, data: Any, folder: Path) -> Path:
         """Write an object to a file whose ending tells how to read it."""
@@ -161,10 +163,8 @@ class MLRunAbstractDataset(RunDataset):
         elif type(data) is str:
             content, ending = data.encode(errors="surrogatepass"), "txt"
         elif wanted not in {None, "json", "pkl"}:
-            raise DatasetError(
-                f"format '{wanted}' is for text or bytes, and this is a {type_name(data)}; "
-                "let the node return one of those, or leave `format` out"
-            )
+            what = f"is for text or bytes, and this is a {type_name(data)}"
+            raise DatasetError(f"format '{wanted}' {what}; leave `format` out")
         elif wanted != "pkl" and _is_json(data):
             content, ending = json.dumps(data, indent=2).encode(), "json"
         elif wanted == "json":

@@ -60,32 +60,25 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         ```
     """
 
-    def _log(self, context: Any, data: Any, temporary: Path) -> None:
+    LOG = ("log_dataset", "DatasetArtifact")
+
+    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
         if not isinstance(data, pd.DataFrame):
-            raise DatasetError(
-                f"a data frame is expected and this is a {type(data).__name__}; "
-                "let the node return a pandas DataFrame, or use MLRunAbstractDataset"
-            )
-        log, kind = context.log_dataset, mlrun.artifacts.DatasetArtifact
-        # About statistics of booleans, infinities and such.
-        with (
-            self._saving(context, log, kind, data) as (folder, arguments),
-            warnings.catch_warnings(action="ignore", category=RuntimeWarning),
-        ):
-            ending = arguments["format"] = arguments.get("format") or "parquet"
-            self._check_names([ending], ["parquet", "csv"], "format")
-            if data.columns.empty:
-                # Of which MLRun fails to make statistics.
-                arguments["stats"] = False
-            file, schema = temporary / f"data.{ending}", temporary / "schema.parquet"
-            _write(data, file, schema)
-            if ending == "csv":
-                url = f"{folder}/{self.key}.schema.parquet"
-                mlrun.get_dataitem(url).put(schema.read_bytes())
-                arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
-            arguments["target_path"] = f"{folder}/{self.key}.{ending}"
-            # MLRun uploads the file; the frame is for its preview.
-            log(self.key, _for_preview(data), local_path=str(file), **arguments)
+            raise DatasetError(f"a data frame is expected and this is a {type(data).__name__}")
+        ending = arguments["format"] = arguments.get("format") or "parquet"
+        self._check_names([ending], ["parquet", "csv"], "format")
+        if data.columns.empty:
+            # Of which MLRun fails to make statistics.
+            arguments["stats"] = False
+        file, schema = temporary / f"data.{ending}", temporary / "schema.parquet"
+        _write(data, file, schema)
+        if ending == "csv":
+            url = f"{folder}/{self.key}.schema.parquet"
+            mlrun.get_dataitem(url).put(schema.read_bytes())
+            arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
+        # MLRun uploads the file; the frame is for its preview.
+        target = f"{folder}/{self.key}.{ending}"
+        arguments.update(df=_for_preview(data), local_path=str(file), target_path=target)
 
     def _read(self, artifact: Any) -> pd.DataFrame:
         if file_format(artifact) in {"parquet", "pq"}:
@@ -306,10 +299,8 @@ def _to_frame(data: Any) -> pd.DataFrame:
     if type(data) is list:
         form, columns = "list", {"value": data}
     elif type(data) is not dict:
-        raise DatasetError(
-            f"a history is a list, a dict or a data frame, and this is a {type(data).__name__}; "
-            "let the node return one of those"
-        )
+        kind = type(data).__name__
+        raise DatasetError(f"a history is a list, a dict or a data frame, and this is a {kind}")
     elif not all(type(name) is str for name in data):
         form, columns = "steps", {"steps": list(data), "value": list(data.values())}
     made = [_column(*item) for item in columns.items()]

@@ -8,7 +8,6 @@ from typing import Any
 
 from kedro.io import DatasetError, Version
 
-from ..lazy import mlrun
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, pickling, type_name, verified_bytes
 
 PICKLED = ("pkl", "joblib")
@@ -43,6 +42,8 @@ class MLRunModel(MLRunAbstractDataset):
         ```
     """
 
+    LOG = ("log_model", "ModelArtifact")
+
     def __init__(
         self,
         key: str | None = None,
@@ -61,13 +62,11 @@ class MLRunModel(MLRunAbstractDataset):
     def _describe(self) -> dict[str, Any]:
         return super()._describe() | {"framework": self._framework, "model_format": self._format}
 
-    def _log(self, context: Any, data: Any, temporary: Path) -> None:
-        log, kind = context.log_model, mlrun.artifacts.ModelArtifact
-        with self._saving(context, log, kind, data) as (folder, arguments):
-            arguments.setdefault("framework", self._framework)
-            arguments.setdefault("algorithm", type(data).__name__)
-            arguments.update(model_dir=str(temporary), target_path=f"{folder}/")
-            log(self.key, model_file=self._write(data, temporary).name, **arguments)
+    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
+        file = self._write(data, temporary)
+        arguments.setdefault("framework", self._framework)
+        arguments.setdefault("algorithm", type(data).__name__)
+        arguments.update(model_dir=str(temporary), model_file=file.name, target_path=f"{folder}/")
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
