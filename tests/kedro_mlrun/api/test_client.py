@@ -82,6 +82,15 @@ def test_a_refusal_is_no_loss(server: Server, tmp_path: Path) -> None:
     assert not (tmp_path / "kept.db").exists()
 
 
+def test_the_client_takes_the_arguments_of_mlruns_own(server: Server) -> None:
+    """Also by their names."""
+    client = import_module("kedro_mlrun.api.keeping").KeepingRunDB(lambda: "", server.url)
+    server.status = HTTPStatus.NOT_FOUND
+    for method in (client.list_runs, client.paginated_list_runs, client.list_artifacts):
+        with pytest.raises(mlrun.errors.MLRunNotFoundError):
+            method(name="train", project="iris")
+
+
 def test_what_is_no_run_database(embedded: Store) -> None:
     """MLRun would record nothing at all."""
     mlrun.mlconf.dbpath = "127.0.0.1:8080"

@@ -13,8 +13,7 @@ from mlrun.errors import MLRunPreconditionFailedError
 
 from kedro_mlrun.records import lineage, summaries
 from kedro_mlrun.records import records as records_module
-from kedro_mlrun.store.fields import artifact_file, producer
-from kedro_mlrun.store.files import own_folder
+from kedro_mlrun.store.fields import artifact_file, own_folder, producer
 
 RecordNotFoundError = records_module.RecordNotFoundError
 

@@ -13,8 +13,7 @@ from kedro.io import DatasetError
 
 from kedro_mlrun.runs import manager, workers
 from kedro_mlrun.runs.chain import CHAIN
-from kedro_mlrun.store.fields import run_name
-from kedro_mlrun.store.files import run_folder
+from kedro_mlrun.store.fields import run_folder, run_name
 
 
 def test_there_is_one_manager() -> None:

@@ -128,7 +128,7 @@ UNSUPPORTED = sorted({*public_methods(RunDBInterface), *public_methods(HTTPRunDB
 def test_what_is_not_supported_says_so(url, name):
     """An unsupported method says which it is and what it needs; none does nothing in silence."""
     with pytest.raises(MLRunNotImplementedServerError, match=f"'{name}'.* needs an MLRun API"):
-        getattr(LocalRunDB(url), name)("project", anything=1)
+        getattr(LocalRunDB(url), name)("project", name="x", anything=1)
 
 
 def test_every_method_of_mlrun_is_supported_or_refused():

@@ -41,7 +41,7 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         self.journal: list[tuple[str, dict[str, Any], Any]] = []
         self.renamed: dict[str, str] = {}
 
-    def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Give the API's answer, or that of the embedded store once there is none."""
         send, is_write = getattr(super(), name), name in WRITES
         # A copy, for what MLRun hands over goes on changing.
@@ -75,8 +75,11 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         status = as_dict(arguments.get("struct") or {}).get("status", {})
         state = arguments.get("updates", {}).get("status.state") or status.get("state")
         if state in TERMINAL_STATES:
-            uid = arguments["uid"]
-            self.journal = [entry for entry in self.journal if _run_of(entry[1]) != uid]
+            self.journal = [
+                (name, said, answer)
+                for name, said, answer in self.journal
+                if (said.get("uid") or producer(said["artifact"])) != arguments["uid"]
+            ]
 
     def _begin_to_keep(self) -> None:
         self.kept = LocalRunDB(self.embedded_store())
@@ -132,10 +135,6 @@ def _is_lost(exc: Exception) -> bool:
     return isinstance(cause, requests.RequestException) and (
         cause.response is None or cause.response.status_code in _GATEWAY_SAYS
     )
-
-
-def _run_of(arguments: dict[str, Any]) -> str:
-    return str(arguments.get("uid") or producer(arguments["artifact"]))
 
 
 def renamed(value: Any, uids: dict[str, str]) -> Any:

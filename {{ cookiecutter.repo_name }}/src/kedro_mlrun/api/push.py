@@ -20,14 +20,12 @@ from mlrun.utils.helpers import template_artifact_path
 
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record, artifact_key
-from ..store.fields import moment, producer
-from ..store.files import own_folder, run_folder
+from ..store.fields import moment, own_folder, producer, run_folder
 from ..store.rows import LATEST, TERMINAL_STATES
 from .client import address, check
 from .keeping import UNSENT, renamed
 
 _URI = re.compile(r"store://[^\s\"]+\^\w+")
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE = 100
 # What an API says of one run alone, and not of whoever asks, or of itself.
 _REFUSALS = {400, 409, 412, 422}
@@ -168,8 +166,7 @@ class _Push:
 
     def _moved(self, item: Record, others: dict[str, str]) -> tuple[Record, dict[str, Path]]:
         """Give an artifact's record as the API gets it, and which files go where before."""
-        places: dict[str, str] = {}
-        files: dict[str, Path] = {}
+        places, files = dict[str, str](), dict[str, Path]()
         key, spec = artifact_key(item), item["spec"]
         for path in [spec.get("target_path"), *(spec.get("extra_data") or {}).values()]:
             local = Path(str(path).removeprefix("file://"))
@@ -195,12 +192,11 @@ class _Push:
     def _send_artifacts(
         self, saved: Sequence[Record], moved: Sequence[tuple[Record, dict[str, Path]]]
     ) -> None:
-        api, again = self.api, bool(self.uids)
-        versions: dict[str, list[Record]] = {}
+        api, versions = self.api, dict[str, list[Record]]()
         for key in {artifact_key(item) for item in saved}:
             # After an interruption the latest may be what was stored then.
-            known = api.records.artifacts(key, limit=None) if again else api.tagged(key, LATEST)
-            versions[key] = list(known)
+            known = api.records.artifacts(key, limit=None) if self.uids else api.tagged(key, LATEST)
+            versions[key] = known
         for record, files in moved:
             self._copy(files, record)
             key, names = artifact_key(record), record["metadata"]
@@ -239,16 +235,15 @@ class _Push:
 
     def _tag(self, saved: Sequence[Record]) -> None:
         for item in saved:
+            key, sent = artifact_key(item), {**item["metadata"], "uid": self.uids[_uid(item)]}
             for tag in set(item["metadata"]["tags"]) - {LATEST}:
-                there, uid = self.api.tagged(artifact_key(item), tag), self.uids[_uid(item)]
+                there = self.api.tagged(key, tag)
                 if not there:
-                    self.api.records.tag(
-                        {**item, "metadata": {**item["metadata"], "uid": uid}}, tag
-                    )
-                elif _uid(there[0]) != uid and producer(there[0]) != self.uid:
+                    self.api.records.tag({**item, "metadata": sent}, tag)
+                elif _uid(there[0]) != sent["uid"] and producer(there[0]) != self.uid:
                     self.outcome["warnings"].append(
-                        f"'{artifact_key(item)}' has the tag '{tag}' at {self.api.address} on the "
-                        f"version of run {producer(there[0]) or 'nobody'}, which keeps it."
+                        f"'{key}' has the tag '{tag}' at {self.api.address} on the version of run "
+                        f"{producer(there[0]) or 'nobody'}, which keeps it."
                     )
 
     def _mark_best_iterations(self, saved: Sequence[Record]) -> None:
@@ -288,7 +283,7 @@ class _Push:
 
 
 def _created(record: Mapping[str, Any]) -> datetime:
-    return moment(record["metadata"].get("created")) or _LONG_AGO
+    return moment(record["metadata"].get("created")) or datetime.min.replace(tzinfo=UTC)
 
 
 def _uid(record: Mapping[str, Any]) -> str:

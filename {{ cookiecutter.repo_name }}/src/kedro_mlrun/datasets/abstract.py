@@ -23,7 +23,7 @@ from ..lazy import mlrun
 from ..runs.chain import chain_id
 from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
-from ..store.files import run_folder
+from ..store.fields import run_folder
 
 # The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"

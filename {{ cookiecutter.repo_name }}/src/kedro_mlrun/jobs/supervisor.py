@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from ..store.process import process_label
-from ..store.queue import JobQueue
+from ..store.rows import JobQueue
 
 GRACE = 10
 """Seconds that the processes of a job have to end by themselves when it is aborted."""

@@ -12,8 +12,16 @@ from typing import Any
 import click
 
 from ..lazy import mlrun
-from ..store.fields import OWN, artifact_file, artifact_uid, moment, producer, run_name
-from ..store.files import delete_data, own_folder
+from ..store.fields import (
+    OWN,
+    artifact_file,
+    artifact_uid,
+    delete_data,
+    moment,
+    own_folder,
+    producer,
+    run_name,
+)
 from ..text import nearest
 from .summaries import Record, artifact_key, section
 

@@ -11,8 +11,7 @@ from typing import Any
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
-from ..store.fields import PROCESS, run_name
-from ..store.files import run_folder
+from ..store.fields import PROCESS, run_folder, run_name
 from ..store.process import process_label
 from . import workers
 from .lost import abort_lost_runs, set_aborted

@@ -1,8 +1,4 @@
-"""The embedded store: MLRun's run database on one SQLite file, for when there is no MLRun API.
-
-`MLRUN_DBPATH=sqlite:///PATH` chooses it. What MLRun's API keeps in its database is kept here with
-the same meaning, so that MLRun's own SDK works on it. What needs a cluster says that it does.
-"""
+"""The embedded store: MLRun's run database on one SQLite file, which MLRun's own SDK works on."""
 
 import codecs
 import os
@@ -26,8 +22,7 @@ from .process import is_alive, killed
 from .rows import TERMINAL_STATES, Record, Where
 from .sqlite import SCHEME
 
-LOG_INTERVAL = 0.5
-"""Seconds between two looks at a log that is watched. MLRun's setting is made for an API."""
+LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
 
 _NO_FILTERS = "project sort limit offset rows_per_partition partition_order max_partitions".split()
 
@@ -82,10 +77,7 @@ class LocalRunDB(Interface):
         return run
 
     def _list_runs(self, query: Record) -> RunList:
-        """List runs, newest start first.
-
-        As in MLRun, without a filter only the latest run of each name within a week comes.
-        """
+        """List runs, newest start first; without a filter the last of each name within a week."""
         if not any(value for field, value in query.items() if field not in _NO_FILTERS):
             week = datetime.now(UTC) - timedelta(days=7)
             query = query | {"start_time_from": week, "partition_by": "project_and_name"}
@@ -162,16 +154,13 @@ class LocalRunDB(Interface):
         """Write a run's log, or add to it."""
         if not body:
             return
-        project = active(project)
-        data = body.encode() if isinstance(body, str) else body
+        row = (active(project), uid, body.encode() if isinstance(body, str) else body)
         with self.transaction() as connection:
             if not append:
-                self.delete("logs", Where("project = ? AND uid = ?", project, uid))
+                self.delete("logs", Where("project = ? AND uid = ?", *row[:2]))
                 with suppress(FileNotFoundError):
-                    os.truncate(self.log_file(uid, project), 0)
-            connection.execute(
-                "INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", (project, uid, data)
-            )
+                    os.truncate(self.log_file(uid, row[0]), 0)
+            connection.execute("INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", row)
 
     @by_name
     def get_log(self, query: Record) -> tuple[str, bytes]:

@@ -1,9 +1,13 @@
-"""What the fields of runs' and artifacts' records hold, and how they are named."""
+"""What the fields of records hold: names, times and files, and which files are a run's own."""
 
 import re
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from ..lazy import mlrun
 
 OWN = "kedro."
 """Beginning of the keys of what is recorded beside what the nodes save."""
@@ -47,3 +51,51 @@ def moment(text: Any) -> datetime | None:
         return None
     value = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
     return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def run_folder(artifact_path: str, uid: str) -> str:
+    """Give the folder that one run writes to and no other."""
+    if "://" not in artifact_path:
+        artifact_path = Path(artifact_path).absolute().as_posix()
+    if uid in artifact_path or "{{run.uid}}" in artifact_path:
+        return artifact_path
+    return f"{artifact_path.rstrip('/')}/{uid}"
+
+
+def own_folder(path: str, run_id: str) -> str:
+    """Give the folder of a run that a path or URL is in, up to the run's id; "" if in none."""
+    # The ids that MLRun and this project make. Another one may be the name of any folder.
+    before, found, _ = f"{path}/".partition(f"/{run_id}/")
+    return before + f"/{run_id}" if found and re.fullmatch("[0-9a-f]{32}", run_id) else ""
+
+
+def delete_data(record: Mapping[str, Any]) -> None:
+    """Delete an artifact's bytes, or refuse if they are not in the folder of its own run."""
+    target = record["spec"].get("target_path")
+    if not target:
+        return
+    folder, path = own_folder(target, producer(record)), Path(target)
+    is_own = folder != "" and ".." not in PurePosixPath(target).parts
+    if is_own and "://" not in target:
+        # A link in the path may lead anywhere; one at its end is deleted itself.
+        real = path.parent.resolve() / path.name
+        is_own = real.is_relative_to(Path(folder).resolve()) and not Path(folder).is_symlink()
+    if not is_own:
+        raise mlrun.errors.MLRunInvalidArgumentError(
+            f"{target} is not in a folder of the run that made it, so it isn't deleted. "
+            "Delete it yourself if nothing else needs it."
+        )
+    if "://" in target:
+        item = mlrun.get_dataitem(target)
+        for name in item.listdir() if target.endswith("/") else ():
+            mlrun.get_dataitem(f"{target}{name}").delete()
+        item.delete()
+        return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    for parent in path.parents:
+        if not parent.is_relative_to(folder) or not parent.is_dir() or any(parent.iterdir()):
+            break
+        parent.rmdir()

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import wraps
+from functools import partialmethod, wraps
 from inspect import isfunction, signature
 from typing import Any, cast
 
@@ -19,12 +19,10 @@ from mlrun.db.httpdb import HTTPRunDB
 from mlrun.lists import ArtifactList
 from mlrun.projects import MlrunProject
 
-from .files import delete_data
-from .queue import JobQueue
-from .rows import LATEST, Record, Rows, Where, label_list, now, utc
+from .fields import delete_data
+from .rows import LATEST, JobQueue, Record, Rows, Where, label_list, now, utc
 
-ALL_DAYS = 36_500
-"""So many that nothing which was recorded is older."""
+ALL_DAYS = 36_500  # so many that nothing which was recorded is older
 
 
 def active(project: str | None) -> str:
@@ -82,11 +80,8 @@ def pages(find: Callable[..., Any]) -> Any:
     return list_page
 
 
-def _refusing(name: str) -> Callable[..., Any]:
-    def refuse(self: Rows, *_args: Any, **_kwargs: Any) -> Any:
-        raise self.needs_api(f"'{name}'")
-
-    return refuse
+def _refuse(self: Rows, name: str, /, *_args: Any, **_kwargs: Any) -> Any:
+    raise self.needs_api(f"'{name}'")
 
 
 # Every public method of MLRun's clients, refusing; those that are supported override it.
@@ -95,7 +90,7 @@ _ApiOnly = type(
     "_ApiOnly",
     (RunDBInterface,),
     {
-        name: _refusing(name)
+        name: partialmethod(_refuse, name)
         for client in (RunDBInterface, HTTPRunDB)
         for name, member in vars(client).items()
         if isfunction(member) and not name.startswith("_")
@@ -189,13 +184,12 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         # Tags have a table of their own: they move between versions.
         metadata.pop("tag", None)
         with self.transaction():
-            identity = {"project": project, "key": key, "uid": uid}
             # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
-            where = Where("project = ? AND key = ? AND uid = ?", *identity.values())
+            where = Where("project = ? AND key = ? AND uid = ?", project, key, uid)
             known = self.select("1 FROM artifacts", where)
             owner = self.write(
                 "artifacts",
-                identity,
+                {"project": project, "key": key, "uid": uid},
                 body,
                 tree=tree or metadata.get("tree") or "",
                 iteration=iter or 0,
@@ -260,13 +254,12 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
     def del_artifact(self, query: Record) -> None:
         """Delete the records of a key, all of its versions if nothing tells which.
 
-        The files stay, unless the `deletion_strategy` deletes them as well: `data-optional` those
-        that it can, `data-force` all of them or nothing.
+        With `deletion_strategy`, files too: `data-optional` those that it can, `data-force` all.
         """
         strategy = ArtifactsDeletionStrategies(query.get("deletion_strategy", "metadata-only"))
         project, key = query["project"], query["key"]
-        where = Where().equal(project=project, tree=query.get("tree"), uid=query.get("uid"))
-        where.add("key = ?", key).equal(iteration=query.get("iter"))
+        where = Where("project = ? AND key = ?", project, key).equal(iteration=query.get("iter"))
+        where.equal(tree=query.get("tree"), uid=query.get("uid"))
         where.tagged(query.get("tag"), project, key)
         ignored = () if strategy == ArtifactsDeletionStrategies.data_force else (Exception,)
         with self.transaction():
@@ -363,9 +356,9 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
 
     def delete_function(self, name: str, project: str = "") -> None:
         """Delete a function, where there is one, with all of its versions."""
-        identity = (active(project), utils.normalize_name(name))
+        where = Where("project = ? AND name = ?", active(project), utils.normalize_name(name))
         with self.transaction():
-            self.delete("functions", Where("project = ? AND name = ?", *identity))
+            self.delete("functions", where)
 
     def _list_functions(self, query: Record) -> list[Record]:
         """List functions, last updated first; one of several tags comes once for each."""

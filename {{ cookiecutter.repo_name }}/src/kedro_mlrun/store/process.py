@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import psutil
 
+# Seconds by which a process may seem to have started earlier or later: clocks are set.
 TOLERANCE = 60
-"""Seconds by which a process may seem to have started earlier or later: clocks are set."""
 
 
 def process_label(pid: int | None = None) -> str:

@@ -1,9 +1,10 @@
-"""Runs, artifacts and functions in the embedded store, as dicts of JSON's types.
+"""Runs, artifacts, functions and the queue of jobs in the embedded store, as JSON's types.
 
 It needs no MLRun. Queries are dicts of what MLRun's client calls the arguments of its lists.
 """
 
 import json
+import shutil
 import sqlite3
 import sys
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from urllib.parse import quote
 
 from ..lazy import mlrun
 from .fields import artifact_uid, moment
+from .process import is_alive
 from .sqlite import Database
 
 Record = dict[str, Any]
@@ -270,16 +272,12 @@ class Rows(Database):
         status["last_update"] = now()
         if state in TERMINAL_STATES:
             status["end_time"] = status.get("end_time") or status["last_update"]
-        end_time = status.get("end_time")
+        end_time = utc(status["end_time"]) if status.get("end_time") else None
+        times = {"start_time": utc(status["start_time"]), "updated": utc(status["last_update"])}
+        identity = {"project": project, "uid": uid, "iteration": iteration}
+        name = metadata.get("name") or ""
         owner = self.write(
-            "runs",
-            {"project": project, "uid": uid, "iteration": iteration},
-            body,
-            name=metadata.get("name") or "",
-            state=state,
-            start_time=utc(status["start_time"]),
-            end_time=utc(end_time) if end_time else None,
-            updated=utc(status["last_update"]),
+            "runs", identity, body, name=name, state=state, end_time=end_time, **times
         )
         inputs = (body.get("spec") or {}).get("inputs") or {}
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
@@ -288,10 +286,7 @@ class Rows(Database):
     def end_run(
         self, uid: str, project: str, state: str, reason: str, *, replace: bool = False
     ) -> None:
-        """End a run with its iterations, where its own process can't; `replace` also another end.
-
-        Of a reason with several paragraphs, the first one is the `status_text`.
-        """
+        """End a run with its iterations, where its process can't; `replace` also another end."""
         text = reason.partition("\n\n")[0]
         with self.transaction():
             where = Where("project = ? AND uid = ?", project, uid)
@@ -307,10 +302,7 @@ class Rows(Database):
         return self.path.parent / "logs" / project / f"{uid}.log"
 
     def find_artifact(self, query: Record) -> Record:
-        """Read an artifact's record: the latest where neither tag, tree nor uid tells which.
-
-        Iteration 0 is the run's own, or the best one where only iterations have the key.
-        """
+        """Read an artifact's record: the latest where neither tag, tree nor uid tells which."""
         key, project, iter = query["key"], query["project"], query.get("iter")
         tree, uid = query.get("tree"), query.get("uid")
         tag = query.get("tag") or (None if tree or uid else LATEST)
@@ -318,7 +310,7 @@ class Rows(Database):
         if tag and not (uid and tag == LATEST):
             where = Where().tagged(tag, project, key)
         where.equal(uid=uid, tree=tree, iteration=iter or None)
-        if iter == 0:
+        if iter == 0:  # the run's own, or the best where only iterations have the key
             where.add("iteration = 0 OR best_iteration")
         if found := self._artifact(where, tag):
             return found
@@ -336,6 +328,62 @@ class Rows(Database):
             tag,
         )
         return _record(*rows[0]) if rows else None
+
+
+class JobQueue(Rows):
+    """The queue of a store; a job is in it as long as its supervisor or its process is alive."""
+
+    def add_job(self, uid: str, project: str, supervisor: str) -> int:
+        """Add a job that isn't in the queue, by its supervisor's label, and give its number."""
+        for row in self.select("* FROM jobs", Where()):
+            # Of one that was killed, or that the store was copied with.
+            if not self._processes(row):
+                self.remove_job(row["id"])
+        with self.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO jobs (project, uid, inode, supervisor) VALUES (?, ?, ?, ?)",
+                (project, uid, self.inode(), supervisor),
+            )
+            return cast(int, cursor.lastrowid)
+
+    def set_job_process(self, number: int, label: str) -> None:
+        """Note the process of a job, which keeps its place if the supervisor is killed."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE jobs SET process = ? WHERE id = ?", (label, number))
+
+    def remove_job(self, number: int) -> None:
+        """Take a job that has ended from the queue, and delete its folder."""
+        with self.transaction():
+            self.delete("jobs", Where("id = ?", number))
+            shutil.rmtree(self.job_folder(number), ignore_errors=True)
+
+    def jobs_ahead(self, number: int, at_once: int) -> int:
+        """Count the jobs for which one has to wait if so many may run at once."""
+        living, rows = 0, self.select("* FROM jobs", Where("id < ?", number), "ORDER BY id")
+        for row in rows:
+            living += bool(self._processes(row))
+            # To ask for no more processes than needed, where many wait.
+            if living == at_once:
+                return len(rows) - at_once + 1
+        return 0
+
+    def job_processes(self, uid: str, project: str) -> dict[str, str]:
+        """Give the labels of a job's living processes, its `supervisor` and its own `process`."""
+        rows = self.select("* FROM jobs", Where("project = ? AND uid = ?", project, uid))
+        return self._processes(rows[0]) if rows else {}
+
+    def job_is_alive(self, uid: str, project: str) -> bool:
+        """Tell whether a background job waits, runs, or is being looked after at its end."""
+        return bool(self.job_processes(uid, project))
+
+    def job_folder(self, number: int) -> Path:
+        """Give the folder that a job's source is unpacked to."""
+        return self.path.parent / "jobs" / str(number)
+
+    def _processes(self, row: sqlite3.Row) -> dict[str, str]:
+        labels = {name: row[name] for name in ("supervisor", "process") if row[name]}
+        mine = row["inode"] == self.inode()
+        return {name: label for name, label in labels.items() if mine and is_alive(label)}
 
 
 def _key(table: str) -> str:

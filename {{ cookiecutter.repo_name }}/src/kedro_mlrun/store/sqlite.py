@@ -12,29 +12,26 @@ from typing import cast
 from ..lazy import mlrun
 
 SCHEME = "sqlite"
-
+# What tells an embedded store from other SQLite files.
 APPLICATION_ID = int.from_bytes(b"mlrn", "big")
-"""What tells an embedded store from other SQLite files."""
-
+# How long a process waits for others that write to the same store.
 BUSY_SECONDS = 60
-"""How long a process waits for others that write to the same store."""
 
-_LABELS = """
-    CREATE TABLE {0}_labels (
-        owner INTEGER NOT NULL REFERENCES {0}s (id) ON DELETE CASCADE,
-        name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
-    )"""
+# What belongs to one row of another table, and goes with it.
+_OWNED = "owner INTEGER NOT NULL REFERENCES {0}s (id) ON DELETE CASCADE"
+_LABELS = f"""
+    CREATE TABLE {{0}}_labels (
+        {_OWNED}, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name))"""
 
 # Each entry takes a store from the schema before it to its own. `PRAGMA user_version` counts them.
 MIGRATIONS: tuple[str, ...] = (
-    """
+    f"""
     CREATE TABLE projects (name TEXT PRIMARY KEY, created TEXT NOT NULL, body TEXT NOT NULL);
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL,
         iteration INTEGER NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
         start_time TEXT NOT NULL, end_time TEXT, updated TEXT NOT NULL, body TEXT NOT NULL,
-        UNIQUE (project, uid, iteration)
-    );
+        UNIQUE (project, uid, iteration));
     CREATE INDEX runs_started ON runs (project, iteration, start_time);
     CREATE INDEX runs_named ON runs (project, name, start_time);
     CREATE INDEX runs_in_state ON runs (project, state, start_time);
@@ -43,39 +40,30 @@ MIGRATIONS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, uid TEXT NOT NULL,
         tree TEXT NOT NULL, iteration INTEGER NOT NULL, best_iteration INTEGER NOT NULL,
         kind TEXT NOT NULL, producer_uri TEXT NOT NULL, created TEXT NOT NULL,
-        updated TEXT NOT NULL, body TEXT NOT NULL,
-        UNIQUE (project, key, uid)
-    );
+        updated TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (project, key, uid));
     CREATE INDEX artifacts_in_tree ON artifacts (project, tree, key);
     CREATE INDEX artifacts_of_kind ON artifacts (project, kind, updated);
     CREATE INDEX artifacts_updated ON artifacts (project, updated);
     CREATE TABLE artifact_tags (
-        owner INTEGER NOT NULL REFERENCES artifacts (id) ON DELETE CASCADE,
-        tag TEXT NOT NULL, tag_project TEXT NOT NULL, tag_key TEXT NOT NULL,
-        PRIMARY KEY (owner, tag)
-    );
+        {_OWNED.format("artifact")}, tag TEXT NOT NULL, tag_project TEXT NOT NULL,
+        tag_key TEXT NOT NULL, PRIMARY KEY (owner, tag));
     CREATE INDEX artifact_tags_named ON artifact_tags (tag_project, tag, tag_key);
     CREATE TABLE functions (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL,
         kind TEXT NOT NULL, state TEXT NOT NULL, updated TEXT NOT NULL, body TEXT NOT NULL,
-        UNIQUE (project, name, hash)
-    );
+        UNIQUE (project, name, hash));
     CREATE TABLE function_tags (
-        owner INTEGER NOT NULL REFERENCES functions (id) ON DELETE CASCADE,
-        tag TEXT NOT NULL, tag_project TEXT NOT NULL, tag_name TEXT NOT NULL,
-        PRIMARY KEY (owner, tag), UNIQUE (tag_project, tag_name, tag)
-    );
+        {_OWNED.format("function")}, tag TEXT NOT NULL, tag_project TEXT NOT NULL,
+        tag_name TEXT NOT NULL, PRIMARY KEY (owner, tag), UNIQUE (tag_project, tag_name, tag));
     CREATE TABLE logs (
-        id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL, body BLOB NOT NULL
-    );
+        id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL, body BLOB NOT NULL);
     CREATE INDEX logs_of_run ON logs (project, uid)"""
     + "".join(f";{_LABELS.format(owner)}" for owner in ("run", "artifact", "function")),
     # Which versions of artifacts each run has used. JSON has no NaN, but Python writes it.
-    """
+    f"""
     CREATE TABLE run_inputs (
-        owner INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-        name TEXT NOT NULL, artifact_uid TEXT NOT NULL, PRIMARY KEY (owner, name)
-    );
+        {_OWNED.format("run")}, name TEXT NOT NULL, artifact_uid TEXT NOT NULL,
+        PRIMARY KEY (owner, name));
     CREATE INDEX run_inputs_of_artifact ON run_inputs (artifact_uid);
     INSERT INTO run_inputs (owner, name, artifact_uid)
         SELECT runs.id, inputs.key, substr(inputs.value, instr(inputs.value, '^') + 1)
@@ -83,14 +71,13 @@ MIGRATIONS: tuple[str, ...] = (
             replace(replace(body, 'NaN', 'null'), 'Infinity', '0'), '$.spec.inputs') AS inputs
         WHERE inputs.value LIKE 'store://%^%';
     CREATE INDEX artifacts_with_uid ON artifacts (project, uid);
-    """,
+    """,  # noqa: S608
     # The background jobs that have not ended, in the order in which they were submitted. `inode`
     # is the store's own, so that a copy of the store doesn't take the processes for its own.
     """
     CREATE TABLE jobs (
         id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, uid TEXT NOT NULL,
-        inode INTEGER NOT NULL, supervisor TEXT NOT NULL, process TEXT, UNIQUE (project, uid)
-    );
+        inode INTEGER NOT NULL, supervisor TEXT NOT NULL, process TEXT, UNIQUE (project, uid));
     """,
 )
 
@@ -164,9 +151,10 @@ class Database:
         connection.row_factory = sqlite3.Row
         # In this order, for another process may make the store between the two.
         in_use = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        if in_use and _pragma(connection, "application_id") != APPLICATION_ID:
+        ((application,),) = connection.execute("PRAGMA application_id")
+        if in_use and application != APPLICATION_ID:
             raise sqlite3.DatabaseError("it is the database of another application")
-        version = _pragma(connection, "user_version")
+        ((version,),) = connection.execute("PRAGMA user_version")
         if version > len(MIGRATIONS):
             raise mlrun.errors.MLRunPreconditionFailedError(
                 f"The embedded store {self.path} has schema {version}, and this project knows "
@@ -180,9 +168,9 @@ class Database:
             return
         connection.execute("BEGIN IMMEDIATE")
         # Read again: another process may have migrated while this one waited.
-        for version in range(_pragma(connection, "user_version"), len(MIGRATIONS)):
-            for statement in MIGRATIONS[version].split(";"):
-                connection.execute(statement)
+        ((version,),) = connection.execute("PRAGMA user_version")
+        for statement in ";".join(MIGRATIONS[version:]).split(";"):
+            connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
@@ -205,10 +193,6 @@ class Database:
                 f"The embedded store {self.path} can't be written to: {exc}. "
                 "Check its disk and permissions, and whether another process holds it."
             ) from exc
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return cast(int, connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
