@@ -262,14 +262,11 @@ class MLRunAbstractDataset(RunDataset):
         except Exception as exc:
             missing, advice = _is_not_found(exc), "Check the dataset's entry in the catalog."
             if missing:
-                advice = "Run the pipeline that saves it, or check `key`, `load_args` and project."
+                chain = "" if self._load_args else chain_id()
+                how = f" with `--chain-id {chain}`" if chain else ""
+                advice = f"Run the pipeline that saves it{how}, or check `key` and `load_args`."
             if missing and self._load_version:
                 advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
-            elif missing and chain_id() and not self._load_args:
-                advice = (
-                    f"Run the pipeline that saves it with `--chain-id {chain_id()}`, or choose a "
-                    "version by `load_args` or `--load-versions`."
-                )
             location = "MLRun"
             with suppress(Exception):  # MLRun connects while it is imported; the reason says so.
                 location = MLRunContextManager().location
@@ -304,10 +301,8 @@ def pickling(data: Any) -> Iterator[None]:
     try:
         yield
     except Exception as exc:
-        raise DatasetError(
-            f"a {type_name(data)} can't be pickled ({exc}); "
-            "let the node return plain types, without open files or lambdas"
-        ) from exc
+        reason = f"({exc}); let the node return plain types"
+        raise DatasetError(f"a {type_name(data)} can't be pickled {reason}") from exc
 
 
 def file_format(artifact: Any) -> str:

@@ -76,8 +76,7 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         self._wrapped(Path(self._file_name))
 
     def _wrapped(self, file: Path) -> AbstractDataset[Any, Any]:
-        config = {**self._dataset, "filepath": file.as_posix()}
-        return AbstractDataset.from_config(str(self.key), config)
+        return AbstractDataset.from_config(self.key, self._dataset | {"filepath": file.as_posix()})
 
     def _describe(self) -> dict[str, Any]:
         # Not all of it, for its arguments may hold a password.
@@ -88,7 +87,8 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         try:
             self._wrapped(file).save(data)
         except DatasetError as exc:
-            raise DatasetError(f"{self._type} fails to write it: {_reason(exc)}") from exc
+            # The cause, for Kedro's own text names the temporary file.
+            raise DatasetError(f"{self._type} fails to write it: {exc.__cause__ or exc}") from exc
         written = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
         if written != [self._file_name]:
             raise DatasetError(
@@ -111,11 +111,6 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
                 return self._wrapped(file).load()
             except DatasetError as exc:
                 raise DatasetError(
-                    f"{self._type} fails to read {artifact.target_path}: {_reason(exc)}. "
+                    f"{self._type} fails to read {artifact.target_path} ({exc.__cause__ or exc}); "
                     "MLRunAbstractDataset with this key gives the file's bytes"
                 ) from exc
-
-
-def _reason(error: DatasetError) -> str:
-    # Kedro's own text names the temporary file.
-    return str(error.__cause__ or error).rstrip(".")

@@ -83,8 +83,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
     def _read(self, artifact: Any) -> pd.DataFrame:
         if file_format(artifact) in {"parquet", "pq"}:
             return _read_parquet(verified_bytes(artifact, hash_needed=False))
-        schema = artifact.spec.extra_data.get(SCHEMA)
-        if schema:
+        if schema := artifact.spec.extra_data.get(SCHEMA):
             return _read_csv(verified_bytes(artifact), mlrun.get_dataitem(schema).get())
         # MLRun itself wrote it, without a hash.
         frame = mlrun.get_dataitem(artifact.target_path).as_df(format=artifact.spec.format or None)
@@ -108,8 +107,7 @@ def _write(frame: pd.DataFrame, file: Path, schema: Path) -> None:
     except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
         raise DatasetError(
             f"{file.suffix[1:]} can't hold this data frame as it is ({' '.join(str(exc).split())});"
-            " convert what it names to a type that fits, or use MLRunAbstractDataset, which keeps "
-            "any frame"
+            " convert what it names, or use MLRunAbstractDataset, which keeps any frame"
         ) from exc
 
 
@@ -123,21 +121,17 @@ def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     for position, dtype in enumerate(frame.dtypes):
         if isinstance(getattr(dtype, "categories", None), pd.IntervalIndex):
             # Parquet takes intervals, but not as categories.
-            plain = frame.iloc[:, position].astype(dtype.categories.dtype)
-            written.isetitem(position, plain)
+            written.isetitem(position, frame.iloc[:, position].astype(dtype.categories.dtype))
     written.to_parquet(file)
     loaded = _read_parquet(file.read_bytes())
     dtypes = (list(each.reset_index(allow_duplicates=True).dtypes) for each in (frame, loaded))
-    changed = {
-        position: _describe_dtype(before)
-        for position, (before, after) in enumerate(zip(*dtypes, strict=True))
-        if before != after
-    }
-    if not changed:
-        return loaded
-    written.attrs[DTYPES] = changed
-    written.to_parquet(file)
-    return _read_parquet(file.read_bytes())
+    pairs = enumerate(zip(*dtypes, strict=True))
+    changed = {n: _describe_dtype(before) for n, (before, after) in pairs if before != after}
+    if changed:
+        written.attrs[DTYPES] = changed
+        written.to_parquet(file)
+        loaded = _read_parquet(file.read_bytes())
+    return loaded
 
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
@@ -178,11 +172,7 @@ def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
     index = template.index
     dtypes = dict(enumerate(template.reset_index(allow_duplicates=True).dtypes))
     # What read_csv can't make from text by itself.
-    later = {
-        position: dtype
-        for position, dtype in dtypes.items()
-        if dtype.kind in "mM" or isinstance(dtype, pd.PeriodDtype)
-    }
+    later = {n: d for n, d in dtypes.items() if d.kind in "mM" or isinstance(d, pd.PeriodDtype)}
     frame = pd.read_csv(
         io.BytesIO(content),
         header=0,

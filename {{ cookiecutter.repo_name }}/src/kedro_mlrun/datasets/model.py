@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import joblib
 from kedro.io import DatasetError, Version
 
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, pickling, type_name, verified_bytes
@@ -71,8 +72,6 @@ class MLRunModel(MLRunAbstractDataset):
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
         if self._format in PICKLED:
-            import joblib
-
             with pickling(data):
                 joblib.dump(data, file)
             return file
@@ -97,11 +96,9 @@ class MLRunModel(MLRunAbstractDataset):
         content = verified_bytes(artifact, artifact.target_path + file)
         ending = Path(file).suffix[1:]
         if ending not in XGBOOST:
-            import joblib
-
             return joblib.load(io.BytesIO(content))
-        name = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
-        module, _, name = name.rpartition(".")
+        kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
+        module, _, name = kind.rpartition(".")
         model = getattr(importlib.import_module(module), name)()
         model.load_model(bytearray(content))
         return model

@@ -146,8 +146,6 @@ def hide(text: str) -> str:
             pattern = r"(?<!\w)(?<!\d\.){}(?!\w)" if whole else "{}"
             text = re.sub(pattern.format(re.escape(form)), REDACTED, text)
     text = _URL.sub(rf"\1{REDACTED}@", text)
-    if not re.search("[='\"]|Basic |Bearer ", text):
-        return text
     return _NAMED.sub(
         lambda named: f"{named[1]}{named[2]}{REDACTED}" if is_secret(named[1]) else named[0], text
     )
