@@ -11,8 +11,8 @@ import pytest
 from helpers import Store
 from mlrun.errors import MLRunPreconditionFailedError
 
-from kedro_mlrun.records import lineage, summaries
 from kedro_mlrun.records import records as records_module
+from kedro_mlrun.records import summaries
 from kedro_mlrun.store.fields import artifact_file, own_folder, producer
 
 RecordNotFoundError = records_module.RecordNotFoundError
@@ -228,12 +228,12 @@ def test_a_malformed_tag(records, made):
 # ---- lineage
 
 
-def upstream(*arguments: Any) -> Any:
-    return lineage.lineage(*arguments, back=True)
+def upstream(records: Any, *arguments: Any) -> Any:
+    return records.lineage(*arguments, back=True)
 
 
-def downstream(*arguments: Any) -> Any:
-    return lineage.lineage(*arguments, back=False)
+def downstream(records: Any, *arguments: Any) -> Any:
+    return records.lineage(*arguments, back=False)
 
 
 def shape(node: Any) -> Any:
@@ -260,7 +260,7 @@ def test_lineage_ends_somewhere(records, made, store, monkeypatch):
     model = uris(made.first, store)
     for _ in range(2):
         make_run(store, "more", inputs=model)
-    monkeypatch.setattr(lineage, "MANY", 1)
+    monkeypatch.setattr(records_module, "MANY", 1)
     on = downstream(records, records.run(made.first), 1)
     of_model, of_data = on["follows"]
     assert (of_model["unshown"], of_data["unshown"]) == (2, 1)

@@ -209,36 +209,27 @@ def workflow(
 
 def _plan(told: Mapping[str, Any]) -> Group:
     """Show what would run, and what would go from job to job."""
-    jobs = [
-        {
-            "job": item["group"],
-            "": "completed before" if item["run"] else "",
-            "after": item["after"] or "—",
-            "nodes": item["nodes"],
-        }
+    fields = {"job": "group", "": "state", "after": "after", "nodes": "nodes"}
+    rows = [
+        {**item, "after": item["after"] or "—", "state": "completed before" if item["run"] else ""}
         for item in told["groups"]
     ]
-    parts = [
-        part for rows in (jobs, told["crossing"]) if rows for part in (tables.table(rows), Text())
-    ]
+    parts = [tables.table(rows, fields=fields), Text()]
+    if told["crossing"]:
+        parts += [tables.table(told["crossing"]), Text()]
     return Group(*parts, Text(f"Runs would be recorded in {told['store']}. Nothing was started."))
 
 
 def _end(told: Mapping[str, Any]) -> Group:
     """Show what became of each job."""
     rows = [
-        {
-            "job": item["group"],
-            "run": item["run"] or "—",
-            "state": item["state"],
-            "took": item["seconds"],
-            "": "before" if item["earlier"] else "",
-        }
+        {**item, "run": item["run"] or "—", "when": "before" if item["earlier"] else ""}
         for item in told["groups"]
     ]
+    fields = {"job": "group", "run": "run", "state": "state", "took": "seconds", "": "when"}
     state = tables.cell("state", told["state"])
     head = Text.assemble("\nWorkflow ", told["workflow"], ": ", state, "\n")
-    return Group(head, tables.table(rows))
+    return Group(head, tables.table(rows, fields=fields))
 
 
 @command("logs", "kedro mlrun logs last --follow")

@@ -11,7 +11,6 @@ import click
 from click import Choice, IntRange, argument, option
 from rich.console import Group
 
-from ..records import lineage as trees
 from ..records import summaries
 from ..records.records import LAST, RecordNotFoundError, Records
 from ..records.summaries import Record, artifact_key, artifact_summary, summary
@@ -150,7 +149,7 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
             start = records.run(which)
         except RecordNotFoundError:
             raise no_artifact from None
-    back, on = (trees.lineage(records, start, depth, back) for back in (True, False))
+    back, on = (records.lineage(start, depth, back) for back in (True, False))
     came_from = tables.lineage_tree("came from", back)
     came_of = tables.lineage_tree("saved" if on["type"] == "run" else "used by", on)
     upstream = back.pop("follows")

@@ -29,10 +29,15 @@ MINUTE = 60
 ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time", "took": "seconds"}
 
 
-def table(rows: Sequence[Mapping[str, Any]], width: int = NO_LIMIT) -> Table:
-    """Show rows whose keys are the heads; a column without any value is left out."""
+def table(
+    rows: Sequence[Mapping[str, Any]],
+    width: int = NO_LIMIT,
+    fields: Mapping[str, str] | None = None,
+) -> Table:
+    """Show the fields of rows below their heads; a column without any value is left out."""
+    fields = fields or {name: name for name in rows[0]}
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    columns = {head: [cell(head, row[head], width) for row in rows] for head in rows[0]}
+    columns = {head: [cell(head, row[fields[head]], width) for row in rows] for head in fields}
     columns = {head: cells for head, cells in columns.items() if any(cells)}
     for head in columns:
         justify: Any = "right" if head in {"took", "size"} else "left"
@@ -74,12 +79,8 @@ def cell(head: str, value: Any, width: int = NO_LIMIT) -> Text:
 
 def runs_table(runs: Sequence[Record], width: int) -> Table:
     """Show runs, one in a line; with whole ids and errors where they fit."""
-    rows = [
-        {head: run[name] for head, name in ABOUT.items()}
-        | {"chain": run["labels"].get("workflow"), "error": run["error"]}
-        for run in runs
-    ]
-    return table(rows, width)
+    rows = [{**run, "chain": run["labels"].get("workflow")} for run in runs]
+    return table(rows, width, {**ABOUT, "chain": "chain", "error": "error"})
 
 
 def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
@@ -137,11 +138,8 @@ def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:
     """Show versions of artifacts; with ids and sizes where they fit, with paths where all fits."""
     models = all(item["kind"] == "model" for item in artifacts)
     what = "framework" if models else "kind"
-    rows = [
-        {name: item[name] for name in ("key", what, "tags", "run", "created", "size", "path")}
-        for item in artifacts
-    ]
-    return table(rows, width)
+    names = ("key", what, "tags", "run", "created", "size", "path")
+    return table(artifacts, width, {name: name for name in names})
 
 
 def lineage_tree(title: str, node: Record) -> Tree:

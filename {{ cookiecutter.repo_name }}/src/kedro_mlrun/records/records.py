@@ -23,13 +23,15 @@ from ..store.fields import (
     run_name,
 )
 from ..text import nearest
-from .summaries import Record, artifact_key, section
+from .summaries import Record, artifact_key, artifact_summary, section, summary
 
 LAST = "last"
 # As MLRun's own rule for tags (mlrun.utils.regex.tag_name).
 _TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,54}[A-Za-z0-9])?")
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE = 200
+# How many runs that used an artifact are followed; of others it is said how many there are.
+MANY = 10
 _CANDIDATES = 3
 
 
@@ -244,6 +246,51 @@ class Records:
         ]
         using.sort(key=lambda run: str(run["status"].get("start_time")), reverse=True)
         return using[:limit], len(using)
+
+    def lineage(self, start: Record, depth: int, back: bool) -> Record:
+        """Make the tree of what something came from, or of what came of it, so many runs away."""
+        following, seen = self._came_from if back else self._came_of, set()
+
+        def node(name: str, record: Record | None, is_run: bool, depth: int) -> Record:
+            fields = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
+            about = (summary if is_run else artifact_summary)(record) if record else {}
+            made: Record = {"type": "run" if is_run else "artifact"}
+            made["name"] = about.get("name" if is_run else "key", name)
+            made |= {field: about.get(field) for field in fields}
+            # How many more runs there are; whether what follows is elsewhere, or too far away.
+            made |= {"unshown": 0, "repeated": made["uid"] in seen, "cut": False, "follows": []}
+            # What was deleted, or isn't of this project, has no record.
+            if not record or made["repeated"]:
+                return made
+            seen.add(made["uid"])
+            found, number = following(record, is_run)
+            if depth == 0 and not is_run:
+                return {**made, "cut": number > 0}
+            # What follows a run are artifacts, and an artifact's are runs.
+            further = depth if is_run else depth - 1
+            follows = [node(name, item, not is_run, further) for name, item in found.items()]
+            return {**made, "follows": follows, "unshown": number - len(found)}
+
+        return node("", start, "key" not in start["metadata"], depth)
+
+    def _came_from(self, record: Record, is_run: bool) -> tuple[dict[str, Record | None], int]:
+        found: dict[str, Record | None] = {}
+        for uri in map(str, section(record, "spec", "inputs").values()) if is_run else ():
+            found[uri] = None
+            with suppress(RecordNotFoundError):
+                found[uri] = self.artifact(uri) if uri.startswith("store:") else None
+        if not is_run and producer(record):
+            found[producer(record)] = self.producing_run(record)
+        return found, len(found)
+
+    def _came_of(self, record: Record, is_run: bool) -> tuple[dict[str, Record | None], int]:
+        if is_run:
+            saved = self.artifacts_of(record)
+            found = [item for item in saved if not artifact_key(item).startswith(OWN)]
+            number = len(found)
+        else:
+            found, number = self.runs_using(record, MANY)
+        return {_uid(item): item for item in found}, number
 
     # ---- deletion
 

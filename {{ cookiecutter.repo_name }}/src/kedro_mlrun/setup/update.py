@@ -188,7 +188,7 @@ def _merge(repository: Path, base: Path, new: Path, folder: Path, theirs: str) -
     if is_vendored:
         shutil.copytree(new / PACKAGE, repository / PACKAGE)
     shutil.copy2(new / STATE, repository / STATE)
-    for line in _git(repository, "status", "--porcelain", "-z").split("\0"):
+    for line in _git(repository, "status", "--porcelain", "--no-renames", "-z").split("\0"):
         # What the user has deleted stays deleted.
         if line[:2] in {"DU", "DD"}:
             _git(repository, "rm", "--quiet", "--force", "--", line[3:])
