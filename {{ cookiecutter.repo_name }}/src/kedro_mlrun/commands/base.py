@@ -13,9 +13,8 @@ import click
 from kedro.framework.cli.utils import ENV_HELP
 from rich.console import Console
 
+# The columns of what is no terminal: nothing is cut or folded there.
 NO_LIMIT = 100_000
-"""The columns of what is no terminal: nothing is cut or folded there."""
-
 # The spaces at the end of a line, before the codes that end its style.
 _PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 

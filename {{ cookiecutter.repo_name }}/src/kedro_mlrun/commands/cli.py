@@ -1,7 +1,4 @@
-"""The commands that Kedro finds: `kedro mlrun …`, and `kedro run` with a chain id.
-
-Each command is imported when it is used, so that Kedro's own stay as quick as they are.
-"""
+"""The commands that Kedro finds: `kedro run`, and `kedro mlrun …`, imported when it is used."""
 
 import traceback
 from contextlib import nullcontext

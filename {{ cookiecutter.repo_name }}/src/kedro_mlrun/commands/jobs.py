@@ -27,23 +27,14 @@ from ..text import kedro_command
 from . import tables
 from .base import Answer, command, one_sentence
 
-INTERRUPTED = 130
-"""The exit code of what Ctrl-C ends."""
-
+INTERRUPTED = 130  # the exit code of what Ctrl-C ends
+# What MLRun's API can tell of the end of a run.
 NOTIFICATIONS = ("git", "mail", "slack", "webhook")
-"""What MLRun's API can tell of the end of a run."""
-
 SOURCES = ("archive", "git", "image")
 ENGINES = ("local", "remote")
 GROUPINGS = ("pipeline", "namespace", "tag")
 COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 _CONTINUE = "To continue, add this to the command: --resume"
-
-# Kedro's own, so that values are read as `kedro run` reads them.
-_KEDROS = {
-    *("params", "pipeline", "pipelines", "runner"),
-    *("node_names", "from_nodes", "to_nodes", "tags"),
-}
 
 
 def _pairs(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]:
@@ -133,6 +124,8 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     return Answer({"uid": uid, "schedule": schedule or None, "store": shown["store"]}, text)
 
 
+# Kedro's own, so that values are read as `kedro run` reads them.
+_KEDROS = "params pipeline pipelines runner node_names from_nodes to_nodes tags".split()
 submit.params += [given for given in kedro_run.params if given.name in _KEDROS]
 
 
@@ -214,7 +207,7 @@ def _plan(told: Mapping[str, Any]) -> Group:
         {**item, "after": item["after"] or "—", "state": "completed before" if item["run"] else ""}
         for item in told["groups"]
     ]
-    parts = [tables.table(rows, fields=fields), Text()]
+    parts: list[Any] = [tables.table(rows, fields=fields), Text()]
     if told["crossing"]:
         parts += [tables.table(told["crossing"]), Text()]
     return Group(*parts, Text(f"Runs would be recorded in {told['store']}. Nothing was started."))

@@ -17,9 +17,8 @@ from ..store.fields import artifact_uid, moment
 from ..text import indented, shown, shown_path
 from .base import NO_LIMIT
 
+# How much of an id is shown, and from how many columns on all of it is.
 SHORT, WIDE = 8, 120
-"""How much of an id is shown, and from how many columns on all of it is."""
-
 # What gives way where the terminal is too narrow.
 FLEXIBLE = ("name", "key", "tags", "chain", "error", "value")
 

@@ -66,8 +66,6 @@ class Records:
             rows, token = list_page(project=self.project, page_token=token)
             yield from rows
 
-    # ---- runs
-
     def runs(self, limit: int | None = 20, pipeline: str = "", **filters: Any) -> list[Record]:
         """List runs, newest start first, with MLRun's filters."""
         if pipeline:
@@ -130,8 +128,6 @@ class Records:
             )
         return list(found.values())
 
-    # ---- artifacts
-
     def artifacts(
         self, key: str = "", kind: str = "", tag: str = "", run: Any = None, limit: int | None = 20
     ) -> list[Record]:
@@ -170,9 +166,7 @@ class Records:
 
     def artifact(self, which: str) -> Record:
         """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
-        text = which
-        if mlrun.datastore.is_store_uri(which):
-            text = mlrun.datastore.parse_store_uri(which)[1]
+        text = mlrun.datastore.parse_store_uri(which)[1] or which
         try:
             parts = mlrun.utils.parse_artifact_uri(text, self.project)
         except ValueError:
@@ -223,8 +217,6 @@ class Records:
                 "dots, with a letter or digit at each end."
             )
         self.db.tag_artifacts([record], self.project, tag)
-
-    # ---- what they have to do with each other
 
     def producing_run(self, record: Mapping[str, Any]) -> Record | None:
         """Find the run that has saved an artifact; None where it was deleted, or none has."""
@@ -291,8 +283,6 @@ class Records:
         else:
             found, number = self.runs_using(record, MANY)
         return {_uid(item): item for item in found}, number
-
-    # ---- deletion
 
     def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
         """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""

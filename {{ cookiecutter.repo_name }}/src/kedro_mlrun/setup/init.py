@@ -100,9 +100,6 @@ def _with_lines(project: Path, file: str, *lines: str) -> list[Edit]:
     return [Edit(file, "" if (project / file).exists() else None, new)]
 
 
-# ---- the entries of the catalog that can become MLRun's
-
-
 def catalog_edits(texts: Mapping[str, str], pipelines: Mapping[str, Any]) -> list[Edit]:
     """Plan how the entries change that pipelines make and that MLRun has a dataset for."""
     catalogs = {file: yaml.safe_load(text) or {} for file, text in texts.items()}
@@ -166,9 +163,6 @@ def _lines(name: str, entry: dict[str, Any], own: list[str], text: str) -> tuple
     if kind:
         new = new.replace(kind[0], kind[1] + f"\n{kind[1]}".join(own), 1)
     return old, new
-
-
-# ---- writing and taking back
 
 
 def write(project: Path, edits: Sequence[Edit]) -> None:

@@ -41,8 +41,8 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
     """Merge what has changed in the starter into a project; `check` only looks for a newer one."""
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        origin, commit, answers = state["template"], state["commit"], state["context"]
-        answers = answers["cookiecutter"]
+        answers = state["context"]["cookiecutter"]
+        origin, commit = state["template"], state["commit"]
     except FileNotFoundError:
         raise UpdateError(
             f"{folder} has no {STATE}, so it isn't known which starter made it. Where the package "
@@ -88,9 +88,6 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         directory = f"--directory={_git(folder, 'rev-parse', '--show-prefix')}"
         _git(folder, "apply", "--whitespace=nowarn", directory, str(work / "changes"))
         return Update(before, after, True, [*filter(None, files)], conflicts, patch)
-
-
-# ---- the starter, as it was and as it is now
 
 
 def _commits(source: Path, origin: str, commit: str, to: str) -> tuple[str, str]:
@@ -154,9 +151,6 @@ def _rendered(work: Path, commit: str, answers: dict[str, Any]) -> Path:
     )
     (project,) = output.iterdir()
     return project
-
-
-# ---- the merge
 
 
 def _merge(repository: Path, base: Path, new: Path, folder: Path, theirs: str) -> list[str]:
