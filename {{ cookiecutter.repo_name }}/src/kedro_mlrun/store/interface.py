@@ -122,10 +122,9 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
 
     def get_project(self, name: str) -> MlrunProject:
         """Read a project."""
-        rows = self.select("body FROM projects", Where("name = ?", name))
-        if not rows:
-            raise errors.MLRunNotFoundError(f"Project {name} not found")
-        return MlrunProject.from_dict(json.loads(rows[0]["body"]))
+        for (body,) in self.select("body FROM projects", Where("name = ?", name)):
+            return MlrunProject.from_dict(json.loads(body))
+        raise errors.MLRunNotFoundError(f"Project {name} not found")
 
     @by_name
     def list_projects(self, query: Record) -> list[Any]:
