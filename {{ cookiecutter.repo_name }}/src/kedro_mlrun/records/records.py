@@ -12,16 +12,7 @@ from typing import Any
 import click
 
 from ..lazy import mlrun
-from ..store.fields import (
-    OWN,
-    artifact_file,
-    artifact_uid,
-    delete_data,
-    moment,
-    own_folder,
-    producer,
-    run_name,
-)
+from ..store import fields
 from ..text import nearest
 from .summaries import Record, artifact_key, artifact_summary, section, summary
 
@@ -93,7 +84,7 @@ class Records:
                 return whole
             found = (
                 self.runs(name=which, limit=1)
-                or self.runs(name=run_name(which), limit=1)
+                or self.runs(name=fields.run_name(which), limit=1)
                 or self._beginning_with(which, "runs")
             )
         if found:
@@ -141,7 +132,7 @@ class Records:
             if key in {"", artifact_key(item)}
             and kind in {"", item["kind"]}
             and (not tag or tag in item["metadata"]["tags"])
-            and (key or run or not artifact_key(item).startswith(OWN))
+            and (key or run or not artifact_key(item).startswith(fields.OWN))
         )
         versions = list(islice(found, limit))
         for item in versions if tag else ():
@@ -162,7 +153,7 @@ class Records:
         # The runs of a chain share a tree, which is the workflow's.
         trees = dict.fromkeys(filter(None, (_label(run, "workflow"), uid)))
         found = (item for name in trees for item in self._versions(tree=name))
-        return sorted((item for item in found if producer(item) == uid), key=_written)
+        return sorted((item for item in found if fields.producer(item) == uid), key=_written)
 
     def artifact(self, which: str) -> Record:
         """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
@@ -220,7 +211,7 @@ class Records:
 
     def producing_run(self, record: Mapping[str, Any]) -> Record | None:
         """Find the run that has saved an artifact; None where it was deleted, or none has."""
-        uid = producer(record)
+        uid = fields.producer(record)
         return self._read(uid) if uid else None
 
     def runs_using(self, record: Mapping[str, Any], limit: int = 20) -> tuple[list[Record], int]:
@@ -230,11 +221,11 @@ class Records:
             found: tuple[list[Record], int] = self._store.runs_using(uid, self.project, limit)
             return found
         # What has used it was still going on after it was made.
-        since = moment(record["metadata"].get("created")) or _LONG_AGO
+        since = fields.moment(record["metadata"].get("created")) or _LONG_AGO
         using = [
             run
             for run in self._pages("runs", last_update_time_from=since)
-            if uid in map(artifact_uid, section(run, "spec", "inputs").values())
+            if uid in map(fields.artifact_uid, section(run, "spec", "inputs").values())
         ]
         using.sort(key=lambda run: str(run["status"].get("start_time")), reverse=True)
         return using[:limit], len(using)
@@ -244,11 +235,11 @@ class Records:
         following, seen = self._came_from if back else self._came_of, set()
 
         def node(name: str, record: Record | None, is_run: bool, depth: int) -> Record:
-            fields = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
+            names = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
             about = (summary if is_run else artifact_summary)(record) if record else {}
             made: Record = {"type": "run" if is_run else "artifact"}
             made["name"] = about.get("name" if is_run else "key", name)
-            made |= {field: about.get(field) for field in fields}
+            made |= {name: about.get(name) for name in names}
             # How many more runs there are; whether what follows is elsewhere, or too far away.
             made |= {"unshown": 0, "repeated": made["uid"] in seen, "cut": False, "follows": []}
             # What was deleted, or isn't of this project, has no record.
@@ -271,14 +262,14 @@ class Records:
             found[uri] = None
             with suppress(RecordNotFoundError):
                 found[uri] = self.artifact(uri) if uri.startswith("store:") else None
-        if not is_run and producer(record):
-            found[producer(record)] = self.producing_run(record)
+        if not is_run and fields.producer(record):
+            found[fields.producer(record)] = self.producing_run(record)
         return found, len(found)
 
     def _came_of(self, record: Record, is_run: bool) -> tuple[dict[str, Record | None], int]:
         if is_run:
             saved = self.artifacts_of(record)
-            found = [item for item in saved if not artifact_key(item).startswith(OWN)]
+            found = [item for item in saved if not artifact_key(item).startswith(fields.OWN)]
             number = len(found)
         else:
             found, number = self.runs_using(record, MANY)
@@ -298,16 +289,16 @@ class Records:
             self.db.del_artifact(key, project=self.project, tree=tree, uid=_uid(record))
             outcome["deleted"] = sorted([*outcome["deleted"], key])
             try:
-                delete_data(record)
+                fields.delete_data(record)
             except Exception as exc:
-                kept = {"key": key, "path": artifact_file(record), "reason": str(exc)}
+                kept = {"key": key, "path": fields.artifact_file(record), "reason": str(exc)}
                 outcome["kept"].append(kept)
         for key in set(outcome["deleted"]):
             # MLRun doesn't tag another version when the latest one is deleted, and then finds none.
             if not any(self._versions(name=key, tag="latest")):
                 for record in self.artifacts(key, limit=1):
                     self.tag(record, "latest")
-        folder = own_folder(run["spec"].get("output_path") or "", uid) if artifacts else ""
+        folder = fields.own_folder(run["spec"].get("output_path") or "", uid) if artifacts else ""
         if folder and "://" not in folder and not outcome["kept"] and not Path(folder).is_symlink():
             # What is beside the artifacts' files, such as the schema of a CSV.
             shutil.rmtree(folder, ignore_errors=True)
