@@ -216,9 +216,8 @@ def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
     """Raise an AssertionError or ValueError that names what would come back changed."""
-    with warnings.catch_warnings():
-        # Of a missing text, None or NaN, either may come back as the other.
-        warnings.simplefilter("ignore", FutureWarning)
+    # Of a missing text, None or NaN, either may come back as the other.
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
         pd.testing.assert_frame_equal(loaded, saved, check_exact=True)
     for position, name in enumerate(saved.columns):
         # Only objects can be equal and of another type.
@@ -277,9 +276,8 @@ def _to_frame(data: Any) -> pd.DataFrame:
     """Make a history a frame, with notes of how to get the very same back."""
     if isinstance(data, pd.DataFrame):
         advice = "; let the node convert it, or use MLRunDataframeDataset, which draws nothing"
-        if not is_any_real_numeric_dtype(data.index) and not isinstance(
-            data.index, pd.DatetimeIndex
-        ):
+        is_date = isinstance(data.index, pd.DatetimeIndex)
+        if not is_date and not is_any_real_numeric_dtype(data.index):
             raise DatasetError(f"the index is no step, which is a number or a date{advice}")
         for name, dtype in data.dtypes.items():
             if not is_any_real_numeric_dtype(dtype):
