@@ -312,7 +312,7 @@ def test_a_graph_that_cannot_be_made_is_a_warning(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Law 10: an extra that fails never makes the main thing fail."""
-    monkeypatch.setattr("kedro_mlrun.runs.pipeline_run.graph", lambda _: 1 / 0)
+    monkeypatch.setattr("kedro_mlrun.runs.provenance.graph", lambda _: 1 / 0)
     run(conf, "good")
     assert states(embedded) == [("good", "completed")]
     assert "division by zero" in caplog.text

@@ -7,7 +7,7 @@ import pytest
 from helpers import project_module
 from kedro.pipeline import Pipeline, node
 
-from kedro_mlrun.runs.graph import graph
+from kedro_mlrun.runs.provenance import graph
 
 registry = project_module("pipeline_registry")
 

@@ -331,9 +331,7 @@ def test_the_size_of_a_file(tmp_path: Path) -> None:
     assert provenance.size_of(remote, None) == {}
 
 
-@pytest.mark.parametrize(
-    "name", ["runs/provenance", "runs/graph", "secrets/known", "store/process"]
-)
+@pytest.mark.parametrize("name", ["runs/provenance", "secrets/known", "store/process"])
 def test_nothing_slow_is_imported_with_it(name: str) -> None:
     """`kedro --help` imports it."""
     path = PROJECT / "src" / "kedro_mlrun" / f"{name}.py"

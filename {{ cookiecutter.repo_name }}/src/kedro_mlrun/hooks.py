@@ -1,7 +1,5 @@
 """Kedro hooks: when a run opens, what it records, how it ends."""
 
-from __future__ import annotations
-
 import atexit
 import ctypes
 import logging
@@ -10,16 +8,19 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
+from collections.abc import Iterable
 from time import perf_counter
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kedro.config import MissingConfigException
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import MemoryDataset, SharedMemoryDataCatalog
+from kedro.io import CatalogProtocol, MemoryDataset, SharedMemoryDataCatalog
 from kedro.io.core import is_parameter
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 from omegaconf.errors import InterpolationResolutionError
 
 from .project import MLRunConfig, TrackingConfig, prepared
@@ -29,12 +30,6 @@ from .runs.inputs import check_used, with_inputs
 from .runs.manager import MLRunContextManager, RunStoppedError
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
-
-if TYPE_CHECKING:
-    from kedro.framework.context import KedroContext
-    from kedro.io import CatalogProtocol
-    from kedro.pipeline import Pipeline
-    from kedro.pipeline.node import Node
 
 SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 SIGNAL_EXIT = 128
@@ -49,9 +44,8 @@ class _Thread(threading.local):
 
     def __init__(self) -> None:
         self.next_run: PipelineRun
-        self.run_ids: dict[str, str] = {}
         self.started: dict[str, float] = {}
-        self.runs: dict[str, tuple[str, CatalogProtocol]] = {}
+        self.catalogs: dict[str, CatalogProtocol] = {}
 
 
 class MLRunHooks:
@@ -82,9 +76,8 @@ class MLRunHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Take over mlrun.yml, and give each MLRun dataset its catalog name as key."""
         loader, manager = prepared(context.config_loader), MLRunContextManager()
-        folder = Path(context.project_path)
-        config = MLRunConfig.load(loader, folder)
-        manager.configure(config, folder)
+        config = MLRunConfig.load(loader, context.project_path)
+        manager.configure(config, context.project_path)
         self._tracking = config.tracking
         parts = {kind: _read(loader, kind) for kind in ("credentials", "parameters", "catalog")}
         for kind, part in parts.items():
@@ -98,15 +91,12 @@ class MLRunHooks:
 
     @hook_impl
     def after_catalog_created(
-        self, conf_catalog: dict[str, Any], parameters: dict[str, Any], save_version: str | None
+        self, conf_catalog: dict[str, Any], parameters: dict[str, Any]
     ) -> None:
         """Learn what the run that is about to begin has to work with."""
-        # Once more, for these are typed.
-        secrets.register(parameters["parameters"])
-        if save_version:  # else no run is for this catalog
-            self._thread.next_run = PipelineRun(
-                save_version, self._tracking, parameters["parameters"], conf_catalog
-            )
+        typed = parameters["parameters"]
+        secrets.register(typed)
+        self._thread.next_run = PipelineRun(self._tracking, typed, conf_catalog)
 
     # ---- a run begins
 
@@ -124,12 +114,7 @@ class MLRunHooks:
             return
         self._watch_for_interrupts()
         run = self._thread.next_run
-        with manager.lock:
-            # Kedro's ids are times, and two sessions may begin in the same millisecond.
-            while run.run_id in self._runs:
-                run.run_id += "+"
-            self._runs[run.run_id] = run
-        self._thread.run_ids[run_params["run_id"]] = run.run_id
+        self._runs[run.run_id] = run
         setattr(catalog, RUN_ID, run.run_id)
         for name in pipeline.datasets():
             if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
@@ -151,11 +136,9 @@ class MLRunHooks:
         self._load_seconds[node.name, dataset_name, id(data)] = self._seconds(node)
 
     @hook_impl
-    def before_node_run(
-        self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], run_id: str
-    ) -> None:
+    def before_node_run(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
         """Note what was loaded, and start the node's clock."""
-        run_id = getattr(catalog, RUN_ID, run_id)
+        run_id = _run_id(catalog)
         self._note(run_id, {"begun": node.name})
         if multiprocessing.parent_process():
             # A worker that isn't forked knows no secrets yet. Data are never searched for them.
@@ -165,21 +148,21 @@ class MLRunHooks:
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):
                 note = {"node": node.name, "action": "load", "dataset": name, "seconds": seconds}
-                self._note_data(run_id, catalog, data, note)
+                self._note_data(catalog, data, note)
         # Its saves happen in this thread.
-        self._thread.runs[node.name] = run_id, catalog
+        self._thread.catalogs[node.name] = catalog
         self._thread.started[node.name] = perf_counter()
 
     @hook_impl
-    def after_node_run(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
+    def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
         """Note how long the node took."""
         note = {"node": node.name, "action": "run", "seconds": self._seconds(node)}
-        self._note(getattr(catalog, RUN_ID, run_id), note)
+        self._note(_run_id(catalog), note)
 
     @hook_impl
-    def on_node_error(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
+    def on_node_error(self, node: Node, catalog: CatalogProtocol) -> None:
         """Note which node failed."""
-        self._note(getattr(catalog, RUN_ID, run_id), {"failed": node.name})
+        self._note(_run_id(catalog), {"failed": node.name})
 
     @hook_impl
     def before_dataset_saved(self, node: Node) -> None:
@@ -191,25 +174,21 @@ class MLRunHooks:
         """Note what was saved."""
         seconds = self._seconds(node)
         note = {"node": node.name, "action": "save", "dataset": dataset_name, "seconds": seconds}
-        self._note_data(*self._thread.runs[node.name], data, note)
+        self._note_data(self._thread.catalogs[node.name], data, note)
 
     def _seconds(self, node: Node) -> float:
         return perf_counter() - self._thread.started[node.name]
 
-    def _note_data(
-        self, run_id: str, catalog: CatalogProtocol, data: Any, note: dict[str, Any]
-    ) -> None:
-        name, saved = note["dataset"], note["action"] == "save"
+    def _note_data(self, catalog: CatalogProtocol, data: Any, note: dict[str, Any]) -> None:
+        name, run_id = note["dataset"], _run_id(catalog)
         dataset = catalog.get(name)
         tracking = self._note(run_id, note | provenance.size_of(dataset, data))
         if tracking and tracking.records_dataset(name):
-            record_dataset(run_id, name, dataset, data, saved)
+            record_dataset(run_id, name, dataset, data, saved=note["action"] == "save")
 
     def _note(self, run_id: str | None, note: dict[str, Any]) -> TrackingConfig | None:
         """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
-        # The run of this thread, for others may go on in other threads.
-        newest = [*self._runs, *self._thread.run_ids.values()][-1:]
-        run = self._runs.get(run_id or "".join(newest))
+        run = self._runs.get(run_id) if run_id is not None else self._newest()
         if run and run.is_open:
             run.notes.append(note)
             return run.tracking
@@ -218,20 +197,25 @@ class MLRunHooks:
             return TrackingConfig(datasets=list(reference.datasets))
         return None
 
+    def _newest(self) -> PipelineRun | None:
+        # Of this thread, for others may go on in other threads; a runner's have none of their own.
+        runs = [*self._runs.values()]
+        return next(reversed(_of_this_thread(runs) or runs), None)
+
     # ---- a run ends
 
     @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
         """Complete the run, and show it."""
-        self._end_run(run_params["run_id"])
+        self._end_run(_run_id(catalog))
 
     @hook_impl
-    def on_pipeline_error(self, run_params: dict[str, Any], error: Exception) -> None:
+    def on_pipeline_error(self, catalog: CatalogProtocol, error: Exception) -> None:
         """End the run as failed, and show it."""
-        self._end_run(run_params["run_id"], error)
+        self._end_run(_run_id(catalog), error)
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
-        run = self._runs.pop(self._thread.run_ids.pop(run_id, run_id), None)
+        run = self._runs.pop(run_id, None)
         if run and run.is_open:
             run.end(error, aborted)
         in_main_thread = threading.current_thread() is threading.main_thread()
@@ -295,9 +279,7 @@ class MLRunHooks:
 
     def _after_cell(self, result: Any) -> None:
         # Those of other threads go on.
-        here = threading.current_thread()
-        own = [run for run in self._runs.values() if run.thread is here]
-        self._end_unfinished(own, result.error_in_exec)
+        self._end_unfinished(_of_this_thread(self._runs.values()), result.error_in_exec)
         self._stopped_by = ""
         _ipython().events.unregister("post_run_cell", self._after_cell)
 
@@ -311,6 +293,14 @@ class MLRunHooks:
             self._end_run(run.run_id, error if failed else None, "" if failed else reason)
 
 
+def _run_id(catalog: CatalogProtocol) -> str:
+    return getattr(catalog, RUN_ID, "")  # which a run that isn't recorded hasn't
+
+
+def _of_this_thread(runs: Iterable[PipelineRun]) -> list[PipelineRun]:
+    return [run for run in runs if run.thread is threading.current_thread()]
+
+
 def _read(loader: Any, kind: str) -> Any:
     """Read a part of the configuration; a secret that it needs and that isn't there is named."""
     try:
@@ -319,7 +309,7 @@ def _read(loader: Any, kind: str) -> Any:
         return {}
     except InterpolationResolutionError as error:
         # OmegaConf makes one of its own of each error of a resolver.
-        found = error.__context__
+        found: BaseException | None = error
         while found and not isinstance(found, secrets.MissingSecretError):
             found = found.__context__
         raise found or error from None

@@ -18,7 +18,7 @@ from ..project import JobsConfig, MLRunConfig, MLRunConfigError, find_config, ml
 from ..secrets.known import register as register_secrets
 from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS
 from ..store.process import process_label
-from . import lost, open_runs, workers
+from . import open_runs, workers
 from .chain import chain_id
 from .open_runs import OpenRun
 
@@ -30,9 +30,9 @@ _IN_JOB = bool(os.environ.get("MLRUN_EXEC_CONFIG"))
 class RunStoppedError(RuntimeError):
     """A run was stopped from outside, so nothing more is recorded of it."""
 
-    def __init__(self, message: str = "The run was stopped.") -> None:
-        # Without an argument, for that is how it is raised in another thread.
-        super().__init__(message)
+    # Not an argument, for in another thread it is raised without one.
+    def __str__(self) -> str:
+        return "The run was stopped."
 
 
 class MLRunContextManager:
@@ -96,8 +96,8 @@ class MLRunContextManager:
             self.configure(*find_config())
         return self._config
 
-    def _connect(self, ask: bool = True) -> Any:
-        """Give MLRun, pointed to the configured store and project where it isn't told otherwise."""
+    def _connect(self, ask: bool = True) -> None:
+        """Point MLRun to the configured store and project where it isn't told otherwise."""
         config = self._settings()
         parent = None if self._runs else workers.announced()
         loaded = sys.modules.get("mlrun")
@@ -117,32 +117,24 @@ class MLRunContextManager:
             # MLRun tells of each project that it loads; Kedro's log and our table say what matters.
             mlrun.utils.logger.set_logger_level("WARNING")
         self._connected = True
-        fields = {"dbpath": "dbpath", "active_project": "project", "artifact_path": "artifact_path"}
-        for name, field in fields.items() if config else ():
+        for name in ("dbpath", "active_project", "artifact_path") if config else ():
             current = getattr(mlrun.mlconf, name)
             if not current or current == self._applied.get(name):
-                self._applied[name] = getattr(config, field)
+                self._applied[name] = getattr(config, name.removeprefix("active_"))
                 setattr(mlrun.mlconf, name, self._applied[name])
         if parent:
             mlrun.mlconf.dbpath, mlrun.mlconf.active_project = parent.dbpath, parent.project
-        return mlrun
 
     def connect(self) -> str:
         """Make sure that the configured store can be used, and give its URL; nothing is written."""
-        mlrun = self._connect()
+        self._connect()
         mlrun.get_run_db()
         return str(mlrun.mlconf.dbpath)
-
-    @property
-    def db(self) -> Any:
-        """MLRun's run database, connected, in which runs whose process was killed are aborted."""
-        self.abort_lost_runs()
-        return self._connect().get_run_db()
 
     def abort_lost_runs(self, db: Any = None) -> None:
         """Abort the runs whose process was killed, in the configured store or another one."""
         project = self.project.metadata.name
-        lost.abort_lost_runs(db or self._connect().get_run_db(), project)
+        open_runs.abort_lost_runs(db or mlrun.get_run_db(), project)
 
     @property
     def jobs(self) -> JobsConfig:
@@ -154,9 +146,9 @@ class MLRunContextManager:
     @property
     def location(self) -> str:
         """Project and store in words, for messages; without what a URL may hold of credentials."""
-        conf = self._connect(ask=False).mlconf
-        store = api.address(conf.dbpath) or "no store (MLRUN_DBPATH is not set)"
-        return f"project '{conf.active_project}' of {store}"
+        self._connect(ask=False)
+        store = api.address(mlrun.mlconf.dbpath) or "no store (MLRUN_DBPATH is not set)"
+        return f"project '{mlrun.mlconf.active_project}' of {store}"
 
     @property
     def embedded_store(self) -> str:
@@ -171,7 +163,7 @@ class MLRunContextManager:
     def project(self) -> mlrun.MlrunProject:
         """The MLRun project, which is created where the store has none of its name."""
         with self.lock:
-            mlrun = self._connect()
+            self._connect()
             store, name = mlrun.mlconf.dbpath, mlrun.mlconf.active_project
             if not (name and store):
                 missing = "store is named. Set MLRUN_DBPATH, or `dbpath`"
@@ -205,7 +197,7 @@ class MLRunContextManager:
             if isinstance(context._rundb, mlrun.db.nopdb.NopDB):
                 # `mlrun run --local` where MLRUN_DBPATH isn't set.
                 context._project = context.project or project
-                open_runs.store_in(self.db, context)
+                open_runs.store_in(mlrun.get_run_db(), context)
             # Not later, for what the run loads from earlier ones becomes an input as well.
             self.job_inputs = dict(context.inputs)
             context.artifact_path = open_runs.folder_of(context)
@@ -215,7 +207,7 @@ class MLRunContextManager:
 
     def fetch_input(self, name: str) -> str:
         """Bring what an input of the MLRun job names to this machine, and give the file's path."""
-        return str(self._connect().run.global_context.get().get_input(name).local())
+        return str(mlrun.run.global_context.get().get_input(name).local())
 
     @property
     def context(self) -> mlrun.MLClientCtx:
@@ -237,13 +229,10 @@ class MLRunContextManager:
         with self.lock:
             self._connect()
             run = self._open_run_of(run_id)
-            if run and run_id:
-                return run.context
-            if reference := workers.announced(run_id):
+            if run is None and (reference := workers.announced(run_id)):
                 return open_runs.copy_of(reference)
-            if run_id:
-                return None
-            return self._mlruns_own() or (run.context if run else None)
+            own = None if run_id else self._mlruns_own()
+            return own or (run.context if run else None)
 
     def has_open(self, run_id: str) -> bool:
         """Tell whether this process, and not its parent, has a run open."""
@@ -255,7 +244,6 @@ class MLRunContextManager:
 
     def _mlruns_own(self) -> mlrun.MLClientCtx | None:
         """Give the context that MLRun has for this process, which may be one of ours, or None."""
-        mlrun = self._connect()
         current = mlrun.run.global_context.get()
         if current and current.state in mlrun.common.runtimes.constants.RunStates.terminal_states():
             # Of a function that ran to its end in this process.
@@ -276,13 +264,11 @@ class MLRunContextManager:
                 raise RunStoppedError
             self._connect()
             reference = None if self._open_run_of(run_id) else workers.announced(run_id)
-            if reference is None:
-                # What has ended doesn't change: its datasets save to the run that goes on now.
-                yield self.current_of(run_id) or self.context
-                return
-            copy = open_runs.copy_of(reference)
-            yield copy
-            open_runs.add_from(copy, reference)
+            # What has ended doesn't change: its datasets save to the run that goes on now.
+            context = self.current_of(run_id) or self.context
+            yield context
+            if reference:
+                open_runs.add_from(context, reference)
 
     def open_run(
         self,
@@ -296,7 +282,7 @@ class MLRunContextManager:
         `run_id` is Kedro's, for a run of a pipeline; `MLRUN_CONTEXT_NAME` wins over `name`.
         """
         with self.lock:
-            mlrun = self._connect()
+            self._connect()
             labels = {**(labels or {}), PROCESS: process_label()}
             if chain := chain_id():
                 labels["workflow"] = chain
@@ -345,9 +331,8 @@ class MLRunContextManager:
 
         A job's own run is left to MLRun, unless it is `aborted`: why it was ended from outside.
         """
-        with self.lock:
-            run = self._open_run_of(run_id)
-            return self._close(run, error, aborted) if run else False
+        run = self._open_run_of(run_id)
+        return self._close(run, error, aborted) if run else False
 
     def _close(self, run: OpenRun, error: BaseException | str | None, aborted: str) -> bool:
         with self.lock:

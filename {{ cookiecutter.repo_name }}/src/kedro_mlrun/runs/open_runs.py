@@ -1,20 +1,23 @@
-"""The runs that this process has open, and the copies of them that its workers have."""
+"""The runs that this process has open, their workers' copies of them, and lost runs."""
 
 from __future__ import annotations
 
 import getpass
 import os
+import socket
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
 from ..store.fields import PROCESS, run_folder, run_name
-from ..store.process import process_label
+from ..store.process import is_alive, killed, process_label
 from . import workers
-from .lost import abort_lost_runs, set_aborted
+
+GOING_ON = ["running", "pending"]
 
 # What a worker process may add to; each is a dict.
 ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
@@ -40,8 +43,7 @@ class OpenRun:
         if aborted and ended:
             # An iteration takes its sweep with it.
             for iteration in {0, context.iteration}:
-                db = mlrun.get_run_db()
-                set_aborted(db, context._uid, context.project, aborted, iteration)
+                _set_aborted(mlrun.get_run_db(), context._uid, context.project, aborted, iteration)
             context.set_state("aborted", commit=False)
         return ended
 
@@ -53,13 +55,11 @@ class OpenRun:
             return []
         db = mlrun.get_run_db()
         record = db.read_run(context._uid, context.project, iter=context.iteration)
-        context.log_results(record["status"].get("results") or {}, commit=False)
-        for name, text in (record["metadata"].get("annotations") or {}).items():
-            context.set_annotation(name, text)
-        context.inputs.update(record["spec"].get("inputs") or {})
-        # The run's own view of them; its property gives a copy.
+        # The run's own artifact URIs, of which its property gives a copy.
         uris = context._artifacts_manager.artifact_uris
-        uris.update(record["status"].get("artifact_uris") or {})
+        fields = context._annotations, context.inputs, context._results, uris
+        for of_run, name in zip(fields, ADDED, strict=True):
+            of_run.update(mlrun.utils.get_in(record, name) or {})
         # Read once: what a late worker may still add makes a new file.
         workers.remove(context._uid)
         return notes
@@ -77,24 +77,17 @@ def new_context(
         api.check(db.base_url)
         db.kept = None
     abort_lost_runs(db, project)
-    metadata = {
-        "name": run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name),
-        "uid": uid,
-        "project": project,
-        "labels": {"owner": _user(), **labels},
-    }
+    try:
+        owner = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a number that no user has.
+        owner = str(os.getuid())
+    name = run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name)
+    metadata = {"name": name, "uid": uid, "project": project, "labels": {"owner": owner, **labels}}
     output_path = run_folder(mlrun.mlconf.artifact_path, uid)
     spec = {"output_path": output_path, "parameters": parameters}
     # With a spec, MLRun gives a new context even where it keeps that of an earlier run.
     return mlrun.get_or_create_ctx(name, spec={"metadata": metadata, "spec": spec})
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run as a number that no user has.
-        return str(os.getuid())
 
 
 def add_to_job(
@@ -151,14 +144,46 @@ def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
 
 def add_from(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
     """Add to a run what a worker process has logged to a copy of it."""
-    from mlrun.utils import get_in
-
-    db, struct = mlrun.get_run_db(), copy.to_dict()
-    of_run = reference.uid, reference.project
+    db, struct, get_in = mlrun.get_run_db(), copy.to_dict(), mlrun.utils.get_in
+    of_run = {"uid": reference.uid, "project": reference.project, "iter": reference.iteration}
     with workers.one_at_a_time(reference.uid):
-        record = db.read_run(*of_run, iter=reference.iteration)
+        record = db.read_run(**of_run)
         updates = {
             field: {**(get_in(record, field) or {}), **(get_in(struct, field) or {})}
             for field in ADDED
         }
-        db.update_run(updates, *of_run, iter=reference.iteration)
+        db.update_run(updates, **of_run)
+
+
+def abort_lost_runs(db: Any, project: str) -> None:
+    """Set the runs to aborted whose process on this host was killed, also while it waited."""
+    from ..store.db import LocalRunDB
+
+    host = socket.gethostname()
+    going_on = db.list_runs(
+        project=project,
+        labels=[f"host={host}", PROCESS],
+        states=GOING_ON,
+        # Without it, MLRun lists the runs of one week.
+        start_time_from=datetime(2000, 1, 1, tzinfo=UTC),
+    )
+    for run in going_on:
+        labels = run["metadata"]["labels"]
+        process, uid = labels.get(PROCESS, ""), run["metadata"]["uid"]
+        # Older APIs give those of other states, too, or by labels that were changed since.
+        is_ours = run["status"].get("state") in GOING_ON and labels.get("host") == host
+        if not is_ours or is_alive(process):
+            continue
+        # How a submitted job of this machine died is recorded by the process that watches it.
+        if not (isinstance(db, LocalRunDB) and db.job_is_alive(uid, project)):
+            _set_aborted(db, uid, project, killed(process))
+            workers.remove(uid)
+
+
+def _set_aborted(db: Any, uid: str, project: str, reason: str, iteration: int = 0) -> None:
+    record = db.read_run(uid, project, iter=iteration)
+    now = datetime.now(UTC).isoformat()
+    record["status"].pop("artifacts", None)
+    record["status"].update(state="aborted", error=reason, status_text=reason, last_update=now)
+    # Not by update_run, for MLRun's API aborts only what runs in the cluster.
+    db.store_run(record, uid, project, iter=iteration)

@@ -1,7 +1,5 @@
 """One run of a pipeline, from its catalog's creation to its end."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os
@@ -9,26 +7,25 @@ import re
 import sys
 import threading
 import traceback
+import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import kedro
 from kedro.io import AbstractDataset
+from kedro.pipeline import Pipeline
 
 from ..project import TrackingConfig
 from ..secrets import known as secrets
 from ..store.fields import OWN
 from . import provenance
 from .dataset import RunDataset, run_dataset
-from .graph import graph
 from .manager import MLRunContextManager
 from .report import print_run
-
-if TYPE_CHECKING:
-    from kedro.pipeline import Pipeline
 
 _KEDRO = f"{Path(kedro.__file__).parent}{os.sep}"
 COLUMNS = ["node", "action", "dataset", "seconds", "rows", "columns", "bytes"]
@@ -38,13 +35,14 @@ COLUMNS = ["node", "action", "dataset", "seconds", "rows", "columns", "bytes"]
 class PipelineRun:
     """What is recorded of one run of a pipeline, beside what its nodes save."""
 
-    run_id: str
     tracking: TrackingConfig
     parameters: Mapping[str, Any]
     catalog: Mapping[str, Any]
+    # Not Kedro's, which is a time, and two sessions may begin in the same millisecond.
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     notes: list[dict[str, Any]] = field(default_factory=list)
     thread: threading.Thread = field(default_factory=threading.current_thread)
-    pipeline: Pipeline | None = None
+    pipeline: Pipeline = field(default_factory=lambda: Pipeline([]))
 
     @property
     def is_open(self) -> bool:
@@ -56,8 +54,7 @@ class PipelineRun:
         self.pipeline = pipeline
         names = run_params.get("pipeline_names") or ["__default__"]
         kept = self.parameters if self.tracking.parameters else {}
-        command = secrets.command_line(sys.argv)
-        parameters = provenance.parameters(kept, run_params, command)
+        parameters = provenance.parameters(kept, run_params, secrets.command_line(sys.argv))
         short = provenance.shortened(parameters, f"{OWN}parameters")
         labels = provenance.labels(run_params, run_params["project_path"])
         name = "-".join(name.strip("_") for name in names)
@@ -65,14 +62,12 @@ class PipelineRun:
         try:
             if self.tracking.parameters or short != parameters:
                 whole = kept if self.tracking.parameters else parameters
-                text = provenance.config_yaml(whole)
-                _save(self.run_id, f"{OWN}parameters", text, "yaml")
+                self._save("parameters", provenance.config_yaml(whole), "yaml")
             if self.tracking.catalog:
-                text = provenance.config_yaml(self.catalog)
-                _save(self.run_id, f"{OWN}catalog", text, "yaml")
+                self._save("catalog", provenance.config_yaml(self.catalog), "yaml")
             if self.tracking.pipeline:
                 with _extra():
-                    _save(self.run_id, f"{OWN}pipeline", graph(pipeline), "json")
+                    self._save("pipeline", provenance.graph(pipeline), "json")
         except Exception as error:
             # Kedro tells of no error that comes before the first node.
             self.end(error)
@@ -86,13 +81,16 @@ class PipelineRun:
             self.notes += manager.merge_workers(self.run_id)
             steps = [note for note in self.notes if "action" in note]
             if self.tracking.nodes and steps:
-                _save(self.run_id, f"{OWN}nodes", _table(steps), "parquet")
+                self._save("nodes", _table(steps), "parquet")
         finally:
             failure = self._failure(error) if error is not None else None
             ended = manager.close_run(failure, self.run_id, aborted)
             manager.recorded_error, manager.failure = error, secrets.hide(failure or "")
         if context is not None and ended:
             print_run(context.uid, context.project)
+
+    def _save(self, name: str, data: Any, file_format: str) -> None:
+        _save(self.run_id, f"{OWN}{name}", data, file_format)
 
     def _failure(self, error: BaseException) -> str:
         """Tell which node failed, with what, and where in the code."""
@@ -104,15 +102,13 @@ class PipelineRun:
 
     def _unfinished(self) -> list[str]:
         """Name the nodes that had begun: what can't be loaded or saved is no node's own error."""
-        steps = ("node", "action", "dataset")
-        done = {tuple(note.get(step) for step in steps) for note in self.notes}
         begun = {note.get("begun") for note in self.notes}
+        done = Counter((note.get("node"), note.get("action")) for note in self.notes)
         return [
             node.name
-            for node in (self.pipeline.nodes if self.pipeline else [])
+            for node in self.pipeline.nodes
             if node.name in begun
-            and not {(node.name, "run", None), *((node.name, "save", n) for n in node.outputs)}
-            <= done
+            and not (done[node.name, "run"] and done[node.name, "save"] >= len(node.outputs))
         ]
 
 

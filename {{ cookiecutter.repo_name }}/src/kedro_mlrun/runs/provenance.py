@@ -1,8 +1,5 @@
-"""What is recorded of a Kedro run in MLRun: parameters, labels, configuration and sizes."""
+"""What is recorded of a Kedro run in MLRun: parameters, graph, labels and sizes."""
 
-from __future__ import annotations
-
-import functools
 import json
 import math
 import os
@@ -15,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from kedro.pipeline import Pipeline
 from pydantic_core import to_jsonable_python
 
 from .. import __version__
@@ -107,24 +105,24 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def shortened(values: Mapping[str, Any], artifact: str = "parameters") -> dict[str, Any]:
     """Leave what is large among a run's parameters to an artifact that has them all."""
-    whole = f"see the artifact '{artifact}'"
     short, sizes, groups = dict(values), {}, Counter[str]()
+    note = f"KiB: see the artifact '{artifact}'"
     for name, value in values.items():
         if (size := _size(value)) > LARGEST_VALUE:
-            short[name] = f"{_kib(size)}: {whole}"
+            short[name] = f"{math.ceil(size / 1024)} {note}"
         sizes[name] = _size({name: short[name]})
         groups[name.rpartition(".")[0]] += sizes[name]
-    excess = sum(sizes.values()) - LARGEST_PARAMETERS
-    if excess > 0:
-        # First what is of the largest group: a vocabulary's words, not the depth of a tree.
-        names = [name for name in short if name not in _OWN]
-        names.sort(key=lambda name: (groups[name.rpartition(".")[0]], sizes[name]))
-        left_out = 0
-        while names and left_out < excess + _NOTE:
-            left_out += sizes[names[-1]]
-            del short[names.pop()]
+    # First what is of the largest group: a vocabulary's words, not the depth of a tree.
+    names = sorted(
+        short.keys() - _OWN, key=lambda name: (groups[name.rpartition(".")[0]], sizes[name])
+    )
+    excess, left_out = sum(sizes.values()) - LARGEST_PARAMETERS, 0
+    while names and excess > 0 and left_out < excess + _NOTE:
+        left_out += sizes[names[-1]]
+        del short[names.pop()]
+    if left_out:
         count = f"{len(values) - len(short)} of {len(values)} values are left out"
-        short[f"{OWN}parameters"] = f"{count}, {_kib(left_out)}: {whole}"
+        short[f"{OWN}parameters"] = f"{count}, {math.ceil(left_out / 1024)} {note}"
     return short
 
 
@@ -132,24 +130,45 @@ def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
-def _kib(size: int) -> str:
-    return f"{math.ceil(size / 1024)} KiB"
-
-
 def config_yaml(values: Mapping[str, Any]) -> str:
     """Write parameters or a catalog as YAML, without secrets, sorted so that runs compare."""
     import yaml
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc]
-        pass
+        def represent_scalar(self, tag: str, value: str, style: str | None = None) -> Any:
+            return super().represent_scalar(tag, value, "|" if "\n" in value else style)
 
-    def text_block(dumper: Any, text: str) -> Any:
-        style = "|" if "\n" in text else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-    Dumper.add_representer(str, text_block)
     ordered = dict(sorted(hide_in(plain(values)).items()))
     return str(yaml.dump(ordered, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def graph(pipeline: Pipeline) -> dict[str, Any]:
+    """Give the nodes of a pipeline, in an order in which they can run, and what connects them."""
+    nodes = [
+        {
+            "name": node.name,
+            "function": _of_unknown_type(node.func),
+            "namespace": node.namespace or "",
+            "tags": sorted(node.tags),
+            "inputs": list(node.inputs),
+            "outputs": list(node.outputs),
+        }
+        for node in pipeline.nodes
+    ]
+    # What follows an @ is Kedro's transcoding: the same data by another name.
+    edges = [
+        {"node": node["name"], "dataset": name, "direction": direction}
+        for node in nodes
+        for direction in ("input", "output")
+        for name in dict.fromkeys(name.partition("@")[0] for name in node[f"{direction}s"])
+    ]
+    return {
+        "nodes": nodes,
+        "datasets": list(dict.fromkeys(edge["dataset"] for edge in edges)),
+        "edges": edges,
+        "namespaces": sorted({node["namespace"] for node in nodes} - {""}),
+        "tags": sorted({tag for node in nodes for tag in node["tags"]}),
+    }
 
 
 def labels(run_params: Mapping[str, Any], project_path: str | Path) -> dict[str, str]:
@@ -168,20 +187,18 @@ def labels(run_params: Mapping[str, Any], project_path: str | Path) -> dict[str,
         **git_labels(project_path),
     }
     shown = {name: hide(str(value)) for name, value in values.items() if value}
-    return {
-        name: text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
-        for name, text in shown.items()
-    }
+    cut = LONGEST_LABEL - 1
+    return {name: f"{text[:cut]}…" if text[cut + 1 :] else text for name, text in shown.items()}
 
 
 def git_labels(folder: str | Path) -> dict[str, str]:
     """Give `git-commit` and `git-dirty` (untracked files count), as far as Git answers at once."""
     found: dict[str, str] = {}
     with suppress(OSError, subprocess.SubprocessError):
-        ask = functools.partial(git, folder, seconds=_GIT_SECONDS)
-        if commit := ask("rev-parse", "--verify", "--quiet", "HEAD").stdout.strip():
-            found["git-commit"] = commit
-            changes = ask("status", "--porcelain")
+        head = git(folder, "rev-parse", "--verify", "--quiet", "HEAD", seconds=_GIT_SECONDS)
+        if head.stdout:
+            found["git-commit"] = head.stdout.strip()
+            changes = git(folder, "status", "--porcelain", seconds=_GIT_SECONDS)
             if not changes.returncode:
                 found["git-dirty"] = str(bool(changes.stdout)).lower()
     return found

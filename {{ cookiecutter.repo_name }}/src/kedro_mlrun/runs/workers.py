@@ -53,7 +53,7 @@ def announced(run_id: str | None = None) -> RunReference | None:
     """Find a run that the parent process has open, by default the newest."""
     # Not in a program that a node starts, which inherits the variable, too.
     runs = _announced() if multiprocessing.parent_process() else {}
-    return runs.get(run_id) if run_id else next(reversed(runs.values()), None)
+    return runs.get(run_id) if run_id is not None else next(reversed(runs.values()), None)
 
 
 def _announced() -> dict[str, RunReference]:
