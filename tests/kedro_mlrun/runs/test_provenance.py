@@ -243,7 +243,6 @@ def test_labels(tmp_path: Path) -> None:
     assert labels["session"] == "2026-11-21"
     assert labels["environment"] == "local"
     assert labels["kedro-version"].startswith("1.") and labels["mlrun-version"].startswith("1.")
-    assert labels["process"].startswith(f"{os.getpid()}-")
     assert provenance.labels({"env": "dev"}, tmp_path)["environment"] == "dev"
     assert provenance.labels({}, tmp_path)["pipeline"] == "__default__"
     assert "session" not in provenance.labels({}, tmp_path)

@@ -32,10 +32,7 @@ from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
 
 SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-SIGNAL_EXIT = 128
-RUN_ID = "mlrun_run_id"
-"""The attribute of a run's catalog, in its worker processes too, with the id of the run."""
-
+RUN_ID = "mlrun_run_id"  # an attribute of a run's catalog, in its worker processes too
 _PENDING_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
@@ -68,6 +65,7 @@ class MLRunHooks:
         self._load_seconds: dict[tuple[str, str, int], float] = {}
         # Kept, for the pending call outlives the one that asks for it.
         self._in_main_thread = _PENDING_CALL(self._handle_signals)
+        os.register_at_fork(after_in_child=self._runs.clear)
 
     # ---- a session begins
 
@@ -119,7 +117,12 @@ class MLRunHooks:
         for name in pipeline.datasets():
             if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
                 dataset.run_id = run.run_id
-        run.begin(pipeline, run_params)
+        try:
+            run.begin(pipeline, run_params)
+        except Exception as error:
+            # Kedro tells of no error that comes before the first node.
+            self._end_run(run.run_id, error)
+            raise
 
     # ---- nodes and data
 
@@ -138,8 +141,6 @@ class MLRunHooks:
     @hook_impl
     def before_node_run(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
         """Note what was loaded, and start the node's clock."""
-        run_id = _run_id(catalog)
-        self._note(run_id, {"begun": node.name})
         if multiprocessing.parent_process():
             # A worker that isn't forked knows no secrets yet. Data are never searched for them.
             secrets.register({name: inputs[name] for name in inputs if is_parameter(name)})
@@ -188,19 +189,16 @@ class MLRunHooks:
 
     def _note(self, run_id: str | None, note: dict[str, Any]) -> TrackingConfig | None:
         """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
-        run = self._runs.get(run_id) if run_id is not None else self._newest()
-        if run and run.is_open:
+        runs = [*self._runs.values()]
+        # Of this thread, for others may go on in other threads; a runner's have none of their own.
+        newest = next(reversed(_of_this_thread(runs) or runs), None)
+        if run := newest if run_id is None else self._runs.get(run_id):
             run.notes.append(note)
             return run.tracking
         if reference := workers.announced(run_id):
             workers.leave_note(reference.uid, note)
             return TrackingConfig(datasets=list(reference.datasets))
         return None
-
-    def _newest(self) -> PipelineRun | None:
-        # Of this thread, for others may go on in other threads; a runner's have none of their own.
-        runs = [*self._runs.values()]
-        return next(reversed(_of_this_thread(runs) or runs), None)
 
     # ---- a run ends
 
@@ -216,10 +214,9 @@ class MLRunHooks:
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)
-        if run and run.is_open:
+        if run:
             run.end(error, aborted)
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and not any(run.is_open for run in self._runs.values()):
+        if threading.current_thread() is threading.main_thread() and not self._runs:
             self._stopped_by = ""
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
@@ -261,7 +258,7 @@ class MLRunHooks:
             os.kill(os.getpid(), number)
         else:
             # So that the nodes' own clean-up and the end of the run take place.
-            sys.exit(SIGNAL_EXIT + number)
+            sys.exit(128 + number)
 
     def _stop_threads(self) -> None:
         """End the runs of other threads, which a signal doesn't reach."""
@@ -275,7 +272,7 @@ class MLRunHooks:
         self._end_unfinished(runs, None)
 
     def _at_exit(self) -> None:
-        self._end_unfinished([*self._runs.values()], getattr(sys, "last_value", None))
+        self._end_unfinished(self._runs.values(), getattr(sys, "last_value", None))
 
     def _after_cell(self, result: Any) -> None:
         # Those of other threads go on.
@@ -283,14 +280,13 @@ class MLRunHooks:
         self._stopped_by = ""
         _ipython().events.unregister("post_run_cell", self._after_cell)
 
-    def _end_unfinished(self, runs: list[PipelineRun], error: BaseException | None) -> None:
-        reason = "It was interrupted before its end."
-        if self._stopped_by:
-            error, reason = None, f"It was stopped by {self._stopped_by}."
-        for run in runs:
-            # An error is of another hook, before the first node or after the last one.
-            failed = isinstance(error, Exception)
-            self._end_run(run.run_id, error if failed else None, "" if failed else reason)
+    def _end_unfinished(self, runs: Iterable[PipelineRun], error: BaseException | None) -> None:
+        stopped = f"It was stopped by {self._stopped_by}." if self._stopped_by else ""
+        # An error is of another hook, before the first node or after the last one.
+        found = error if isinstance(error, Exception) and not stopped else None
+        for run in [*runs]:
+            reason = "" if found else stopped or "It was interrupted before its end."
+            self._end_run(run.run_id, found, reason)
 
 
 def _run_id(catalog: CatalogProtocol) -> str:

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import dotenv
 from kedro.config import MissingConfigException
+from kedro.utils import find_kedro_project
+from omegaconf import OmegaConf
 from pydantic import BaseModel, Field, ValidationError
 
 from .secrets.known import mlrun_secret
@@ -19,12 +22,6 @@ warnings.filterwarnings("ignore", r"register_new_resolver\(\) is deprecated")  #
 
 class MLRunConfigError(click.ClickException, ValueError):
     """mlrun.yml can't be used: one line for the user of Kedro, with the key and the reason."""
-
-
-class NoProjectError(click.ClickException):
-    """There is no Kedro project here."""
-
-    exit_code = 2
 
 
 class TrackingConfig(BaseModel, extra="forbid", frozen=True):
@@ -100,12 +97,9 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
         try:
             config = cls(**loader["mlrun"])
         except (MissingConfigException, KeyError) as exc:
+            found = f"No mlrun.yml found in {folder}. Put one there: `project: my-project`."
             if loader.env and folder.is_dir() and not (folder / loader.env).is_dir():
-                found = (
-                    f"There is no environment '{loader.env}' in {folder}. Name one that is there."
-                )
-            else:
-                found = f"No mlrun.yml found in {folder}. Put one there: `project: my-project`."
+                found = f"{folder} has no environment '{loader.env}'. Name one that is there."
             raise MLRunConfigError(found) from exc
         except ValidationError as exc:
             # Without the values, which may hold a password.
@@ -129,8 +123,6 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
 
 def project_folder() -> Path | None:
     """Find the Kedro project that the working folder is in, or else this package."""
-    from kedro.utils import find_kedro_project
-
     # A job's working folder is inside of the project, too: MLRun makes it the source's workdir.
     here = Path(__file__)
     own = None if "site-packages" in here.parts else find_kedro_project(here)
@@ -139,12 +131,11 @@ def project_folder() -> Path | None:
 
 def current_project() -> Path:
     """Give the folder that `project_folder` finds; an error where there is none."""
-    folder = project_folder()
-    if folder is None:
-        raise NoProjectError(
-            f"{Path.cwd()} is not in a Kedro project. Run this in the project's folder."
-        )
-    return folder
+    if folder := project_folder():
+        return folder
+    raise click.UsageError(
+        f"{Path.cwd()} is in no Kedro project. Run this in the project's folder."
+    )
 
 
 def config_loader(folder: Path, env: str | None = None, params: Any = None) -> Any:
@@ -171,8 +162,6 @@ def config_loader(folder: Path, env: str | None = None, params: Any = None) -> A
 
 def prepared(loader: Any) -> Any:
     """Let Kedro's configuration loader find mlrun.yml, and read secrets from MLRun."""
-    from omegaconf import OmegaConf
-
     if hasattr(loader, "config_patterns"):  # which a project's own need not have
         loader.config_patterns.setdefault("mlrun", ["mlrun*", "mlrun*/**", "**/mlrun*"])
     OmegaConf.register_new_resolver("mlrun.secret", mlrun_secret, replace=True)
@@ -197,8 +186,6 @@ def find_config() -> tuple[MLRunConfig | None, Path]:
 
 def mlrun_dbpath() -> str:
     """Find out, without importing MLRun, which run database it is told by the environment."""
-    import dotenv
-
     if os.environ.get("MLRUN_DBPATH") or os.environ.get("MLRUN_IGNORE_ENV_FILE"):
         return os.environ.get("MLRUN_DBPATH", "")
     default = os.environ.get("MLRUN_DEFAULT_ENV_FILE", "~/.mlrun.env")

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from ..project import MLRunConfigError
 
 CHAIN = "MLRUN_CHAIN_ID"
-"""The environment variable with the id."""
-
 CHAIN_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 

@@ -1,7 +1,5 @@
 """Which datasets are MLRun's: those of one class, whatever an entry of the catalog calls it."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec

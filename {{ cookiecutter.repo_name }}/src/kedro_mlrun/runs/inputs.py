@@ -1,7 +1,5 @@
 """The inputs of an MLRun job: other data in place of what catalog entries name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,8 @@ from .dataset import is_run_type
 _OF_THE_FILE = {"versioned", "credentials", "fs_args"}
 
 
-class InputError(click.ClickException, ValueError):
+class InputError(click.UsageError, ValueError):
     """A job's input can't be used. `kedro` shows it as one line, because it is one of click's."""
-
-    exit_code = 2
 
 
 def with_inputs(

@@ -57,12 +57,11 @@ class MLRunContextManager:
         """Give the process's one manager."""
         if cls._instance is None:
             cls._instance = super().__new__(cls)
-            cls._instance._reset()
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=cls._instance._leave_to_parent)
+            cls._instance._begin()
+            os.register_at_fork(after_in_child=cls._instance._leave_to_parent)
         return cls._instance
 
-    def _reset(self) -> None:
+    def _begin(self) -> None:
         # Held while something is logged: MLRun's context is not made for several threads.
         self.lock = RLock()
         # What made the last pipeline fail, once it is in the run's record, and what that says.
@@ -131,6 +130,12 @@ class MLRunContextManager:
         mlrun.get_run_db()
         return str(mlrun.mlconf.dbpath)
 
+    @property
+    def db(self) -> Any:
+        """MLRun's run database, connected, in which runs whose process was killed are aborted."""
+        self.abort_lost_runs()
+        return mlrun.get_run_db()
+
     def abort_lost_runs(self, db: Any = None) -> None:
         """Abort the runs whose process was killed, in the configured store or another one."""
         project = self.project.metadata.name
@@ -185,7 +190,7 @@ class MLRunContextManager:
             return self._project
 
     def adopt(self, context: mlrun.MLClientCtx) -> None:
-        """Make an MLRun job's context the one that is logged to, in the project's store if in none."""
+        """Make an MLRun job's context the one that is logged to, with the project's store if in none."""
         with self.lock:
             if "://" not in mlrun.mlconf.dbpath:
                 # What MLRun puts there where it is told nothing.
@@ -197,7 +202,7 @@ class MLRunContextManager:
             if isinstance(context._rundb, mlrun.db.nopdb.NopDB):
                 # `mlrun run --local` where MLRUN_DBPATH isn't set.
                 context._project = context.project or project
-                open_runs.store_in(mlrun.get_run_db(), context)
+                open_runs.store_in(self.db, context)
             # Not later, for what the run loads from earlier ones becomes an input as well.
             self.job_inputs = dict(context.inputs)
             context.artifact_path = open_runs.folder_of(context)
@@ -233,10 +238,6 @@ class MLRunContextManager:
                 return open_runs.copy_of(reference)
             own = None if run_id else self._mlruns_own()
             return own or (run.context if run else None)
-
-    def has_open(self, run_id: str) -> bool:
-        """Tell whether this process, and not its parent, has a run open."""
-        return self._open_run_of(run_id) is not None
 
     def _open_run_of(self, run_id: str | None) -> OpenRun | None:
         found = (run for run in reversed(self._runs) if run_id in {None, run.run_id})

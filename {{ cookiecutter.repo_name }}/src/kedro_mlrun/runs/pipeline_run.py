@@ -44,11 +44,6 @@ class PipelineRun:
     thread: threading.Thread = field(default_factory=threading.current_thread)
     pipeline: Pipeline = field(default_factory=lambda: Pipeline([]))
 
-    @property
-    def is_open(self) -> bool:
-        """Whether this process has the run open; in a worker process its parent has."""
-        return MLRunContextManager().has_open(self.run_id)
-
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
         """Open the run, and record what is known of it."""
         self.pipeline = pipeline
@@ -59,34 +54,34 @@ class PipelineRun:
         labels = provenance.labels(run_params, run_params["project_path"])
         name = "-".join(name.strip("_") for name in names)
         MLRunContextManager().open_run(name, self.run_id, labels, short)
-        try:
-            if self.tracking.parameters or short != parameters:
-                whole = kept if self.tracking.parameters else parameters
-                self._save("parameters", provenance.config_yaml(whole), "yaml")
-            if self.tracking.catalog:
-                self._save("catalog", provenance.config_yaml(self.catalog), "yaml")
-            if self.tracking.pipeline:
-                with _extra():
-                    self._save("pipeline", provenance.graph(pipeline), "json")
-        except Exception as error:
-            # Kedro tells of no error that comes before the first node.
-            self.end(error)
-            raise
+        if self.tracking.parameters or short != parameters:
+            whole = kept if self.tracking.parameters else parameters
+            self._save("parameters", provenance.config_yaml(whole), "yaml")
+        if self.tracking.catalog:
+            self._save("catalog", provenance.config_yaml(self.catalog), "yaml")
+        if self.tracking.pipeline:
+            with _extra():
+                self._save("pipeline", provenance.graph(pipeline), "json")
 
     def end(self, error: BaseException | None = None, aborted: str = "") -> None:
         """Record how the run went, and why it was ended from outside, end it, and show it."""
+        import pandas as pd
+
         manager = MLRunContextManager()
         context = manager.current_of(self.run_id)
+        if context is None:
+            return  # it never began
         try:
             self.notes += manager.merge_workers(self.run_id)
             steps = [note for note in self.notes if "action" in note]
             if self.tracking.nodes and steps:
-                self._save("nodes", _table(steps), "parquet")
+                numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
+                self._save("nodes", pd.DataFrame(steps, columns=COLUMNS).astype(numbers), "parquet")
         finally:
             failure = self._failure(error) if error is not None else None
             ended = manager.close_run(failure, self.run_id, aborted)
             manager.recorded_error, manager.failure = error, secrets.hide(failure or "")
-        if context is not None and ended:
+        if ended:
             print_run(context.uid, context.project)
 
     def _save(self, name: str, data: Any, file_format: str) -> None:
@@ -102,7 +97,7 @@ class PipelineRun:
 
     def _unfinished(self) -> list[str]:
         """Name the nodes that had begun: what can't be loaded or saved is no node's own error."""
-        begun = {note.get("begun") for note in self.notes}
+        begun = {note.get(kind) for note in self.notes for kind in ("begun", "node")}
         done = Counter((note.get("node"), note.get("action")) for note in self.notes)
         return [
             node.name
@@ -110,13 +105,6 @@ class PipelineRun:
             if node.name in begun
             and not (done[node.name, "run"] and done[node.name, "save"] >= len(node.outputs))
         ]
-
-
-def _table(steps: list[dict[str, Any]]) -> Any:
-    import pandas as pd
-
-    numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
-    return pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
 
 
 def _traceback(error: BaseException) -> str:

@@ -17,8 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from .. import __version__
 from ..secrets.known import REDACTED, hide, hide_in
-from ..store.fields import OWN, PROCESS
-from ..store.process import process_label
+from ..store.fields import OWN
 
 # Bytes of JSON that one parameter, and all of them, may have in the record of a run, which is read
 # whole with each list of runs; and those that are enough to say what is left out.
@@ -113,9 +112,8 @@ def shortened(values: Mapping[str, Any], artifact: str = "parameters") -> dict[s
         sizes[name] = _size({name: short[name]})
         groups[name.rpartition(".")[0]] += sizes[name]
     # First what is of the largest group: a vocabulary's words, not the depth of a tree.
-    names = sorted(
-        short.keys() - _OWN, key=lambda name: (groups[name.rpartition(".")[0]], sizes[name])
-    )
+    names = [name for name in short if name not in _OWN]
+    names.sort(key=lambda name: (groups[name.rpartition(".")[0]], sizes[name]))
     excess, left_out = sum(sizes.values()) - LARGEST_PARAMETERS, 0
     while names and excess > 0 and left_out < excess + _NOTE:
         left_out += sizes[names[-1]]
@@ -183,7 +181,6 @@ def labels(run_params: Mapping[str, Any], project_path: str | Path) -> dict[str,
         "kedro-version": version("kedro"),
         "mlrun-version": version("mlrun"),
         "kedro_mlrun": __version__,
-        PROCESS: process_label(),
         **git_labels(project_path),
     }
     shown = {name: hide(str(value)) for name, value in values.items() if value}

@@ -1,7 +1,5 @@
 """What a person sees of a run when it has ended."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rich.console import Console, Group

@@ -1,7 +1,5 @@
 """What the processes of one run share: ParallelRunner's workers find the run of their parent."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os
