@@ -14,7 +14,7 @@ _OF_KEDRO = {"kedro", "kedro_datasets", "kedro_datasets_experimental"}
 class RunDataset(AbstractDataset[Any, Any]):
     """A dataset that saves to an MLRun run; the base of all of `kedro_mlrun.datasets`."""
 
-    run_id: str | None = None  # that Kedro gave the run that the dataset is in
+    run_id: str | None = None  # of the pipeline's run that the dataset is in
 
 
 @cache

@@ -47,8 +47,8 @@ class MLRunContextManager:
 
     The settings come from `conf/<env>/mlrun.yml`. What MLRun itself was told wins: `MLRUN_DBPATH`,
     `MLRUN_ACTIVE_PROJECT`, `MLRUN_ARTIFACT_PATH`, its environment file, `mlrun.set_environment`.
-    A run of a pipeline is found by the id that Kedro gave it, also by the workers of
-    `ParallelRunner`; without an id it is the newest that is open.
+    A run of a pipeline is found by its id, also by the workers of `ParallelRunner`; without an id
+    it is the newest that is open.
     """
 
     _instance: ClassVar[MLRunContextManager | None] = None
@@ -72,7 +72,7 @@ class MLRunContextManager:
         self._config: MLRunConfig | None = None
         self._folder: Path | None = None
         self._applied: dict[str, str] = {}
-        self._reached, self._connected = "", False
+        self._reached = ""
         self._project: mlrun.MlrunProject | None = None
         self._project_of = ("", "")
         self._runs: list[OpenRun] = []
@@ -112,10 +112,9 @@ class MLRunContextManager:
             register_secrets(store)
             api.check(store)
             self._reached = store
-        if "MLRUN_LOG_LEVEL" not in os.environ and not self._connected:
-            # MLRun tells of each project that it loads; Kedro's log and our table say what matters.
-            mlrun.utils.logger.set_logger_level("WARNING")
-        self._connected = True
+            if "MLRUN_LOG_LEVEL" not in os.environ:
+                # MLRun tells of each project that it loads; Kedro's log and our table say enough.
+                mlrun.utils.logger.set_logger_level("WARNING")
         for name in ("dbpath", "active_project", "artifact_path") if config else ():
             current = getattr(mlrun.mlconf, name)
             if not current or current == self._applied.get(name):
@@ -144,9 +143,8 @@ class MLRunContextManager:
     @property
     def jobs(self) -> JobsConfig:
         """How jobs are started, as mlrun.yml has it."""
-        with self.lock:
-            config = self._settings()
-            return config.jobs if config else JobsConfig()
+        config = self._settings()
+        return config.jobs if config else JobsConfig()
 
     @property
     def location(self) -> str:
@@ -190,7 +188,7 @@ class MLRunContextManager:
             return self._project
 
     def adopt(self, context: mlrun.MLClientCtx) -> None:
-        """Make an MLRun job's context the one that is logged to, with the project's store if in none."""
+        """Log to an MLRun job's context from now on, in the project's store if it is in none."""
         with self.lock:
             if "://" not in mlrun.mlconf.dbpath:
                 # What MLRun puts there where it is told nothing.
@@ -233,13 +231,14 @@ class MLRunContextManager:
         """Give the context of a run that is going on; in a worker a copy that sends nothing."""
         with self.lock:
             self._connect()
-            run = self._open_run_of(run_id)
+            run = self.open_run_of(run_id)
             if run is None and (reference := workers.announced(run_id)):
                 return open_runs.copy_of(reference)
             own = None if run_id else self._mlruns_own()
             return own or (run.context if run else None)
 
-    def _open_run_of(self, run_id: str | None) -> OpenRun | None:
+    def open_run_of(self, run_id: str | None) -> OpenRun | None:
+        """Find a run that this process, and not its parent, has open; by default the newest."""
         found = (run for run in reversed(self._runs) if run_id in {None, run.run_id})
         return next(found, None)
 
@@ -264,7 +263,7 @@ class MLRunContextManager:
                 # A node in another thread may go on for a while.
                 raise RunStoppedError
             self._connect()
-            reference = None if self._open_run_of(run_id) else workers.announced(run_id)
+            reference = None if self.open_run_of(run_id) else workers.announced(run_id)
             # What has ended doesn't change: its datasets save to the run that goes on now.
             context = self.current_of(run_id) or self.context
             yield context
@@ -280,7 +279,7 @@ class MLRunContextManager:
     ) -> mlrun.MLClientCtx:
         """Open a run, unless an MLRun job has opened one, and give its context.
 
-        `run_id` is Kedro's, for a run of a pipeline; `MLRUN_CONTEXT_NAME` wins over `name`.
+        `run_id` is that of a pipeline's run; `MLRUN_CONTEXT_NAME` wins over `name`.
         """
         with self.lock:
             self._connect()
@@ -307,12 +306,6 @@ class MLRunContextManager:
                 multiprocessing.util.Finalize(None, self._close_at_exit, exitpriority=0)
             return context
 
-    def merge_workers(self, run_id: str) -> list[dict[str, Any]]:
-        """Take over what worker processes have added to a run, and give the notes they left."""
-        with self.lock:
-            run = self._open_run_of(run_id)
-            return run.merge_workers() if run else []
-
     def add_input(self, key: str, uri: str, run_id: str | None = None) -> None:
         """Note that a pipeline's run uses an artifact of an earlier run."""
         # Who looks at data in a notebook runs nothing.
@@ -332,7 +325,7 @@ class MLRunContextManager:
 
         A job's own run is left to MLRun, unless it is `aborted`: why it was ended from outside.
         """
-        run = self._open_run_of(run_id)
+        run = self.open_run_of(run_id)
         return self._close(run, error, aborted) if run else False
 
     def _close(self, run: OpenRun, error: BaseException | str | None, aborted: str) -> bool:
@@ -346,7 +339,7 @@ class MLRunContextManager:
             ended = run.end(error, aborted)
             if run.owned:
                 # MLRun forgets a context that completed, but keeps one that failed.
-                newest = self._open_run_of(None)
+                newest = self.open_run_of(None)
                 mlrun.run.global_context.set(newest.context if newest else None)
             return ended
 

@@ -28,7 +28,7 @@ class OpenRun:
     """A run from its beginning to its end."""
 
     context: mlrun.MLClientCtx
-    run_id: str | None  # Kedro's; None for a run that was opened by saving something
+    run_id: str | None  # None for a run that was opened by saving something
     owned: bool  # False for the run of an MLRun job, which MLRun ends
 
     def end(self, error: BaseException | str | None, aborted: str) -> bool:

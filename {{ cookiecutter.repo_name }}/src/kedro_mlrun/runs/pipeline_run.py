@@ -68,11 +68,12 @@ class PipelineRun:
         import pandas as pd
 
         manager = MLRunContextManager()
-        context = manager.current_of(self.run_id)
-        if context is None:
+        run = manager.open_run_of(self.run_id)
+        if run is None:
             return  # it never began
         try:
-            self.notes += manager.merge_workers(self.run_id)
+            with manager.lock:
+                self.notes += run.merge_workers()
             steps = [note for note in self.notes if "action" in note]
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
@@ -82,7 +83,7 @@ class PipelineRun:
             ended = manager.close_run(failure, self.run_id, aborted)
             manager.recorded_error, manager.failure = error, secrets.hide(failure or "")
         if ended:
-            print_run(context.uid, context.project)
+            print_run(run.context.uid, run.context.project)
 
     def _save(self, name: str, data: Any, file_format: str) -> None:
         _save(self.run_id, f"{OWN}{name}", data, file_format)

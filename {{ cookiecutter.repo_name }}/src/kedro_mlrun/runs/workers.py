@@ -27,7 +27,7 @@ class RunReference(NamedTuple):
 
 
 def announce(run_id: str, reference: RunReference) -> None:
-    """Let the processes that start from now on find the run that Kedro gave an id."""
+    """Let the processes that start from now on find a pipeline's run by its id."""
     os.environ[VARIABLE] = json.dumps({**_announced(), run_id: reference})
 
 
