@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         MLRunResult,
     )
     from .hooks import MLRunHooks
-    from .runs import MLRunContextManager
+    from .runs.manager import MLRunContextManager
 
 __version__ = "0.2.0"
 
@@ -40,7 +40,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    rooms = {"MLRunHooks": "hooks", "MLRunContextManager": "runs"}
+    rooms = {"MLRunHooks": "hooks", "MLRunContextManager": "runs.manager"}
     return getattr(import_module(f"{__name__}.{rooms.get(name, 'datasets')}"), name)
 
 

@@ -25,8 +25,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from .project import MLRunConfig, TrackingConfig, prepared
 from .runs import provenance, workers
-from .runs.dataset import is_run_type, run_dataset
-from .runs.inputs import check_used, with_inputs
+from .runs.dataset import check_used, is_run_type, run_dataset, with_inputs
 from .runs.manager import MLRunContextManager, RunStoppedError
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
@@ -325,19 +324,18 @@ class _PassedOn(MemoryDataset):
 
 def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
-    memory: dict[str, Any] = {}
-    for name in pipeline.all_outputs():
-        if run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
-            shared = isinstance(catalog, SharedMemoryDataCatalog)
-            memory[name.partition("@")[0]] = SharedMemoryDataset() if shared else _PassedOn()
+    kind = SharedMemoryDataset if isinstance(catalog, SharedMemoryDataCatalog) else _PassedOn
+    memory = {
+        name.partition("@")[0]: kind()
+        for name in pipeline.all_outputs()
+        if run_dataset(catalog.get(name, fallback_to_runtime_pattern=True))
+    }
     logger = logging.getLogger("kedro.io.data_catalog")
-    level = logger.level
-    # It warns of each dataset that is replaced.
-    logger.setLevel(logging.ERROR)
+    logger.disabled = True  # it warns of each dataset that is replaced
     for name in pipeline.datasets():
         if (stem := name.partition("@")[0]) in memory:
             catalog[name] = memory[stem]
-    logger.setLevel(level)
+    logger.disabled = False
 
 
 def with_key(name: str, entry: Any) -> Any:

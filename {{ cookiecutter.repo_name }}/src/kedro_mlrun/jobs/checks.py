@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ..runs.inputs import check_used, with_inputs
+from ..runs.dataset import check_used, with_inputs
 from ..secrets import known as secrets
 from . import doctor, image
 from .function import mounted, on_cluster

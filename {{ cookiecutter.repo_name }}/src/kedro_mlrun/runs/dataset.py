@@ -1,13 +1,20 @@
-"""Which datasets are MLRun's: those of one class, whatever an entry of the catalog calls it."""
+"""Which datasets of a catalog are MLRun's, and a job's inputs in place of their data."""
 
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractDataset
+import click
+from kedro.io import AbstractDataset, CatalogConfigResolver
 from kedro.io.core import parse_dataset_definition
 
+from ..text import nearest
+
+# These are of the file that is replaced.
+_OF_THE_FILE = {"versioned", "credentials", "fs_args"}
 _OF_KEDRO = {"kedro", "kedro_datasets", "kedro_datasets_experimental"}
 
 
@@ -39,3 +46,80 @@ def run_dataset(dataset: Any) -> RunDataset | None:
     while dataset is not None and not isinstance(dataset, RunDataset):
         dataset = getattr(dataset, "_dataset", None)
     return dataset
+
+
+class InputError(click.UsageError, ValueError):
+    """A job's input can't be used. `kedro` shows it as one line, because it is one of click's."""
+
+
+def with_inputs(
+    catalog: Mapping[str, Any], inputs: Mapping[str, Any], fetch: Callable[[str], str]
+) -> dict[str, Any]:
+    """Let catalog entries have their data from a job's inputs; each keeps its type.
+
+    An input is a path, or a URL of what `fetch` brings to this machine when it gets its name.
+    """
+    changed = dict(catalog)
+    for name, source in inputs.items():
+        entry = _entry(name, catalog)
+        if "://" not in str(source) and not Path(source).exists():
+            raise InputError(
+                f"Input '{name}' is {source}, and there is no such file in {Path.cwd()}. "
+                "Give a path from the project's folder, or a URL."
+            )
+        changed[name] = _with_input(name, entry, str(source), fetch)
+    return changed
+
+
+def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
+    if name in catalog:
+        return dict(catalog[name])
+    # The file needs no credentials; what matches no pattern of the catalog needs one of its own.
+    entries = {
+        other: {key: value for key, value in entry.items() if key != "credentials"}
+        for other, entry in catalog.items()
+        if isinstance(entry, dict)
+    }
+    resolver = CatalogConfigResolver(
+        entries, default_runtime_patterns={"{default}": {"type": "MemoryDataset"}}
+    )
+    if not resolver.is_pattern(name) and resolver.match_dataset_pattern(name):
+        return resolver.resolve_pattern(name)
+    raise InputError(
+        f"Input '{name}' is not an entry of the catalog. {nearest(name, catalog)}"
+        "Name one of conf/base/catalog.yml."
+    )
+
+
+def _with_input(
+    name: str, entry: dict[str, Any], source: str, fetch: Callable[[str], str]
+) -> dict[str, Any]:
+    if is_run_type(str(entry.get("type"))):
+        return {**entry, "load_args": {"path": source}}
+    for argument in ("filepath", "path"):
+        if argument in entry:
+            kept = {key: value for key, value in entry.items() if key not in _OF_THE_FILE}
+            return {**kept, argument: fetch(name) if "://" in source else source}
+    if isinstance(entry.get("dataset"), Mapping):
+        return {**entry, "dataset": _with_input(name, dict(entry["dataset"]), source, fetch)}
+    raise InputError(
+        f"Input '{name}' can't replace the data of its catalog entry, which is of type "
+        f"{entry.get('type')} and has no file. Leave the input out, or change the entry."
+    )
+
+
+def check_used(inputs: Iterable[str], used: set[str], made: set[str]) -> None:
+    """Make sure that the nodes of a run use each input of its job, and make none of them."""
+    # What follows an @ is Kedro's transcoding: the same data by another name.
+    stems_used, stems_made = ({name.partition("@")[0] for name in names} for names in (used, made))
+    for name in inputs:
+        if name in stems_made:
+            raise InputError(
+                f"Input '{name}' is made by a node of this run. Leave the input out, or the "
+                "pipeline that makes it."
+            )
+        if name.partition("@")[0] not in stems_used:
+            raise InputError(
+                f"Input '{name}' is used by no node of this run. {nearest(name, used)}"
+                "Leave it out, or run the pipeline that uses it."
+            )

@@ -10,9 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-VARIABLE = "KEDRO_MLRUN_RUNS"
-"""The environment variable that tells worker processes of the runs that their parent has open."""
-
+VARIABLE = "KEDRO_MLRUN_RUNS"  # of the environment: the runs that a parent process has open
 LONGEST_WAIT = 600  # seconds, for other workers that write to the same run
 
 
@@ -32,14 +30,10 @@ def announce(run_id: str, reference: RunReference) -> None:
 
 
 def withdraw(run_id: str) -> None:
-    """Take back what `announce` told, and remove what the workers have left."""
+    """Take back what `announce` told."""
     runs = _announced()
-    reference = runs.pop(run_id, None)
-    os.environ[VARIABLE] = json.dumps(runs)
-    if not runs:
-        del os.environ[VARIABLE]
-    if reference:
-        remove(reference.uid)
+    runs.pop(run_id, None)
+    os.environ[VARIABLE] = json.dumps(runs) if runs else ""
 
 
 def remove(uid: str) -> None:

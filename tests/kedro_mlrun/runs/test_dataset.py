@@ -9,7 +9,7 @@ from helpers import Store
 from kedro.io import DatasetError
 
 from kedro_mlrun import datasets
-from kedro_mlrun.runs import inputs
+from kedro_mlrun.runs import dataset
 
 CATALOG: dict[str, Any] = {
     "cars": {
@@ -34,7 +34,7 @@ CATALOG: dict[str, Any] = {
 
 def replaced(name: str, source: str) -> Any:
     """Give the entry that a job has with an input."""
-    changed = inputs.with_inputs(CATALOG, {name: source}, lambda name: f"/fetched/{name}")
+    changed = dataset.with_inputs(CATALOG, {name: source}, lambda name: f"/fetched/{name}")
     assert {**changed, name: None} == {**CATALOG, name: None}
     return changed[name]
 
@@ -62,17 +62,17 @@ def test_each_entry_keeps_its_type():
     ],
 )
 def test_what_can_not_be_replaced_is_refused(name, source, reason):
-    with pytest.raises(inputs.InputError) as caught:
-        inputs.with_inputs(CATALOG, {name: source}, str)
+    with pytest.raises(dataset.InputError) as caught:
+        dataset.with_inputs(CATALOG, {name: source}, str)
     assert reason in str(caught.value)
 
 
 def test_a_run_takes_each_input():
-    inputs.check_used(["cars"], {"cars@pandas", "b"}, {"c"})
-    with pytest.raises(inputs.InputError, match="'c' is made by a node of this run"):
-        inputs.check_used(["c"], {"cars"}, {"c@x"})
-    with pytest.raises(inputs.InputError, match=r"no node of this run. Did you mean 'cars'\?"):
-        inputs.check_used(["car"], {"cars"}, {"c"})
+    dataset.check_used(["cars"], {"cars@pandas", "b"}, {"c"})
+    with pytest.raises(dataset.InputError, match="'c' is made by a node of this run"):
+        dataset.check_used(["c"], {"cars"}, {"c@x"})
+    with pytest.raises(dataset.InputError, match=r"no node of this run. Did you mean 'cars'\?"):
+        dataset.check_used(["car"], {"cars"}, {"c"})
 
 
 def test_an_mlrun_dataset_reads_a_file(embedded: Store, tmp_path: Path):
