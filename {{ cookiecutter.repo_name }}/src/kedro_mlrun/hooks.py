@@ -248,7 +248,8 @@ class MLRunHooks:
         """Note the signal, and do what would have been done without this."""
         self._stopped_by = SIGNALS[number]
         handler = self._handlers[number]
-        self._stop_threads()
+        if not _ipython():  # there it stops a cell, and what other threads do goes on
+            self._stop_threads()
         if callable(handler):
             handler(number, frame)
         elif multiprocessing.parent_process():
@@ -261,8 +262,6 @@ class MLRunHooks:
 
     def _stop_threads(self) -> None:
         """End the runs of other threads, which a signal doesn't reach."""
-        if _ipython():  # there it stops a cell, and what other threads do goes on
-            return
         runs = [run for run in self._runs.values() if run.thread is not threading.main_thread()]
         for run in runs:
             # As soon as it is back from what isn't Python. Kedro's server answers with the error.
@@ -340,12 +339,10 @@ def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
 
 def with_key(name: str, entry: Any) -> Any:
     """Give a catalog entry of an MLRun dataset its name as key, where it has none."""
-    if not isinstance(entry, dict):
-        return entry
-    if is_run_type(str(entry.get("type"))):
+    if isinstance(entry, dict) and is_run_type(str(entry.get("type"))):
         # What follows an @ is Kedro's transcoding: the same data by another name.
         return {**entry, "key": entry.get("key") or name.partition("@")[0]}
-    if "dataset" in entry:
+    if isinstance(entry, dict) and "dataset" in entry:
         # One that wraps another, such as Kedro's CachedDataset.
         return {**entry, "dataset": with_key(name, entry["dataset"])}
     return entry

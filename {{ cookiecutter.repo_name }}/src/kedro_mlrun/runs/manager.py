@@ -334,7 +334,7 @@ class MLRunContextManager:
                 self._stopped.add(run.run_id)
             if run.run_id:
                 run.merge_workers()
-                workers.withdraw(run.run_id)
+                workers.announce(run.run_id, None)
             self._runs.remove(run)
             ended = run.end(error, aborted)
             if run.owned:

@@ -90,22 +90,19 @@ class PipelineRun:
 
     def _failure(self, error: BaseException) -> str:
         """Tell which node failed, with what, and where in the code."""
-        failed = [note["failed"] for note in self.notes if "failed" in note] or self._unfinished()
+        # What can't be loaded or saved is no node's own error, but of one that had begun.
+        begun = {note.get(kind) for note in self.notes for kind in ("begun", "node")}
+        steps = Counter((note.get("node"), note.get("action")) for note in self.notes)
+        failed = [note["failed"] for note in self.notes if "failed" in note] or [
+            node.name
+            for node in self.pipeline.nodes
+            if node.name in begun
+            and not (steps[node.name, "run"] and steps[node.name, "save"] >= len(node.outputs))
+        ]
         nodes = " or ".join(f"'{name}'" for name in failed)
         # The first empty line divides what happened from where.
         what = re.sub(r"\n\s*\n", "\n", f"{type(error).__name__}: {error}".strip())
         return f"{f'Node {nodes}: ' if nodes else ''}{what}\n\n{_traceback(error)}"
-
-    def _unfinished(self) -> list[str]:
-        """Name the nodes that had begun: what can't be loaded or saved is no node's own error."""
-        begun = {note.get(kind) for note in self.notes for kind in ("begun", "node")}
-        done = Counter((note.get("node"), note.get("action")) for note in self.notes)
-        return [
-            node.name
-            for node in self.pipeline.nodes
-            if node.name in begun
-            and not (done[node.name, "run"] and done[node.name, "save"] >= len(node.outputs))
-        ]
 
 
 def _traceback(error: BaseException) -> str:
@@ -124,9 +121,8 @@ def _save(run_id: str, key: str, data: Any, file_format: str | None = None) -> N
     is_frame = type(data).__module__.startswith("pandas.") and hasattr(data, "columns")
     # By name, as a catalog does it, for this room knows nothing of the datasets.
     kind = "kedro_mlrun.MLRunDataframeDataset" if is_frame else "kedro_mlrun.MLRunAbstractDataset"
-    save_args = {"format": file_format} if file_format else {}
-    entry = {"type": kind, "key": key, "save_args": save_args}
-    artifact = cast(RunDataset, AbstractDataset.from_config(key, entry))
+    entry = {"key": key, "save_args": {"format": file_format} if file_format else {}}
+    artifact = cast(RunDataset, AbstractDataset.from_config(key, {"type": kind, **entry}))
     artifact.run_id = run_id
     artifact.save(data)
 

@@ -226,21 +226,20 @@ def git(
 def size_of(dataset: Any, data: Any) -> dict[str, int]:
     """Give rows and columns of data, and the bytes of its file here, where that costs nothing."""
     file = file_of(dataset)
-    return _shape(data) | ({"bytes": file.stat().st_size} if file else {})
+    sizes = {"bytes": file.stat().st_size} if file else {}
+    with suppress(Exception):  # of somebody else's class, which has no size then
+        sizes = _shape(data) | sizes
+    return sizes
 
 
 def _shape(data: Any) -> dict[str, int]:
-    try:
-        if type(data).__module__.partition(".")[0] in _LAZY:
-            return {"columns": len(data.columns)}
-        if shape := getattr(data, "shape", ()):
-            names = ("rows", "columns") if len(shape) <= 2 else ("rows",)  # noqa: PLR2004
-            return {name: int(size) for name, size in zip(names, shape, strict=False)}
-        if isinstance(data, Sequence | Mapping | Set) and not isinstance(data, str | bytes):
-            return {"rows": len(data)}
-    except Exception:  # noqa: S110 in somebody else's class, which has no size then
-        pass
-    return {}
+    if type(data).__module__.partition(".")[0] in _LAZY:
+        return {"columns": len(data.columns)}
+    if shape := getattr(data, "shape", ()):
+        names = ("rows", "columns") if len(shape) <= 2 else ("rows",)  # noqa: PLR2004
+        return {name: int(size) for name, size in zip(names, shape, strict=False)}
+    is_many = isinstance(data, Sequence | Mapping | Set) and not isinstance(data, str | bytes)
+    return {"rows": len(data)} if is_many else {}
 
 
 def file_of(dataset: Any) -> Path | None:
@@ -250,10 +249,9 @@ def file_of(dataset: Any) -> Path | None:
     path = getattr(dataset, "_filepath", None)
     if path is None or getattr(dataset, "_protocol", "file") not in {"file", "local"}:
         return None
-    try:
+    with suppress(Exception):  # of somebody else's class, which is no reason to fail a run
         if getattr(dataset, "_version", None):
             path = dataset._get_load_path()
-        return Path(str(path)) if Path(str(path)).is_file() else None
-    except Exception:
-        # Somebody else's class; that its file isn't found is no reason to fail a run.
-        return None
+        if Path(str(path)).is_file():
+            return Path(str(path))
+    return None

@@ -24,16 +24,10 @@ class RunReference(NamedTuple):
     iteration: int = 0  # of a sweep, whose runs share a uid
 
 
-def announce(run_id: str, reference: RunReference) -> None:
-    """Let the processes that start from now on find a pipeline's run by its id."""
-    os.environ[VARIABLE] = json.dumps({**_announced(), run_id: reference})
-
-
-def withdraw(run_id: str) -> None:
-    """Take back what `announce` told."""
-    runs = _announced()
-    runs.pop(run_id, None)
-    os.environ[VARIABLE] = json.dumps(runs) if runs else ""
+def announce(run_id: str, reference: RunReference | None) -> None:
+    """Let the processes that start from now on find a pipeline's run by its id, or no longer."""
+    runs = {**_announced(), run_id: reference}
+    os.environ[VARIABLE] = json.dumps({name: found for name, found in runs.items() if found})
 
 
 def remove(uid: str) -> None:
