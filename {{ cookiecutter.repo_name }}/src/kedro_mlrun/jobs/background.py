@@ -188,8 +188,8 @@ def end_processes(db: LocalRunDB, run: Record) -> None:
         )
     if run["metadata"]["labels"].get("kind") == "job" and living and not queued:
         raise MLRunPreconditionFailedError(
-            f"Run {uid} goes on in process {_pid(own)}, which another copy of this store has started. "
-            "Abort it there, or end the process yourself."
+            f"Run {uid} goes on in process {_pid(own)}, which another copy of this store has "
+            "started. Abort it there, or end the process yourself."
         )
     if "supervisor" in queued:
         # It ends those of the job, among them orphans that nobody else would find.

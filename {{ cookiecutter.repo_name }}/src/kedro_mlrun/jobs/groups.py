@@ -249,7 +249,7 @@ def left_behind(
     folder: Path,
     mounts: Sequence[str] = (),
 ) -> dict[str, Path]:
-    """Give the files of this machine that a pipeline takes, but those of the folder in an archive."""
+    """Give the files of this machine that a pipeline takes, without those that an archive has."""
     paths = {
         name: _local_path(_dataset(name, catalog), mounts) for name in _data(pipeline.inputs())
     }
