@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import select
 import signal
 import subprocess
 import tarfile
@@ -15,6 +17,11 @@ from conftest import VENV, Folder
 BIN = VENV / "bin"
 KEDRO, MLRUN = BIN / "kedro", BIN / "mlrun"
 PACKAGE = "breast_cancer"
+FILES = {
+    "training_set": "training_set.parquet",
+    "xgboost.model": "model.ubj",
+    "kedro.nodes": "kedro.nodes.parquet",
+}
 # Few trees, so that it is quick.
 QUICK = {
     "random_forest.model.arguments.n_estimators": 5,
@@ -133,8 +140,8 @@ def test_mlruns_own_command_without_a_store(bake: Callable[..., Folder]) -> None
     best = run["results"]["best_iteration"]
     assert run["state"] == "completed"
     text = project.run(KEDRO, "mlrun", "show", "last", "--env", "other").stdout
-    for file in ("training_set.parquet", "xgboost.model/model.ubj", "kedro.nodes.parquet"):
-        assert f".mlrun/artifacts/{run['uid']}-{best}/kedro-run/{best}/{file}" in text
+    for key, file in FILES.items():
+        assert re.search(rf"\.mlrun/artifacts/{run['uid']}(-{best})?/{key}/\w{{8}}/{file}", text)
     assert shown(project)["state"] == "error"
 
 
@@ -238,6 +245,9 @@ def test_no_secret_is_sent(bake: Callable[..., Folder]) -> None:
     kept = function.read_text()
     function.write_text(kept.replace('DO_NOT_TRACK, value: "1"', f"TOKEN, value: {PLANTED[0]}"))
     done = project.run(*command, ok=False, TEAM=PLANTED[3])
+    assert "function.yaml, line 23, holds what is known as a secret" in done.stderr
+    function.write_text(kept.replace('DO_NOT_TRACK, value: "1"', "TOKEN, value: not-known-before"))
+    done = project.run(*command, ok=False, TEAM=PLANTED[3])
     assert "'TOKEN' its value, which seems to be a secret" in done.stderr
     function.write_text(kept)
     (project.path / "conf/base/parameters.yml").write_text("db: {password: ''}\n")
@@ -265,11 +275,12 @@ def test_ctrl_c_asks_what_becomes_of_the_job(
     def read_until(text: str) -> None:
         shown = ""
         while text not in shown:
+            assert select.select([terminal], [], [], 60)[0], shown
             shown += os.read(terminal, 4096).decode()
 
     read_until("Kedro project")
     process.send_signal(signal.SIGINT)
-    read_until("instead of leaving it running? [y/N]")
+    read_until("as well? [y/N]")
     os.write(terminal, f"{answer}\n".encode())
     read_until("Aborted run" if answer == "y" else "goes on")
     assert process.wait() == 130
