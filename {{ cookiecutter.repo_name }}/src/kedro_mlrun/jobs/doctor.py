@@ -203,8 +203,8 @@ def _artifact_path(folder: Path) -> str:
     if errors or thread.is_alive():
         raise Wrong(
             f"{path} can't be used ({''.join(errors) or f'no answer in {LONGEST_WAIT} s'}). "
-            "Correct artifact_path in mlrun.yml or MLRUN_ARTIFACT_PATH, and the environment variables "
-            "with its credentials (AWS_ACCESS_KEY_ID, …)"
+            "Correct artifact_path in mlrun.yml or MLRUN_ARTIFACT_PATH, and the environment "
+            "variables with its credentials (AWS_ACCESS_KEY_ID, …)"
         )
     return f"{path} can be written and read"
 
