@@ -1,5 +1,7 @@
 """MLRunDataframeDataset."""
 
+import textwrap
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -187,3 +189,23 @@ def test_the_frame_itself_is_not_touched(embedded: Store) -> None:
     Dataset(key="frame").save(frame)
     assert frame.attrs == {"source": "sensor"}
     assert Dataset(key="frame").load().attrs == {"source": "sensor"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists threads")
+def test_a_small_frame_starts_no_computing_threads(
+    embedded: Store, python: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Arrow's abort a process that ends just after they have begun. Pandas' own reading does it."""
+    Dataset(key="frame").save(pd.DataFrame({"kind": pd.Categorical([1, 2])}))
+    pd.DataFrame({"number": [1]}).to_parquet(tmp_path / "other.parquet")
+    embedded.new_process()
+    code = f"""
+    import os
+    import pandas
+    MLRunDataframeDataset("frame").load()
+    before = len(os.listdir("/proc/self/task"))
+    pandas.read_parquet("{tmp_path}/other.parquet")
+    print(len(os.listdir("/proc/self/task")) - before, flush=True)
+    os._exit(0)
+    """
+    assert int(python(textwrap.dedent(code)).splitlines()[-1]) > 0

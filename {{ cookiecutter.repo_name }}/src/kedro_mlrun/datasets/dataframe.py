@@ -31,6 +31,7 @@ STYLE: Any = {"text.parse_math": False, "legend.frameon": False, "agg.path.chunk
 STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "#e6e6e6"}
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
 FEW_POINTS, LONGEST_LEGEND, ROWS_OF_LEGEND = 30, 40, 20
+THREADS_FROM = 2**24  # bytes
 LARGEST_DRAWN = 1e300  # Beyond this, Matplotlib's own arithmetic overflows.
 
 
@@ -135,7 +136,9 @@ def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
 
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
-    frame = pd.read_parquet(io.BytesIO(content))
+    # Arrow's threads abort a process that ends just after they began; small frames need none.
+    large = len(content) > THREADS_FROM
+    frame = pd.read_parquet(io.BytesIO(content), use_threads=large, pre_buffer=large)
     levels = frame.index.nlevels
     for position, description in frame.attrs.pop(DTYPES, {}).items():
         dtype, column = _described_dtype(description), int(position) - levels
@@ -163,7 +166,11 @@ def _described_dtype(description: Any) -> Any:
         return description
     if "zone" in description:
         return pd.DatetimeTZDtype(description["unit"], ZoneInfo(description["zone"]))
-    values = pd.read_parquet(io.BytesIO(base64.b64decode(description["categories"])))
+    values = pd.read_parquet(
+        io.BytesIO(base64.b64decode(description["categories"])),
+        use_threads=False,
+        pre_buffer=False,
+    )
     return pd.CategoricalDtype(values["categories"].array, description["ordered"])
 
 
