@@ -22,6 +22,7 @@ from stub_api import StubAPI, stub_api
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import function as functions
 from kedro_mlrun.jobs import plan
+from kedro_mlrun.secrets import known as secrets
 
 QUICK = {"random_forest.model.arguments.n_estimators": 5, "xgboost.model.arguments.n_estimators": 5}
 
@@ -302,6 +303,16 @@ def test_a_secret_in_function_yaml_is_refused(embedded, monkeypatch):
     kedro_mlrun("submit", "--dry-run")
     has(monkeypatch, env=[{"name": "DB_TOKEN", "value": "x"}])
     assert "variable 'DB_TOKEN'" in kedro_mlrun("submit", "--dry-run", code=1).stderr
+
+
+@pytest.mark.parametrize("secret", ["hunter2-and-more", 'quo"ted\\pass-9', "schlüssel-für-alles"])
+def test_a_known_secret_in_function_yaml_is_refused(embedded, monkeypatch, secret):
+    """Whatever its characters are."""
+    has(monkeypatch, env=[{"name": "NOTE", "value": f"it is {secret}"}])
+    kedro_mlrun("submit", "--dry-run")
+    secrets.register({"password": secret})
+    done = kedro_mlrun("submit", "--dry-run", code=1)
+    assert "holds what is known as a secret" in done.stderr
 
 
 def test_a_bad_schedule(api, image):

@@ -53,7 +53,8 @@ def _secrets(plan: Plan) -> None:
                 "be a secret, and everyone who sees the function could read it. Name a Kubernetes "
                 "secret as its valueFrom, or store it in the MLRun project."
             )
-    if secrets.line_with_secret(json.dumps(plan.to_dict(), default=str).encode()):
+    # Not as JSON: how that writes quotes and other alphabets is none of a secret's known forms.
+    if secrets.line_with_secret(repr(plan.to_dict()).encode()):
         raise SubmitError(
             "function.yaml or a parameter holds what is known as a secret, and everyone who sees "
             f"the run could read it. {reference}"
