@@ -290,3 +290,13 @@ def test_without_project_or_store(embedded: Store, setting: str, variable: str) 
         _ = embedded.manager.context
     with pytest.raises(DatasetError, match=variable):
         import_module("kedro_mlrun.datasets").MLRunResult(key="accuracy").save(0.9)
+
+
+def test_an_ended_run_is_announced_no_longer(embedded: Store) -> None:
+    """The variable is gone with the last run, for programs that start later inherit it."""
+    for run_id in ("first", "second"):
+        embedded.manager.open_run("training", run_id)
+    embedded.manager.close_run(run_id="first")
+    assert workers.VARIABLE in os.environ
+    embedded.manager.close_run(run_id="second")
+    assert workers.VARIABLE not in os.environ

@@ -25,6 +25,8 @@ from mlrun.errors import (
 )
 from mlrun.utils import dict_to_json
 
+from ..runs import workers
+from ..runs.chain import CHAIN
 from ..runs.manager import MLRunContextManager
 from ..store.db import LocalRunDB
 from ..store.fields import PROCESS
@@ -34,7 +36,7 @@ from ..store.rows import Record
 from .supervisor import GRACE, POLL, end_tree
 
 NOT_INHERITED = {
-    *("KEDRO_ENV", "KEDRO_MLRUN_RUNS", "MLRUN_CHAIN_ID", "MLRUN_CONTEXT_NAME"),
+    *("KEDRO_ENV", workers.VARIABLE, CHAIN, "MLRUN_CONTEXT_NAME"),
     *("MLRUN_EXEC_CODE", "MLRUN_EXEC_CONFIG", "MLRUN_META_TMPFILE"),
 }
 """What the submitting process was told of its own runs. A job has all of that as parameters."""

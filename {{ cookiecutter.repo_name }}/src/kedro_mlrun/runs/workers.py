@@ -28,6 +28,9 @@ def announce(run_id: str, reference: RunReference | None) -> None:
     """Let the processes that start from now on find a pipeline's run by its id, or no longer."""
     runs = {**_announced(), run_id: reference}
     os.environ[VARIABLE] = json.dumps({name: found for name, found in runs.items() if found})
+    if not any(runs.values()):
+        # It tells the plugin that there is a run, and programs that start later inherit it.
+        del os.environ[VARIABLE]
 
 
 def remove(uid: str) -> None:
