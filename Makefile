@@ -31,7 +31,7 @@ demo: .venv/installed  ## generate a project into build/ and run it: trains, eva
 	@rm -rf build/breast-cancer
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
 	@$(MAKE) --no-print-directory -C build/breast-cancer run-local VENV="$(CURDIR)/.venv"
-	@echo "Before that: cd build/breast-cancer"
+	@echo "Run that in the folder build/breast-cancer."
 
 test: .venv/installed  ## run every test; those of the generated project too
 	@"$(BIN)/python" -m pytest
