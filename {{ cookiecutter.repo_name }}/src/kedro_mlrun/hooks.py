@@ -1,7 +1,6 @@
 """Kedro hooks: when a run opens, what it records, how it ends."""
 
 import atexit
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -23,16 +22,16 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from omegaconf.errors import InterpolationResolutionError
 
+from .lazy import ipython
 from .project import MLRunConfig, TrackingConfig, prepared
 from .runs import provenance, workers
 from .runs.dataset import check_used, is_run_type, run_dataset, with_inputs
-from .runs.manager import MLRunContextManager, RunStoppedError
+from .runs.manager import MLRunContextManager
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
 
 SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 RUN_ID = "mlrun_run_id"  # an attribute of a run's catalog, in its worker processes too
-_PENDING_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
 class _Thread(threading.local):
@@ -62,9 +61,7 @@ class MLRunHooks:
         self._stopped_by = ""
         self._thread = _Thread()
         self._load_seconds: dict[tuple[str, str, int], float] = {}
-        # Kept, for the pending call outlives the one that asks for it.
-        self._in_main_thread = _PENDING_CALL(self._handle_signals)
-        os.register_at_fork(after_in_child=self._runs.clear)
+        os.register_at_fork(after_in_child=self._leave_to_parent)
 
     # ---- a session begins
 
@@ -127,8 +124,7 @@ class MLRunHooks:
 
     @hook_impl
     def before_dataset_loaded(self, node: Node) -> None:
-        """Note which node has begun, and start the clock."""
-        self._note(None, {"begun": node.name})
+        """Start the clock."""
         self._thread.started[node.name] = perf_counter()
 
     @hook_impl
@@ -148,7 +144,7 @@ class MLRunHooks:
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):
                 note = {"node": node.name, "action": "load", "dataset": name, "seconds": seconds}
-                self._note_data(catalog, data, note)
+                self._note_data(catalog, note, data)
         # Its saves happen in this thread.
         self._thread.catalogs[node.name] = catalog
         self._thread.started[node.name] = perf_counter()
@@ -157,12 +153,12 @@ class MLRunHooks:
     def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
         """Note how long the node took."""
         note = {"node": node.name, "action": "run", "seconds": self._seconds(node)}
-        self._note(_run_id(catalog), note)
+        self._note(catalog, note)
 
     @hook_impl
     def on_node_error(self, node: Node, catalog: CatalogProtocol) -> None:
         """Note which node failed."""
-        self._note(_run_id(catalog), {"failed": node.name})
+        self._note(catalog, {"failed": node.name})
 
     @hook_impl
     def before_dataset_saved(self, node: Node) -> None:
@@ -174,24 +170,23 @@ class MLRunHooks:
         """Note what was saved."""
         seconds = self._seconds(node)
         note = {"node": node.name, "action": "save", "dataset": dataset_name, "seconds": seconds}
-        self._note_data(self._thread.catalogs[node.name], data, note)
+        self._note_data(self._thread.catalogs[node.name], note, data)
 
     def _seconds(self, node: Node) -> float:
         return perf_counter() - self._thread.started[node.name]
 
-    def _note_data(self, catalog: CatalogProtocol, data: Any, note: dict[str, Any]) -> None:
-        name, run_id = note["dataset"], _run_id(catalog)
+    def _note_data(self, catalog: CatalogProtocol, note: dict[str, Any], data: Any) -> None:
+        name = note["dataset"]
         dataset = catalog.get(name)
-        tracking = self._note(run_id, note | provenance.size_of(dataset, data))
+        tracking = self._note(catalog, note | provenance.size_of(dataset, data))
         if tracking and tracking.records_dataset(name):
-            record_dataset(run_id, name, dataset, data, saved=note["action"] == "save")
+            saved = note["action"] == "save"
+            record_dataset(_run_id(catalog), name, dataset, data, saved)
 
-    def _note(self, run_id: str | None, note: dict[str, Any]) -> TrackingConfig | None:
+    def _note(self, catalog: CatalogProtocol, note: dict[str, Any]) -> TrackingConfig | None:
         """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
-        runs = [*self._runs.values()]
-        # Of this thread, for others may go on in other threads; a runner's have none of their own.
-        newest = next(reversed(_of_this_thread(runs) or runs), None)
-        if run := newest if run_id is None else self._runs.get(run_id):
+        run_id = _run_id(catalog)
+        if run := self._runs.get(run_id):
             run.notes.append(note)
             return run.tracking
         if reference := workers.announced(run_id):
@@ -215,11 +210,8 @@ class MLRunHooks:
         run = self._runs.pop(run_id, None)
         if run:
             run.end(error, aborted)
-        if threading.current_thread() is threading.main_thread() and not self._runs:
-            self._stopped_by = ""
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
-            self._handlers = {}
+        if not self._runs:
+            self._release_signals()
 
     # ---- what Kedro tells no hook of
 
@@ -227,56 +219,46 @@ class MLRunHooks:
         """Let a run that is stopped from outside end as aborted."""
         atexit.unregister(self._at_exit)
         atexit.register(self._at_exit)
-        if ipython := _ipython():  # there the process goes on
-            ipython.events.register("post_run_cell", self._after_cell)
-        if threading.current_thread() is threading.main_thread():
-            self._handle_signals()
-        else:
-            # As in Kedro's server. Only the main thread may say what a signal does.
-            ctypes.pythonapi.Py_AddPendingCall(self._in_main_thread, None)
-
-    def _handle_signals(self, _: Any = None) -> int:
-        for number in () if self._handlers else SIGNALS:
-            handler = signal.getsignal(number)
-            # Not what is ignored, as nohup wants it.
-            if callable(handler) or handler == signal.SIG_DFL:
-                self._handlers[number] = handler
-                signal.signal(number, self._interrupt)
-        return 0  # what Python asks of a pending call that has done its work
+        if shell := ipython():  # there the process goes on
+            shell.events.register("post_run_cell", self._after_cell)
+        # Only the main thread may say what a signal does. Kedro's server ends by itself.
+        if threading.current_thread() is threading.main_thread() and not self._handlers:
+            for number in SIGNALS:
+                handler = signal.getsignal(number)
+                # Not what is ignored, as nohup wants it.
+                if callable(handler) or handler == signal.SIG_DFL:
+                    self._handlers[number] = handler
+                    signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Note the signal, and do what would have been done without this."""
         self._stopped_by = SIGNALS[number]
         handler = self._handlers[number]
-        if not _ipython():  # there it stops a cell, and what other threads do goes on
-            self._stop_threads()
         if callable(handler):
             handler(number, frame)
-        elif multiprocessing.parent_process():
-            # A worker, which was born with its parent's handlers.
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
         else:
             # So that the nodes' own clean-up and the end of the run take place.
             sys.exit(128 + number)
 
-    def _stop_threads(self) -> None:
-        """End the runs of other threads, which a signal doesn't reach."""
-        runs = [run for run in self._runs.values() if run.thread is not threading.main_thread()]
-        for run in runs:
-            # As soon as it is back from what isn't Python. Kedro's server answers with the error.
-            thread = ctypes.c_ulong(run.thread.ident or 0)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(RunStoppedError))
-        self._end_unfinished(runs, None)
+    def _release_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            self._handlers, self._stopped_by = {}, ""
+
+    def _leave_to_parent(self) -> None:
+        """Forget, in a forked process, the runs of the one that it was forked from."""
+        self._runs.clear()
+        self._release_signals()
 
     def _at_exit(self) -> None:
         self._end_unfinished(self._runs.values(), getattr(sys, "last_value", None))
 
     def _after_cell(self, result: Any) -> None:
         # Those of other threads go on.
-        self._end_unfinished(_of_this_thread(self._runs.values()), result.error_in_exec)
-        self._stopped_by = ""
-        _ipython().events.unregister("post_run_cell", self._after_cell)
+        own = [run for run in self._runs.values() if run.thread is threading.current_thread()]
+        self._end_unfinished(own, result.error_in_exec)
+        ipython().events.unregister("post_run_cell", self._after_cell)
 
     def _end_unfinished(self, runs: Iterable[PipelineRun], error: BaseException | None) -> None:
         stopped = f"It was stopped by {self._stopped_by}." if self._stopped_by else ""
@@ -291,10 +273,6 @@ def _run_id(catalog: CatalogProtocol) -> str:
     return getattr(catalog, RUN_ID, "")  # which a run that isn't recorded hasn't
 
 
-def _of_this_thread(runs: Iterable[PipelineRun]) -> list[PipelineRun]:
-    return [run for run in runs if run.thread is threading.current_thread()]
-
-
 def _read(loader: Any, kind: str) -> Any:
     """Read a part of the configuration; a secret that it needs and that isn't there is named."""
     try:
@@ -307,11 +285,6 @@ def _read(loader: Any, kind: str) -> Any:
         while found and not isinstance(found, secrets.MissingSecretError):
             found = found.__context__
         raise found or error from None
-
-
-def _ipython() -> Any:
-    """Give the notebook or shell that this process is, or None."""
-    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
 class _PassedOn(MemoryDataset):

@@ -1,6 +1,7 @@
-"""MLRun, imported when something of it is first used (law 7)."""
+"""MLRun, imported when something of it is first used (law 7), and IPython, where it is in use."""
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import mlrun
@@ -9,4 +10,9 @@ else:
 
     mlrun = lazy_import("mlrun")
 
-__all__ = ["mlrun"]
+__all__ = ["ipython", "mlrun"]
+
+
+def ipython() -> Any:
+    """Give the notebook or shell that this process is, or None."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()

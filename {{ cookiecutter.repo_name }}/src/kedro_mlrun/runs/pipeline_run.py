@@ -8,7 +8,6 @@ import sys
 import threading
 import traceback
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any, cast
 import kedro
 from kedro.io import AbstractDataset
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 
 from ..project import TrackingConfig
 from ..secrets import known as secrets
@@ -42,11 +42,9 @@ class PipelineRun:
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     notes: list[dict[str, Any]] = field(default_factory=list)
     thread: threading.Thread = field(default_factory=threading.current_thread)
-    pipeline: Pipeline = field(default_factory=lambda: Pipeline([]))
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
         """Open the run, and record what is known of it."""
-        self.pipeline = pipeline
         names = run_params.get("pipeline_names") or ["__default__"]
         kept = self.parameters if self.tracking.parameters else {}
         parameters = provenance.parameters(kept, run_params, secrets.command_line(sys.argv))
@@ -90,19 +88,14 @@ class PipelineRun:
 
     def _failure(self, error: BaseException) -> str:
         """Tell which node failed, with what, and where in the code."""
-        # What can't be loaded or saved is no node's own error, but of one that had begun.
-        begun = {note.get(kind) for note in self.notes for kind in ("begun", "node")}
-        steps = Counter((note.get("node"), note.get("action")) for note in self.notes)
-        failed = [note["failed"] for note in self.notes if "failed" in note] or [
-            node.name
-            for node in self.pipeline.nodes
-            if node.name in begun
-            and not (steps[node.name, "run"] and steps[node.name, "save"] >= len(node.outputs))
-        ]
-        nodes = " or ".join(f"'{name}'" for name in failed)
+        # A worker process has told it; else Kedro's own code on the way to the node knows it.
+        frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+        nodes = (found.name for each in frames if isinstance(found := each.get("node"), Node))
+        failed = [note["failed"] for note in self.notes if "failed" in note] or [*nodes][:1]
+        names = " or ".join(f"'{name}'" for name in failed)
         # The first empty line divides what happened from where.
         what = re.sub(r"\n\s*\n", "\n", f"{type(error).__name__}: {error}".strip())
-        return f"{f'Node {nodes}: ' if nodes else ''}{what}\n\n{_traceback(error)}"
+        return f"{f'Node {names}: ' if names else ''}{what}\n\n{_traceback(error)}"
 
 
 def _traceback(error: BaseException) -> str:
