@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,14 +16,12 @@ from mlrun.lists import RunList
 from mlrun.utils import update_in
 
 from .fields import PROCESS
-from .interface import ALL_DAYS, Interface, active, as_dict, by_name, pages
+from .interface import Interface, as_dict, as_mlrun, pages
 from .process import is_alive, killed
 from .rows import TERMINAL_STATES, Record, Where
 from .sqlite import SCHEME
 
 LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
-
-_NO_FILTERS = "project sort limit offset rows_per_partition partition_order max_partitions".split()
 
 
 class LocalRunDB(Interface):
@@ -48,95 +45,92 @@ class LocalRunDB(Interface):
         _ = self.connection
         return self
 
-    def store_run(self, struct: Any, uid: str, project: str = "", iter: int = 0) -> None:
+    @as_mlrun
+    def store_run(self, struct: Any, uid: str, project: str, iter: int = 0) -> None:
         """Write a run whole, replacing what was there."""
-        body = as_dict(struct)
         with self.transaction():
-            self.write_run(body, uid, active(project), iter)
+            self.write_run(as_dict(struct), uid, project, iter)
 
+    @as_mlrun
     def update_run(
-        self, updates: Record, uid: str, project: str = "", iter: int = 0, timeout: int = 45
+        self, updates: Record, uid: str, project: str, iter: int = 0, timeout: int = 0
     ) -> None:
         """Change some fields of a run, but its name, by dotted names such as `status.state`."""
         with self.transaction():
-            body = self.find_run(uid, active(project), iter)
+            body = self.find_run(uid, project, iter)
             name = body["metadata"].get("name")
             for field, value in updates.items():
                 update_in(body, field, value)
             if body["metadata"].get("name") != name:
                 raise MLRunInvalidArgumentError("Changing name for an existing run is invalid")
-            self.write_run(as_dict(body), uid, active(project), iter)
+            self.write_run(as_dict(body), uid, project, iter)
 
+    @as_mlrun
     def read_run(
-        self, uid: str, project: str = "", iter: int = 0, format_: str = RunFormat.full
+        self, uid: str, project: str, iter: int = 0, format_: str = RunFormat.full
     ) -> Record:
         """Read a run; with its artifacts as `status.artifacts` in the `full` format."""
-        run = self.find_run(uid, active(project), iter)
+        run = self.find_run(uid, project, iter)
         if format_ == RunFormat.full:
             run["status"]["artifacts"] = self.artifacts_of(run)
         return run
 
-    def _list_runs(self, query: Record) -> RunList:
+    def _list_runs(self, **query: Any) -> RunList:
         """List runs, newest start first; without a filter the last of each name within a week."""
-        if not any(value for field, value in query.items() if field not in _NO_FILTERS):
+        if not any(query[name] for name in query.keys() - {"project", "sort", "limit", "offset"}):
             week = datetime.now(UTC) - timedelta(days=7)
-            query = query | {"start_time_from": week, "partition_by": "project_and_name"}
-        return RunList(self.find_runs(query))
+            query |= {"start_time_from": week, "newest": True}
+        return RunList(self.find_runs(**query))
 
-    list_runs = by_name(_list_runs)
+    list_runs = as_mlrun(_list_runs)
     paginated_list_runs = pages(_list_runs)
 
-    def del_run(self, uid: str, project: str = "", iter: int = 0) -> None:
+    @as_mlrun
+    def del_run(self, uid: str, project: str, iter: int = 0) -> None:
         """Delete a run, where there is one, with its iterations and its log; its artifacts stay."""
-        self._delete_runs(Where().equal(project=active(project)).add("uid = ?", uid))
-
-    @by_name
-    def del_runs(self, query: Record) -> None:
-        """Delete runs with their iterations and logs; their artifacts stay."""
-        where = self.where("runs", query).equal(state=query.get("state"))
-        since = datetime.now(UTC) - timedelta(days=query.get("days_ago") or ALL_DAYS)
-        self._delete_runs(where.between("start_time", since))
-
-    def _delete_runs(self, where: Where) -> None:
+        where = Where("project = ? AND uid = ?", project, uid)
         with self.transaction():
-            rows = self.select("DISTINCT project, uid, state FROM runs", where)
-            for project, uid, state in rows:
+            for (state,) in self.select("state FROM runs", where):
                 if state not in TERMINAL_STATES and self.job_is_alive(uid, project):
                     # Nobody could abort its processes then.
                     raise MLRunBadRequestError(
                         f"Can not delete run {uid} in {state} state, consider aborting it first"
                     )
-                for table in ("logs", "runs"):
-                    self.delete(table, Where("project = ? AND uid = ?", project, uid))
-        for project, uid, _ in rows:
-            self.log_file(uid, project).unlink(missing_ok=True)
+            for table in ("logs", "runs"):
+                self.delete(table, where)
+        self.log_file(uid, project).unlink(missing_ok=True)
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:
         """Start a run of a stored function as a background process of this machine."""
         return self.jobs.submit(self, as_dict(runspec), schedule)
 
-    @by_name
-    def abort_run(self, query: Record) -> BackgroundTask:
+    @as_mlrun
+    def abort_run(
+        self,
+        uid: str,
+        project: str,
+        iter: int = 0,
+        timeout: int = 0,
+        status_text: str = "It was aborted.",
+    ) -> BackgroundTask:
         """End the processes of a run that goes on on this machine, and set it to aborted."""
-        uid, project = query["uid"], query["project"]
-        run = self._abortable(query, TERMINAL_STATES)
+
+        def going_on(*ends: str) -> Record:
+            run = self.find_run(uid, project, iter)
+            if (state := run["status"].get("state")) in ends:
+                raise MLRunConflictError(
+                    f"Run {uid} is already in terminal state ({state}), can not be aborted"
+                )
+            return run
+
         # All of them before the record, which then nobody else writes to.
-        self.jobs.end_processes(self, run)
+        self.jobs.end_processes(self, going_on(*TERMINAL_STATES))
         # It may have been faster; any other end came from being stopped.
-        self._abortable(query, ("completed",))
-        reason = query.get("status_text") or "It was aborted."
-        self.end_run(uid, project, "aborted", reason, replace=True)
+        going_on("completed")
+        self.end_run(uid, project, "aborted", status_text, replace=True)
         status = {"state": BackgroundTaskState.succeeded}
         metadata = {"name": f"abort-{uid}", "project": project}
         return BackgroundTask(metadata=metadata, spec={}, status=status)
-
-    def _abortable(self, query: Record, ends: Sequence[str]) -> Record:
-        run = self.find_run(query["uid"], query["project"], query.get("iter", 0))
-        if (state := run["status"].get("state")) in ends:
-            raise MLRunConflictError(
-                f"Run {query['uid']} is already in terminal state ({state}), can not be aborted"
-            )
-        return run
 
     def _abort_if_lost(self, uid: str, project: str) -> None:
         run = self.find_run(uid, project)
@@ -148,28 +142,27 @@ class LocalRunDB(Interface):
             if not is_alive(process) and not self.job_is_alive(uid, project):
                 self.end_run(uid, project, "aborted", killed(process))
 
+    @as_mlrun
     def store_log(
-        self, uid: str, project: str = "", body: bytes | str | None = None, append: bool = False
+        self, uid: str, project: str, body: bytes | str = b"", append: bool = False
     ) -> None:
         """Write a run's log, or add to it."""
         if not body:
             return
-        row = (active(project), uid, body.encode() if isinstance(body, str) else body)
+        row = (project, uid, body.encode() if isinstance(body, str) else body)
         with self.transaction() as connection:
             if not append:
-                self.delete("logs", Where("project = ? AND uid = ?", *row[:2]))
+                self.delete("logs", Where("project = ? AND uid = ?", project, uid))
                 with suppress(FileNotFoundError):
-                    os.truncate(self.log_file(uid, row[0]), 0)
+                    os.truncate(self.log_file(uid, project), 0)
             connection.execute("INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", row)
 
-    @by_name
-    def get_log(self, query: Record) -> tuple[str, bytes]:
+    @as_mlrun
+    def get_log(self, uid: str, project: str, offset: int = 0, size: int = -1) -> tuple[str, bytes]:
         """Read the state of a run and its log from a byte on; without a size, to its end."""
-        uid, project, offset = query["uid"], query["project"], query.get("offset", 0)
         if offset < 0:
             raise MLRunInvalidArgumentError("Offset cannot be negative")
         state = self.find_run(uid, project)["status"]["state"]
-        size = -1 if query.get("size") is None else query["size"]
         where = Where("project = ? AND uid = ?", project, uid)
         log = b"".join(body for (body,) in self.select("body FROM logs", where, "ORDER BY id"))
         text = log[offset : None if size < 0 else offset + size]
@@ -179,17 +172,19 @@ class LocalRunDB(Interface):
             text += file.read(-1 if size < 0 else size - len(text))
         return state, text
 
-    def get_log_size(self, uid: str, project: str = "") -> int:
+    @as_mlrun
+    def get_log_size(self, uid: str, project: str) -> int:
         """Give the size of a run's log in bytes, which may be more than fits into memory."""
-        where, size = Where("project = ? AND uid = ?", active(project), uid), 0
+        where, size = Where("project = ? AND uid = ?", project, uid), 0
         with suppress(FileNotFoundError):
-            size = self.log_file(uid, active(project)).stat().st_size
+            size = self.log_file(uid, project).stat().st_size
         return size + int(self.select("TOTAL(LENGTH(body)) FROM logs", where)[0][0])
 
-    @by_name
-    def watch_log(self, query: Record) -> tuple[str, int]:
+    @as_mlrun
+    def watch_log(
+        self, uid: str, project: str, watch: bool = True, offset: int = 0
+    ) -> tuple[str, int]:
         """Print a run's log until the run ends, and give its state and the bytes read."""
-        uid, project, offset = query["uid"], query["project"], query.get("offset", 0)
         # A character may come in two parts.
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while True:
@@ -201,7 +196,7 @@ class LocalRunDB(Interface):
             sys.stdout.write(decoder.decode(text))
             sys.stdout.flush()
             offset += len(text)
-            if not query.get("watch", True) or (has_ended and state in TERMINAL_STATES):
+            if not watch or (has_ended and state in TERMINAL_STATES):
                 sys.stdout.write(decoder.decode(b"", final=True))
                 return state, offset
             time.sleep(LOG_INTERVAL)

@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from functools import partialmethod, wraps
 from inspect import isfunction, signature
 from typing import Any, cast
@@ -12,17 +10,13 @@ import mlrun
 from mlrun import errors, utils
 from mlrun.artifacts.base import fill_artifact_object_hash
 from mlrun.common.formatters import ArtifactFormat, FunctionFormat, ProjectFormat
-from mlrun.common.schemas import ArtifactCategories, DeletionStrategy, TagObjects
-from mlrun.common.schemas.artifact import ArtifactsDeletionStrategies
+from mlrun.common.schemas import ArtifactCategories, TagObjects
 from mlrun.db import RunDBInterface
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.lists import ArtifactList
 from mlrun.projects import MlrunProject
 
-from .fields import delete_data
-from .rows import LATEST, JobQueue, Record, Rows, Where, label_list, now, utc
-
-ALL_DAYS = 36_500  # so many that nothing which was recorded is older
+from .rows import LATEST, JobQueue, Record, Rows, Where, now, utc
 
 
 def active(project: str | None) -> str:
@@ -36,43 +30,47 @@ def as_dict(value: Any) -> Record:
     return cast(Record, json.loads(utils.dict_to_json(to_dict() if to_dict else value)))
 
 
-def by_name(method: Callable[..., Any]) -> Any:
-    """Let a method that takes a dict take the arguments of MLRun's client."""
-    like = getattr(HTTPRunDB, method.__name__.lstrip("_"))
+def as_mlrun(method: Callable[..., Any]) -> Any:
+    """Let a method take the arguments of MLRun's client; those that it doesn't have, it refuses."""
 
-    @wraps(like)
+    @wraps(getattr(HTTPRunDB, method.__name__.lstrip("_")))
     def call(self: Rows, *args: Any, **kwargs: Any) -> Any:
-        return method(self, _query(like, args, kwargs))
+        return method(self, **_given(self, method, args, kwargs))
 
     call.__doc__ = method.__doc__
     return call
 
 
-def _query(like: Callable[..., Any], args: Any, kwargs: Record) -> Record:
-    query = dict(signature(like).bind(None, *args, **kwargs).arguments)
-    del query["self"]
-    return query | {"project": active(query.get("project"))}
+def _given(self: Rows, method: Callable[..., Any], args: Any, kwargs: Record) -> Record:
+    """Give the arguments that aren't MLRun's defaults by their names, and always a project."""
+    name = method.__name__.lstrip("_")
+    theirs, own = signature(getattr(HTTPRunDB, name)), signature(method).parameters
+    given = dict(theirs.bind(self, *args, **kwargs).arguments)
+    for argument, value in [*given.items()][1:]:
+        if value is None or value == theirs.parameters[argument].default:
+            del given[argument]
+        # Lists refuse by themselves what isn't one of their filters.
+        elif argument not in own and "query" not in own:
+            raise self.needs_api(f"'{argument}' of '{name}'")
+    if "project" in theirs.parameters:
+        given["project"] = active(given.get("project"))
+    del given["self"]
+    return given
 
 
 def pages(find: Callable[..., Any]) -> Any:
     """Make a method that gives a page of a list, and the next one's token or None."""
-    like = getattr(HTTPRunDB, find.__name__.lstrip("_"))
 
     @wraps(getattr(HTTPRunDB, f"paginated{find.__name__}"))
     def list_page(self: Rows, *args: Any, **kwargs: Any) -> tuple[list[Record], str | None]:
         page, size, token = (kwargs.pop(name, None) for name in ("page", "page_size", "page_token"))
         # The token is the query, for no server keeps it.
-        try:
-            query, following, size = json.loads(token) if token else ({}, 1, size)
-        except ValueError as exc:
-            raise errors.MLRunNotFoundError(f"Page token {token} not found") from exc
-        query = query or _query(like, args, kwargs)
         size = size or mlrun.mlconf.httpdb.pagination.default_page_size
-        page = following if page is None else page
-        if page < 1 or size < 1:
-            raise errors.MLRunInvalidArgumentError(f"There is no page {page} of {size} items")
+        first = [_given(self, find, args, kwargs), 1, size]
+        query, following, size = json.loads(token) if token else first
+        page = page or following
         # One more than a page holds tells whether there is a next one.
-        found = find(self, query | {"limit": size + 1, "offset": (page - 1) * size})
+        found = find(self, **query, limit=size + 1, offset=(page - 1) * size)
         if len(found) <= size:
             return found, None
         return type(found)(found[:size]), json.dumps([query, page + 1, size], default=str)
@@ -126,51 +124,29 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
             return MlrunProject.from_dict(json.loads(body))
         raise errors.MLRunNotFoundError(f"Project {name} not found")
 
-    @by_name
-    def list_projects(self, query: Record) -> list[Any]:
+    @as_mlrun
+    def list_projects(self, format_: str = ProjectFormat.name_only) -> list[Any]:
         """List the projects by name: their names, or the whole projects with `format_="full"`."""
-        wanted, found = {*label_list(query.get("labels"))}, []
-        for row in self.select("body FROM projects", Where(), "ORDER BY name"):
-            project = MlrunProject.from_dict(json.loads(row["body"]))
-            if (
-                wanted <= {*project.metadata.labels, *label_list(project.metadata.labels)}
-                and query.get("owner") in {None, "", project.spec.owner}
-                and query.get("state") in {None, "", project.status.state}
-            ):
-                found.append(project)
-        if query.get("format_", ProjectFormat.name_only) == ProjectFormat.name_only:
-            return [project.metadata.name for project in found]
-        return found
+        names = [row["name"] for row in self.select("name FROM projects", Where(), "ORDER BY name")]
+        return names if format_ == ProjectFormat.name_only else [*map(self.get_project, names)]
 
-    @by_name
-    def delete_project(self, query: Record) -> None:
-        """Delete a project, where there is one, an empty one unless the strategy is `cascade`."""
-        name, where = query["name"], Where("project = ?", query["name"])
-        strategy = DeletionStrategy(query.get("deletion_strategy") or DeletionStrategy.default())
-        tables = ("runs", "artifacts", "functions")
-        with self.transaction():
-            for table in () if strategy.is_cascading() else tables:
-                if self.select(f"id FROM {table}", where, "LIMIT 1"):
-                    raise errors.MLRunPreconditionFailedError(
-                        f"Project {name} can not be deleted since related resources found: {table}"
-                    )
-            if strategy == DeletionStrategy.check:
-                return
-            for table in (*tables, "logs"):
-                self.delete(table, where)
-            self.delete("projects", Where("name = ?", name))
-        for log in self.log_file("", name).parent.glob("*.log"):
-            log.unlink(missing_ok=True)
-
-    @by_name
-    def store_artifact(self, query: Record) -> Record:
+    @as_mlrun
+    def store_artifact(
+        self,
+        key: str,
+        artifact: Any,
+        project: str,
+        iter: int = 0,
+        tag: str = LATEST,
+        tree: str | None = None,
+    ) -> Record:
         """Write an artifact's record, and make it the latest of its key; give it as written."""
-        project, key, body = query["project"], query["key"], as_dict(query["artifact"])
-        tag, tree, iter = query.get("tag") or LATEST, query.get("tree"), query.get("iter")
+        body = as_dict(artifact)
         metadata, spec = body.setdefault("metadata", {}), body.setdefault("spec", {})
         if body.get("kind") == ArtifactCategories.link:
             self._mark_best_iteration(key, metadata, spec, project)
             return body
+        tag = tag or LATEST
         utils.validate_tag_name(tag, "artifact.metadata.tag")
         utils.validate_artifact_key_name(key, "artifact.key")
         metadata["key"] = metadata.get("key") or key
@@ -191,7 +167,7 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
                 {"project": project, "key": key, "uid": uid},
                 body,
                 tree=tree or metadata.get("tree") or "",
-                iteration=iter or 0,
+                iteration=iter,
                 best_iteration=not iter,
                 kind=body["kind"],
                 producer_uri=(spec.get("producer") or {}).get("uri") or "",
@@ -204,20 +180,17 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         return body
 
     def _tag(self, owner: int, tag: str) -> None:
+        (this,) = self.select("* FROM artifacts", Where("id = ?", owner))
+        project, key = this["project"], this["key"]
+        tags = Where("tag = ? AND tag_project = ? AND tag_key = ?", tag, project, key)
         # A tag names one version of a key; only the iterations of one tree share it.
-        self.connection.execute(
-            "DELETE FROM artifact_tags WHERE tag = :tag AND (tag_project, tag_key) ="
-            " (SELECT project, key FROM artifacts WHERE id = :owner) AND owner NOT IN"
-            " (SELECT other.id FROM artifacts other, artifacts this WHERE this.id = :owner"
-            "  AND other.project = this.project AND other.key = this.key"
-            "  AND other.tree = this.tree AND other.iteration != this.iteration)",
-            {"tag": tag, "owner": owner},
+        same = (
+            "SELECT id FROM artifacts WHERE project = ? AND tree = ? AND key = ? AND iteration != ?"
         )
-        self.connection.execute(
-            "INSERT INTO artifact_tags (owner, tag, tag_project, tag_key)"
-            " SELECT id, ?, project, key FROM artifacts WHERE id = ?",
-            (tag, owner),
-        )
+        tags.add(f"owner NOT IN ({same})", project, this["tree"], key, this["iteration"])
+        self.delete("artifact_tags", tags)
+        row = (owner, tag, project, key)
+        self.connection.execute("INSERT INTO artifact_tags VALUES (?, ?, ?, ?)", row)
 
     def _mark_best_iteration(self, key: str, metadata: Record, spec: Record, project: str) -> None:
         key, best = spec.get("link_key") or key, spec.get("link_iteration")
@@ -232,78 +205,51 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
                 [(row["iteration"] == best, row["id"]) for row in rows],
             )
 
-    @by_name
-    def read_artifact(self, query: Record) -> Record:
+    @as_mlrun
+    def read_artifact(self, format_: str | None = None, **query: Any) -> Record:
         """Read an artifact's record: the latest where neither tag, tree nor uid tells which."""
-        found = self.find_artifact(query)
-        return cast(Record, ArtifactFormat.format_obj(found, query.get("format_")))
+        return cast(Record, ArtifactFormat.format_obj(self.find_artifact(**query), format_))
 
-    def _list_artifacts(self, query: Record) -> ArtifactList:
+    def _list_artifacts(self, format_: str | None = None, **query: Any) -> ArtifactList:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
-        if query.get("best_iteration") and query.get("iter") is not None:
-            raise errors.MLRunInvalidArgumentError("`best_iteration` and `iter` exclude each other")
-        format_ = query.pop("format_", None)
-        found = self.find_artifacts(query)
+        found = self.find_artifacts(**query)
         return ArtifactList(ArtifactFormat.format_obj(body, format_) for body in found)
 
-    list_artifacts = by_name(_list_artifacts)
+    list_artifacts = as_mlrun(_list_artifacts)
     paginated_list_artifacts = pages(_list_artifacts)
 
-    @by_name
-    def del_artifact(self, query: Record) -> None:
-        """Delete the records of a key, all of its versions if nothing tells which.
-
-        With `deletion_strategy`, files too: `data-optional` those that it can, `data-force` all.
-        """
-        strategy = ArtifactsDeletionStrategies(query.get("deletion_strategy", "metadata-only"))
-        project, key = query["project"], query["key"]
-        where = Where("project = ? AND key = ?", project, key).equal(iteration=query.get("iter"))
-        where.equal(tree=query.get("tree"), uid=query.get("uid"))
-        where.tagged(query.get("tag"), project, key)
-        ignored = () if strategy == ArtifactsDeletionStrategies.data_force else (Exception,)
+    @as_mlrun
+    def del_artifact(
+        self, key: str, project: str, tag: str = "", tree: str = "", uid: str = "", iter: Any = None
+    ) -> None:
+        """Delete the records of a key, all of its versions if nothing tells which; files stay."""
+        where = Where("project = ? AND key = ?", project, key).tagged(tag, project, key)
         with self.transaction():
-            rows = self.select("body FROM artifacts", where)
-            self.delete("artifacts", where)
-            for row in rows if strategy != ArtifactsDeletionStrategies.metadata_only else ():
-                # Before the records are gone for good.
-                with suppress(*ignored):
-                    delete_data(json.loads(row["body"]))
+            self.delete("artifacts", where.equal(tree=tree, uid=uid, iteration=iter))
 
-    @by_name
-    def del_artifacts(self, query: Record) -> None:
-        """Delete artifacts' records; the files stay."""
-        project = query["project"]
-        where = self.where("artifacts", query).equal(tree=query.get("tree"))
-        since = datetime.now(UTC) - timedelta(days=query.get("days_ago") or ALL_DAYS)
-        where.tagged(query.get("tag"), project).between("updated", since)
-        with self.transaction():
-            self.delete("artifacts", where)
-
-    @by_name
-    def list_artifact_tags(self, query: Record) -> list[str]:
+    @as_mlrun
+    def list_artifact_tags(self, project: str) -> list[str]:
         """List the tags that artifacts of a project have, each once."""
-        where = Where().equal(project=query["project"]).of_category(query.get("category"))
-        tags = "DISTINCT tag FROM artifact_tags JOIN artifacts ON id = owner"
-        return [row["tag"] for row in self.select(tags, where, "ORDER BY tag")]
+        where = Where().equal(tag_project=project)
+        return [
+            row["tag"]
+            for row in self.select("DISTINCT tag FROM artifact_tags", where, "ORDER BY tag")
+        ]
 
-    @by_name
-    def tag_objects(self, query: Record) -> None:
-        """Tag artifacts instead of other versions; with `replace` they lose others but `latest`."""
-        tag = query["tag_name"]
-        utils.validate_tag_name(tag, "tag")
+    @as_mlrun
+    def tag_objects(self, project: str, tag_name: str, objects: Any) -> None:
+        """Tag artifacts instead of other versions."""
+        utils.validate_tag_name(tag_name, "tag")
         with self.transaction():
-            for owner in self._identified(query["project"], query["objects"]):
-                if query.get("replace"):
-                    self.delete("artifact_tags", Where("owner = ? AND tag != ?", owner, LATEST))
-                self._tag(owner, tag)
+            for owner in self._identified(project, objects):
+                self._tag(owner, tag_name)
 
-    @by_name
-    def delete_objects_tag(self, query: Record) -> None:
+    @as_mlrun
+    def delete_objects_tag(self, project: str, tag_name: str, tag_objects: Any) -> None:
         """Take a tag away from artifacts."""
         with self.transaction():
-            for owner in self._identified(query["project"], query["tag_objects"]):
-                where = Where("owner = ? AND tag = ?", owner, query["tag_name"])
-                self.delete("artifact_tags", where)
+            for owner in self._identified(project, tag_objects):
+                self.delete("artifact_tags", Where("owner = ? AND tag = ?", owner, tag_name))
 
     # They call the two above.
     tag_artifacts = HTTPRunDB.tag_artifacts
@@ -313,20 +259,21 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
         objects = objects if isinstance(objects, TagObjects) else TagObjects(**objects)
         owners = []
         for which in objects.identifiers:
-            where = Where().equal(project=active(project), key=which.key, uid=which.uid)
+            where = Where().equal(project=project, key=which.key, uid=which.uid)
             where.equal(tree=which.producer_id, kind=which.kind, iteration=which.iter)
             owners += [row["id"] for row in self.select("id FROM artifacts", where)]
         return owners
 
-    @by_name
-    def store_function(self, query: Record) -> str:
+    @as_mlrun
+    def store_function(
+        self, function: Any, name: str, project: str, tag: str = LATEST, versioned: bool = False
+    ) -> str:
         """Write a function and give its hash; `versioned` keeps earlier ones."""
-        name, project = utils.normalize_name(query["name"]), query["project"]
-        tag, body = query.get("tag") or LATEST, as_dict(query["function"])
+        name, tag, body = utils.normalize_name(name), tag or LATEST, as_dict(function)
         hash_key = cast(str, utils.fill_function_hash(body, tag))
         body["metadata"]["updated"] = now()
-        stored_hash = hash_key if query.get("versioned") else f"unversioned-{tag}"
         with self.transaction() as connection:
+            stored_hash = hash_key if versioned else f"unversioned-{tag}"
             owner = self.write(
                 "functions",
                 {"project": project, "name": name, "hash": stored_hash},
@@ -342,28 +289,29 @@ class Interface(JobQueue, _ApiOnly):  # type: ignore[misc, valid-type]
             )
         return hash_key
 
+    @as_mlrun
     def get_function(
-        self, name: str, project: str = "", tag: str | None = None, hash_key: str = ""
+        self, name: str, project: str, tag: str | None = None, hash_key: str = ""
     ) -> Record:
         """Read a function: the latest where neither tag nor hash tells which."""
         name, tag = utils.normalize_name(name), None if hash_key and not tag else tag or LATEST
-        for body in self.find_functions({"name": name, "project": active(project), "tag": tag}):
+        for body in self.find_functions(name=name, project=project, tag=tag):
             if not hash_key or body["metadata"].get("hash") == hash_key:
                 return body
-        uri = utils.generate_object_uri(active(project), name, tag, hash_key)
+        uri = utils.generate_object_uri(project, name, tag, hash_key)
         raise errors.MLRunNotFoundError(f"Function {uri} not found")
 
-    def delete_function(self, name: str, project: str = "") -> None:
+    @as_mlrun
+    def delete_function(self, name: str, project: str) -> None:
         """Delete a function, where there is one, with all of its versions."""
-        where = Where("project = ? AND name = ?", active(project), utils.normalize_name(name))
+        where = Where("project = ? AND name = ?", project, utils.normalize_name(name))
         with self.transaction():
             self.delete("functions", where)
 
-    def _list_functions(self, query: Record) -> list[Record]:
+    def _list_functions(self, format_: str | None = None, **query: Any) -> list[Record]:
         """List functions, last updated first; one of several tags comes once for each."""
-        format_ = query.pop("format_", None)
-        found = self.find_functions(query)
+        found = self.find_functions(**query)
         return [FunctionFormat.format_obj(body, format_) for body in found]
 
-    list_functions = by_name(_list_functions)
+    list_functions = as_mlrun(_list_functions)
     paginated_list_functions = pages(_list_functions)

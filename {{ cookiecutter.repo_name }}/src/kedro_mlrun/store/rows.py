@@ -22,9 +22,6 @@ Record = dict[str, Any]
 LATEST = "latest"
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
-CATEGORIES = ("model", "dataset", "document", "llm-prompt")
-"""The kinds of artifacts that are a category of their own; the others are "other"."""
-
 
 class Where:
     """The conditions of one query with their bound values; None and "" are no condition."""
@@ -51,13 +48,7 @@ class Where:
                 self.add(f"{column} IN ({', '.join('?' * len(value))})", *map(str, value))
         return self
 
-    def of_category(self, category: str | None) -> Self:
-        """Compare an artifact's kind with a category of MLRun's."""
-        if category == "other":
-            return self.add(f"kind NOT IN {CATEGORIES}")
-        return self.equal(kind=category)
-
-    def between(self, column: str, since: Any, until: Any = None) -> Self:
+    def between(self, column: str, since: Any, until: Any) -> Self:
         """Compare a time, including both ends."""
         for comparison, time in (">=", since), ("<=", until):
             if time:
@@ -156,12 +147,13 @@ class Rows(Database):
 
     def where(self, table: str, query: Record) -> Where:
         """Take from a query what all lists have: project, name and labels."""
-        name = {_key(table): query.pop("name", None)}
-        where = Where().equal(project=query.pop("project", None), **name)
+        where = Where().equal(project=query.pop("project", None))
+        key = "key" if table == "artifacts" else "name"
+        where.equal(**{key: query.pop("name", None)})
         return where.labelled(table, query.pop("labels", None))
 
-    def find_runs(self, query: Record) -> list[Record]:
-        """List runs, newest start first."""
+    def find_runs(self, **query: Any) -> list[Record]:
+        """List runs, newest start first; with `newest` only the last one of each name."""
         where, uid = self.where("runs", query), query.pop("uid", None)
         where.equal(uid=uid, state=query.pop("states", None))
         if not query.pop("iter", False):
@@ -170,65 +162,45 @@ class Rows(Database):
         times = {"start_time": "start_time", "last_update_time": "updated", "end_time": "end_time"}
         for field, column in times.items():
             where.between(column, *(query.pop(f"{field}_{end}", None) for end in ("from", "to")))
+        if query.pop("newest", False):
+            # Beside a maximum, SQLite gives the other columns of its row.
+            newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
+            where.add(f"id IN (SELECT id FROM ({newest}))", *where.values)  # noqa: S608
         order = "start_time DESC, id DESC" if query.pop("sort", True) else "id"
-        return self._find("runs", query, where, order)
+        return self._find("body FROM runs", query, where, order)
 
-    def find_artifacts(self, query: Record) -> list[Record]:
+    def find_artifacts(self, **query: Any) -> list[Record]:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
         project, name = query.get("project"), query.get("name") or ""
         tag, tree = query.pop("tag", None), query.pop("tree", None)
-        where = self.where("artifacts", query).of_category(query.pop("category", None))
-        where.between("updated", query.pop("since", None), query.pop("until", None))
-        where.equal(iteration=query.pop("iter", None), kind=query.pop("kind", None), tree=tree)
+        where = self.where("artifacts", query).equal(tree=tree, kind=query.pop("kind", None))
+        where.equal(iteration=query.pop("iter", None))
         if query.pop("best_iteration", False):
             where.add("best_iteration")
-        if part := query.pop("producer_uri", None):
-            where.add("instr(producer_uri, ?)", part)
         key = "" if name.startswith("~") else name
         if tag and tag != "*":
             where.equal(tag=tag, tag_project=project, tag_key=key)
         # With the plus, SQLite does not walk along the times where another index leads to the few.
         order = f"{'+' if key or tag or tree else ''}updated DESC, id DESC, tag"
-        return self._find("artifacts", query, where, order)
+        source = "artifacts LEFT JOIN artifact_tags ON owner = id"
+        return self._find(f"body, tag FROM {source}", query, where, order)
 
-    def find_functions(self, query: Record) -> list[Record]:
+    def find_functions(self, **query: Any) -> list[Record]:
         """List functions, last updated first; one of several tags comes once for each."""
         where, tag = self.where("functions", query), query.pop("tag", None)
-        where.equal(kind=query.pop("kind", None), tag=tag, state=query.pop("states", None))
-        where.between("updated", query.pop("since", None), query.pop("until", None))
+        where.equal(tag=tag, kind=query.pop("kind", None))
         if tag == "*":
             where.add("tag IS NOT NULL")
-        return self._find("functions", query, where, "updated DESC, id DESC, tag")
+        source = "functions LEFT JOIN function_tags ON owner = id"
+        return self._find(f"body, tag FROM {source}", query, where, "updated DESC, id DESC, tag")
 
-    def _find(self, table: str, query: Record, where: Where, order: str) -> list[Record]:
-        what, source = "body", table
-        if table != "runs":
-            what, source = "body, tag", f"{table} LEFT JOIN {table[:-1]}_tags ON owner = id"
-        limit, offset = query.pop("limit", -1), query.pop("offset", 0)
-        by, direction = query.pop("partition_sort_by", None), query.pop("partition_order", "")
-        rows, groups = query.pop("rows_per_partition", 1), query.pop("max_partitions", 0)
-        if partition := query.pop("partition_by", None):
-            columns = _key(table) if partition == "name" else f"project, {_key(table)}"
-            # A run has no time of creation of its own: MLRun takes its start for it.
-            created = "start_time" if table == "runs" else "created"
-            by = created if by == "created" else "updated"
-            direction = "ASC" if direction == "asc" else "DESC"
-            ranked = (
-                f"SELECT id, {columns}, ROW_NUMBER() OVER (PARTITION BY {columns}"  # noqa: S608
-                f" ORDER BY {by} {direction}, id {direction}) AS position,"
-                f" MAX({by}) OVER (PARTITION BY {columns}) AS newest FROM {source} WHERE {where}"
-            )
-            where.add(
-                f"id IN (SELECT id FROM (SELECT id, position, DENSE_RANK() OVER"  # noqa: S608
-                f" (ORDER BY newest DESC, {columns}) AS number FROM ({ranked}))"
-                f" WHERE position <= {rows:d} AND (number <= {groups:d} OR NOT {groups:d}))",
-                *where.values,
-            )
-        for argument, value in query.items():
-            if value:
-                raise self.needs_api(f"'{argument}' of lists")
-        tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
-        return [_record(*row) for row in self.select(f"{what} FROM {source}", where, tail)]
+    def _find(self, what: str, query: Record, where: Where, order: str) -> list[Record]:
+        tail = (
+            f"ORDER BY {order} LIMIT {query.pop('limit', -1):d} OFFSET {query.pop('offset', 0):d}"
+        )
+        for argument in filter(query.get, query):
+            raise self.needs_api(f"'{argument}' of lists")
+        return [_record(*row) for row in self.select(what, where, tail)]
 
     def beginning_with(self, table: str, uid: str, project: str, limit: int = 2) -> list[Record]:
         """List runs or artifacts by the beginning of their ids; MLRun's API has no such list."""
@@ -301,11 +273,11 @@ class Rows(Database):
         project, uid = (quote(name, safe="").replace(".", "%2E") for name in (project, uid))
         return self.path.parent / "logs" / project / f"{uid}.log"
 
-    def find_artifact(self, query: Record) -> Record:
+    def find_artifact(
+        self, key: str, project: str, tag: str = "", tree: str = "", uid: str = "", iter: Any = None
+    ) -> Record:
         """Read an artifact's record: the latest where neither tag, tree nor uid tells which."""
-        key, project, iter = query["key"], query["project"], query.get("iter")
-        tree, uid = query.get("tree"), query.get("uid")
-        tag = query.get("tag") or (None if tree or uid else LATEST)
+        tag = tag or ("" if tree or uid else LATEST)
         where = Where("project = ? AND key = ?", project, key)
         if tag and not (uid and tag == LATEST):
             where = Where().tagged(tag, project, key)
@@ -314,9 +286,10 @@ class Rows(Database):
             where.add("iteration = 0 OR best_iteration")
         if found := self._artifact(where, tag):
             return found
-        parts = {"#": iter, ":": tag, "@": tree, "^": uid}
-        name = "".join(f"{mark}{part}" for mark, part in parts.items() if part not in {None, ""})
-        raise mlrun.errors.MLRunNotFoundError(f"Artifact {project}/{key}{name} not found")
+        uri = mlrun.utils.generate_artifact_uri(
+            project, key, tag or None, iter, tree or None, uid or None
+        )
+        raise mlrun.errors.MLRunNotFoundError(f"Artifact {uri} not found")
 
     def _artifact(self, where: Where, tag: str | None = None) -> Record | None:
         # The run's own artifact before the best of its iterations, and of several the newest.
@@ -384,10 +357,6 @@ class JobQueue(Rows):
         labels = {name: row[name] for name in ("supervisor", "process") if row[name]}
         mine = row["inode"] == self.inode()
         return {name: label for name, label in labels.items() if mine and is_alive(label)}
-
-
-def _key(table: str) -> str:
-    return "key" if table == "artifacts" else "name"
 
 
 def _record(text: str, tag: Any = ...) -> Record:
