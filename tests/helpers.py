@@ -102,7 +102,7 @@ def new_store(dbpath: str, folder: Path) -> Iterator[Store]:
     def new_process() -> None:
         while manager._runs:
             manager.close_run()
-        manager._project = None
+        manager._projects.clear()
         mlrun.run.global_context.set(None)
         # What MLRun's functions leave behind when they ran in this process.
         for name in ("MLRUN_META_TMPFILE", "MLRUN_EXEC_CONFIG"):

@@ -249,10 +249,10 @@ def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatc
 def test_a_user_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that runs as any number."""
 
-    def unknown() -> str:
+    def unknown(_: int) -> str:
         raise KeyError("getpwuid(): uid not found")
 
-    monkeypatch.setattr("getpass.getuser", unknown)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
     assert store.manager.open_run("training").labels["owner"].isdigit()
 
 

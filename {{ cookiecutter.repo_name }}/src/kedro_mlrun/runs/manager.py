@@ -27,12 +27,7 @@ from .open_runs import OpenRun
 _IN_JOB = bool(os.environ.get("MLRUN_EXEC_CONFIG"))
 
 
-class RunStoppedError(RuntimeError):
-    """A run was stopped from outside, so nothing more is recorded of it."""
-
-    # Not an argument, for in another thread it is raised without one.
-    def __str__(self) -> str:
-        return "The run was stopped."
+_UNSET = MLRunConfig.model_construct(project="", dbpath="", artifact_path="")
 
 
 class MLRunContextManager:
@@ -69,18 +64,17 @@ class MLRunContextManager:
         self.failure = ""
         # What the job's run that is about to begin has instead of the data of catalog entries.
         self.job_inputs: dict[str, str] = {}
-        self._config: MLRunConfig | None = None
+        self._config: MLRunConfig = _UNSET
         self._folder: Path | None = None
         self._applied: dict[str, str] = {}
         self._reached = ""
-        self._project: mlrun.MlrunProject | None = None
-        self._project_of = ("", "")
+        self._projects: dict[tuple[str, str], mlrun.MlrunProject] = {}
         self._runs: list[OpenRun] = []
         self._stopped: set[str | None] = set()
 
     def _leave_to_parent(self) -> None:
         """Forget, in a forked process, what belongs to the one that it was forked from."""
-        self.lock, self._runs, self._project = RLock(), [], None
+        self.lock, self._runs, self._projects = RLock(), [], {}
         if mlrun := sys.modules.get("mlrun"):
             mlrun.run.global_context.set(None)
             # A connection can't be shared with the parent.
@@ -88,9 +82,9 @@ class MLRunContextManager:
 
     def configure(self, config: MLRunConfig | None, folder: Path) -> None:
         """Take over settings that the first use would else look for in the project's files."""
-        self._config, self._folder = config, folder
+        self._config, self._folder = config or _UNSET, folder
 
-    def _settings(self) -> MLRunConfig | None:
+    def _settings(self) -> MLRunConfig:
         if self._folder is None:
             self.configure(*find_config())
         return self._config
@@ -101,7 +95,7 @@ class MLRunContextManager:
         parent = None if self._runs else workers.announced()
         loaded = sys.modules.get("mlrun")
         told = loaded.mlconf.dbpath if loaded else mlrun_dbpath()
-        store = (parent and parent.dbpath) or told or (config and config.dbpath) or ""
+        store = (parent and parent.dbpath) or told or config.dbpath
         if store and not store.startswith(("sqlite:", "http://", "https://")):
             raise MLRunConfigError(
                 f"'{store}' is not a run database URL. Set MLRUN_DBPATH, or `dbpath` in mlrun.yml, "
@@ -115,7 +109,7 @@ class MLRunContextManager:
             if "MLRUN_LOG_LEVEL" not in os.environ:
                 # MLRun tells of each project that it loads; Kedro's log and our table say enough.
                 mlrun.utils.logger.set_logger_level("WARNING")
-        for name in ("dbpath", "active_project", "artifact_path") if config else ():
+        for name in ("dbpath", "active_project", "artifact_path"):
             current = getattr(mlrun.mlconf, name)
             if not current or current == self._applied.get(name):
                 self._applied[name] = getattr(config, name.removeprefix("active_"))
@@ -137,14 +131,12 @@ class MLRunContextManager:
 
     def abort_lost_runs(self, db: Any = None) -> None:
         """Abort the runs whose process was killed, in the configured store or another one."""
-        project = self.project.metadata.name
-        open_runs.abort_lost_runs(db or mlrun.get_run_db(), project)
+        open_runs.abort_lost_runs(db or mlrun.get_run_db(), self.project.metadata.name)
 
     @property
     def jobs(self) -> JobsConfig:
         """How jobs are started, as mlrun.yml has it."""
-        config = self._settings()
-        return config.jobs if config else JobsConfig()
+        return self._settings().jobs
 
     @property
     def location(self) -> str:
@@ -157,7 +149,7 @@ class MLRunContextManager:
     def embedded_store(self) -> str:
         """The URL of the embedded store: the configured one, also while an MLRun API is used."""
         mlrun = sys.modules.get("mlrun")
-        for url in (mlrun and mlrun.mlconf.dbpath, self._config and self._config.dbpath):
+        for url in (mlrun and mlrun.mlconf.dbpath, self._config.dbpath):
             if url and url.startswith("sqlite:"):
                 return str(url)
         return f"sqlite:///{(Path(self._folder or '.') / '.mlrun' / 'mlrun.db').as_posix()}"
@@ -169,11 +161,11 @@ class MLRunContextManager:
             self._connect()
             store, name = mlrun.mlconf.dbpath, mlrun.mlconf.active_project
             if not (name and store):
-                missing = "store is named. Set MLRUN_DBPATH, or `dbpath`"
-                if not name:
-                    missing = "project is named. Set MLRUN_ACTIVE_PROJECT, or `project`"
-                raise mlrun.errors.MLRunMissingProjectError(f"No MLRun {missing} in mlrun.yml.")
-            if not self._project or self._project_of != (store, name):
+                raise mlrun.errors.MLRunMissingProjectError(
+                    "No MLRun project, or no store of it, is named. Set MLRUN_ACTIVE_PROJECT and "
+                    "MLRUN_DBPATH, or `project` and `dbpath` in mlrun.yml."
+                )
+            if (store, name) not in self._projects:
                 # Not the Kedro project's own folder, for MLRun records the git remote that it finds
                 # there, and that may hold a password.
                 folder = str(Path(self._folder or ".") / ".mlrun")
@@ -184,8 +176,8 @@ class MLRunContextManager:
                     except mlrun.errors.MLRunConflictError:
                         # Another process was faster.
                         project = mlrun.get_run_db().get_project(name)
-                self._project, self._project_of = project, (store, name)
-            return self._project
+                self._projects[store, name] = project
+            return self._projects[store, name]
 
     def adopt(self, context: mlrun.MLClientCtx) -> None:
         """Log to an MLRun job's context from now on, in the project's store if it is in none."""
@@ -231,13 +223,13 @@ class MLRunContextManager:
         """Give the context of a run that is going on; in a worker a copy that sends nothing."""
         with self.lock:
             self._connect()
-            run = self.open_run_of(run_id)
+            run = self._open(run_id)
             if run is None and (reference := workers.announced(run_id)):
                 return open_runs.copy_of(reference)
             own = None if run_id else self._mlruns_own()
             return own or (run.context if run else None)
 
-    def open_run_of(self, run_id: str | None) -> OpenRun | None:
+    def _open(self, run_id: str | None = None) -> OpenRun | None:
         """Find a run that this process, and not its parent, has open; by default the newest."""
         found = (run for run in reversed(self._runs) if run_id in {None, run.run_id})
         return next(found, None)
@@ -261,14 +253,12 @@ class MLRunContextManager:
         with self.lock:
             if run_id and run_id in self._stopped:
                 # A node in another thread may go on for a while.
-                raise RunStoppedError
-            self._connect()
-            reference = None if self.open_run_of(run_id) else workers.announced(run_id)
+                raise RuntimeError("The run was stopped.")
             # What has ended doesn't change: its datasets save to the run that goes on now.
             context = self.current_of(run_id) or self.context
             yield context
-            if reference:
-                open_runs.add_from(context, reference)
+            if context._rundb is None:
+                open_runs.add_from(context)
 
     def open_run(
         self,
@@ -296,7 +286,7 @@ class MLRunContextManager:
             self._runs.append(OpenRun(context, run_id, owned))
             if run_id:
                 where = context._uid, context.project, mlrun.mlconf.dbpath
-                datasets = self._config.tracking.datasets if self._config else []
+                datasets = self._config.tracking.datasets
                 reference = workers.RunReference(*where, datasets, context.iteration)
                 workers.announce(run_id, reference)
             atexit.unregister(self._close_at_exit)
@@ -308,13 +298,9 @@ class MLRunContextManager:
 
     def add_input(self, key: str, uri: str, run_id: str | None = None) -> None:
         """Note that a pipeline's run uses an artifact of an earlier run."""
-        # Who looks at data in a notebook runs nothing.
-        current = self.current_of(run_id) if run_id else None
-        if current is None or current.inputs.get(key) == uri:
-            return
-        if key in current.inputs:
-            key = f"{key}-{uri.rpartition('^')[2][:8]}"
         with self.recording(run_id) as context:
+            if context.inputs.get(key, uri) != uri:
+                key = f"{key}-{uri.rpartition('^')[2][:8]}"
             # It is sent with what the run saves next, or at its end.
             context.inputs[key] = uri
 
@@ -325,7 +311,7 @@ class MLRunContextManager:
 
         A job's own run is left to MLRun, unless it is `aborted`: why it was ended from outside.
         """
-        run = self.open_run_of(run_id)
+        run = self._open(run_id)
         return self._close(run, error, aborted) if run else False
 
     def _close(self, run: OpenRun, error: BaseException | str | None, aborted: str) -> bool:
@@ -333,13 +319,13 @@ class MLRunContextManager:
             if aborted:
                 self._stopped.add(run.run_id)
             if run.run_id:
-                run.merge_workers()
+                open_runs.merge_workers(run.context)
                 workers.announce(run.run_id, None)
             self._runs.remove(run)
             ended = run.end(error, aborted)
             if run.owned:
                 # MLRun forgets a context that completed, but keeps one that failed.
-                newest = self.open_run_of(None)
+                newest = self._open()
                 mlrun.run.global_context.set(newest.context if newest else None)
             return ended
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import psutil
 
 from ..api import client as api
 from ..lazy import mlrun
@@ -47,22 +48,22 @@ class OpenRun:
             context.set_state("aborted", commit=False)
         return ended
 
-    def merge_workers(self) -> list[dict[str, Any]]:
-        """Take over what worker processes have added to the run, and give the notes they left."""
-        context = self.context
-        notes = workers.notes(context._uid)
-        if notes is None:
-            return []
-        db = mlrun.get_run_db()
-        record = db.read_run(context._uid, context.project, iter=context.iteration)
-        # The run's own artifact URIs, of which its property gives a copy.
-        uris = context._artifacts_manager.artifact_uris
-        fields = context._annotations, context.inputs, context._results, uris
-        for of_run, name in zip(fields, ADDED, strict=True):
-            of_run.update(mlrun.utils.get_in(record, name) or {})
-        # Read once: what a late worker may still add makes a new file.
-        workers.remove(context._uid)
-        return notes
+
+def merge_workers(context: mlrun.MLClientCtx) -> list[dict[str, Any]]:
+    """Take over what worker processes have added to a run, and give the notes they left."""
+    notes = workers.notes(context._uid)
+    if notes is None:
+        return []
+    db = mlrun.get_run_db()
+    record = db.read_run(context._uid, context.project, iter=context.iteration)
+    # The run's own artifact URIs, of which its property gives a copy.
+    uris = context._artifacts_manager.artifact_uris
+    fields = context._annotations, context.inputs, context._results, uris
+    for of_run, name in zip(fields, ADDED, strict=True):
+        of_run.update(mlrun.utils.get_in(record, name) or {})
+    # Read once: what a late worker may still add makes a new file.
+    workers.remove(context._uid)
+    return notes
 
 
 def new_context(
@@ -77,11 +78,8 @@ def new_context(
         api.check(db.base_url)
         db.kept = None
     abort_lost_runs(db, project)
-    try:
-        owner = getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run as a number that no user has.
-        owner = str(os.getuid())
+    # A container may run as a number that no user has.
+    owner = psutil.Process().username()
     name = run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name)
     metadata = {"name": name, "uid": uid, "project": project, "labels": {"owner": owner, **labels}}
     output_path = run_folder(mlrun.mlconf.artifact_path, uid)
@@ -142,11 +140,11 @@ def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
     return context
 
 
-def add_from(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
+def add_from(copy: mlrun.MLClientCtx) -> None:
     """Add to a run what a worker process has logged to a copy of it."""
     db, struct, get_in = mlrun.get_run_db(), copy.to_dict(), mlrun.utils.get_in
-    of_run = {"uid": reference.uid, "project": reference.project, "iter": reference.iteration}
-    with workers.one_at_a_time(reference.uid):
+    of_run = {"uid": copy._uid, "project": copy.project, "iter": copy.iteration}
+    with workers.one_at_a_time(copy._uid):
         record = db.read_run(**of_run)
         updates = {
             field: {**(get_in(record, field) or {}), **(get_in(struct, field) or {})}
@@ -157,9 +155,9 @@ def add_from(copy: mlrun.MLClientCtx, reference: workers.RunReference) -> None:
 
 def abort_lost_runs(db: Any, project: str) -> None:
     """Set the runs to aborted whose process on this host was killed, also while it waited."""
-    from ..store.db import LocalRunDB
-
     host = socket.gethostname()
+    # How a submitted job of this machine died is recorded by the process that watches it.
+    is_watched = getattr(db, "job_is_alive", lambda *_: False)
     going_on = db.list_runs(
         project=project,
         labels=[f"host={host}", PROCESS],
@@ -172,10 +170,7 @@ def abort_lost_runs(db: Any, project: str) -> None:
         process, uid = labels.get(PROCESS, ""), run["metadata"]["uid"]
         # Older APIs give those of other states, too, or by labels that were changed since.
         is_ours = run["status"].get("state") in GOING_ON and labels.get("host") == host
-        if not is_ours or is_alive(process):
-            continue
-        # How a submitted job of this machine died is recorded by the process that watches it.
-        if not (isinstance(db, LocalRunDB) and db.job_is_alive(uid, project)):
+        if is_ours and not is_alive(process) and not is_watched(uid, project):
             _set_aborted(db, uid, project, killed(process))
             workers.remove(uid)
 

@@ -25,6 +25,7 @@ from ..store.fields import OWN
 from . import provenance
 from .dataset import RunDataset, run_dataset
 from .manager import MLRunContextManager
+from .open_runs import merge_workers
 from .report import print_run
 
 _KEDRO = f"{Path(kedro.__file__).parent}{os.sep}"
@@ -66,12 +67,12 @@ class PipelineRun:
         import pandas as pd
 
         manager = MLRunContextManager()
-        run = manager.open_run_of(self.run_id)
-        if run is None:
+        context = manager.current_of(self.run_id)
+        if context is None:
             return  # it never began
         try:
             with manager.lock:
-                self.notes += run.merge_workers()
+                self.notes += merge_workers(context)
             steps = [note for note in self.notes if "action" in note]
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
@@ -81,7 +82,7 @@ class PipelineRun:
             ended = manager.close_run(failure, self.run_id, aborted)
             manager.recorded_error, manager.failure = error, secrets.hide(failure or "")
         if ended:
-            print_run(run.context.uid, run.context.project)
+            print_run(context.uid, context.project)
 
     def _save(self, name: str, data: Any, file_format: str) -> None:
         _save(self.run_id, f"{OWN}{name}", data, file_format)
