@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -133,18 +134,21 @@ def test_function(embedded: Store, tmp_path: Path) -> None:
 
 def test_package(embedded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What isn't in the source comes from the image: from the lock, or else requirements.txt."""
-    vendored = next(check for check in doctor.examine(PROJECT) if check.name == "package")
-    assert (vendored.state, vendored.found.split(",")[0]) == ("ok", f"kedro_mlrun {__version__}")
+    checks = {check.name: check for check in doctor.examine(PROJECT)}
+    assert checks["package"].found.startswith(f"kedro_mlrun {__version__}")
+    assert (checks["packages"].state, "kedro-mlrun" in checks["packages"].found) == ("ok", False)
     monkeypatch.setattr(doctor.manifest, "PACKAGE", Path("/elsewhere/kedro_mlrun"))
 
-    def package() -> doctor.Check:
-        return next(check for check in doctor.examine(tmp_path) if check.name == "package")
+    def packages(file: str, own: str) -> doctor.Check:
+        lines = [f"{name}=={metadata.version(name)} ; a == 'b'" for name in ("mlrun", "kedro")]
+        (tmp_path / file).write_text("\n".join([*lines, own]))
+        return next(check for check in doctor.examine(tmp_path) if check.name == "packages")
 
-    assert "No requirements.lock or requirements.txt" in package().found
-    (tmp_path / "requirements.txt").write_text("kedro>=1.7\n")
-    assert "none in requirements.txt" in package().found
-    assert f"Write kedro-mlrun=={__version__} there" in package().fix
-    (tmp_path / "requirements.lock").write_text("kedro_mlrun==0.0.1 ; sys_platform == 'linux'\n")
-    assert (package().state, "0.0.1 in requirements.lock" in package().found) == ("warning", True)
-    (tmp_path / "requirements.lock").write_text(f"kedro-mlrun[all]=={__version__}\n")
-    assert package().state == "ok"
+    assert "requirements.txt has no kedro-mlrun" in packages("requirements.txt", "").found
+    assert packages("requirements.txt", "kedro-mlrun").state == "ok"
+    other = packages("requirements.lock", "kedro_mlrun==0.0.1 ; sys_platform == 'linux'")
+    assert (other.state, "requirements.lock has 0.0.1 kedro-mlrun" in other.found) == (
+        "warning",
+        True,
+    )
+    assert packages("requirements.lock", f"kedro-mlrun[all]=={__version__}").state == "ok"

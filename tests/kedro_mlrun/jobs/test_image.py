@@ -87,11 +87,11 @@ def test_what_else_is_installed(api: StubAPI, folder: Path) -> None:
 def test_failed_build(api: StubAPI, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is one sentence after MLRun's log, and no job takes that image."""
     api.build_state, api.build_log = "error", "ERROR no such package\n"
-    with pytest.raises(image.ImageError, match=r"couldn't build the image \.kedro-iris") as raised:
+    with pytest.raises(image.SubmitError, match=r"couldn't build the image \.kedro-iris") as raised:
         image.build(function(), folder)
     assert raised.value.exit_code == 1
     assert "no such package" in capsys.readouterr().out
-    with pytest.raises(image.ImageError, match="has no Kedro.*kedro mlrun build"):
+    with pytest.raises(image.SubmitError, match="has no Kedro.*kedro mlrun build"):
         image.usable(function(), folder)
     assert image.usable(function(image="team/own:1"), folder) == "team/own:1"
 
@@ -115,7 +115,7 @@ def test_command(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_embedded_store(embedded: Store, folder: Path) -> None:
     assert image.built_image(function(), folder) is None
-    with pytest.raises(image.ImageError, match="Only an MLRun API builds"):
+    with pytest.raises(image.SubmitError, match="Only an MLRun API builds"):
         image.build(function(), folder)
 
 

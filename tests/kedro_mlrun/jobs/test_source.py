@@ -227,19 +227,16 @@ def test_links(project: Path, tmp_path: Path) -> None:
     (project / ".#lock").symlink_to("user@host.1")
     archive = source.pack(project, 1)
     assert names(archive) == SENT | {"b.csv"}
-    assert archive.left_out == {".#lock": "it is a link to nothing"}
+    assert "link to nothing" in archive.left_out[".#lock"]
     path = source.upload(archive, f"{tmp_path}/artifacts")
     clones = pytest.importorskip("mlrun.utils.clones")
     clones.extract_source(path, str(tmp_path / "code"))
     assert (tmp_path / "code/b.csv").read_text() == "x\n1\n"
-    for target, said in (
-        (tmp_path / "outside", "outside of the project"),
-        (project / "conf/local/credentials.yml", "isn't sent"),
-    ):
+    for target in (tmp_path / "outside", project / "conf/local/credentials.yml"):
         write(target, "") if not target.exists() else None
         (project / "c").unlink(missing_ok=True)
         (project / "c").symlink_to(target)
-        with pytest.raises(source.SourceError, match=f"c is a link to .*{said}"):
+        with pytest.raises(source.SubmitError, match=f"c is a link to {target}, which isn't sent"):
             source.pack(project, 1)
 
 
@@ -258,7 +255,7 @@ def test_links(project: Path, tmp_path: Path) -> None:
 def test_planted_secret(project: Path, text: str) -> None:
     """File and line are named, and the value isn't."""
     write(project / "src/iris/nodes.py", f"one\n{text}\n")
-    with pytest.raises(source.SourceError, match="src/iris/nodes.py, line 2,") as raised:
+    with pytest.raises(source.SubmitError, match="src/iris/nodes.py, line 2,") as raised:
         source.pack(project, 1)
     assert text not in raised.value.message
 
@@ -267,7 +264,7 @@ def test_secret_that_a_run_has_registered(project: Path) -> None:
     """As hooks register parameters: one that stands in a committed file is found in it."""
     secrets.register({"model": {"api_key": "k3y-k3y-k3y"}})
     write(project / "conf/base/parameters.yml", "model: {api_key: k3y-k3y-k3y}")
-    with pytest.raises(source.SourceError, match="parameters.yml, line 1"):
+    with pytest.raises(source.SubmitError, match="parameters.yml, line 1"):
         source.pack(project, 1)
 
 
@@ -287,7 +284,7 @@ def test_large_file(project: Path) -> None:
     """The message names file, size, limit and setting."""
     (project / "data/01_raw/b.bin").write_bytes(b"1" * 1_500_001)
     (project / "data/02_models/large.bin").write_bytes(b"1" * 3_000_000)
-    with pytest.raises(source.SourceError) as raised:
+    with pytest.raises(source.SubmitError) as raised:
         source.pack(project, 1.4)
     assert "data/01_raw/b.bin has 1.5 MB, and no file over 1.4 MB" in raised.value.message
     assert "`largest_file` under `jobs`" in raised.value.message
@@ -296,7 +293,7 @@ def test_large_file(project: Path) -> None:
 
 def test_no_git(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(source.SourceError, match="There is no git command"):
+    with pytest.raises(source.SubmitError, match="there is no git command"):
         source.pack(project, 1)
 
 
@@ -375,10 +372,10 @@ def test_git_source_of_a_tag(pushed: Path, tmp_path: Path) -> None:
     git(pushed, "switch", "--quiet", "--create", "feature")
     write(pushed / "feature.txt", "")
     commit(pushed)
-    with pytest.raises(source.SourceError, match="neither in the default branch 'main'.*git push"):
+    with pytest.raises(source.SubmitError, match="neither in the default branch 'main'.*git push"):
         source.git_source(pushed)
     git(pushed, "push", "--quiet", "--set-upstream", "origin", "feature")
-    with pytest.raises(source.SourceError, match="nor a tag there.*push a tag"):
+    with pytest.raises(source.SubmitError, match="nor a tag there.*push a tag"):
         source.git_source(pushed)
     git(pushed, "tag", "--annotate", "--message=v1", "v1")
     git(pushed, "push", "--quiet", "origin", "v1")
@@ -390,18 +387,18 @@ def test_git_source_of_a_tag(pushed: Path, tmp_path: Path) -> None:
 def test_git_source_refused(pushed: Path) -> None:
     """What a job would get must be what is here, and there must be a place to get it from."""
     write(pushed / "new.txt", "")
-    with pytest.raises(source.SourceError, match="new.txt differ from the last commit"):
+    with pytest.raises(source.SubmitError, match="differs from the last commit.*new.txt"):
         source.git_source(pushed)
     (pushed / "new.txt").unlink()
     git(pushed, "remote", "set-url", "origin", pushed.parents[1] / "bare.git")
-    with pytest.raises(source.SourceError, match="clones by https alone"):
+    with pytest.raises(source.SubmitError, match="clones by https alone"):
         source.git_source(pushed)
     git(pushed, "remote", "set-url", "origin", "https://git.test.invalid/iris.git")
-    with pytest.raises(source.SourceError, match="can't be asked"):
+    with pytest.raises(source.SubmitError, match="git ls-remote fails in .*git.test.invalid"):
         source.git_source(pushed)
     git(pushed, "remote", "remove", "origin")
-    with pytest.raises(source.SourceError, match="no remote"):
+    with pytest.raises(source.SubmitError, match="remote 'origin' is not there"):
         source.git_source(pushed)
     shutil.rmtree(pushed.parent / ".git")
-    with pytest.raises(source.SourceError, match="no git repository"):
+    with pytest.raises(source.SubmitError, match="not a git repository"):
         source.git_source(pushed)

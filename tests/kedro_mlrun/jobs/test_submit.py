@@ -98,7 +98,7 @@ def test_overrides_go_over_the_function(embedded):
     assert function.spec.resources["limits"] == {"memory": "8Gi"}
     assert function.spec.resources["requests"]["cpu"] == "1"
     assert function.spec.node_selector == {"disk": "ssd"}
-    with pytest.raises(functions.FunctionError, match="'resource' in `overrides` of mlrun.yml"):
+    with pytest.raises(functions.JobError, match="'resource' in `overrides` of mlrun.yml"):
         functions.load_function(PROJECT, {"resource": {}})
 
 
@@ -114,7 +114,7 @@ def test_overrides_go_over_the_function(embedded):
 def test_a_function_that_can_not_be_used(embedded, tmp_path, text, reason):
     if text:
         (tmp_path / "function.yaml").write_text(text)
-    with pytest.raises(functions.FunctionError) as caught:
+    with pytest.raises(functions.JobError) as caught:
         functions.load_function(tmp_path)
     assert reason in str(caught.value) and "\n" not in str(caught.value)
 
@@ -262,7 +262,7 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
         (["--schedule", "0 2 * * *"], 1, "need an MLRun API"),
         (["--notify", "pigeon"], 2, "no notification 'pigeon'"),
         (["--source", "floppy"], 2, "floppy"),
-        (["-p", "evaluation", "--source", "git"], 1, "is in no git repository that has a commit"),
+        (["-p", "evaluation", "--source", "git"], 1, "not a git repository"),
     ],
     ids=str,
 )

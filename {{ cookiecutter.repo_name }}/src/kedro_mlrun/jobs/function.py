@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import yaml
 from mergedeep import merge  # type: ignore[import-untyped]
 
+from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
 from ..text import nearest
-
-if TYPE_CHECKING:
-    import mlrun
+from .parameters import JobError
 
 FILE = "function.yaml"
 
 
-class FunctionError(click.ClickException, ValueError):
-    """function.yaml, or what mlrun.yml overrides of it, can't be used."""
-
-    exit_code = 2
+class SubmitError(click.ClickException):
+    """A job can't be started."""
 
 
 def on_cluster() -> bool:
     """Tell whether the run database is an MLRun API, whose jobs run on its cluster."""
-    import mlrun
-
     return str(mlrun.mlconf.dbpath).startswith("http")
 
 
@@ -45,19 +41,13 @@ def read_function(
     folder: Path, overrides: Mapping[str, Any] | None = None
 ) -> mlrun.runtimes.KubejobRuntime:
     """Read the project's function without creating the MLRun project, see `load_function`."""
-    import yaml
-
     file, fix = folder / FILE, "To write a new one: kedro mlrun init."
     try:
         struct = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise FunctionError(
-            f"{file} can't be read ({' '.join(str(error).split())}). {fix}"
-        ) from None
+        raise JobError(f"{file} can't be read ({' '.join(str(error).split())}). {fix}") from None
     if not isinstance(struct, dict) or struct.get("kind") != "job":
-        raise FunctionError(f"{file} is not an MLRun function of kind 'job'. {fix}")
-    import mlrun
-
+        raise JobError(f"{file} is not an MLRun function of kind 'job'. {fix}")
     known = mlrun.runtimes.KubejobRuntime().spec._dict_fields
     spec = struct.setdefault("spec", {})
     for names, where in (
@@ -67,7 +57,7 @@ def read_function(
         for name in names or {}:
             if name not in known:
                 hint = nearest(name, known) or f"It knows {', '.join(known)}."
-                raise FunctionError(
+                raise JobError(
                     f"'{name}' in {where} is not a field that MLRun knows of a job. {hint.strip()}"
                 )
     merge(spec, overrides or {})

@@ -6,14 +6,9 @@ import hashlib
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import click
-
-from .function import on_cluster
-
-if TYPE_CHECKING:
-    import mlrun
+from ..lazy import mlrun
+from .function import SubmitError, on_cluster
 
 LOCK, REQUIREMENTS = "requirements.lock", "requirements.txt"
 CODE_FOLDER = "/project"
@@ -22,16 +17,12 @@ CODE_FOLDER = "/project"
 _STOCK = re.compile(r"(^|/)mlrun/(mlrun|ml-)[\w-]*(:[\w.-]+)?$")
 
 
-class ImageError(click.ClickException):
-    """There is no image that jobs can run in."""
-
-
 def requirements_file(project_path: Path) -> Path:
     """Give the file that says what an image has: the lock, or else requirements.txt."""
     for name in (LOCK, REQUIREMENTS):
         if (project_path / name).is_file():
             return project_path / name
-    raise ImageError(
+    raise SubmitError(
         f"No {LOCK} or {REQUIREMENTS} in {project_path} says what an image for jobs has. Write one."
     )
 
@@ -48,10 +39,8 @@ def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bo
     tests ran with. `requirements` and `commands` of function.yaml's build come before, and so don't
     change what is locked.
     """
-    import mlrun
-
     if not on_cluster():
-        raise ImageError(
+        raise SubmitError(
             "Only an MLRun API builds images; jobs of the embedded store run in this environment. "
             "Set MLRUN_DBPATH to the address of one, or build the Dockerfile."
         )
@@ -62,7 +51,7 @@ def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bo
     try:
         builder.deploy(watch=True, with_mlrun=False, force_build=again)
     except (mlrun.errors.MLRunRuntimeError, ValueError) as exc:
-        raise ImageError(
+        raise SubmitError(
             f"MLRun couldn't build the image {image} ({exc}). The end of the log above says why; "
             f"fix {requirements_file(project_path).name} or `build` in function.yaml."
         ) from exc
@@ -71,8 +60,6 @@ def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bo
 
 def built_image(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> str | None:
     """Find the image that MLRun has built for the present requirements.lock."""
-    import mlrun
-
     if not on_cluster():
         return None
     builder = _builder(function, project_path)
@@ -91,7 +78,7 @@ def usable(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> str:
     own = str(function.spec.image or "")
     image = built_image(function, project_path) if is_stock(own) else own
     if not image:
-        raise ImageError(
+        raise SubmitError(
             f"The image {own or 'mlrun/mlrun'} has no Kedro, and none is built on it for the "
             f"present {requirements_file(project_path).name}. Build it with kedro mlrun build, or "
             "name another as `image` in function.yaml."
@@ -107,8 +94,6 @@ def _builder(
     It is another one than that of the jobs, whose record each submission writes anew, and has a tag
     of its own for each content.
     """
-    import mlrun
-
     file = requirements_file(project_path)
     builder = mlrun.new_function(runtime=function.to_dict())
     build = builder.spec.build
