@@ -302,7 +302,7 @@ def test_a_secret_in_function_yaml_is_refused(embedded, monkeypatch):
     has(monkeypatch, env=[{"name": "DB_TOKEN", "valueFrom": reference}])
     kedro_mlrun("submit", "--dry-run")
     has(monkeypatch, env=[{"name": "DB_TOKEN", "value": "x"}])
-    assert "variable 'DB_TOKEN'" in kedro_mlrun("submit", "--dry-run", code=1).stderr
+    assert "variable 'DB_TOKEN'" in kedro_mlrun("submit", "--dry-run", code=2).stderr
 
 
 @pytest.mark.parametrize("secret", ["hunter2-and-more", 'quo"ted\\pass-9', "schlüssel-für-alles"])

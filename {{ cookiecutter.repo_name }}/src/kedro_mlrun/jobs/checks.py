@@ -1,18 +1,13 @@
 """What keeps a job from running, found before anything is sent."""
 
-from __future__ import annotations
-
 import contextlib
 import json
-from collections.abc import Callable
 from pathlib import Path
-
-import click
 
 from ..runs.dataset import check_used, with_inputs
 from ..secrets import known as secrets
 from . import doctor, image
-from .function import mounted, on_cluster
+from .function import SubmitError, mounted, on_cluster
 from .groups import check_crossing, missing_inputs, with_later
 from .handler import runner
 from .parameters import JobError
@@ -22,36 +17,26 @@ LARGEST_TASK = 120_000
 """Bytes: a job gets its task as an environment variable, for which Linux has 128 KiB."""
 
 
-class SubmitError(click.ClickException):
-    """A job can't be started."""
-
-
 def check(plan: Plan) -> Plan:
     """Refuse a job that could not run, or would give away a secret; each check raises an error."""
-    for look in CHECKS:
+    runner(plan.parameters.runner)
+    for look in (_secrets, _inputs, _cluster, _data, _size):
         look(plan)
     return plan
 
 
-def _runner(plan: Plan) -> None:
-    runner(plan.parameters.runner)
-
-
 def _secrets(plan: Plan) -> None:
     reference = "Write ${mlrun.secret:NAME} in conf/base/credentials.yml, and set NAME."
-    for name in plan.parameters.runtime_params:
+    given = {f"Parameter '{name}'": name for name in plan.parameters.runtime_params}
+    for variable in plan.function.spec.env or []:
+        if variable.get("value"):
+            name = variable["name"]
+            given[f"function.yaml gives the environment variable '{name}' its value, which"] = name
+    for what, name in given.items():
         if secrets.is_secret(name):
             raise JobError(
-                f"Parameter '{name}' seems to be a secret, and everyone who sees the run could "
-                f"read it. {reference}"
-            )
-    for variable in plan.function.spec.env or []:
-        name = str(variable.get("name", "")) if isinstance(variable, dict) else ""
-        if secrets.is_secret(name) and variable.get("value"):
-            raise SubmitError(
-                f"function.yaml gives the environment variable '{name}' its value, which seems to "
-                "be a secret, and everyone who sees the function could read it. Name a Kubernetes "
-                "secret as its valueFrom, or store it in the MLRun project."
+                f"{what} seems to be a secret, and everyone who sees the run could read it. "
+                f"{reference}"
             )
     # Not as JSON: how that writes quotes and other alphabets is none of a secret's known forms.
     if secrets.line_with_secret(repr(plan.to_dict()).encode()):
@@ -119,6 +104,3 @@ def _size(plan: Plan) -> None:
             f"The job's parameters and inputs have {size:,} bytes, and no more than "
             f"{LARGEST_TASK:,} reach a job. Put what is large into a file of conf/base."
         )
-
-
-CHECKS: list[Callable[[Plan], None]] = [_secrets, _runner, _inputs, _cluster, _data, _size]

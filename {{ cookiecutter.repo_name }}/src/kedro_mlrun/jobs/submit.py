@@ -10,8 +10,8 @@ from typing import Any
 from ..runs.manager import MLRunContextManager
 from ..runs.report import print_run
 from ..text import nearest
-from .checks import SubmitError, check
-from .function import on_cluster
+from .checks import check
+from .function import SubmitError, on_cluster
 from .parameters import JobError, JobParameters
 from .plan import Plan, make_plan, project_for
 from .source import upload
