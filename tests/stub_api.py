@@ -93,7 +93,8 @@ class StubAPI(ThreadingHTTPServer):
         return self.projects.get(name)
 
     def list_runs(self, _: str, __: str, query: dict[str, str], *___: Any) -> Any:
-        uids = query.get("uid", "").split(",") if query.get("uid") else list(self.runs)
+        # Newest first, as MLRun has them.
+        uids = query.get("uid", "").split(",") if query.get("uid") else [*reversed(self.runs)]
         return {"runs": [self.runs[uid] for uid in uids if uid in self.runs]}
 
     def run(self, method: str, uid: str, query: dict[str, str], body: Any) -> Any:

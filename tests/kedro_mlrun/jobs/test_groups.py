@@ -1,19 +1,20 @@
 """Which jobs pipelines become, in which order, and which data would be lost between them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
 from helpers import project_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kedro.framework import project as kedro_project
 from kedro.io import CachedDataset, DataCatalog, MemoryDataset
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from kedro.pipeline import Pipeline, node
 from kedro_datasets.pandas import CSVDataset
 
-from kedro_mlrun.jobs import groups
+from kedro_mlrun.jobs import groups, plan
 
 registry = project_module("pipeline_registry")
 
@@ -27,13 +28,21 @@ def step(inputs: Any, outputs: Any, name: str, **options: Any) -> Any:
 
 
 def shape(found: list[Any]) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    return [(group.name, group.nodes, group.after) for group in found]
+    return [(group.name, names_in(group), group.after) for group in found]
 
 
-def refused(*arguments: Any, exit_code: int = 1) -> str:
-    with pytest.raises(click.ClickException) as raised:
+def names_in(group: Any) -> tuple[str, ...]:
+    return tuple(node.name for node in group.part.nodes)
+
+
+def parts(found: list[Any]) -> dict[str, Pipeline]:
+    return {group.name: group.part for group in found}
+
+
+def refused(*arguments: Any) -> str:
+    with pytest.raises(groups.JobError) as raised:
         groups.grouped(*arguments)
-    assert raised.value.exit_code == exit_code
+    assert raised.value.exit_code == 2
     return raised.value.message
 
 
@@ -49,8 +58,9 @@ def test_the_project_becomes_a_job_for_training_and_one_for_evaluation():
     training, evaluation = groups.grouped(pipelines)
     assert (training.name, training.after) == ("training", ())
     assert (evaluation.name, evaluation.after) == ("evaluation", ("training",))
-    assert (training.inputs, training.pipelines) == ({"measurements"}, ("training",))
-    assert set(groups.crossing([training, evaluation])) == {
+    assert training.told == {"pipeline": ["training"]}
+    both = parts([training, evaluation])
+    assert set(groups.crossing(both, both)) == {
         "test_set",
         "random_forest.model",
         "xgboost.model",
@@ -65,7 +75,8 @@ def test_groups_come_in_the_order_of_their_data():
         ("second", ("y",), ("first",)),
         ("last", ("z",), ("second",)),
     ]
-    assert groups.crossing(found) == {"a": ("first", ["second"]), "b": ("second", ["last"])}
+    found = parts(found)
+    assert groups.crossing(found, found) == {"a": ("first", ["second"]), "b": ("second", ["last"])}
     assert [group.name for group in groups.grouped(PIPELINES, ["last", "first"])] == [
         "last",
         "first",
@@ -88,7 +99,8 @@ def test_nodes_are_grouped_by_namespace_or_tag():
         ("outer", ("outer.m1", "outer.inner.n1"), ("start",)),
         ("stop", ("stop",), ("outer",)),
     ]
-    assert (by_namespace[1].pipelines, by_namespace[1].part) == (("__default__",), True)
+    inside = ["outer.m1", "outer.inner.n1"]
+    assert by_namespace[1].told == {"pipeline": ["__default__"], "nodes": inside}
     assert shape(groups.grouped(pipelines, ["stop"], "tag")) == [("slow", ("stop",), ())]
     assert refused(pipelines, [], "tag") == (
         "The groups need each other's data, so that none can run first: 'slow' needs `n` of "
@@ -110,10 +122,10 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
     pipeline = Pipeline(data.draw(st.permutations(nodes)))
     try:
         found = groups.grouped({"__default__": pipeline}, [], "tag")
-    except groups.GroupsError as error:
+    except groups.JobError as error:
         assert "need each other's data" in error.message
         return
-    names = [name for group in found for name in group.nodes]
+    names = [name for group in found for name in names_in(group)]
     assert sorted(names) == sorted(node.name for node in nodes)
     position = {name: place for place, name in enumerate(names)}
     for parent, child in (
@@ -144,7 +156,8 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             {**PIPELINES, "all": PIPELINES["first"] + PIPELINES["second"]},
             [],
             "pipeline",
-            "Node 'x' is both in 'first' and in 'all', and would run twice. Name only one of them.",
+            "Node 'x' is both in 'first' and in 'all', and would run twice. Name only one pipeline "
+            "that has it, or leave it only one tag.",
         ),
         (
             {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},
@@ -164,20 +177,20 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             {"__default__": Pipeline([step("r", "x", "n", tags=["u", "t"])])},
             [],
             "tag",
-            "Node 'n' has the tags t, u, and can be in one job only. Leave it one of them, or "
-            "group by pipeline or namespace.",
+            "Node 'n' is both in 't' and in 'u', and would run twice. Name only one pipeline "
+            "that has it, or leave it only one tag.",
         ),
         (
             {"a": Pipeline([])},
             ["a"],
             "pipeline",
-            "Pipeline 'a' has no nodes, so there is no job to run. Name others.",
+            "Pipeline 'a' has no nodes. Name others.",
         ),
         (
             {"a": Pipeline([])},
             [],
             "namespace",
-            "The pipelines to run have no nodes, so there is no job to run. Name others.",
+            "The project has no pipeline '__default__'. It has a.",
         ),
     ],
 )
@@ -189,9 +202,9 @@ def test_an_unknown_pipeline_is_answered_with_the_nearest():
     message = (
         "The project has no pipeline 'frist'. Did you mean 'first'? It has first, last, second."
     )
-    assert refused(PIPELINES, ["frist"], exit_code=2) == message
+    assert refused(PIPELINES, ["frist"]) == message
     message = "The project has no pipeline 'q'. It has first, last, second."
-    assert refused(PIPELINES, ["q"], "tag", exit_code=2) == message
+    assert refused(PIPELINES, ["q"], "tag") == message
 
 
 # ---- what crosses
@@ -201,28 +214,34 @@ def entry(kind: str, **arguments: Any) -> dict[str, Any]:
     return {"type": f"kedro_mlrun.{kind}", "key": "k", **arguments}
 
 
+def project(catalog: DataCatalog, folder: Path = Path("/p"), files: Any = ()) -> Any:
+    """Give a project with this catalog, whose archive has these files."""
+    made = plan.Project(folder, "archive", SimpleNamespace(catalog=catalog))
+    made.archive = SimpleNamespace(files=files)
+    return made
+
+
 def problem(entry: Any) -> str:
     """Give the one message about data that goes from one job to another."""
-    found = groups.grouped(
-        {
-            "make": Pipeline([step("raw", "table", "m")]),
-            "use": Pipeline([step("table", "end", "u")]),
-        }
-    )
+    found = {
+        "make": Pipeline([step("raw", "table", "m")]),
+        "use": Pipeline([step("table", "end", "u")]),
+    }
     is_config = isinstance(entry, dict)
     catalog = DataCatalog.from_config({"table": entry} if is_config else {})
     if entry is not None and not is_config:
         catalog["table"] = entry
-    return lost(found, catalog, ["/mnt/team"])
+    return lost(project(catalog), found, found, ["/mnt/team"])
 
 
 def lost(*arguments: Any) -> str:
-    """Give the messages about data that would be lost, but for their first line."""
+    """Give the messages about data that would be lost, but for their first and last line."""
     try:
         groups.check_crossing(*arguments)
-    except groups.GroupsError as error:
-        first, *rest = error.message.splitlines()
+    except groups.JobError as error:
+        first, *rest, last = error.message.splitlines()
         assert first == "Data would be lost between the jobs."
+        assert "kedro_mlrun.MLRunDataframeDataset" in last
         return "\n".join(rest)
     return ""
 
@@ -239,11 +258,7 @@ def lost(*arguments: Any) -> str:
     ids=["no entry", "memory", "shared", "cached", "cached entry"],
 )
 def test_data_in_memory_does_not_cross(lost: Any):
-    assert problem(lost) == (
-        "`table`, made by 'make' and needed by 'use', is only in the memory of the job that makes "
-        "it: give it an entry of type kedro_mlrun.MLRunDataframeDataset (MLRunModel for a "
-        "model, MLRunArtifactDataset for others) in conf/base/catalog.yml."
-    )
+    assert problem(lost) == "`table`, which 'use' needs, is only in the memory of 'make'."
 
 
 @pytest.mark.parametrize(
@@ -259,10 +274,7 @@ def test_data_in_memory_does_not_cross(lost: Any):
 )
 def test_a_local_file_does_not_cross(lost: Any):
     assert problem(lost) == (
-        "`table`, made by 'make' and needed by 'use', is a file of the machine that the job runs "
-        "on (/p/data/02/x.csv): give it the type kedro_mlrun.MLRunArtifactDataset with "
-        "`dataset: pandas.CSVDataset`, or a remote path such as s3://bucket/x.csv, in "
-        "conf/base/catalog.yml."
+        "`table`, which 'use' needs, is only on the machine (/p/data/02/x.csv) of 'make'."
     )
 
 
@@ -300,26 +312,33 @@ def test_inputs_that_are_not_sent_with_the_source_are_named(tmp_path: Path):
     }
     pipeline = Pipeline([step([*files, "nowhere", "params:p"], "end", "n")])
     packed = {"data/01_raw/sent.csv", "data/01_raw/parts/1.csv"}
-    assert groups.missing_inputs(
-        pipeline, DataCatalog.from_config(entries), packed, tmp_path, {"given"}, ["/mnt/team"]
-    ) == [
-        "`ignored` is a file of this machine and isn't sent with the source: "
-        "data/02_intermediate/ignored.csv. Give the job an input of that name, such as "
-        "s3://bucket/ignored.csv, or put that path into conf/base/catalog.yml, or have git "
-        "track the file.",
-        "`nowhere` is made by no node that runs, and isn't in the catalog: add it to "
-        "conf/base/catalog.yml, or give the job an input of that name.",
-        "`outside` is a file of this machine outside of the project: /elsewhere/outside.csv. Give "
-        "the job an input of that name, such as s3://bucket/outside.csv, or put that path into "
-        "conf/base/catalog.yml.",
+    job = plan.Plan(
+        project(DataCatalog.from_config(entries), tmp_path, packed),
+        pipeline,
+        None,
+        SimpleNamespace(spec=SimpleNamespace(volume_mounts=[{"mountPath": "/mnt/team"}])),
+        SimpleNamespace(spec=SimpleNamespace(inputs={"given": "s3://a/b.csv"})),
+    )
+    with pytest.raises(groups.JobError) as raised:
+        groups.check_inputs(job)
+    assert raised.value.message.splitlines()[1:-1] == [
+        f"`ignored` is a file of this machine that isn't sent: {tmp_path}/{files['ignored']}.",
+        "`nowhere` is made by no node that runs, and isn't in the catalog.",
+        "`outside` is a file of this machine that isn't sent: /elsewhere/outside.csv.",
     ]
 
 
-def test_a_job_by_itself_leaves_what_later_ones_need():
+def test_a_job_by_itself_leaves_what_later_ones_need(monkeypatch: pytest.MonkeyPatch):
     """Whatever is wholly in it needs nothing of it afterwards."""
     catalog = DataCatalog({"a": MemoryDataset(), "b@pandas": CSVDataset(filepath="b.csv")})
-    together = PIPELINES["first"] + PIPELINES["second"]
-    alone = groups.with_later("first", PIPELINES["first"], PIPELINES)
-    assert [line.split(",")[0] for line in lost(alone, catalog).splitlines()] == ["`a`"]
-    later = {name: PIPELINES[name] for name in ("first", "second")}
-    assert not lost(groups.with_later("both", together, later), catalog)
+
+    def alone(part: Pipeline, *registered: str) -> None:
+        known = {name: PIPELINES[name] for name in registered}
+        monkeypatch.setattr(kedro_project, "pipelines", known)
+        function = SimpleNamespace(spec=SimpleNamespace(volume_mounts=None))
+        told = SimpleNamespace(title="first")
+        groups.check_later(plan.Plan(project(catalog), part, told, function, None))
+
+    with pytest.raises(groups.JobError, match="`a`, which 'second' needs, is only in the memory"):
+        alone(PIPELINES["first"], *PIPELINES)
+    alone(PIPELINES["first"] + PIPELINES["second"], "first", "second")

@@ -65,7 +65,7 @@ def test_a_jobs_parameters_are_told_apart():
     [
         ({"pipeline": {"a": 1}}, "Parameter 'pipeline'"),
         ({"env": ["a"]}, "Parameter 'env'"),
-        ({"load_versions": "model"}, "'load_versions' has 'model'. Write DATASET:VERSION"),
+        ({"load_versions": "model"}, "'load_versions' is 'model': Write DATASET:VERSION"),
     ],
 )
 def test_what_has_the_wrong_type_is_refused(told, reason):
@@ -85,7 +85,7 @@ def test_what_has_the_wrong_type_is_refused(told, reason):
 )
 def test_a_parameter_of_any_file_is_known(loader, known):
     """Of files of the environment, also in folders; asked for by a catalog; into an empty dict."""
-    parameters.check_names(known, loader)
+    parameters.check_names(Job.of(known).nested, loader)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_parameter_of_any_file_is_known(loader, known):
 def test_a_parameter_that_no_file_has_is_refused(loader, unknown, nearest):
     """A misspelt one would change nothing, in silence."""
     with pytest.raises(parameters.JobError) as caught:
-        parameters.check_names(unknown, loader)
+        parameters.check_names(Job.of(unknown).nested, loader)
     assert nearest in str(caught.value)
     assert "parameters.yml" in str(caught.value)
 

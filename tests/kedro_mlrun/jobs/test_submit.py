@@ -259,7 +259,7 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
         (["--env", "nowhere"], 1, "no environment 'nowhere'"),
         (["--local", "--schedule", "0 2 * * *"], 2, "--local runs the job here and now"),
         (["--watch", "--schedule", "0 2 * * *"], 2, "Leave out --watch"),
-        (["--schedule", "0 2 * * *"], 1, "need an MLRun API"),
+        (["--schedule", "0 2 * * *"], 1, "it needs an MLRun API"),
         (["--notify", "pigeon"], 2, "no notification 'pigeon'"),
         (["--source", "floppy"], 2, "floppy"),
         (["-p", "evaluation", "--source", "git"], 1, "not a git repository"),

@@ -43,7 +43,7 @@ def job(store: Store, name: str, handler: str) -> Any:
     function.metadata.project = store.project
     task = mlrun.new_task(name=name, project=store.project, handler=f"{__name__}.{handler}")
     task.metadata.uid = uuid.uuid4().hex
-    return plan.Plan(SimpleNamespace(archive=None), None, None, function, task)
+    return plan.Plan(SimpleNamespace(archive=None, folder=None), None, None, function, task)
 
 
 def started(store: Store, chain: str = "", **handlers: str) -> Any:
@@ -124,7 +124,7 @@ def test_a_workflow_that_goes_on_or_is_not_there_is_not_resumed(embedded: Store)
         workflows.prepare_workflow(resume=half["workflow"][:-1], source=None)
     run = half["groups"][1]["run"]
     mlrun.get_run_db().update_run({"status.state": "running"}, run, embedded.project)
-    with pytest.raises(workflows.WorkflowError, match=f"'evaluation' of .* is running: run {run}"):
+    with pytest.raises(workflows.JobError, match=f"'evaluation' of .* is running: run {run}"):
         workflows.prepare_workflow(resume=half["workflow"], source=None)
 
 
@@ -156,7 +156,7 @@ def test_a_dry_run_tells_the_jobs_and_what_crosses(embedded: Store):
             2,
             "Engine 'remote' runs no job in this process: leave out --local.\n",
         ),
-        (["--group-by", "namespace"], 1, "`xgboost_test_prediction`, made by 'xgboost' and needed"),
+        (["--group-by", "namespace"], 2, "`xgboost_test_prediction`, which "),
     ],
 )
 def test_what_cannot_be_done_is_answered_in_a_sentence(
@@ -171,5 +171,5 @@ def test_what_cannot_be_done_is_answered_in_a_sentence(
 def test_an_engine_of_the_cluster_needs_an_api(embedded: Store):
     found = groups.grouped(registry.register_pipelines())
     workflow = workflows.Workflow(found, {"training": job(embedded, "training", "succeed")}, {})
-    with pytest.raises(workflows.WorkflowError, match="Engine 'remote' needs an MLRun API"):
+    with pytest.raises(workflows.JobError, match="Engine 'remote' needs an MLRun API"):
         workflows.run_workflow(workflow, "remote")

@@ -18,11 +18,12 @@ from ..jobs import image
 from ..jobs import submit as jobs
 from ..jobs.doctor import WRONG, examine
 from ..jobs.function import load_function
-from ..jobs.parameters import JobParameters, dotted
+from ..jobs.parameters import JobParameters
 from ..jobs.workflow import prepare_workflow, run_workflow
 from ..project import current_project
 from ..records.records import Records
 from ..records.summaries import UNENDED
+from ..runs.provenance import flatten
 from ..text import kedro_command
 from . import tables
 from .base import Answer, command, one_sentence
@@ -30,9 +31,9 @@ from .base import Answer, command, one_sentence
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends
 # What MLRun's API can tell of the end of a run.
 NOTIFICATIONS = ("git", "mail", "slack", "webhook")
-SOURCES = ("archive", "git", "image")
-ENGINES = ("local", "remote")
-GROUPINGS = ("pipeline", "namespace", "tag")
+SOURCES = Choice(["archive", "git", "image"])
+ENGINES = Choice(["local", "remote"])
+GROUPINGS = Choice(["pipeline", "namespace", "tag"])
 COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 _CONTINUE = "To continue, add this to the command: --resume"
 
@@ -70,7 +71,7 @@ def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]
 @option("--chain-id", help="Tie this run to others with the same id.")
 @option("--name", help="Name of the run; by default the names of its pipelines.")
 @option("--local", is_flag=True, help="Run the job in this process; nothing is sent.")
-@option("--source", type=Choice(SOURCES), default="archive", help="Where the job gets the code.")
+@option("--source", type=SOURCES, default="archive", help="Where the job gets the code.")
 @option("--dry-run", is_flag=True, help="Check the job and print it, but don't send it.")
 @option("--watch", "-w", is_flag=True, help="Follow the log until the job ends.")
 @option("--schedule", metavar="CRON", help='When to run it: "0 2 * * *" is every day at two.')
@@ -97,7 +98,7 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
         )
     if schedule and watch:
         raise click.UsageError("The runs of a schedule start later. Leave out --watch.")
-    params, options["nodes"] = dotted(options.pop("params")), options.pop("node_names")
+    params, options["nodes"] = flatten(options.pop("params")), options.pop("node_names")
     options["pipeline"] = options.pop("pipelines") or options["pipeline"]
     options["env"] = click.get_current_context().params["env"]
     for taken in params.keys() & options.keys():
@@ -117,7 +118,7 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     text = f"Submitted run '{title}' {uid}."
     if watch:
         click.echo(text, err=True)
-        return partial(_watch, uid, records.project)
+        return partial(_watch, uid, records)
     text += f"\n{_how_to_follow(uid)}\nTo abort it: {kedro_command()} mlrun abort {uid[:8]}"
     if schedule:
         text = f"Scheduled '{title}' ({schedule}).\nTo list schedules: kedro mlrun schedules"
@@ -129,25 +130,25 @@ _KEDROS = "params pipeline pipelines runner node_names from_nodes to_nodes tags"
 submit.params += [given for given in kedro_run.params if given.name in _KEDROS]
 
 
-def _watch(uid: str, project: str) -> int:
+def _watch(uid: str, records: Records) -> int:
     """Follow a run to its end; Ctrl-C asks what is to become of it."""
     try:
         with one_sentence(f". Run {uid} may go on. {_how_to_follow(uid)}"):
-            return int(not jobs.watch(uid, project))
+            return int(not jobs.watch(uid, records.project))
     except KeyboardInterrupt:
-        _leave_or_abort(uid, project)
-        return INTERRUPTED
+        return _leave_or_abort(uid, records)
 
 
-def _leave_or_abort(uid: str, project: str) -> None:
+def _leave_or_abort(uid: str, records: Records) -> int:
     """Ask after Ctrl-C whether to abort the job that was followed; unasked, it goes on."""
     click.echo(err=True)
     if sys.stdin.isatty() and click.confirm(f"Abort run {uid[:8]} as well?", err=True):
         with one_sentence(f". Run {uid} wasn't aborted. {_how_to_follow(uid)}"):
-            jobs.abort(uid, project, "It was aborted by Ctrl-C.")
+            records.db.abort_run(uid, records.project, status_text="It was aborted by Ctrl-C.")
         click.echo(f"Aborted run {uid}.", err=True)
     else:
         click.echo(f"Run {uid} goes on. {_how_to_follow(uid)}", err=True)
+    return INTERRUPTED
 
 
 def _how_to_follow(uid: str) -> str:
@@ -156,8 +157,8 @@ def _how_to_follow(uid: str) -> str:
 
 @command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
 @argument("names", metavar="[NAME]…", nargs=-1)
-@option("--group-by", type=Choice(GROUPINGS), default="pipeline", help="What becomes a job.")
-@option("--engine", type=Choice(ENGINES), default="local", help="What starts the jobs.")
+@option("--group-by", type=GROUPINGS, default="pipeline", help="What becomes a job.")
+@option("--engine", type=ENGINES, default="local", help="What starts the jobs.")
 @option("--local/--remote", help="Run the jobs in this process, or submit them (the default).")
 @option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
 @option("--resume", default="", metavar="ID", help="Continue this workflow where it failed.")
@@ -175,7 +176,7 @@ def workflow(
     if local and engine != "local":
         raise click.UsageError(f"Engine '{engine}' runs no job in this process: leave out --local.")
     env, source = click.get_current_context().params["env"], None if local else "archive"
-    group_by, resume, params = options["group_by"], options["resume"], dotted(options["params"])
+    group_by, resume, params = options["group_by"], options["resume"], flatten(options["params"])
     prepared = prepare_workflow(names, group_by, env, params, resume, source)
     if options["dry_run"]:
         plan = prepared.to_dict()
@@ -188,7 +189,7 @@ def workflow(
             raise
         # A job in this process has ended with that.
         if prepared.waits_for:
-            _leave_or_abort(prepared.waits_for, records.project)
+            _leave_or_abort(prepared.waits_for, records)
         click.echo(f"No more jobs are started. {_CONTINUE} {prepared.id}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     error = ""
@@ -232,7 +233,7 @@ def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], in
     """Print the log of a job."""
     uid = records.run(which)["metadata"]["uid"]
     if follow:
-        return partial(_watch, uid, records.project)
+        return partial(_watch, uid, records)
     text = records.db.get_log(uid, records.project)[1].decode(errors="replace")
     note = "" if text else f"Run {uid} has no log."
     return Answer({"uid": uid, "log": text}, text.rstrip("\n"), note)
@@ -246,7 +247,8 @@ def abort(records: Records, which: str) -> Answer:
     name, uid, state = run["metadata"]["name"], run["metadata"]["uid"], run["status"]["state"]
     if state not in UNENDED:
         raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
-    jobs.abort(uid, records.project, "It was aborted by kedro mlrun abort.")
+    why = "It was aborted by kedro mlrun abort."
+    records.db.abort_run(uid, records.project, status_text=why)
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 

@@ -8,7 +8,7 @@ from ..runs.dataset import check_used, with_inputs
 from ..secrets import known as secrets
 from . import doctor, image
 from .function import SubmitError, mounted, on_cluster
-from .groups import check_crossing, missing_inputs, with_later
+from .groups import check_inputs, check_later
 from .handler import runner
 from .parameters import JobError
 from .plan import Plan
@@ -77,15 +77,11 @@ def _cluster(plan: Plan) -> None:
 
 def _data(plan: Plan) -> None:
     """The job finds its data and credentials, and later ones find what it makes."""
-    project, mounts, inputs = plan.project, mounted(plan.function), plan.task.spec.inputs or {}
+    project = plan.project
     if not project.archive:
         return
-    catalog, files = project.catalog, project.archive.files
-    if lost := missing_inputs(plan.pipeline, catalog, files, project.folder, inputs, mounts):
-        raise SubmitError(" ".join(lost))
-    from kedro.framework.project import pipelines
-
-    check_crossing(with_later(plan.parameters.title, plan.pipeline, pipelines), catalog, mounts)
+    check_inputs(plan)
+    check_later(plan)
     for name, entry in project.context.config_loader["catalog"].items():
         needed = entry.get("credentials") if isinstance(entry, dict) else None
         sent = not isinstance(needed, str) or needed in project.archive.credentials

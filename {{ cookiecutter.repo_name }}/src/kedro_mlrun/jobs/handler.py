@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..lazy import mlrun
 from ..project import MLRunConfig, config_loader, current_project
 from ..runs.chain import in_chain
 from ..runs.manager import MLRunContextManager
 from .parameters import JobError, JobParameters, check_names, given
-
-if TYPE_CHECKING:
-    import mlrun
 
 
 class RunFailedError(Exception):
@@ -53,7 +51,7 @@ def run(context: mlrun.MLClientCtx) -> None:
             # Also where what it is told can't be used, so that its record says so.
             manager.adopt(context)
         try:
-            check_names(job.runtime_params, loader)
+            check_names(job.nested, loader)
             session = KedroSession.create(folder, env=job.env, runtime_params=job.nested)
             with in_chain(job.chain_id or context.labels.get("workflow")), session:
                 session.run(

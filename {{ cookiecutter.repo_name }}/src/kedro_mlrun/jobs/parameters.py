@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
 import click
+import yaml
 from mergedeep import merge  # type: ignore[import-untyped]
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
+from ..runs.provenance import flatten
 from ..text import nearest
 
 GIVEN = "kedro-given-parameters"
@@ -25,7 +28,6 @@ _NOT_VALID = re.compile(
     r"Parameter '([^']+)': Failed[^\n]*\n(\S+)\n\s+(.+?)\[type=\w+, input_value=(.*?), input_type=",
     re.DOTALL,
 )
-_CONFIG_FILES = {".yml", ".yaml", ".json"}
 
 
 class JobError(click.ClickException, ValueError):
@@ -34,36 +36,23 @@ class JobError(click.ClickException, ValueError):
     exit_code = 2
 
 
-def _text(value: Any, info: ValidationInfo) -> str | None:
+def _items(value: Any) -> Any:
     if isinstance(value, list | tuple | Mapping):
-        raise JobError(f"Parameter '{info.field_name}' is {value!r}. Give it one name.")
-    return str(value) if value not in (None, "") else None
+        return value
+    return [item.strip() for item in str(value or "").split(",") if item.strip()]
 
 
-def _names(value: Any, info: ValidationInfo) -> list[str]:
+def _versions(value: Any) -> Any:
     if isinstance(value, Mapping):
-        raise JobError(f"Parameter '{info.field_name}' is {value!r}. Give names, with commas.")
-    items = value if isinstance(value, list | tuple) else str(value or "").split(",")
-    return [str(item).strip() for item in items if str(item).strip()]
+        return value
+    pairs = [item.partition(":") for item in _items(value)]
+    if not all(name and version for name, _, version in pairs):
+        raise PydanticCustomError("form", "Write DATASET:VERSION, with commas between several")
+    return {name: version for name, _, version in pairs}
 
 
-def _versions(value: Any, info: ValidationInfo) -> dict[str, str]:
-    if isinstance(value, Mapping):
-        return {str(name): str(version) for name, version in value.items()}
-    versions = {}
-    for item in _names(value, info):
-        name, _, version = item.partition(":")
-        if not (name and version):
-            raise JobError(
-                f"Parameter 'load_versions' has '{item}'. Write DATASET:VERSION, with commas "
-                "between several."
-            )
-        versions[name] = version
-    return versions
-
-
-Text = Annotated[str | None, BeforeValidator(_text)]
-Names = Annotated[list[str], BeforeValidator(_names)]
+Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
+Names = Annotated[list[str], BeforeValidator(_items)]
 
 
 class JobParameters(BaseModel):
@@ -82,7 +71,8 @@ class JobParameters(BaseModel):
         runtime_params: values for Kedro's parameters, by their names, with dots for nested ones.
     """
 
-    model_config = ConfigDict(frozen=True)
+    # MLRun's client makes a number of what looks like one.
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
 
     pipeline: Names = []
     env: Text = None
@@ -104,8 +94,10 @@ class JobParameters(BaseModel):
         try:
             return cls(**own, runtime_params=rest)
         except ValidationError as error:
-            # Of the validators above, whose message is for a person.
-            raise error.errors()[0]["ctx"]["error"] from None
+            wrong = error.errors()[0]
+            raise JobError(
+                f"Parameter '{wrong['loc'][0]}' is {wrong['input']!r}: {wrong['msg']}."
+            ) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the parameters as an MLRun run has them, without those that aren't set."""
@@ -130,15 +122,6 @@ class JobParameters(BaseModel):
         return "-".join(name.strip("_") for name in self.pipeline) or "default"
 
 
-def dotted(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested parameters by names with dots, as a job has them."""
-    flat: dict[str, Any] = {}
-    for name, value in params.items():
-        nested = isinstance(value, Mapping) and value
-        flat |= dotted(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
-
-
 def reason(error: Exception) -> str:
     """Say in a sentence what Kedro says of parameters, pipelines or nodes that can't be used."""
     text = str(error)
@@ -159,28 +142,26 @@ def given(context: Any) -> dict[str, Any]:
     return {name: parameters[name] for name in json.loads(names) if name in parameters}
 
 
-def check_names(runtime_params: Mapping[str, Any], loader: Any) -> None:
+def check_names(nested: Mapping[str, Any], loader: Any) -> None:
     """Refuse a value for a parameter that no file of the project's configuration has."""
-    from omegaconf import OmegaConf
-
     declared: dict[str, Any] = {}
     asked_for: set[str] = set()
     source = Path(loader.conf_source)
-    for env in (loader.base_env, loader.env or loader.default_run_env):
-        for pattern in loader.config_patterns["parameters"]:
-            # Not Path.glob, for which `**` is folders only.
-            for name in sorted(glob.iglob(pattern, root_dir=source / env, recursive=True)):
-                if Path(name).suffix in _CONFIG_FILES:
-                    # Not resolved, for that may take the values that are to be checked.
-                    config = OmegaConf.load(source / env / name)
-                    found = OmegaConf.to_container(config, resolve=False)
-                    merge(declared, found if isinstance(found, dict) else {})
-        for path in (source / env).rglob("*"):
-            if path.suffix in _CONFIG_FILES:
-                asked_for |= set(_ASKED_FOR.findall(path.read_text(encoding="utf-8")))
-    known = dotted(declared) | dict.fromkeys(asked_for)
-    for name in dotted(runtime_params):
-        if any(_covers(other, value, name) for other, value in known.items()):
+    for folder in (source / loader.base_env, source / (loader.env or loader.default_run_env)):
+        for path in sorted(folder.rglob("*.*")):
+            if path.suffix not in {".yml", ".yaml", ".json"}:
+                continue
+            text, name = path.read_text(encoding="utf-8"), path.relative_to(folder).as_posix()
+            asked_for.update(_ASKED_FOR.findall(text))
+            if any(fnmatchcase(name, pattern) for pattern in loader.config_patterns["parameters"]):
+                # Not resolved, for that may take the values that are to be checked.
+                merge(declared, yaml.safe_load(text) or {})
+    known = flatten(declared) | dict.fromkeys(asked_for)
+    # Into what is empty in the files, or comes from elsewhere, anything may go.
+    free = (n for n, value in known.items() if value == {} or str(value).startswith("${"))
+    anything = tuple(f"{name}." for name in free)
+    for name in flatten(nested):
+        if name.startswith(anything) or any(f"{other}.".startswith(f"{name}.") for other in known):
             continue
         # One in another place is nearer than one with a like name.
         alike = [other for other in known if other.endswith(f".{name.rpartition('.')[2]}")]
@@ -189,10 +170,3 @@ def check_names(runtime_params: Mapping[str, Any], loader: Any) -> None:
             f"The project has no parameter '{name}'. {hint}To add it, give it a value in "
             f"{source.name}/{loader.base_env}/parameters.yml."
         )
-
-
-def _covers(known: str, value: Any, name: str) -> bool:
-    if name.startswith(f"{known}."):
-        # Into what is empty in the files, or comes from elsewhere, anything may go.
-        return value == {} or str(value).startswith("${")
-    return known == name or known.startswith(f"{name}.")

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedro.io import MemoryDataset
+from kedro.io.core import get_protocol_and_path
+from kedro.io.shared_memory_dataset import SharedMemoryDataset
+from kedro.pipeline import Pipeline
+from kedro.pipeline.pipeline import CircularDependencyError, OutputNotUniqueError
+
+from ..lazy import mlrun
 from ..project import config_loader, current_project
 from ..runs.chain import chain_id
+from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
 from ..runs.provenance import git_labels
 from ..secrets import known as secrets
 from ..store.fields import run_name
+from ..text import nearest
 from . import image
 from .function import load_function, on_cluster
-from .groups import DEFAULT, left_behind, together
 from .parameters import JobError, JobParameters, check_names, reason
 from .source import Archive, git_source, pack
 
 if TYPE_CHECKING:
-    import mlrun
     from kedro.framework.context import KedroContext
     from kedro.io import CatalogProtocol
-    from kedro.pipeline import Pipeline
+
+DEFAULT = "__default__"
+"""Kedro's name of the pipeline that runs where none is named."""
+
+MEMORY = "memory"
+"""The place of a dataset that no other process finds."""
 
 
 @dataclass
@@ -54,6 +66,31 @@ class Project:
         loader: Any = self.context.config_loader
         envs = sorted({loader.base_env, self.context.env or loader.default_run_env})
         return pack(self.folder, MLRunContextManager().jobs.largest_file, envs)
+
+    def place(self, name: str, mounts: Collection[str] = ()) -> str:
+        """Tell where a dataset is that other machines don't find: a path, or `memory`; else empty.
+
+        `mounts` are volumes, which they have too.
+        """
+        dataset: Any = self.catalog.get(name, fallback_to_runtime_pattern=True)
+        if run_dataset(dataset):
+            return ""
+        # Without what is wrapped around it, as by CachedDataset.
+        while getattr(dataset, "_dataset", None) is not None:
+            dataset = dataset._dataset
+        if isinstance(dataset, MemoryDataset | SharedMemoryDataset):
+            return MEMORY
+        # What the entry names, for a dataset keeps it under a name of its own.
+        arguments = getattr(dataset, "_init_args", None) or {}
+        named = arguments.get("filepath") or arguments.get("path") or "nowhere://"
+        protocol, path = get_protocol_and_path(str(named))
+        is_mounted = any(Path(path).is_relative_to(mount) for mount in mounts)
+        return path if protocol in {"file", "local"} and not is_mounted else ""
+
+    def is_sent(self, path: str | Path) -> bool:
+        """Tell whether the archive has a file, or files of a folder such as that of versions."""
+        files = self.archive.files if self.archive else ()
+        return any((self.folder / file).is_relative_to(path) for file in files)
 
 
 @dataclass
@@ -92,7 +129,7 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
     MLRunContextManager().connect()
     with secrets.given_later(source is not None and on_cluster()):
         folder, env = current_project(), parameters.env
-        check_names(parameters.runtime_params, config_loader(folder, env))
+        check_names(parameters.nested, config_loader(folder, env))
         from kedro.framework.session import KedroSession
         from kedro.validation.exceptions import ParameterValidationError
 
@@ -131,8 +168,6 @@ def make_plan(
         workdir = "/".join(part for part in (subfolder, workdir) if part)
     if source not in {None, "archive", "image"}:
         function.with_source_archive(source, workdir=workdir)
-    import mlrun
-
     task = mlrun.new_task(
         name=run_name(name or parameters.title),
         project=function.metadata.project,
@@ -146,18 +181,38 @@ def make_plan(
     return Plan(project, pipeline, parameters, function, task)
 
 
+def stem(name: str) -> str:
+    """Give the name of data; what follows an @ is Kedro's transcoding of the same data."""
+    return name.partition("@")[0]
+
+
+def together(pipelines: Mapping[str, Pipeline], names: Collection[str]) -> Pipeline:
+    """Make one pipeline of those of these names."""
+    for name in names:
+        if name not in pipelines:
+            raise JobError(
+                f"The project has no pipeline '{name}'. {nearest(name, pipelines)}"
+                f"It has {', '.join(sorted(pipelines))}."
+            )
+    try:
+        return sum((pipelines[name] for name in names), Pipeline([]))
+    except (OutputNotUniqueError, CircularDependencyError, ValueError) as exc:
+        raise JobError(
+            f"Pipelines {' and '.join(names)} can't run together ({exc}). Name only one of them."
+        ) from exc
+
+
 def _pipeline(parameters: JobParameters) -> Pipeline:
     from kedro.framework.project import pipelines
 
+    whole = together(pipelines, parameters.pipeline or [DEFAULT])
     try:
-        return together(pipelines, parameters.pipeline or [DEFAULT]).filter(
+        return whole.filter(
             tags=parameters.tags,
             node_names=parameters.nodes,
             from_nodes=parameters.from_nodes,
             to_nodes=parameters.to_nodes,
         )
-    except JobError:
-        raise
     except ValueError as error:
         raise JobError(reason(error)) from None
 
@@ -168,20 +223,16 @@ def _inputs(project: Project, pipeline: Pipeline, inputs: Mapping[str, str]) -> 
         return dict(inputs)
     from kedro.framework.project import pipelines
 
-    made = {name for each in pipelines.values() for name in each.all_outputs()}
-    other = {name.partition("@")[0] for name in {*made, *inputs}}
-    # Raw data that git ignores, as in Kedro's own projects, is read where it lies.
-    raw = {
-        name: path.as_posix()
-        for name, path in left_behind(
-            pipeline, project.catalog, project.archive.files, project.folder
-        ).items()
-        if name.partition("@")[0] not in other
-        and path.is_file()
-        and path.is_relative_to(project.folder)
-    }
-    moved = {
+    found = {
         name: given if "://" in given else (project.folder / given).as_posix()
         for name, given in inputs.items()
     }
-    return raw | moved
+    made = {name for each in pipelines.values() for name in each.all_outputs()}
+    other = {stem(name) for name in {*made, *inputs}}
+    for name in pipeline.inputs():
+        path = Path(project.place(name))
+        # Raw data that git ignores, as in Kedro's own projects, is read where it lies.
+        is_raw = path.is_relative_to(project.folder) and path.is_file() and stem(name) not in other
+        if is_raw and not project.is_sent(path):
+            found[name] = path.as_posix()
+    return found

@@ -1,17 +1,14 @@
 """Starting a job: here by MLRun's local launcher, or where the run database has jobs run."""
 
-from __future__ import annotations
-
-import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..runs.manager import MLRunContextManager
+from ..lazy import mlrun
 from ..runs.report import print_run
 from ..text import nearest
 from .checks import check
-from .function import SubmitError, on_cluster
+from .function import SubmitError
 from .parameters import JobError, JobParameters
 from .plan import Plan, make_plan, project_for
 from .source import upload
@@ -34,8 +31,6 @@ def prepare(
 
 def run_here(plan: Plan, show: bool = True) -> bool:
     """Run a job in this process by MLRun's local launcher, and tell whether it completed."""
-    import mlrun
-
     _quiet()
     try:
         plan.function.run(plan.task, local=True, watch=True)
@@ -45,6 +40,10 @@ def run_here(plan: Plan, show: bool = True) -> bool:
     if show:
         print_run(plan.task.metadata.uid, plan.function.metadata.project)
     return completed
+
+
+class _RefusedError(BaseException):
+    """The run database refuses a job; MLRun's launcher would only log any other error."""
 
 
 def submit(
@@ -58,12 +57,14 @@ def submit(
     An MLRun API runs it on its cluster, the embedded store in a process of its own. `notify` are
     kinds of notification, such as `slack`, with their parameters in MLRun.
     """
-    import mlrun
-
-    if schedule or retry or notify:
-        _check_cluster()
     if schedule:
-        _check_schedule(schedule)
+        try:
+            mlrun.common.schemas.ScheduleCronTrigger.from_crontab(schedule)
+        except ValueError as error:
+            raise JobError(
+                f"'{schedule}' is not a schedule ({error}). Write minute, hour, day of the month, "
+                'month and day of the week, as in a crontab: "0 2 * * *" is each day at two.'
+            ) from None
     notifications = [
         mlrun.model.Notification(
             kind=kind,
@@ -79,7 +80,17 @@ def submit(
         url = upload(plan.project.archive, mlrun.mlconf.artifact_path)
         plan.function.with_source_archive(url, workdir=plan.function.spec.workdir)
     _quiet()
-    with _heard(mlrun.get_run_db()):
+    db: Any = mlrun.get_run_db()
+    submit_job = db.submit_job
+
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return submit_job(*args, **kwargs)
+        except Exception as error:
+            raise _RefusedError(str(error).rstrip(".")) from error
+
+    db.submit_job = heard
+    try:
         plan.function.run(
             plan.task,
             watch=False,
@@ -87,37 +98,6 @@ def submit(
             retry=mlrun.model.Retry(count=retry) if retry else None,
             notifications=notifications or None,
         )
-    return "" if schedule else str(plan.task.metadata.uid)
-
-
-def _quiet() -> None:
-    """Let MLRun not log what the user is told anyway, with tracebacks at that."""
-    import mlrun
-
-    if "MLRUN_LOG_LEVEL" not in os.environ:
-        mlrun.utils.logger.set_logger_level("CRITICAL")
-
-
-class _RefusedError(BaseException):
-    """The run database refuses a job; MLRun's launcher would only log any other error."""
-
-
-@contextlib.contextmanager
-def _heard(db: Any) -> Iterator[None]:
-    """Let it be heard when the run database refuses a job."""
-    import mlrun
-
-    submit_job = db.submit_job
-
-    def send(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return submit_job(*args, **kwargs)
-        except Exception as error:
-            raise _RefusedError(str(error).rstrip(".")) from error
-
-    db.submit_job = send
-    try:
-        yield
     except _RefusedError as error:
         raise SubmitError(f"MLRun didn't take the job: {error}.") from error.__cause__
     except mlrun.runtimes.utils.RunError:
@@ -125,49 +105,24 @@ def _heard(db: Any) -> Iterator[None]:
         pass
     finally:
         del db.submit_job
+    return "" if schedule else str(plan.task.metadata.uid)
 
 
-def _check_cluster() -> None:
-    if not on_cluster():
-        raise SubmitError(
-            f"There are no schedules, retries or notifications in {MLRunContextManager().location}:"
-            " they need an MLRun API. Set MLRUN_DBPATH to the address of one."
-        )
-
-
-def _check_schedule(schedule: str) -> None:
-    from mlrun.common.schemas import ScheduleCronTrigger
-
-    try:
-        ScheduleCronTrigger.from_crontab(schedule)
-    except ValueError as error:
-        raise JobError(
-            f"'{schedule}' is not a schedule ({error}). Write minute, hour, day of the month, "
-            'month and day of the week, as in a crontab: "0 2 * * *" is each day at two.'
-        ) from None
+def _quiet() -> None:
+    """Let MLRun not log what the user is told anyway, with tracebacks at that."""
+    if "MLRUN_LOG_LEVEL" not in os.environ:
+        mlrun.utils.logger.set_logger_level("CRITICAL")
 
 
 def watch(uid: str, project: str) -> bool:
     """Print a job's log as it comes, and how it ended; tell whether it completed."""
-    import mlrun
-
     state, _ = mlrun.get_run_db().watch_log(uid, project)
     print_run(uid, project)
     return str(state) == "completed"
 
 
-def abort(uid: str, project: str, reason: str) -> None:
-    """End a job that waits or runs; its record has the reason."""
-    import mlrun
-
-    mlrun.get_run_db().abort_run(uid, project, status_text=reason)
-
-
 def schedules(project: str) -> list[dict[str, Any]]:
     """List the jobs that are run again and again, with the next run and the last one's state."""
-    _check_cluster()
-    import mlrun
-
     found = mlrun.get_run_db().list_schedules(project, include_last_run=True).schedules
     return [
         {
@@ -182,8 +137,6 @@ def schedules(project: str) -> list[dict[str, Any]]:
 
 def remove_schedule(name: str, project: str) -> None:
     """Remove a schedule; its runs stay."""
-    import mlrun
-
     names = [item["name"] for item in schedules(project)]
     if name not in names:
         raise JobError(

@@ -8,32 +8,29 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..records.records import RecordNotFoundError
+from ..lazy import mlrun
+from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import UNENDED, summary
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
+from ..runs.provenance import flatten
 from ..store.fields import run_name
 from ..text import nearest
 from .checks import check
 from .function import mounted, on_cluster
-from .groups import Group, GroupBy, GroupsError, check_crossing, crossing, grouped
-from .parameters import JobParameters, dotted
+from .groups import Group, GroupBy, check_crossing, crossing, grouped
+from .parameters import JobError, JobParameters
 from .plan import Plan, make_plan, project_for
 from .source import upload
 from .submit import run_here, submit
 
 GROUP, WORKFLOW = "kedro-group", "workflow"
 """The labels of a job's run: what it runs, and MLRun's own with the id of its workflow."""
-
-
-class WorkflowError(click.ClickException):
-    """A workflow can't be started."""
 
 
 @dataclass
@@ -51,6 +48,7 @@ class Workflow:
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be started, and what crosses from job to job."""
+        parts = {group.name: group.part for group in self.groups}
         specs = {name: plan.function.to_dict()["spec"] for name, plan in self.jobs.items()}
         uids = {name: run["metadata"]["uid"] for name, run in self.done.items()}
         return {
@@ -59,7 +57,7 @@ class Workflow:
             "groups": [
                 {
                     "group": group.name,
-                    "nodes": list(group.nodes),
+                    "nodes": [node.name for node in group.part.nodes],
                     "after": list(group.after),
                     "spec": specs.get(group.name),
                     "run": uids.get(group.name),
@@ -68,7 +66,7 @@ class Workflow:
             ],
             "crossing": [
                 {"dataset": dataset, "from": maker, "to": users}
-                for dataset, (maker, users) in crossing(self.groups).items()
+                for dataset, (maker, users) in crossing(parts, parts).items()
             ],
         }
 
@@ -91,27 +89,19 @@ def prepare_workflow(
         from kedro.framework.project import pipelines
 
         groups = grouped(pipelines, names, group_by)
-        if len({run_name(group.name) for group in groups}) < len(groups):
-            raise GroupsError(
-                f"The groups {', '.join(group.name for group in groups)} have one name in MLRun, "
-                "which keeps only letters, digits, dots, hyphens and underscores. Rename one."
-            )
         done = _done(resume, groups) if resume else {}
         overrides = MLRunContextManager().jobs.overrides
-        plans = {}
+        plans, parts = dict[str, Plan](), {group.name: group.part for group in groups}
         for group in groups:
-            nodes = list(group.nodes) if group.part else []
-            job = common.model_copy(update={"pipeline": list(group.pipelines), "nodes": nodes})
-            plans[group.name] = make_plan(
-                project, job, name=group.name, overrides=overrides.get(group.name)
-            )
+            job, changed = common.model_copy(update=group.told), overrides.get(group.name)
+            plans[group.name] = make_plan(project, job, name=group.name, overrides=changed)
         mounts = set.intersection(*(set(mounted(plan.function)) for plan in plans.values()))
-        check_crossing(groups, project.catalog, sorted(mounts))
+        check_crossing(project, parts, parts, mounts)
         jobs = {name: check(plan) for name, plan in plans.items() if name not in done}
     arguments = {
         "names": ",".join(names),
         "group_by": group_by,
-        "env": env or "",
+        "env": env,
         "params": params,
         "resume": resume,
         "chain_id": resume or chain_id(),
@@ -120,18 +110,14 @@ def prepare_workflow(
 
 
 def _runs(label: str) -> list[dict[str, Any]]:
-    project = MLRunContextManager().project.metadata.name
-    import mlrun
-
-    # Without a time MLRun lists the runs of one week.
-    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
-    return mlrun.get_run_db().list_runs(project=project, labels=[label], start_time_from=long_ago)
+    """List the runs with a label, newest first."""
+    manager = MLRunContextManager()
+    return Records(manager.db, manager.project.metadata.name).runs(limit=None, labels=(label,))
 
 
 def _newest(workflow: str) -> dict[str, dict[str, Any]]:
     """Give the newest run of each group of a workflow."""
-    runs = _runs(f"{WORKFLOW}={workflow}")
-    runs.sort(key=lambda run: str(run["status"].get("start_time")))
+    runs = reversed(_runs(f"{WORKFLOW}={workflow}"))
     return {run["metadata"]["labels"].get(GROUP, ""): run for run in runs}
 
 
@@ -148,7 +134,7 @@ def _done(workflow: str, groups: Sequence[Group]) -> dict[str, Mapping[str, Any]
         run = runs.get(run_name(group.name), {})
         state = run.get("status", {}).get("state")
         if state in UNENDED:
-            raise WorkflowError(
+            raise JobError(
                 f"Job '{group.name}' of workflow '{workflow}' is {state}: run "
                 f"{run['metadata']['uid']}. Wait for its end, or abort it."
             )
@@ -194,8 +180,6 @@ def run_workflow(
 
 def run_jobs(workflow: Workflow, local: bool, logs: bool) -> bool:
     """Start one job after the other, up to one that fails, and tell whether all completed."""
-    import mlrun
-
     workflow.id = workflow.id or uuid.uuid4().hex
     for name, plan in workflow.jobs.items():
         uid, project = plan.task.metadata.uid, plan.function.metadata.project
@@ -215,21 +199,15 @@ def run_jobs(workflow: Workflow, local: bool, logs: bool) -> bool:
 
 def _run_remote(workflow: Workflow, watch: bool) -> None:
     """Have MLRun's workflow runner, a job of its own, start the jobs."""
-    if not on_cluster():
-        raise WorkflowError(
-            "Engine 'remote' needs an MLRun API. Set MLRUN_DBPATH to the address of one, or use "
-            "--engine local."
-        )
     plan = next(iter(workflow.jobs.values()))
     folder, archive = plan.project.folder, plan.project.archive
     file = Path(__file__).with_name("mlrun_workflow.py")
-    if not archive or not file.is_relative_to(folder):
-        raise WorkflowError(
-            "Engine 'remote' needs kedro_mlrun in the project's source. Put it there with kedro "
-            "mlrun init --vendor, or use --engine local."
+    if not on_cluster() or not archive or not file.is_relative_to(folder):
+        raise JobError(
+            "Engine 'remote' needs an MLRun API, and kedro_mlrun in the project's source. Set "
+            "MLRUN_DBPATH to the address of one, and put kedro_mlrun there with kedro mlrun init "
+            "--vendor, or use --engine local."
         )
-    import mlrun
-
     # Of this folder, for the runner gets the workflow's file by its path in the project.
     project = mlrun.load_project(
         str(folder), name=plan.function.metadata.project, save=False, allow_cross_project=True
@@ -248,13 +226,12 @@ def _run_remote(workflow: Workflow, watch: bool) -> None:
     )
     if run.exc and not isinstance(run.exc, mlrun.runtimes.utils.RunError):
         # Not a job's, such as when an API takes no workflow.
-        raise WorkflowError(str(run.exc)) from run.exc
+        raise click.ClickException(str(run.exc)) from run.exc
     workflow.id = workflow.id or str(run.run_id)
 
 
 def run_as_told(arguments: Mapping[str, Any]) -> None:
     """Run a workflow within MLRun's engine, which has called `mlrun_workflow.pipeline`."""
-    import mlrun
     from kedro.framework.cli.utils import _split_params
 
     # MLRun forgets which workflow it is at when a project is opened.
@@ -267,7 +244,7 @@ def run_as_told(arguments: Mapping[str, Any]) -> None:
         arguments["group_by"],
         arguments["env"] or None,
         # A dict stays one.
-        dotted(_split_params(command, option, arguments["params"])),
+        flatten(_split_params(command, option, arguments["params"])),
         str(arguments["resume"]),
         None if local else arguments["archive"] or "archive",
     )
