@@ -192,11 +192,11 @@ def test_a_catalog_gives_it_back_as_configuration(embedded: Store) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("report.json", "needs a `type`, and a `filepath`"),
+        ("report.json", "needs a `type` and, as `filepath`"),
         ({"filepath": "report.json"}, "needs a `type`"),
-        ({"type": "json.JSONDataset"}, "needs .* a `filepath`"),
-        ({"type": "json.JSONDataset", "filepath": ".."}, "needs .* a `filepath`"),
-        ({"type": "json.JSONDataset", "filepath": "s3://b/x.json"}, "only the file.*artifact_path"),
+        ({"type": "json.JSONDataset"}, "as `filepath`, a file's name"),
+        ({"type": "json.JSONDataset", "filepath": ".."}, "as `filepath`, a file's name"),
+        ({"type": "json.JSONDataset", "filepath": "s3://b/x.json"}, "a file's name.*artifact_path"),
         ({"type": "json.JSONDataset", "filepath": "x", "credentials": {}}, "Leave `credentials`"),
         (
             {"type": "json.JSONDataset", "filepath": "x", "versioned": True},
@@ -210,7 +210,7 @@ def test_mistakes_are_named_at_the_start(config: Any, message: str) -> None:
     """They stop a run before its first node, and not when the file is to be written."""
     with pytest.raises(DatasetError, match=f"(?s){message}"):
         Dataset(config, key="report")
-    with pytest.raises(DatasetError, match="ending of `filepath` is the format"):
+    with pytest.raises(DatasetError, match="`format` out of save_args"):
         wrapping("json.JSONDataset", "report.json", save_args={"format": "png"})
 
 

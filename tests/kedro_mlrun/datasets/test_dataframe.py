@@ -119,8 +119,8 @@ def test_any_frame_comes_back(embedded: Store, frame: pd.DataFrame) -> None:
     [
         ([1, 2], "a data frame is expected and this is a list"),
         (pd.DataFrame({"a": [1, "x"]}), "column a"),
-        (pd.DataFrame({"a": pd.Series([1, None], dtype=object)}), "a int would come back as float"),
-        (pd.DataFrame({"a": [[1], [2]]}), "column 'a' a list would come back as ndarray"),
+        (pd.DataFrame({"a": pd.Series([1, None], dtype=object)}), "type.*a.*float.*int"),
+        (pd.DataFrame({"a": [[1], [2]]}), "type.*a.*ndarray.*list"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "[Dd]uplicate column names"),
     ],
     ids=["list", "mixed", "integers as objects", "lists", "twice"],

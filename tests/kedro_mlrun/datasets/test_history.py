@@ -33,6 +33,7 @@ HISTORIES = [
     {"z": [], "a": []},
     {},
     {10: 0.5, 5: 0.6, 0: 1},
+    {math.nan: 1},
     {0: 1.0, 0.5: 0.9, np.int32(2): None},
 ]
 FRAMES = [
@@ -174,19 +175,18 @@ def test_a_frame_that_mlrun_logged_is_a_history(embedded: Store) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((1, 2), "this is a tuple"),
-        (np.array([1.0]), "this is a ndarray"),
-        ([True], "True is a bool and not a number"),
-        (["0.5"], "'0.5' is a str and not a number"),
+        ((1, 2), "the object is of type tuple"),
+        (np.array([1.0]), "of type ndarray"),
+        ([True], "True in 'value' is of type bool"),
+        (["0.5"], "'0.5' in 'value' is of type str"),
         ([1, 0.5, 2**60 + 1], f"{2**60 + 1} would come back as {2**60}"),
-        ([2**64], "over 64 bits"),
-        ({"loss": 0.5}, "'loss' is a float and not a list.*MLRunResult"),
-        ({"loss": [[1]]}, r"in 'loss', \[1\] is a list"),
-        ({math.nan: 1}, "a step is None or NaN"),
-        ({True: 1}, "in 'steps', True is a bool"),
-        (pd.DataFrame({"loss": ["a"]}), "'loss' holds object and not numbers"),
-        (pd.DataFrame({"loss": [True]}), "'loss' holds bool"),
-        (pd.DataFrame({"loss": [1]}, index=["a"]), "the index is no step"),
+        ([2**64], "can't hold this data frame"),
+        ({"loss": 0.5}, "'loss' is of type float.*MLRunResult"),
+        ({"loss": [[1]]}, r"\[1\] in 'loss' is of type list"),
+        ({True: 1}, "True in 'steps' is of type bool"),
+        (pd.DataFrame({"loss": ["a"]}), "'loss' is of type object"),
+        (pd.DataFrame({"loss": [True]}), "'loss' is of type bool"),
+        (pd.DataFrame({"loss": [1]}, index=["a"]), "its index is of type object"),
     ],
     ids=repr,
 )

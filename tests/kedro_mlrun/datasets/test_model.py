@@ -113,9 +113,9 @@ def test_what_is_not_a_model(embedded: Store) -> None:
         Dataset(key="model", model_format="onnx")
     with pytest.raises(DatasetError, match="XGBoost's own, and this is a sklearn"):
         Dataset(key="model", model_format="ubj").save(LogisticRegression())
-    with pytest.raises(DatasetError, match="can't be pickled"):
+    with pytest.raises(DatasetError, match="Can't pickle"):
         Dataset(key="model").save(lambda: 0)
-    with pytest.raises(DatasetError, match="doesn't keep the model's `missing`"):
+    with pytest.raises(DatasetError, match="doesn't keep `missing`"):
         Dataset(key="model", model_format="ubj").save(xgboost.XGBClassifier(missing=-1.0).fit(X, Y))
     import_module("kedro_mlrun.datasets").MLRunAbstractDataset(key="text").save("text")
     with pytest.raises(DatasetError, match="kind 'artifact' and not a model"):

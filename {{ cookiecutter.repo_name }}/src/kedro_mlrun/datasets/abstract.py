@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import json
 import pickle
-import re
 import shutil
 import uuid
 import warnings
@@ -27,8 +26,6 @@ from ..store.fields import run_folder
 
 # The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"
-# MLRun's own rule for keys (mlrun.utils.regex.artifact_key).
-KEY_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 TEXT_FORMATS = ("txt", "html", "md", "csv", "yaml", "yml", "xml", "log")
 # Arguments of MLRun's log functions that the datasets set themselves.
 OURS = {"item", "key", "body", "df", "local_path", "src_path", "target_path", "model_dir"}
@@ -113,11 +110,8 @@ class MLRunAbstractDataset(RunDataset):
                 come back as it is, or the store can't be written to.
         """
         with self._explained("saved"), TemporaryDirectory() as folder:
-            if not KEY_PATTERN.fullmatch(self.key):
-                raise DatasetError(
-                    "a key to save under has letters, digits, hyphens, underscores and dots, "
-                    "with a letter or digit at each end"
-                )
+            # MLRun itself checks it when files are written already, whose names begin with it.
+            mlrun.utils.helpers.validate_artifact_key_name(self.key, "artifact.key")
             with MLRunContextManager().recording(self.run_id) as context:
                 self._log(context, data, Path(folder))
 
@@ -162,16 +156,13 @@ class MLRunAbstractDataset(RunDataset):
             content, ending = data, "bin"
         elif type(data) is str:
             content, ending = data.encode(errors="surrogatepass"), "txt"
-        elif wanted not in {None, "json", "pkl"}:
-            what = f"is for text or bytes, and this is a {type_name(data)}"
-            raise DatasetError(f"format '{wanted}' {what}; leave `format` out")
-        elif wanted != "pkl" and _is_json(data):
+        elif wanted in {None, "json"} and _is_json(data):
             content, ending = json.dumps(data, indent=2).encode(), "json"
-        elif wanted == "json":
-            raise DatasetError(f"JSON can't hold a {type_name(data)} as it is; leave `format` out")
+        elif wanted in {None, "pkl"}:
+            content, ending = pickle.dumps(data, protocol=pickle.HIGHEST_PROTOCOL), "pkl"
         else:
-            with pickling(data):
-                content, ending = pickle.dumps(data, protocol=pickle.HIGHEST_PROTOCOL), "pkl"
+            what = f"a {type_name(data)} as it is"
+            raise DatasetError(f"format '{wanted}' can't hold {what}; leave `format` out")
         file = folder / f"data.{wanted or ending}"
         file.write_bytes(content)
         return file
@@ -191,8 +182,7 @@ class MLRunAbstractDataset(RunDataset):
             current = MLRunContextManager().current_of(self.run_id) if self.run_id else None
             # A result is no artifact, and a file without a record has no uid.
             if current and isinstance(found, mlrun.artifacts.Artifact) and found.uid:
-                producer = (found.producer or {}).get("uri", "").rpartition("/")[2]
-                if producer != current.uid:
+                if not (found.producer or {}).get("uri", "").endswith(current.uid):
                     # Without a tag, which may move on to a later version.
                     uri = found.get_store_url(with_tag=False)
                     MLRunContextManager().add_input(found.spec.db_key, uri, self.run_id)
@@ -220,26 +210,24 @@ class MLRunAbstractDataset(RunDataset):
 
     def _find(self) -> Any:
         """Find the record of the artifact to load."""
-        project = self._load_args.get("project") or MLRunContextManager().project.metadata.name
-        path = self._load_args.get("path") or self.key
+        args = self._load_args
+        project = args.get("project") or MLRunContextManager().project.metadata.name
+        path = args.get("path") or self.key
         if mlrun.datastore.is_store_uri(path):
-            if {*self._load_args} - {"path"} or self._load_version:
+            if {*args} - {"path"} or self._load_version:
                 raise DatasetError("a store:// URL says by itself which version; leave others out")
-            return _of_uri(path, project)
+            return mlrun.datastore.get_store_resource(path, project=project)
         if path != self.key:
             return mlrun.artifacts.Artifact(key=self.key, target_path=path)
         key = str(self._save_args.get("db_key") or self.key)
-        tag, uid, tree, iteration = map(self._load_args.get, ("tag", "uid", "tree", "iter"))
-        run = None if tag else uid
         if self._load_version:
-            run = tag = self._load_version
-            uid = tree = iteration = None
-        elif not self._load_args:
+            args = {"tag": self._load_version}
+        elif not args:
             current = MLRunContextManager().current_of(self.run_id)
             if uri := current and current.artifact_uris.get(self.key):
-                # Without the tag, which may move on to a later version.
-                return _of_uri(str(mlrun.utils.remove_tag_from_artifact_uri(uri)), project)
-            tree = chain_id()
+                return _of_uri(uri, project)
+            args = {"tree": chain_id()}
+        tag, uid, tree, iteration = map(args.get, ("tag", "uid", "tree", "iter"))
         if tree:
             return _of_tree(tree, key, project, tag=tag, uid=uid, iter=iteration)
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
@@ -247,9 +235,9 @@ class MLRunAbstractDataset(RunDataset):
         try:
             record = mlrun.get_run_db().read_artifact(key, tag, best, project, uid=uid)
         except mlrun.errors.MLRunNotFoundError:
-            if not run:
-                raise
-            return _of_run(run, key, project, iteration or 0)
+            if run := self._load_version or (not tag and uid):
+                return _of_run(run, key, project, iteration or 0)
+            raise
         return mlrun.artifacts.dict_to_artifact(record)
 
     @contextmanager
@@ -261,20 +249,20 @@ class MLRunAbstractDataset(RunDataset):
             yield
         except Exception as exc:
             missing, advice = _is_not_found(exc), "Check the dataset's entry in the catalog."
-            if missing:
+            if missing and self._load_version:
+                advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
+            elif missing:
                 chain = "" if self._load_args else chain_id()
                 how = f" with `--chain-id {chain}`" if chain else ""
                 advice = f"Run the pipeline that saves it{how}, or check `key` and `load_args`."
-            if missing and self._load_version:
-                advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
             location = "MLRun"
             with suppress(Exception):  # MLRun connects while it is imported; the reason says so.
                 location = MLRunContextManager().location
             reason = (str(exc) or type(exc).__name__).rstrip(".")
-            message = f"'{self.key}' can't be {action} in {location}: {reason}. {advice}"
             # Of what is expected the message says all; what is behind the rest may be of use.
-            expected = missing or isinstance(exc, DatasetError)
-            raise DatasetError(message) from (None if expected else exc)
+            raise DatasetError(
+                f"'{self.key}' can't be {action} in {location}: {reason}. {advice}"
+            ) from (None if missing or isinstance(exc, DatasetError) else exc)
 
 
 def verified_bytes(artifact: Any, file: str = "", hash_needed: bool = True) -> bytes:
@@ -293,16 +281,6 @@ def verified_bytes(artifact: Any, file: str = "", hash_needed: bool = True) -> b
             "isn't read. Restore the file, or save the artifact anew"
         )
     return content
-
-
-@contextmanager
-def pickling(data: Any) -> Iterator[None]:
-    """Say in plain words that an object can't be pickled."""
-    try:
-        yield
-    except Exception as exc:
-        reason = f"({exc}); let the node return plain types"
-        raise DatasetError(f"a {type_name(data)} can't be pickled {reason}") from exc
 
 
 def file_format(artifact: Any) -> str:
@@ -329,18 +307,17 @@ def _is_not_found(exc: BaseException | None) -> bool:
     return getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
 
 
-def _of_uri(uri: str, project: str) -> mlrun.artifacts.Artifact:
-    found = mlrun.datastore.get_store_resource(uri, project=project)
-    if not isinstance(found, mlrun.artifacts.Artifact):
-        raise DatasetError(f"{uri} is not an artifact")
-    return found
+def _of_uri(uri: str, project: str) -> Any:
+    # Without the tag, which may move on to a later version.
+    uri = str(mlrun.utils.remove_tag_from_artifact_uri(uri))
+    return mlrun.datastore.get_store_resource(uri, project=project)
 
 
-def _of_run(uid: str, key: str, project: str, iteration: int) -> mlrun.artifacts.Artifact:
+def _of_run(uid: str, key: str, project: str, iteration: int) -> Any:
     run = mlrun.get_run_db().read_run(uid, project, iter=iteration)
     for uri in (run["status"].get("artifact_uris") or {}).values():
         if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
-            return _of_uri(str(mlrun.utils.remove_tag_from_artifact_uri(uri)), project)
+            return _of_uri(uri, project)
     raise mlrun.errors.MLRunNotFoundError(f"run {uid} has no artifact '{key}'")
 
 

@@ -60,18 +60,18 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         kind, path = self._dataset.get("type"), str(self._dataset.get("filepath") or "")
         self._type = str(getattr(kind, "__name__", kind))
         self._file_name = Path(path).name
-        problem = ""
-        if not kind or not self._file_name.strip("."):
-            problem = "`dataset` needs a `type`, and a `filepath` with a file's name: report.json"
-        elif "://" in path or {"credentials", "versioned"} & self._dataset.keys():
-            problem = (
-                "MLRun keeps the file and its versions. Leave `credentials` and `versioned` out of "
-                "`dataset`, name only the file, and set `artifact_path` in save_args for a place"
+        kept_by_mlrun = "://" in path or {"credentials", "versioned"} & self._dataset.keys()
+        if (
+            kept_by_mlrun
+            or "format" in self._save_args
+            or not (kind and self._file_name.strip("."))
+        ):
+            raise DatasetError(
+                f"MLRunArtifactDataset '{key}': `dataset` needs a `type` and, as `filepath`, a "
+                "file's name whose ending is the format: report.json. MLRun keeps the file and its "
+                "versions. Leave `credentials` and `versioned` out of `dataset`, and `format` out "
+                "of save_args, where `artifact_path` may name a place."
             )
-        elif "format" in self._save_args:
-            problem = "the ending of `filepath` is the format. Leave `format` out of save_args"
-        if problem:
-            raise DatasetError(f"MLRunArtifactDataset '{key}': {problem}.")
         # So that a mistake in it stops a run at its start.
         self._wrapped(Path(self._file_name))
 

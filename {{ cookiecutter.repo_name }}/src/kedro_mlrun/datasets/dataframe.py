@@ -15,7 +15,7 @@ from kedro.io import DatasetError
 from pandas.api.types import is_any_real_numeric_dtype, is_integer_dtype
 
 from ..lazy import mlrun
-from .abstract import MLRunAbstractDataset, file_format, verified_bytes
+from .abstract import MLRunAbstractDataset, file_format, type_name, verified_bytes
 
 # Names in a frame's `attrs`, and in the artifact's `extra_data`.
 INDEX_FREQ, DTYPES = "kedro-mlrun-index-freq", "kedro-mlrun-dtypes"
@@ -87,14 +87,11 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         if schema := artifact.spec.extra_data.get(SCHEMA):
             return _read_csv(verified_bytes(artifact), mlrun.get_dataitem(schema).get())
         # MLRun itself wrote it, without a hash.
-        frame = mlrun.get_dataitem(artifact.target_path).as_df(format=artifact.spec.format or None)
-        if not isinstance(frame, pd.DataFrame):
-            raise DatasetError(f"it is a {artifact.kind} and not a data frame")
-        return frame
+        return mlrun.get_dataitem(artifact.target_path).as_df(format=artifact.spec.format or None)
 
 
 def _write(frame: pd.DataFrame, file: Path, schema: Path) -> None:
-    """Write a frame to a file from which the very same can be read."""
+    """Write a frame, and make sure that the very same is read from the file."""
     try:
         if file.suffix == ".csv":
             # CSV holds no types. They stand beside it, with the first row, for without one Parquet
@@ -104,7 +101,13 @@ def _write(frame: pd.DataFrame, file: Path, schema: Path) -> None:
             loaded = _read_csv(file.read_bytes(), schema.read_bytes())
         else:
             loaded = _write_parquet(frame, file)
-        _check_same(loaded, frame)
+        # Of a missing text, None or NaN, either may come back as the other.
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            pd.testing.assert_frame_equal(loaded, frame, check_exact=True)
+            # Only objects can be equal and of another type.
+            objects = [each.select_dtypes("object") for each in (loaded, frame)]
+            types = [each.map(type_name, na_action="ignore") for each in objects]
+            pd.testing.assert_frame_equal(*types, obj="type of objects")
     except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
         raise DatasetError(
             f"{file.suffix[1:]} can't hold this data frame as it is ({' '.join(str(exc).split())});"
@@ -119,40 +122,46 @@ def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     written.attrs = dict(frame.attrs)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and frame.index.freqstr:
         written.attrs[INDEX_FREQ] = frame.index.freqstr
-    for position, dtype in enumerate(frame.dtypes):
-        if isinstance(getattr(dtype, "categories", None), pd.IntervalIndex):
-            # Parquet takes intervals, but not as categories.
-            written.isetitem(position, frame.iloc[:, position].astype(dtype.categories.dtype))
+    dtypes = _dtypes(frame)
+    categories = {n: getattr(dtype, "categories", None) for n, dtype in dtypes.items()}
+    # Parquet takes intervals, but not as categories.
+    _cast(written, {n: c.dtype for n, c in categories.items() if isinstance(c, pd.IntervalIndex)})
     written.to_parquet(file)
-    loaded = _read_parquet(file.read_bytes())
-    dtypes = (list(each.reset_index(allow_duplicates=True).dtypes) for each in (frame, loaded))
-    pairs = enumerate(zip(*dtypes, strict=True))
-    changed = {n: _describe_dtype(before) for n, (before, after) in pairs if before != after}
-    if changed:
+    after = _dtypes(_read_parquet(file.read_bytes()))
+    if changed := {n: _note(dtype) for n, dtype in dtypes.items() if dtype != after[n]}:
         written.attrs[DTYPES] = changed
         written.to_parquet(file)
-        loaded = _read_parquet(file.read_bytes())
-    return loaded
+    return _read_parquet(file.read_bytes())
 
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
     # Arrow's threads abort a process that ends just after they began; small frames need none.
     large = len(content) > THREADS_FROM
     frame = pd.read_parquet(io.BytesIO(content), use_threads=large, pre_buffer=large)
-    levels = frame.index.nlevels
-    for position, description in frame.attrs.pop(DTYPES, {}).items():
-        dtype, column = _described_dtype(description), int(position) - levels
-        if column >= 0:
-            frame.isetitem(column, frame.iloc[:, column].astype(dtype))
-        elif levels == 1:
-            frame.index = frame.index.astype(dtype)
+    _cast(frame, {int(n): _noted(note) for n, note in frame.attrs.pop(DTYPES, {}).items()})
     freq = frame.attrs.pop(INDEX_FREQ, None)
     if freq and len(frame):
         frame.index.freq = freq
     return frame
 
 
-def _describe_dtype(dtype: Any) -> Any:
+def _dtypes(frame: pd.DataFrame) -> dict[int, Any]:
+    """Give the dtypes of the index's levels and of the columns, by position."""
+    return dict(enumerate(frame.reset_index(allow_duplicates=True).dtypes))
+
+
+def _cast(frame: pd.DataFrame, dtypes: dict[int, Any]) -> None:
+    levels = frame.index.nlevels
+    for position, dtype in dtypes.items():
+        if position >= levels:
+            column = frame.iloc[:, position - levels].astype(dtype)
+            frame.isetitem(position - levels, column)
+        elif levels == 1:
+            frame.index = frame.index.astype(dtype)
+
+
+def _note(dtype: Any) -> Any:
+    """Describe a dtype in what JSON can hold."""
     if isinstance(dtype, pd.CategoricalDtype):
         values = pd.DataFrame({"categories": dtype.categories}).to_parquet()
         return {"ordered": dtype.ordered, "categories": base64.b64encode(values).decode()}
@@ -161,23 +170,18 @@ def _describe_dtype(dtype: Any) -> Any:
     return f"string[{dtype.storage}]" if isinstance(dtype, pd.StringDtype) else str(dtype)
 
 
-def _described_dtype(description: Any) -> Any:
-    if isinstance(description, str):
-        return description
-    if "zone" in description:
-        return pd.DatetimeTZDtype(description["unit"], ZoneInfo(description["zone"]))
-    values = pd.read_parquet(
-        io.BytesIO(base64.b64decode(description["categories"])),
-        use_threads=False,
-        pre_buffer=False,
-    )
-    return pd.CategoricalDtype(values["categories"].array, description["ordered"])
+def _noted(note: Any) -> Any:
+    if isinstance(note, str):
+        return note
+    if "zone" in note:
+        return pd.DatetimeTZDtype(note["unit"], ZoneInfo(note["zone"]))
+    values = _read_parquet(base64.b64decode(note["categories"]))["categories"]
+    return pd.CategoricalDtype(values.array, note["ordered"])
 
 
 def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
     template = _read_parquet(schema)
-    index = template.index
-    dtypes = dict(enumerate(template.reset_index(allow_duplicates=True).dtypes))
+    index, dtypes = template.index, _dtypes(template)
     # What read_csv can't make from text by itself.
     later = {n: d for n, d in dtypes.items() if d.kind in "mM" or isinstance(d, pd.PeriodDtype)}
     frame = pd.read_csv(
@@ -211,29 +215,9 @@ def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
     shown = _with_flat_names(frame).copy(deep=False)
     if set(shown.index.names) & set(shown.columns):
         shown = shown.rename_axis([None] * shown.index.nlevels)
-    for position, dtype in enumerate([shown.index.dtype, *shown.dtypes], -1):
-        if not isinstance(dtype, pd.DatetimeTZDtype) or hasattr(dtype.tz, "zone"):
-            continue
-        if position < 0:
-            shown.index = shown.index.tz_convert("UTC")
-        else:
-            shown.isetitem(position, shown.iloc[:, position].dt.tz_convert("UTC"))
+    zones = {n: d for n, d in _dtypes(shown).items() if isinstance(d, pd.DatetimeTZDtype)}
+    _cast(shown, {n: f"M8[{d.unit}, UTC]" for n, d in zones.items() if not hasattr(d.tz, "zone")})
     return shown
-
-
-def _check_same(loaded: pd.DataFrame, saved: pd.DataFrame) -> None:
-    """Raise an AssertionError or ValueError that names what would come back changed."""
-    # Of a missing text, None or NaN, either may come back as the other.
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):
-        pd.testing.assert_frame_equal(loaded, saved, check_exact=True)
-    for position, name in enumerate(saved.columns):
-        # Only objects can be equal and of another type.
-        if saved.dtypes.iloc[position].kind == "O":
-            columns = [map(type, frame.iloc[:, position].dropna()) for frame in (saved, loaded)]
-            for before, after in set(zip(*columns, strict=True)):
-                if before is not after:
-                    what = f"a {before.__name__} would come back as {after.__name__}"
-                    raise ValueError(f"in column '{name}' {what}")
 
 
 class MLRunMetricHistory(MLRunDataframeDataset):
@@ -282,42 +266,57 @@ class MLRunMetricHistory(MLRunDataframeDataset):
 def _to_frame(data: Any) -> pd.DataFrame:
     """Make a history a frame, with notes of how to get the very same back."""
     if isinstance(data, pd.DataFrame):
-        advice = "; let the node convert it, or use MLRunDataframeDataset, which draws nothing"
-        is_date = isinstance(data.index, pd.DatetimeIndex)
-        if not is_date and not is_any_real_numeric_dtype(data.index):
-            raise DatasetError(f"the index is no step, which is a number or a date{advice}")
-        for name, dtype in data.dtypes.items():
+        dtypes = {f"column '{name}'": dtype for name, dtype in data.dtypes.items()}
+        if not isinstance(data.index, pd.DatetimeIndex):
+            dtypes["its index"] = data.index.dtype
+        for name, dtype in dtypes.items():
             if not is_any_real_numeric_dtype(dtype):
-                raise DatasetError(f"column '{name}' holds {dtype} and not numbers{advice}")
+                raise _no_history(name, dtype)
         return data
     form, columns = "names", data
     if type(data) is list:
         form, columns = "list", {"value": data}
     elif type(data) is not dict:
-        kind = type(data).__name__
-        raise DatasetError(f"a history is a list, a dict or a data frame, and this is a {kind}")
+        raise _no_history("the object", type(data).__name__)
     elif not all(type(name) is str for name in data):
         form, columns = "steps", {"steps": list(data), "value": list(data.values())}
-    made = [_column(*item) for item in columns.items()]
-    frame = pd.DataFrame({number: column for number, (column, _) in enumerate(made)})
-    notes: dict[str, Any] = {"form": form, "types": [types for _, types in made]}
-    for number, (name, values) in enumerate(columns.items()):
-        # From the frame, where a column that is shorter than others has been filled up with NaN.
-        for before, after in zip(values, _restored(frame[number], made[number][1]), strict=True):
-            if after != before and not (math.isnan(before) and math.isnan(after)):
+    made = {name: _column(name, values) for name, values in columns.items()}
+    # A column that is shorter than others is filled up with NaN.
+    frame = pd.DataFrame({name: column for name, (column, _) in made.items()})
+    for name, (_, types) in made.items():
+        for before, after in zip(columns[name], _restored(frame[name], types), strict=True):
+            if repr(after) != repr(before):
                 raise DatasetError(
                     f"in '{name}', {before!r} would come back as {after!r}, for a table keeps it "
                     "beside fractions or missing values; let the node return it as a float"
                 )
-    names = list(columns)
+    notes: dict[str, Any] = {"form": form, "types": [types for _, types in made.values()]}
     if form == "steps":
-        notes["steps"], frame, names = notes["types"].pop(0), frame.set_index(0), ["value"]
-        if frame.index.hasnans:
-            raise DatasetError("a step is None or NaN; give each value a step that is a number")
-    frame.columns = pd.Index(names, dtype=object)
-    frame.index.name = None if "step" in names else "step"
+        notes["steps"], frame = notes["types"].pop(0), frame.set_index("steps")
+    frame.columns = frame.columns.astype(object)
+    frame.index.name = None if "step" in frame else "step"
     frame.attrs[HISTORY] = notes
     return frame
+
+
+def _column(name: str, values: Any) -> tuple[pd.Series, list[Any]]:
+    """Make a list a column, and give its length and its values' type, or one for each value."""
+    if type(values) is not list:
+        raise _no_history(f"'{name}'", type(values).__name__)
+    for value in values:
+        if type(value) not in NAMES:
+            raise _no_history(f"{value!r} in '{name}'", type(value).__name__)
+    array = np.array([math.nan if value is None else value for value in values])
+    names = [NAMES[type(value)] for value in values]
+    return pd.Series(array), [len(names), names[0] if len(set(names)) == 1 else names]
+
+
+def _no_history(what: str, kind: Any) -> DatasetError:
+    return DatasetError(
+        f"{what} is of type {kind}, and a history is a list of numbers (int, float, None or "
+        "NumPy's), a dict of such lists, a dict of numbers by step, or a frame of numbers; let the "
+        "node convert it, or use MLRunResult or MLRunDataframeDataset, which draw nothing"
+    )
 
 
 def _from_frame(frame: pd.DataFrame, notes: dict[str, Any]) -> Any:
@@ -327,26 +326,6 @@ def _from_frame(frame: pd.DataFrame, notes: dict[str, Any]) -> Any:
     if notes["form"] == "steps":
         return dict(zip(_restored(frame.index, notes["steps"]), lists[0], strict=True))
     return lists[0]
-
-
-def _column(name: str, values: Any) -> tuple[pd.Series, list[Any]]:
-    """Make a list a column, and give its length and its values' type, or one for each value."""
-    if type(values) is not list:
-        raise DatasetError(
-            f"'{name}' is a {type(values).__name__} and not a list of numbers; give each name a "
-            "list, or use MLRunResult for single numbers"
-        )
-    for value in values:
-        if type(value) not in NAMES:
-            raise DatasetError(
-                f"in '{name}', {value!r} is a {type(value).__name__} and not a number; "
-                "let the node return int, float, None or NumPy's numbers"
-            )
-    array = np.array([math.nan if value is None else value for value in values])
-    if array.dtype == object:
-        raise DatasetError("it has an integer of over 64 bits; save it as a float")
-    names = [NAMES[type(value)] for value in values]
-    return pd.Series(array), [len(names), names[0] if len(set(names)) == 1 else names]
 
 
 def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
@@ -370,20 +349,20 @@ def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
     # The warnings are about letters that the font lacks.
     with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
         # A figure of its own: `matplotlib.pyplot` would keep it, and may want a screen.
-        figure, lines, image = Figure((8, 4.5), layout="constrained"), [], io.BytesIO()
+        figure, image = Figure((8, 4.5), layout="constrained"), io.BytesIO()
         axes = figure.subplots()
         for number, (_, column) in enumerate(frame.astype("float64").items()):
             shown = column[column.abs() < LARGEST_DRAWN]
             style = ("-", "--", ":", "-.")[number // 10 % 4]
             marker = "." if len(shown) <= FEW_POINTS else None
-            lines += axes.plot(shown.index, shown, ls=style, marker=marker)
+            axes.plot(shown.index, shown, ls=style, marker=marker)
         if is_integer_dtype(frame.index):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, pad=12)
         axes.set_xlabel(str(frame.index.name or "step"))
         axes.set_ylabel(str(frame.columns.name or "value"))
-        if 1 < len(lines) <= LONGEST_LEGEND:
-            names, columns = list(map(str, frame.columns)), 1 + (len(lines) - 1) // ROWS_OF_LEGEND
-            figure.legend(lines, names, loc="outside right upper", ncols=columns)
+        if 1 < len(frame.columns) <= LONGEST_LEGEND:
+            names, columns = list(map(str, frame.columns)), 1 + len(frame.columns) // ROWS_OF_LEGEND
+            figure.legend(axes.lines, names, loc="outside right upper", ncols=columns)
         figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
     return image.getvalue()

@@ -9,7 +9,7 @@ from typing import Any
 import joblib
 from kedro.io import DatasetError, Version
 
-from .abstract import TYPE_LABEL, MLRunAbstractDataset, pickling, type_name, verified_bytes
+from .abstract import TYPE_LABEL, MLRunAbstractDataset, type_name, verified_bytes
 
 PICKLED = ("pkl", "joblib")
 XGBOOST = ("json", "ubj")
@@ -72,20 +72,17 @@ class MLRunModel(MLRunAbstractDataset):
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
         if self._format in PICKLED:
-            with pickling(data):
-                joblib.dump(data, file)
+            joblib.dump(data, file)
             return file
+        problem, missing = "", getattr(data, "missing", None)
         if not type_name(data).startswith("xgboost."):
-            raise DatasetError(
-                f"model_format '{self._format}' is XGBoost's own, and this is a {type_name(data)}; "
-                "use model_format: pkl"
-            )
-        missing, objective = getattr(data, "missing", math.nan), getattr(data, "objective", "")
-        if missing is not None and not math.isnan(missing) or callable(objective):
-            raise DatasetError(
-                f"model_format '{self._format}' doesn't keep the model's `missing` or an "
-                "`objective` of one's own, and it would predict otherwise; use model_format: pkl"
-            )
+            problem = f"is XGBoost's own, and this is a {type_name(data)}"
+        elif callable(getattr(data, "objective", None)) or not (
+            missing is None or math.isnan(missing)
+        ):
+            problem = "doesn't keep `missing` or an `objective` of one's own: it predicts otherwise"
+        if problem:
+            raise DatasetError(f"model_format '{self._format}' {problem}; use model_format: pkl")
         data.save_model(file)
         return file
 

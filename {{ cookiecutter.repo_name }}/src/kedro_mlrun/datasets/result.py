@@ -77,12 +77,9 @@ class MLRunResult(MLRunAbstractDataset):
         value = _plain(data, self.key)
         flat = self._flatten and isinstance(value, dict)
         own = PATHS + self.key
-        taken = {
-            name
-            for annotation, text in context.annotations.items()
-            if annotation.startswith(PATHS) and annotation != own
-            for name, _ in json.loads(text)
-        }
+        annotations = context.annotations.items()
+        others = [json.loads(text) for k, text in annotations if k.startswith(PATHS) and k != own]
+        taken = {name for named_paths in others for name, _ in named_paths}
         results: dict[str, Any] = {}
         named_paths = []
         for path, leaf in _leaves(value) if flat else [([], value)]:
@@ -113,64 +110,61 @@ class MLRunResult(MLRunAbstractDataset):
 
     def _runs(self) -> Iterator[dict[str, Any]]:
         """Give the runs to look at, in the order to look at them."""
-        args, manager = self._load_args, MLRunContextManager()
+        args, manager, db = self._load_args, MLRunContextManager(), mlrun.get_run_db()
         project = args.get("project") or manager.project.metadata.name
-        db = mlrun.get_run_db()
         uid, iteration = args.get("uid") or self._load_version, args.get("iter")
         current = manager.current_of(self.run_id)
         if current and not args and not uid:
             yield current.to_dict()
+        tree = args.get("tree") or (chain_id() if not args else "")
         one = [db.read_run(uid, project, iter=iteration or 0)] if uid else None
-        for run in one or self._newest_runs(db, project):
+        for run in one or _newest_runs(db, project, tree, iteration is not None):
             if iteration in {None, run["metadata"].get("iteration")}:
                 yield run
                 if best := (run["status"].get("results") or {}).get("best_iteration"):
                     # MLRun gives a sweep its best iteration's results, but not their annotations.
                     yield db.read_run(run["metadata"]["uid"], project, iter=best)
 
-    def _newest_runs(self, db: Any, project: str) -> Iterator[dict[str, Any]]:
-        tree = self._load_args.get("tree") or (not self._load_args and chain_id())
-        if tree:
-            # The tree of a run that is in no workflow is the run's own id.
-            with suppress(mlrun.errors.MLRunNotFoundError):
-                yield db.read_run(tree, project)
-        page: dict[str, Any] = {
-            "project": project,
-            "labels": [f"workflow={tree}"] if tree else None,
-            "iter": "iter" in self._load_args,
-            # Without a filter, MLRun lists the runs of one week.
-            "start_time_from": datetime(2000, 1, 1, tzinfo=UTC),
-            "page_size": 50,
-        }
-        while page:
-            runs, token = db.paginated_list_runs(**page)
-            yield from runs
-            page = {"page_token": token} if token else {}
+
+def _newest_runs(db: Any, project: str, tree: str, iterations: bool) -> Iterator[dict[str, Any]]:
+    if tree:
+        # The tree of a run that is in no workflow is the run's own id.
+        with suppress(mlrun.errors.MLRunNotFoundError):
+            yield db.read_run(tree, project)
+    label = f"workflow={tree}" if tree else None
+    page: dict[str, Any] = {"project": project, "labels": label, "iter": iterations}
+    # Without a filter, MLRun lists the runs of one week.
+    page |= {"start_time_from": datetime(2000, 1, 1, tzinfo=UTC), "page_size": 50}
+    while page:
+        runs, token = db.paginated_list_runs(**page)
+        yield from runs
+        page = {"page_token": token} if token else {}
 
 
 def _plain(value: Any, where: str) -> Any:
     """Turn NumPy's numbers into Python's, and refuse what would not come back as it is."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, dict):
-        for key in value:
-            if type(key) is not str:
-                raise DatasetError(f"{where} has the key {key!r}; name results by text")
+    if isinstance(value, dict) and all(type(key) is str for key in value):
         return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
     if type(value) is list:
         return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
     if type(value) is float and not math.isfinite(value):
         return json.dumps(value)
-    if type(value) is str and value in NOT_FINITE:
-        raise DatasetError(f"{where} is the text '{value}', which stands for the number; rename it")
-    if type(value) is int and abs(value) > LONGEST_INTEGER:
-        raise DatasetError(f"{where} has more than 64 bits; save it as text or as a float")
-    if value is not None and type(value) not in {str, int, float, bool}:
-        raise DatasetError(
-            f"{where} is a {type(value).__name__}, and a result is a number, a text, a list or a "
-            "dict of them; convert it, or use MLRunAbstractDataset"
+    if isinstance(value, dict):
+        problem = f"has keys that are no text: {list(value)}; name results by text"
+    elif type(value) is str and value in NOT_FINITE:
+        problem = f"is the text '{value}', which stands for the number; rename it"
+    elif type(value) is int and abs(value) > LONGEST_INTEGER:
+        problem = "has more than 64 bits; save it as text or as a float"
+    elif value is None or type(value) in {str, int, float, bool}:
+        return value
+    else:
+        problem = (
+            f"is a {type(value).__name__}, and a result is a number, a text, a list or a dict of "
+            "them; convert it, or use MLRunAbstractDataset"
         )
-    return value
+    raise DatasetError(f"{where} {problem}")
 
 
 def _leaves(value: dict[str, Any]) -> Iterator[tuple[list[str], Any]]:
