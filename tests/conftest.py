@@ -3,13 +3,15 @@
 import atexit
 import compileall
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,14 +23,34 @@ from helpers import copy_starter
 # The environment that the tests run in has everything a generated project needs.
 VENV = Path(sys.prefix)
 KEDRO = VENV / "bin" / "kedro"
+PYTHON = VENV / "bin" / "python"
 
 
 @cache
-def fork_server() -> ForkServer:
-    """The process that `kedro` is forked from."""
-    server = ForkServer()
+def fork_server(python: Path) -> ForkServer:
+    """The process of a Python that commands are forked from."""
+    folder = Path(tempfile.mkdtemp(prefix="kedro-mlrun-fork-"))
+    server = ForkServer(python, folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.stop)
     return server
+
+
+@cache
+def environment_for_make() -> Path:
+    """The environment that the tests run in, but for a `kedro` that is forked."""
+    server = fork_server(PYTHON)
+    folder = Path(server.address).with_name("environment")
+    (folder / "bin").mkdir(parents=True)
+    (folder / "lib").symlink_to(VENV / "lib")
+    shutil.copy(VENV / "pyvenv.cfg", folder)
+    for program in (VENV / "bin").iterdir():
+        if program != KEDRO:
+            (folder / "bin" / program.name).symlink_to(program)
+    kedro = folder / "bin" / "kedro"
+    kedro.write_text(server.client())
+    kedro.chmod(0o755)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -37,15 +59,21 @@ class Folder:
 
     path: Path
     variables: Mapping[str, str]
+    # Whose `python -m kedro` is forked.
+    python: Path = PYTHON
 
     def run(
         self, *command: str | Path, ok: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command there; with `ok` it must succeed."""
         env = {**self.variables, **variables}
+        words = ("kedro", *command[1:]) if command[0] == KEDRO else command
+        if command[:3] == ("python", "-m", "kedro"):
+            words = command[2:]
         # MLRun connects while it is imported, and these processes have done that before.
-        if command[0] == KEDRO and "MLRUN_DBPATH" not in env:
-            done = fork_server().run(command[1:], self.path, env)
+        slow = words[0] == "kedro" or words[:2] == (PYTHON, "-c")
+        if slow and "MLRUN_DBPATH" not in env:
+            done = fork_server(self.python).run(words, self.path, env)
         else:
             done = subprocess.run(
                 command, cwd=self.path, env=env, capture_output=True, text=True, check=False
@@ -55,12 +83,13 @@ class Folder:
 
     def make(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs make there, with the environment that the tests run in."""
-        return self.run("make", "--no-print-directory", *arguments, f"VENV={VENV}", ok=ok)
+        venv = f"VENV={environment_for_make()}"
+        return self.run("make", "--no-print-directory", *arguments, venv, ok=ok)
 
     def at(self, path: Path) -> "Folder":
         """The same for another folder, which is made if it is missing."""
         path.mkdir(parents=True, exist_ok=True)
-        return Folder(path, self.variables)
+        return replace(self, path=path)
 
     def files(self) -> dict[str, tuple[bytes, int]]:
         """The content and mode of each file, by its path in the folder."""
@@ -89,6 +118,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         "COOKIECUTTER_CONFIG": str(config),
         "DO_NOT_TRACK": "1",
         "COLUMNS": "200",
+        # What mypy knows of other packages is the same for all projects.
+        "MYPY_CACHE_DIR": str(folder / "mypy"),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.com",
@@ -147,4 +178,5 @@ def installed(
         wheel.extractall(packages)
     compileall.compile_dir(packages / "kedro_mlrun", quiet=1)
     path = f"{folder}/venv/bin{os.pathsep}{settings['PATH']}"
-    return Folder(folder, {**settings, "PATH": path, "PYTHONPATH": ""})
+    variables = {**settings, "PATH": path, "PYTHONPATH": ""}
+    return Folder(folder, variables, folder / "venv" / "bin" / "python")

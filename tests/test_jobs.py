@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import VENV, Folder
+from conftest import PYTHON, VENV, Folder
 
 BIN = VENV / "bin"
 KEDRO, MLRUN = BIN / "kedro", BIN / "mlrun"
@@ -94,7 +94,7 @@ def test_data_and_secrets_from_the_command_line(bake: Callable[..., Folder]) -> 
     assert run["inputs"]["measurements"] == "data/01_raw/other.csv"
     nodes = project.run(KEDRO, "mlrun", "open", "training_set@last").stdout.strip()
     rows = f"import pandas; print(len(pandas.read_parquet({nodes!r})))"
-    assert int(project.run(BIN / "python", "-c", rows).stdout) == 225
+    assert int(project.run(PYTHON, "-c", rows).stdout) == 225
     assert not found_in(project.path / ".mlrun", PLANTED[3])
 
     # Without the secret nothing runs, and the message says which one it is.
@@ -170,12 +170,12 @@ def test_the_source_is_all_that_a_job_needs(bake: Callable[..., Folder], tmp_pat
         "from kedro_mlrun.jobs import source; from pathlib import Path; "
         f"print(source.upload(source.pack(Path(), 50), {str(tmp_path)!r}))"
     )
-    sent = project.run(BIN / "python", "-c", code, PYTHONPATH="src").stdout.splitlines()[-1]
+    sent = project.run(PYTHON, "-c", code, PYTHONPATH="src").stdout.splitlines()[-1]
     with tarfile.open(sent) as archive:
         archive.extractall(unpacked, filter="data")
     project.path.rename(tmp_path / "moved")
     pod = project.at(unpacked / "src")
-    importable = pod.at(tmp_path / "empty").run(BIN / "python", "-c", f"import {PACKAGE}", ok=False)
+    importable = pod.at(tmp_path / "empty").run(PYTHON, "-c", f"import {PACKAGE}", ok=False)
     assert importable.returncode == 1
     task = {
         "metadata": {"name": "training", "uid": "1f" * 16, "project": "breast-cancer"},
@@ -193,12 +193,12 @@ def test_the_source_is_all_that_a_job_needs(bake: Callable[..., Folder], tmp_pat
         "MLRUN_DBPATH": f"sqlite:///{store}/mlrun.db",
         "MLRUN_ACTIVE_PROJECT": "breast-cancer",
     }
-    done = pod.run(BIN / "python", "-c", start, *command, **variables)
+    done = pod.run(PYTHON, "-c", start, *command, **variables)
     assert "Completed node: score_training" in done.stdout
     there = pod.at(unpacked)
     # Not forked: MLRun would connect to this store before the package has told it how.
     command = ["-m", "kedro", "mlrun", "show", "1f" * 16, "--json"]
-    run = json.loads(there.run(BIN / "python", *command, **variables).stdout)
+    run = json.loads(there.run(PYTHON, *command, **variables).stdout)
     assert run["state"] == "completed"
     assert "train.xgboost.accuracy" in run["results"]
 

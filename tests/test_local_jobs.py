@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from conftest import VENV, Folder
+from conftest import PYTHON, Folder
 
 HANDLER = """
 import os, signal, subprocess, sys, time
@@ -88,7 +88,7 @@ def test_jobs_that_end_badly_say_so(bake: Callable[..., Folder]) -> None:
     project = bake()
     (project.path / "src" / "kedro_mlrun" / "work.py").write_text(HANDLER)
     submitter = subprocess.Popen(
-        [VENV / "bin" / "python", "-c", START + SUBMIT],
+        [PYTHON, "-c", START + SUBMIT],
         cwd=project.path,
         env=environment(project),
         stdout=subprocess.PIPE,
@@ -102,7 +102,7 @@ def test_jobs_that_end_badly_say_so(bake: Callable[..., Folder]) -> None:
     os.killpg(submitter.pid, signal.SIGHUP)
     os.killpg(submitter.pid, signal.SIGKILL)
     submitter.communicate()
-    done = project.run(VENV / "bin" / "python", "-c", START + WAIT, uids, PYTHONPATH="src")
+    done = project.run(PYTHON, "-c", START + WAIT, uids, PYTHONPATH="src")
     statuses: dict[str, dict[str, Any]]
     statuses, processes = json.loads(done.stdout.splitlines()[-1])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import VENV, Folder
+from conftest import PYTHON, VENV, Folder
 from stub_api import stub_api
 
 KEDRO = VENV / "bin" / "kedro"
@@ -127,7 +127,7 @@ def kedro(project: Folder, *arguments: str, ok: bool = True, **variables: str) -
 
 def python(project: Folder, code: str, **variables: str) -> Any:
     """Run code in a process of its own, and give what it prints last, which is JSON."""
-    done = project.run(VENV / "bin" / "python", "-c", SCRIPT + code, PYTHONPATH="src", **variables)
+    done = project.run(PYTHON, "-c", SCRIPT + code, PYTHONPATH="src", **variables)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -334,7 +334,7 @@ def test_an_api_that_does_not_answer_stops_the_run_at_its_start(project: Folder)
     """In one sentence that names its address, and the embedded store as the way out."""
     for address in ("http://127.0.0.1:9", "http://me:hunter2@127.0.0.1:9"):
         # Not forked from a process that has MLRun, which connects when it is imported.
-        command = (VENV / "bin" / "python", "-m", "kedro", "run", "--pipelines=many")
+        command = (PYTHON, "-m", "kedro", "run", "--pipelines=many")
         done = project.run(*command, ok=False, MLRUN_DBPATH=address)
         printed = done.stdout + done.stderr
         assert "The MLRun API at http://127.0.0.1:9 doesn't answer" in printed

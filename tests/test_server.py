@@ -11,7 +11,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from conftest import VENV, Folder
+from conftest import PYTHON, VENV, Folder
 
 KEDRO = VENV / "bin" / "kedro"
 
@@ -146,7 +146,7 @@ def test_runs_of_the_server(server: Server) -> None:
     assert [future.result()["status"] for future in asked] == ["success"] * 2, server.said()
     server.process.wait(timeout=60)
 
-    printed = project.run(VENV / "bin" / "python", "-c", TELL, PYTHONPATH="src").stdout
+    printed = project.run(PYTHON, "-c", TELL, PYTHONPATH="src").stdout
     runs, saved, told = json.loads(printed.splitlines()[-1])
     found = {run["parameters"]["number"]: run for run in runs}
     assert len(runs) == len(found) == 6

@@ -4,6 +4,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def plain(installed: Folder, tmp_path: Path) -> Folder:
     # Kedro's own logging writes to stdout.
     (tmp_path / "logging.yml").write_text("{version: 1, disable_existing_loggers: false}")
     quiet = {**installed.variables, "KEDRO_LOGGING_CONFIG": f"{tmp_path}/logging.yml"}
-    project = Folder(tmp_path / "plain-project", quiet)
+    project = replace(installed, path=tmp_path / "plain-project", variables=quiet)
     pipeline = project.path / "src" / "plain_project" / "pipelines" / "training"
     pipeline.mkdir(parents=True)
     (pipeline.parent / "__init__.py").touch()
