@@ -131,7 +131,9 @@ class MLRunContextManager:
 
     def abort_lost_runs(self, db: Any = None) -> None:
         """Abort the runs whose process was killed, in the configured store or another one."""
-        open_runs.abort_lost_runs(db or mlrun.get_run_db(), self.project.metadata.name)
+        # First the project, which connects.
+        project = self.project.metadata.name
+        open_runs.abort_lost_runs(db or mlrun.get_run_db(), project)
 
     @property
     def jobs(self) -> JobsConfig:
