@@ -90,12 +90,7 @@ def delete_data(record: Mapping[str, Any]) -> None:
         for name in item.listdir() if target.endswith("/") else ():
             mlrun.get_dataitem(f"{target}{name}").delete()
         item.delete()
-        return
-    if path.is_dir() and not path.is_symlink():
+    elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-    for parent in path.parents:
-        if not parent.is_relative_to(folder) or not parent.is_dir() or any(parent.iterdir()):
-            break
-        parent.rmdir()

@@ -1,6 +1,6 @@
 """Runs, artifacts, functions and the queue of jobs in the embedded store, as JSON's types.
 
-It needs no MLRun. Queries are dicts of what MLRun's client calls the arguments of its lists.
+It needs no MLRun. Queries are what MLRun's client calls the arguments of its lists.
 """
 
 import json
@@ -48,13 +48,6 @@ class Where:
                 self.add(f"{column} IN ({', '.join('?' * len(value))})", *map(str, value))
         return self
 
-    def between(self, column: str, since: Any, until: Any) -> Self:
-        """Compare a time, including both ends."""
-        for comparison, time in (">=", since), ("<=", until):
-            if time:
-                self.add(f"{column} {comparison} ?", utc(time))
-        return self
-
     def tagged(self, tag: str | None, project: str, key: str | None = None) -> Self:
         """Keep the artifacts that have a tag."""
         if tag in {None, "", "*"}:
@@ -64,30 +57,25 @@ class Where:
 
     def labelled(self, table: str, labels: Any) -> Self:
         """Keep what has all of these labels, each `name`, `name=value` or parts, `~name=~value`."""
-        for label in label_list(labels):
-            name, equals, value = label.partition("=")
-            where = Where(f"owner = {table}.id").add(*_match("label.name", name.strip()))
+        if isinstance(labels, dict):
+            labels = [
+                name if value is None else f"{name}={value}" for name, value in labels.items()
+            ]
+        elif isinstance(labels, str):
+            labels = labels.split(",")
+        for label in filter(None, labels or ()):
+            name, equals, value = map(str.strip, label.partition("="))
+            where = Where(f"owner = {table}.id").add(*_match("label.name", name))
             if equals:
-                where.add(*_match("label.value", value.strip()))
+                where.add(*_match("label.value", value))
             exists = f"EXISTS (SELECT 1 FROM {table[:-1]}_labels AS label WHERE {where})"  # noqa: S608
             self.add(exists, *where.values)
         return self
 
 
 def _match(column: str, text: str) -> tuple[str, str]:
-    if not text.startswith("~"):
-        return f"{column} = ?", text
-    escaped = text[1:].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"{column} LIKE ? ESCAPE '\\'", f"%{escaped}%"
-
-
-def label_list(labels: Any) -> list[str]:
-    """List labels as `name` or `name=value`, however MLRun takes them."""
-    if isinstance(labels, dict):
-        return [name if value is None else f"{name}={value}" for name, value in labels.items()]
-    if isinstance(labels, str):
-        return [label.strip() for label in labels.split(",") if label.strip()]
-    return labels or []
+    part = f"instr(lower({column}), lower(?))"
+    return (part, text[1:]) if text.startswith("~") else (f"{column} = ?", text)
 
 
 def utc(time: datetime | str) -> str:
@@ -161,7 +149,9 @@ class Rows(Database):
             where.add("+iteration = 0" if uid else "iteration = 0")
         times = {"start_time": "start_time", "last_update_time": "updated", "end_time": "end_time"}
         for field, column in times.items():
-            where.between(column, *(query.pop(f"{field}_{end}", None) for end in ("from", "to")))
+            for end, comparison in ("from", ">="), ("to", "<="):
+                if time := query.pop(f"{field}_{end}", None):
+                    where.add(f"{column} {comparison} ?", utc(time))
         if query.pop("newest", False):
             # Beside a maximum, SQLite gives the other columns of its row.
             newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
@@ -204,8 +194,9 @@ class Rows(Database):
 
     def beginning_with(self, table: str, uid: str, project: str, limit: int = 2) -> list[Record]:
         """List runs or artifacts by the beginning of their ids; MLRun's API has no such list."""
-        where = Where("project = ? AND uid >= ?", project, uid)
-        where.add("uid < ?", uid + chr(sys.maxunicode))
+        where = Where(
+            "project = ? AND uid BETWEEN ? AND ?", project, uid, uid + chr(sys.maxunicode)
+        )
         if table == "runs":
             where.add("iteration = 0")
         rows = self.select(f"body FROM {table}", where, f"ORDER BY uid LIMIT {limit:d}")

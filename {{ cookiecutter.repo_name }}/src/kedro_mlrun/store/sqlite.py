@@ -132,13 +132,11 @@ class Database:
                 (self.path.parent / ".gitignore").write_text("*\n")
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._prepare(connection)
-        except BaseException as exc:
+        except (sqlite3.Error, OSError) as exc:
             if connection:
                 connection.close()
             # All of MLRun's errors are OSErrors.
-            if isinstance(exc, mlrun.errors.MLRunPreconditionFailedError) or not isinstance(
-                exc, sqlite3.Error | OSError
-            ):
+            if isinstance(exc, mlrun.errors.MLRunPreconditionFailedError):
                 raise
             raise mlrun.errors.MLRunInvalidArgumentError(
                 f"{self.path} can't be used as an embedded store: {exc}. "
@@ -183,16 +181,15 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
-        except BaseException as exc:
-            # SQLite may have rolled back by itself: when the disk is full, for example.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if not isinstance(exc, sqlite3.OperationalError):
-                raise
+        except sqlite3.OperationalError as exc:
             raise mlrun.errors.MLRunRuntimeError(
                 f"The embedded store {self.path} can't be written to: {exc}. "
                 "Check its disk and permissions, and whether another process holds it."
             ) from exc
+        finally:
+            # SQLite may have rolled back by itself: when the disk is full, for example.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
