@@ -7,9 +7,11 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +28,8 @@ from .client import address, check
 from .keeping import UNSENT, renamed
 
 _URI = re.compile(r"store://[^\s\"]+\^\w+")
-_PAGE = 100
 # What an API says of one run alone, and not of whoever asks, or of itself.
 _REFUSALS = {400, 409, 412, 422}
-# Two of them are what earlier versions have left on runs of the store.
-_MARKS = {UNSENT, "sent-artifacts", "pushed-to"}
-
-
-class PushError(click.ClickException):
-    """A run can't be sent."""
-
-
-class NoAPIError(PushError):
-    """No MLRun API is named that runs could be sent to."""
-
-    exit_code = 2
 
 
 def push(
@@ -57,7 +46,7 @@ def push(
     for run in sorted(runs, key=lambda run: str(run["status"].get("start_time"))):
         planned[told if told.startswith("http") else _missed_by(run)][_uid(run)] = run
     if not any(planned) or (which and "" in planned):
-        raise NoAPIError(
+        raise click.UsageError(
             f"The runs of project '{kept.project}' are in the embedded store, and no MLRun API is "
             "named to send to. Set MLRUN_DBPATH=https://… to its address."
         )
@@ -88,11 +77,10 @@ class _API:
 
     def missing(self, runs: Mapping[str, Record]) -> list[str]:
         """Give the ids of the runs that it doesn't have, or not to their end."""
-        uids = [uid for uid in runs if _missed_by(runs[uid]) != self.address]
-        asked = [uids[start : start + _PAGE] for start in range(0, len(uids), _PAGE)]
-        found = [self.client.list_runs(uid=some, project=self.project) for some in asked]
-        known = {_uid(run) for some in found for run in some if _has_ended(run)}
-        return [uid for uid in runs if uid not in known]
+        oldest = moment(next(iter(runs.values()))["status"].get("start_time"))
+        there = self.records.runs(limit=None, start_time_from=oldest)
+        known = {_uid(run) for run in there if _has_ended(run)}
+        return [uid for uid in runs if uid not in known or _missed_by(runs[uid]) == self.address]
 
     def send(self, run: Record) -> Record:
         """Send one run; what is wrong with it alone doesn't stop the others."""
@@ -103,20 +91,72 @@ class _API:
             reason = f"Run '{name}' {uid} is {state}. Send it when it has ended."
             return {**outcome, "state": "running", "reason": reason}
         try:
-            _Push(self, run, outcome).send()
-        except (FileNotFoundError, mlrun.errors.MLRunHTTPError) as exc:
-            is_file = isinstance(exc, FileNotFoundError)
-            if not is_file and getattr(exc, "error_status_code", None) not in _REFUSALS:
+            self._send(run, outcome)
+        except (FileNotFoundError, mlrun.errors.MLRunHTTPStatusError) as exc:
+            if getattr(exc, "error_status_code", HTTPStatus.BAD_REQUEST) not in _REFUSALS:
                 raise
             outcome |= {"state": "refused", "reason": f"Run '{name}' {uid} isn't sent: {exc}"}
         return outcome
 
-    def run(self, uid: str) -> Record | None:
-        with suppress(mlrun.errors.MLRunNotFoundError):
-            return dict(self.client.read_run(uid, self.project))
-        return None
+    def _send(self, run: Record, outcome: Record) -> None:
+        """Send files, then their artifacts' records, then the run's."""
+        uid, uids, saved = _uid(run), self._uids_of(run), self.kept.artifacts_of(run)
+        missing = [item for item in saved if _uid(item) not in uids]
+        was_lost = _missed_by(run) == self.address
+        there = self.client.list_runs(uid=uid, project=self.project)
+        if not missing and not was_lost and any(map(_has_ended, there)):
+            outcome["state"] = "known"
+            return
+        folder = run_folder(self.artifact_path, uid)
+        folder = str(template_artifact_path(folder, self.project, uid)).rstrip("/")
+        inputs: dict[str, str] = {}
+        for uri in set(_URI.findall(json.dumps([run["spec"], missing], default=str))):
+            with suppress(RecordNotFoundError):
+                maker = self.kept.producing_run(self.kept.artifact(uri))
+                inputs |= self._uids_of(maker) if maker else {}
+        # All of them first: a run whose files are gone isn't begun.
+        moved = [_moved(item, uid, folder, inputs) for item in missing]
+        outcome["bytes"] = sum(_copy(files, record) for record, files in moved)
+        self._store([record for record, _ in moved], set(map(artifact_key, saved)), uids)
+        outcome["artifacts"] = len(moved)
+        best = (run["status"].get("results") or {}).get("best_iteration")
+        for item in saved:
+            outcome["warnings"] += self._tag(item, uid, uids[_uid(item)])
+            if best and item["metadata"].get("iter") == best:
+                # As MLRun does at the end of a sweep.
+                key, tree = artifact_key(item), item["metadata"]["tree"]
+                spec = {"db_key": key, "link_iteration": best, "link_tree": tree}
+                where = {"project": self.project, "tree": tree}
+                link = {"kind": "link", "metadata": {"key": key, **where}, "spec": spec}
+                self.client.store_artifact(key, {**link, "status": {}}, **where)
+            # Runs that have used it and were sent before name it as it is called here.
+            users = list(map(_uid, self.kept.runs_using(item, 10**6)[0]))
+            for user in self.client.list_runs(uid=users, project=self.project) if users else ():
+                updates = {"spec.inputs": renamed(user["spec"].get("inputs"), uids)}
+                self.client.update_run(updates, _uid(user), self.project)
+        self._send_record(uid, folder, inputs | uids)
+        if was_lost:
+            self.kept.db.update_run({"metadata.labels": _labels(run)}, uid, self.project)
 
-    def uids_of(self, run: Record) -> dict[str, str]:
+    def _store(self, records: Sequence[Record], keys: set[str], uids: dict[str, str]) -> None:
+        """Store artifacts' records and note their uids there; each key's newest is its latest."""
+        # After an interruption the latest may be what was stored then.
+        known = partial(self.records.artifacts, limit=None) if uids else self._tagged
+        versions = {key: known(key) for key in keys}
+        for record in records:
+            key, names = artifact_key(record), record["metadata"]
+            where = {"iter": names.get("iter"), "project": self.project, "tree": names["tree"]}
+            answer = self.client.store_artifact(key, record, **where)
+            # Its target path is another one, and an API of another release counts otherwise, too.
+            uids[_uid(record)] = _uid(answer)
+            versions[key].append({**record, "metadata": {**names, "uid": _uid(answer)}})
+        for key, found in versions.items():
+            # MLRun makes the latest what is stored last.
+            newest = max(found, key=_created)
+            if [_uid(item) for item in self._tagged(key)] != [_uid(newest)]:
+                self.records.tag(newest, LATEST)
+
+    def _uids_of(self, run: Record) -> dict[str, str]:
         """Give the uids that a run's artifacts have there, by their uids here."""
         if _uid(run) not in self.uids:
             there: dict[Any, list[str]] = defaultdict(list)
@@ -126,160 +166,88 @@ class _API:
             self.uids[_uid(run)] = {uid: same.pop() for uid, same in saved if same}
         return self.uids[_uid(run)]
 
-    def tagged(self, key: str, tag: str) -> list[Record]:
+    def _tagged(self, key: str, tag: str = LATEST) -> list[Record]:
         """Give the version of a key that has a tag; of a run's iterations, the newest."""
         found = self.client.list_artifacts(key, self.project, tag=tag)
         return sorted(found, key=_created)[-1:]
 
-
-class _Push:
-    """One run on its way: files, then their artifacts' records, then the run's."""
-
-    def __init__(self, api: _API, run: Record, outcome: Record) -> None:
-        self.api, self.kept, self.run, self.outcome = api, api.kept, run, outcome
-        self.uid, self.uids = _uid(run), api.uids_of(run)
-        folder = run_folder(api.artifact_path, self.uid)
-        self.folder = str(template_artifact_path(folder, api.project, self.uid)).rstrip("/")
-
-    def send(self) -> None:
-        arrived, saved = self.api.run(self.uid), self.kept.artifacts_of(self.run)
-        missing = [item for item in saved if _uid(item) not in self.uids]
-        was_lost = _missed_by(self.run) == self.api.address
-        if arrived and _has_ended(arrived) and not missing and not was_lost:
-            self.outcome["state"] = "known"
-            return
-        others: dict[str, str] = {}
-        for uri in set(_URI.findall(json.dumps([self.run["spec"], missing], default=str))):
-            with suppress(RecordNotFoundError):
-                maker = self.kept.producing_run(self.kept.artifact(uri))
-                others |= self.api.uids_of(maker) if maker else {}
-        # All of them first: a run whose files are gone isn't begun.
-        moved = [self._moved(item, others) for item in missing]
-        self._send_artifacts(saved, moved)
-        self._tag(saved)
-        self._mark_best_iterations(saved)
-        self._send_run({**others, **self.uids})
-        self._correct_users(saved)
-        if was_lost:
-            labels = _without_marks(self.run["metadata"]["labels"])
-            self.kept.db.update_run({"metadata.labels": labels}, self.uid, self.kept.project)
-
-    def _moved(self, item: Record, others: dict[str, str]) -> tuple[Record, dict[str, Path]]:
-        """Give an artifact's record as the API gets it, and which files go where before."""
-        places, files = dict[str, str](), dict[str, Path]()
-        key, spec = artifact_key(item), item["spec"]
-        for path in [spec.get("target_path"), *(spec.get("extra_data") or {}).values()]:
-            local = Path(str(path).removeprefix("file://"))
-            if not local.is_absolute():
-                continue
-            if not local.exists():
-                raise FileNotFoundError(
-                    f"the file of its artifact '{key}' is gone: {local}. "
-                    "Restore it, or delete the run."
+    def _tag(self, item: Record, run: str, uid: str) -> Iterator[str]:
+        """Tag an artifact as it is here, but move no tag from another run's; give warnings."""
+        key = artifact_key(item)
+        for tag in set(item["metadata"]["tags"]) - {LATEST}:
+            there = self._tagged(key, tag)
+            if not there:
+                self.records.tag({**item, "metadata": {**item["metadata"], "uid": uid}}, tag)
+            elif _uid(there[0]) != uid and producer(there[0]) != run:
+                yield (
+                    f"'{key}' has the tag '{tag}' at {self.address} on the version of run "
+                    f"{producer(there[0]) or 'nobody'}, which keeps it."
                 )
-            own = own_folder(local.as_posix(), self.uid)
-            unique = f"/{key}/{_uid(item)[:8]}/{local.name}"
-            new = self.folder + (local.as_posix().removeprefix(own) if own else unique)
-            places[path] = new + "/" * path.endswith("/")
-            for file in filter(Path.is_file, [local, *local.rglob("*")]):
-                files[f"{new}/{file.relative_to(local).as_posix()}".removesuffix("/.")] = file
-        # As MLRun writes times: its API reads no others.
-        metadata = {**item["metadata"], "created": str(_created(item))}
-        for name in ("tag", "tags", "updated"):
-            metadata.pop(name, None)
-        return {**item, "metadata": metadata, "spec": renamed(spec, {**others, **places})}, files
 
-    def _send_artifacts(
-        self, saved: Sequence[Record], moved: Sequence[tuple[Record, dict[str, Path]]]
-    ) -> None:
-        api, versions = self.api, dict[str, list[Record]]()
-        for key in {artifact_key(item) for item in saved}:
-            # After an interruption the latest may be what was stored then.
-            known = api.records.artifacts(key, limit=None) if self.uids else api.tagged(key, LATEST)
-            versions[key] = known
-        for record, files in moved:
-            self._copy(files, record)
-            key, names = artifact_key(record), record["metadata"]
-            where = {"iter": names.get("iter"), "project": api.project, "tree": names["tree"]}
-            answer = api.client.store_artifact(key, record, **where)
-            # Its target path is another one, and an API of another release counts otherwise, too.
-            self.uids[_uid(record)] = _uid(answer)
-            self.outcome["artifacts"] += 1
-            versions[key].append({**record, "metadata": {**names, "uid": _uid(answer)}})
-        for key, known in versions.items():
-            # MLRun makes the latest what is stored last.
-            newest = max(known, key=_created)
-            if [_uid(item) for item in api.tagged(key, LATEST)] != [_uid(newest)]:
-                api.records.tag(newest, LATEST)
-
-    def _copy(self, files: Mapping[str, Path], record: Record) -> None:
-        old = str(self.run["spec"].get("output_path") or "").rstrip("/")
-        for url, file in files.items():
-            content = file.read_bytes() if file.name == "model_spec.yaml" else None
-            if content and old and record["kind"] == "model":
-                # MLRun's copy of the record, which names the files, too.
-                content = content.replace(old.encode(), self.folder.encode())
-            size = file.stat().st_size if content is None else len(content)
-            item = mlrun.get_dataitem(url)
-            with suppress(Exception):  # each kind of store has its own for what isn't there
-                if item.stat().size == size:
-                    continue
-            try:
-                item.upload(str(file)) if content is None else item.put(content)
-            except Exception as exc:
-                raise PushError(
-                    f"{file} can't be copied to {address(url)}: {exc}. "
-                    "Check the access to it, or set MLRUN_ARTIFACT_PATH."
-                ) from exc
-            self.outcome["bytes"] += size
-
-    def _tag(self, saved: Sequence[Record]) -> None:
-        for item in saved:
-            key, sent = artifact_key(item), {**item["metadata"], "uid": self.uids[_uid(item)]}
-            for tag in set(item["metadata"]["tags"]) - {LATEST}:
-                there = self.api.tagged(key, tag)
-                if not there:
-                    self.api.records.tag({**item, "metadata": sent}, tag)
-                elif _uid(there[0]) != sent["uid"] and producer(there[0]) != self.uid:
-                    self.outcome["warnings"].append(
-                        f"'{key}' has the tag '{tag}' at {self.api.address} on the version of run "
-                        f"{producer(there[0]) or 'nobody'}, which keeps it."
-                    )
-
-    def _mark_best_iterations(self, saved: Sequence[Record]) -> None:
-        where = {"project": self.api.project}
-        for tree in {item["metadata"]["tree"] for item in saved if item["metadata"].get("iter")}:
-            where["tree"] = tree
-            for item in self.kept.db.list_artifacts(**where, best_iteration=True):
-                key, iteration = artifact_key(item), item["metadata"].get("iter")
-                if iteration and producer(item) == self.uid:
-                    spec = {"db_key": key, "link_iteration": iteration, "link_tree": tree}
-                    link = {"kind": "link", "metadata": {"key": key, **where}, "spec": spec}
-                    self.api.client.store_artifact(key, {**link, "status": {}}, **where)
-
-    def _send_run(self, uids: dict[str, str]) -> None:
-        db, client, project = self.kept.db, self.api.client, self.api.project
-        if db.get_log_size(self.uid, project):
-            client.store_log(self.uid, project, db.get_log(self.uid, project)[1])
-        runs = db.list_runs(uid=self.uid, project=project, iter=True)
+    def _send_record(self, uid: str, folder: str, uids: dict[str, str]) -> None:
+        """Send a run's log and its record, which names what is there."""
+        db, project = self.kept.db, self.project
+        if log := db.get_log(uid, project)[1]:
+            self.client.store_log(uid, project, log)
+        runs = db.list_runs(uid=uid, project=project, iter=True)
         # The run after its iterations, and all after their artifacts: none names what isn't there.
-        numbered = {int(run["metadata"].get("iteration") or 0): run for run in runs}
-        for number, run in sorted(numbered.items(), key=lambda item: -item[0]):
-            for field in ("labels", "annotations"):
-                run["metadata"][field] = _without_marks(run["metadata"].get(field))
-            if own_folder(run["spec"].get("output_path") or "", self.uid):
-                run["spec"]["output_path"] = self.folder
-            run["status"].pop("artifacts", None)
+        for run in sorted(runs, key=lambda run: -run["metadata"]["iteration"]):
+            run["metadata"]["labels"] = _labels(run)
+            if own_folder(run["spec"].get("output_path") or "", uid):
+                run["spec"]["output_path"] = folder
             parts = {part: renamed(run[part], uids) for part in ("spec", "status")}
-            client.store_run({**run, **parts}, self.uid, project, iter=number)
+            self.client.store_run({**run, **parts}, uid, project, iter=run["metadata"]["iteration"])
 
-    def _correct_users(self, saved: Sequence[Record]) -> None:
-        """Let runs that were sent before this one, and have used its artifacts, find them."""
-        users = {_uid(user) for item in saved for user in self.kept.runs_using(item, 10**6)[0]}
-        for uid in users - {self.uid}:
-            inputs = (self.api.run(uid) or {"spec": {}})["spec"].get("inputs")
-            if inputs != (correct := renamed(inputs, self.uids)):
-                self.api.client.update_run({"spec.inputs": correct}, uid, self.api.project)
+
+def _moved(
+    item: Record, run: str, folder: str, uids: dict[str, str]
+) -> tuple[Record, dict[str, Path]]:
+    """Give an artifact's record as the API gets it, and which files go where before."""
+    key, spec, places, files = artifact_key(item), item["spec"], dict(uids), dict[str, Path]()
+    for path in [spec.get("target_path"), *(spec.get("extra_data") or {}).values()]:
+        local = Path(str(path).removeprefix("file://"))
+        if not local.is_absolute():
+            continue
+        if not local.exists():
+            raise FileNotFoundError(
+                f"the file of its artifact '{key}' is gone: {local}. Restore it, or delete the run."
+            )
+        own = own_folder(local.as_posix(), run)
+        unique = f"/{key}/{_uid(item)[:8]}/{local.name}"
+        new = folder + (local.as_posix().removeprefix(own) if own else unique)
+        places[path] = new + "/" * path.endswith("/")
+        for file in filter(Path.is_file, [local, *local.rglob("*")]):
+            files[f"{new}/{file.relative_to(local).as_posix()}".removesuffix("/.")] = file
+    # As MLRun writes times: its API reads no others.
+    metadata = {**item["metadata"], "created": str(_created(item))}
+    for name in ("tag", "tags", "updated"):
+        metadata.pop(name, None)
+    return {**item, "metadata": metadata, "spec": renamed(spec, places)}, files
+
+
+def _copy(files: Mapping[str, Path], record: Record) -> int:
+    """Copy files that aren't there yet, and give their size."""
+    copied = 0
+    for url, file in files.items():
+        content = None
+        if file.name == "model_spec.yaml" and record["kind"] == "model":
+            # MLRun's copy of the record, which names the folder, too.
+            old, new = file.parent.as_posix(), url.rpartition("/")[0]
+            content = file.read_bytes().replace(old.encode(), new.encode())
+        size = file.stat().st_size if content is None else len(content)
+        item = mlrun.get_dataitem(url)
+        with suppress(Exception):  # each kind of store has its own for what isn't there
+            if item.stat().size == size:
+                continue
+        try:
+            item.upload(str(file)) if content is None else item.put(content)
+        except Exception as exc:
+            raise click.ClickException(
+                f"{file} can't be copied to {address(url)}: {exc}. "
+                "Check the access to it, or set MLRUN_ARTIFACT_PATH."
+            ) from exc
+        copied += size
+    return copied
 
 
 def _created(record: Mapping[str, Any]) -> datetime:
@@ -304,5 +272,6 @@ def _has_ended(run: Mapping[str, Any]) -> bool:
     return run["status"].get("state") in TERMINAL_STATES
 
 
-def _without_marks(values: Mapping[str, Any] | None) -> Record:
-    return {name: value for name, value in (values or {}).items() if name not in _MARKS}
+def _labels(run: Mapping[str, Any]) -> Record:
+    labels = run["metadata"].get("labels") or {}
+    return {name: value for name, value in labels.items() if name != UNSENT}
