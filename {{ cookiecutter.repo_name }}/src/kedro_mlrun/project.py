@@ -18,6 +18,8 @@ from pydantic import BaseModel, Field, ValidationError
 from .secrets.known import mlrun_secret
 
 warnings.filterwarnings("ignore", r"register_new_resolver\(\) is deprecated")  # by Kedro 1.7
+# Kedro says which logging configuration it takes when a script imports it.
+logging.getLogger("kedro.framework.project").addFilter(lambda record: record.levelno > logging.INFO)
 
 
 class MLRunConfigError(click.ClickException, ValueError):
@@ -140,13 +142,9 @@ def current_project() -> Path:
 
 def config_loader(folder: Path, env: str | None = None, params: Any = None) -> Any:
     """Make the project's own configuration loader, as Kedro makes it for a session."""
-    logger = logging.getLogger("kedro.framework.project")
-    # Its import by a script prints which logging configuration it takes.
-    logger.addFilter(only_warnings := lambda record: record.levelno >= logging.WARNING)
     from kedro.framework import project
     from kedro.framework.startup import bootstrap_project
 
-    logger.removeFilter(only_warnings)
     file = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     # Not again, for then Kedro imports all pipelines again.
     if project.PACKAGE_NAME != file["tool"]["kedro"].get("package_name"):

@@ -30,11 +30,6 @@ def shown_path(path: str) -> str:
     return path.removeprefix(f"{Path.cwd().as_posix()}/") or "(in its record)"
 
 
-def indented(text: str) -> str:
-    """Indent the lines of a text by two."""
-    return "\n".join(f"  {line}" for line in text.strip().splitlines())
-
-
 def kedro_command() -> str:
     """Give Kedro's command as it works without an activated environment."""
     own = Path(sys.executable).with_name("kedro").as_posix()

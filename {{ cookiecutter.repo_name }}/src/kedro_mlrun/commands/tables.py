@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from textwrap import shorten
+from textwrap import indent, shorten
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -14,7 +14,7 @@ from rich.tree import Tree
 from ..records.summaries import Record
 from ..runs.report import pairs
 from ..store.fields import artifact_uid, moment
-from ..text import indented, shown, shown_path
+from ..text import shown, shown_path
 from .base import NO_LIMIT
 
 # How much of an id is shown, and from how many columns on all of it is.
@@ -101,7 +101,7 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
         if values:
             parts += [Text(f"\n{title.capitalize()}", style="bold"), pairs(*values.items())]
     if run["error"]:
-        parts += [Text("\nError", style="bold red"), Text(indented(run["error"]))]
+        parts += [Text("\nError", style="bold red"), Text(indent(run["error"].strip(), "  "))]
     return Group(*parts)
 
 

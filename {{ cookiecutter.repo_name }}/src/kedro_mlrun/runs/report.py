@@ -1,5 +1,6 @@
 """What a person sees of a run when it has ended."""
 
+from textwrap import indent
 from typing import Any
 
 from rich.console import Console, Group
@@ -8,7 +9,7 @@ from rich.text import Text
 
 from ..lazy import mlrun
 from ..store.fields import OWN, artifact_file
-from ..text import indented, kedro_command, shown, shown_path
+from ..text import kedro_command, shown, shown_path
 from .manager import MLRunContextManager
 
 
@@ -25,7 +26,7 @@ def print_run(uid: str, project: str) -> None:
     ]
     if status.get("error"):
         # What happened; where in the code comes after an empty line.
-        parts += [Text("\nError"), Text(indented(status["error"].partition("\n\n")[0]))]
+        parts += [Text("\nError"), Text(indent(status["error"].partition("\n\n")[0], "  "))]
     if status.get("results"):
         parts += [Text("\nResults"), pairs(*status["results"].items())]
     files = {item["spec"]["db_key"]: artifact_file(item) for item in status.get("artifacts") or []}

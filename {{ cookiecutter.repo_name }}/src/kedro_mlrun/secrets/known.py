@@ -20,8 +20,9 @@ from urllib.parse import quote, unquote
 import click
 import wrapt
 
+from ..lazy import ipython
+
 REDACTED = "*****"
-_PLACEHOLDER = "@hidden@"  # which no shell wants in quotes
 
 # A name's last words say what its value is: `db_password` is a password, `password_column` isn't.
 # With the words of _END after it, it is still the same thing.
@@ -66,11 +67,11 @@ _CONTAINERS = (list, tuple, set, frozenset)
 _LEFT = logging.makeLogRecord({}).__dict__.keys() - {"msg", "args", "stack_info", "exc_text"}
 
 
+@dataclasses.dataclass
 class _Known:
-    def __init__(self) -> None:
-        self.lock = Lock()
-        # Longest first; True for what is hidden as a whole word only.
-        self.forms: dict[str, bool] = {}
+    lock: Lock = dataclasses.field(default_factory=Lock)
+    # Longest first; True for what is hidden as a whole word only.
+    forms: dict[str, bool] = dataclasses.field(default_factory=dict)
 
 
 _known = _Known()
@@ -173,8 +174,8 @@ def command_line(argv: Sequence[str]) -> str:
     for option, word in pairwise(["", *argv[1:]]):
         # A password may begin with a hyphen; with two, what came before was a switch.
         is_named = re.fullmatch("--[^=]*", option) and is_secret(option)
-        words.append(_PLACEHOLDER if is_named and not word.startswith("--") else word)
-    return hide(shlex.join(words)).replace(_PLACEHOLDER, REDACTED)
+        words.append(REDACTED if is_named and not word.startswith("--") else shlex.quote(word))
+    return hide(" ".join(words))
 
 
 def hide_in_record(record: logging.LogRecord) -> None:
@@ -195,9 +196,7 @@ def hide_in_record(record: logging.LogRecord) -> None:
 def _hidden_traceback(error: BaseException) -> str | None:
     """Give a traceback as plain text, where one with more in it would show a secret."""
     text = "".join(traceback.format_exception(error)).rstrip("\n")
-    # A name that only has children stands there without a logger.
-    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
-    handlers = (handler for each in loggers for handler in getattr(each, "handlers", ()))
+    handlers = (reference() for reference in logging._handlerList)  # type: ignore[attr-defined]
     shows = any(getattr(handler, "tracebacks_show_locals", False) for handler in handlers)
     return hidden if (hidden := hide(text)) != text or (shows and _known.forms) else None
 
@@ -219,7 +218,7 @@ def _show_error(wrapped: Any, _: Any, args: Any, kwargs: Any) -> None:
 def install() -> None:
     """Hide known secrets in all logs, and in the error that ends a process or a cell."""
     places = [(logging.Logger, "makeRecord", _make_record), (sys, "excepthook", _show_error)]
-    if shell := getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)():
+    if shell := ipython():
         places.append((shell, "showtraceback", _show_error))
     for place, name, wrapper in places:
         if getattr(getattr(place, name), "_self_wrapper", None) is not wrapper:
