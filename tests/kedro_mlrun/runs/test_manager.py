@@ -217,7 +217,7 @@ def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
     assert record["status"]["state"] == "completed"
     assert record["status"]["results"].keys() == {f"result_{name}" for name in names}
     assert record["status"]["artifact_uris"].keys() == {f"artifact_{name}" for name in names}
-    assert workers.notes(uid) is None
+    assert workers.take_notes(uid) is None
 
 
 def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

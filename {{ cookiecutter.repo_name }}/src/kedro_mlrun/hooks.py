@@ -30,7 +30,11 @@ from .runs.manager import MLRunContextManager
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
 
-SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+# What a person calls it, and what Python does on it where nobody says otherwise.
+SIGNALS: dict[int, tuple[str, Any]] = {
+    signal.SIGINT: ("Ctrl-C", signal.default_int_handler),
+    signal.SIGTERM: ("SIGTERM", signal.SIG_DFL),
+}
 RUN_ID = "mlrun_run_id"  # an attribute of a run's catalog, in its worker processes too
 
 
@@ -57,7 +61,6 @@ class MLRunHooks:
     def __init__(self) -> None:
         self._tracking = TrackingConfig()
         self._runs: dict[str, PipelineRun] = {}
-        self._handlers: dict[int, Any] = {}
         self._stopped_by = ""
         self._thread = _Thread()
         self._load_seconds: dict[tuple[str, str, int], float] = {}
@@ -211,7 +214,8 @@ class MLRunHooks:
         if run:
             run.end(error, aborted)
         if not self._runs:
-            self._release_signals()
+            self._stopped_by = ""
+            self._set_signals(self._interrupt, None)
 
     # ---- what Kedro tells no hook of
 
@@ -221,35 +225,28 @@ class MLRunHooks:
         atexit.register(self._at_exit)
         if shell := ipython():  # there the process goes on
             shell.events.register("post_run_cell", self._after_cell)
-        # Only the main thread may say what a signal does. Kedro's server ends by itself.
-        if threading.current_thread() is threading.main_thread() and not self._handlers:
-            for number in SIGNALS:
-                handler = signal.getsignal(number)
-                # Not what is ignored, as nohup wants it.
-                if callable(handler) or handler == signal.SIG_DFL:
-                    self._handlers[number] = handler
-                    signal.signal(number, self._interrupt)
+        self._set_signals(None, self._interrupt)
+
+    def _set_signals(self, before: Any, after: Any) -> None:
+        """Let a handler take a signal from another one; None is Python's own."""
+        # Only the main thread may do that. Kedro's server runs pipelines in others, and ends them.
+        is_main = threading.current_thread() is threading.main_thread()
+        for number, (_, default) in SIGNALS.items() if is_main else ():
+            # Not from somebody else's, nor from none, as nohup wants it.
+            if signal.getsignal(number) == (before or default):
+                signal.signal(number, after or default)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal, and do what would have been done without this."""
-        self._stopped_by = SIGNALS[number]
-        handler = self._handlers[number]
-        if callable(handler):
-            handler(number, frame)
-        else:
-            # So that the nodes' own clean-up and the end of the run take place.
-            sys.exit(128 + number)
-
-    def _release_signals(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
-            self._handlers, self._stopped_by = {}, ""
+        """Note the signal, and let the nodes' own clean-up and the end of the run take place."""
+        self._stopped_by, default = SIGNALS[number]
+        if callable(default):
+            default(number, frame)
+        sys.exit(128 + number)
 
     def _leave_to_parent(self) -> None:
         """Forget, in a forked process, the runs of the one that it was forked from."""
         self._runs.clear()
-        self._release_signals()
+        self._set_signals(self._interrupt, None)
 
     def _at_exit(self) -> None:
         self._end_unfinished(self._runs.values(), getattr(sys, "last_value", None))

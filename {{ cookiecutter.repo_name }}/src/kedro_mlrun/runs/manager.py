@@ -53,7 +53,6 @@ class MLRunContextManager:
         if cls._instance is None:
             cls._instance = super().__new__(cls)
             cls._instance._begin()
-            os.register_at_fork(after_in_child=cls._instance._leave_to_parent)
         return cls._instance
 
     def _begin(self) -> None:
@@ -71,6 +70,8 @@ class MLRunContextManager:
         self._projects: dict[tuple[str, str], mlrun.MlrunProject] = {}
         self._runs: list[OpenRun] = []
         self._stopped: set[str | None] = set()
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+        atexit.register(self._close_at_exit)
 
     def _leave_to_parent(self) -> None:
         """Forget, in a forked process, what belongs to the one that it was forked from."""
@@ -150,11 +151,9 @@ class MLRunContextManager:
     @property
     def embedded_store(self) -> str:
         """The URL of the embedded store: the configured one, also while an MLRun API is used."""
-        mlrun = sys.modules.get("mlrun")
-        for url in (mlrun and mlrun.mlconf.dbpath, self._config.dbpath):
-            if url and url.startswith("sqlite:"):
-                return str(url)
-        return f"sqlite:///{(Path(self._folder or '.') / '.mlrun' / 'mlrun.db').as_posix()}"
+        loaded, own = sys.modules.get("mlrun"), Path(self._folder or ".") / ".mlrun" / "mlrun.db"
+        urls = loaded and loaded.mlconf.dbpath, self._config.dbpath, f"sqlite:///{own.as_posix()}"
+        return next(str(url) for url in urls if url and url.startswith("sqlite:"))
 
     @property
     def project(self) -> mlrun.MlrunProject:
@@ -291,8 +290,6 @@ class MLRunContextManager:
                 datasets = self._config.tracking.datasets
                 reference = workers.RunReference(*where, datasets, context.iteration)
                 workers.announce(run_id, reference)
-            atexit.unregister(self._close_at_exit)
-            atexit.register(self._close_at_exit)
             if multiprocessing.parent_process():
                 # These end without the functions of `atexit`.
                 multiprocessing.util.Finalize(None, self._close_at_exit, exitpriority=0)
@@ -313,11 +310,10 @@ class MLRunContextManager:
 
         A job's own run is left to MLRun, unless it is `aborted`: why it was ended from outside.
         """
-        run = self._open(run_id)
-        return self._close(run, error, aborted) if run else False
-
-    def _close(self, run: OpenRun, error: BaseException | str | None, aborted: str) -> bool:
         with self.lock:
+            run = self._open(run_id)
+            if run is None:
+                return False
             if aborted:
                 self._stopped.add(run.run_id)
             if run.run_id:
@@ -335,5 +331,5 @@ class MLRunContextManager:
         # What ended a script is in `last_value`; in a notebook that is any cell's error.
         error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
         aborted = "It was stopped by Ctrl-C." if isinstance(error, KeyboardInterrupt) else ""
-        for run in [run for run in reversed(self._runs) if run.run_id is None]:
-            self._close(run, None if aborted else error, aborted)
+        while self._runs:
+            self.close_run(None if aborted else error, aborted=aborted)

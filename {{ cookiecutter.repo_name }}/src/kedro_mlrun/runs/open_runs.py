@@ -51,7 +51,7 @@ class OpenRun:
 
 def merge_workers(context: mlrun.MLClientCtx) -> list[dict[str, Any]]:
     """Take over what worker processes have added to a run, and give the notes they left."""
-    notes = workers.notes(context._uid)
+    notes = workers.take_notes(context._uid)
     if notes is None:
         return []
     db = mlrun.get_run_db()
@@ -61,8 +61,6 @@ def merge_workers(context: mlrun.MLClientCtx) -> list[dict[str, Any]]:
     fields = context._annotations, context.inputs, context._results, uris
     for of_run, name in zip(fields, ADDED, strict=True):
         of_run.update(mlrun.utils.get_in(record, name) or {})
-    # Read once: what a late worker may still add makes a new file.
-    workers.remove(context._uid)
     return notes
 
 
@@ -172,7 +170,7 @@ def abort_lost_runs(db: Any, project: str) -> None:
         is_ours = run["status"].get("state") in GOING_ON and labels.get("host") == host
         if is_ours and not is_alive(process) and not is_watched(uid, project):
             _set_aborted(db, uid, project, killed(process))
-            workers.remove(uid)
+            workers.take_notes(uid)
 
 
 def _set_aborted(db: Any, uid: str, project: str, reason: str, iteration: int = 0) -> None:

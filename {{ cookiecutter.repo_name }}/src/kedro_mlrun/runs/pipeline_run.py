@@ -53,14 +53,13 @@ class PipelineRun:
         labels = provenance.labels(run_params, run_params["project_path"])
         name = "-".join(name.strip("_") for name in names)
         MLRunContextManager().open_run(name, self.run_id, labels, short)
-        if self.tracking.parameters or short != parameters:
-            whole = kept if self.tracking.parameters else parameters
-            self._save("parameters", provenance.config_yaml(whole), "yaml")
+        if self.tracking.parameters:
+            _save(self.run_id, f"{OWN}parameters", provenance.config_yaml(kept), "yaml")
         if self.tracking.catalog:
-            self._save("catalog", provenance.config_yaml(self.catalog), "yaml")
+            _save(self.run_id, f"{OWN}catalog", provenance.config_yaml(self.catalog), "yaml")
         if self.tracking.pipeline:
             with _extra():
-                self._save("pipeline", provenance.graph(pipeline), "json")
+                _save(self.run_id, f"{OWN}pipeline", provenance.graph(pipeline), "json")
 
     def end(self, error: BaseException | None = None, aborted: str = "") -> None:
         """Record how the run went, and why it was ended from outside, end it, and show it."""
@@ -76,16 +75,14 @@ class PipelineRun:
             steps = [note for note in self.notes if "action" in note]
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
-                self._save("nodes", pd.DataFrame(steps, columns=COLUMNS).astype(numbers), "parquet")
+                table = pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
+                _save(self.run_id, f"{OWN}nodes", table, "parquet")
         finally:
             failure = self._failure(error) if error is not None else None
             ended = manager.close_run(failure, self.run_id, aborted)
             manager.recorded_error, manager.failure = error, secrets.hide(failure or "")
         if ended:
             print_run(context.uid, context.project)
-
-    def _save(self, name: str, data: Any, file_format: str) -> None:
-        _save(self.run_id, f"{OWN}{name}", data, file_format)
 
     def _failure(self, error: BaseException) -> str:
         """Tell which node failed, with what, and where in the code."""

@@ -33,11 +33,6 @@ def announce(run_id: str, reference: RunReference | None) -> None:
         del os.environ[VARIABLE]
 
 
-def remove(uid: str) -> None:
-    """Remove what the workers of a run have left."""
-    _file(uid).unlink(missing_ok=True)
-
-
 def announced(run_id: str | None = None) -> RunReference | None:
     """Find a run that the parent process has open, by default the newest."""
     # Not in a program that a node starts, which inherits the variable, too.
@@ -65,12 +60,14 @@ def leave_note(uid: str, note: dict[str, Any]) -> None:
         connection.execute("INSERT INTO notes (body) VALUES (?)", (json.dumps(note),))
 
 
-def notes(uid: str) -> list[dict[str, Any]] | None:
-    """Read what the workers of a run told, in order; None where there were no workers."""
+def take_notes(uid: str) -> list[dict[str, Any]] | None:
+    """Give what the workers of a run told, in order, and forget it; None without workers."""
     if not _file(uid).exists():
         return None
     with _opened(uid) as connection:
         rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
+    # What a late worker may still add makes a new file.
+    _file(uid).unlink()
     return [json.loads(body) for (body,) in rows]
 
 
