@@ -292,7 +292,7 @@ def test_a_run_that_was_not_submitted_is_aborted_by_its_process(jobs: SimpleName
     with pytest.raises(MLRunPreconditionFailedError, match="goes on on elsewhere"):
         jobs.db.abort_run("1c", jobs.project)
     store("1d")
-    with pytest.raises(MLRunBadRequestError, match="no label that tells its process"):
+    with pytest.raises(MLRunPreconditionFailedError, match="no label that tells its process"):
         jobs.db.abort_run("1d", jobs.project)
     for uid in ("1a", "1b", "1c", "1d"):
         jobs.db.del_run(uid, jobs.project)

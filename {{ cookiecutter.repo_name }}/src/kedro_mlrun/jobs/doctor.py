@@ -18,7 +18,7 @@ from ..runs.manager import MLRunContextManager
 from ..secrets import known as secrets
 from ..setup import manifest
 from . import image, source
-from .function import SubmitError, mounted, on_cluster, read_function
+from .function import SubmitError, load_function, mounted, on_cluster
 
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
 LONGEST_WAIT = 30
@@ -66,11 +66,7 @@ def _looked(name: str, look: Callable[[Path], str], project_path: Path) -> Check
         found, _, fix = " ".join(exc.message.split()).partition(". ")
         limits = isinstance(exc, MayBeRight) or name in LIMITS
         return Check(name, WARNING if limits else WRONG, found.rstrip("."), fix.rstrip("."))
-    except Exception as exc:
-        # One of the store or of storage, and not of this program.
-        foreign = type(exc).__module__.startswith(("mlrun.", "sqlite3", "botocore."))
-        if not (foreign or isinstance(exc, OSError | ValueError)):
-            raise
+    except Exception as exc:  # each store and storage has errors of its own
         return Check(name, WRONG, _short(exc), "Correct mlrun.yml, or ask who runs the MLRun API")
 
 
@@ -152,7 +148,7 @@ def check_artifact_path(mounts: Sequence[str]) -> str:
 
 
 def _artifact_path(folder: Path) -> str:
-    path = check_artifact_path(mounted(read_function(folder)) if on_cluster() else [])
+    path = check_artifact_path(mounted(load_function(folder, create=False)) if on_cluster() else [])
     problems = [f"no answer in {LONGEST_WAIT} s"]
 
     def use() -> None:
@@ -182,8 +178,8 @@ def _artifact_path(folder: Path) -> str:
 
 
 def _function(folder: Path) -> str:
-    name, client = str(read_function(folder).spec.image or ""), version("mlrun")
-    tag = name.rpartition(":")[2] if ":" in name.rpartition("/")[2] else ""
+    name, client = str(load_function(folder, create=False).spec.image or ""), version("mlrun")
+    tag = name.rpartition("/")[2].partition(":")[2]
     if image.is_stock(name) and tag not in {"", client}:
         own = f"{name.removesuffix(tag)}{client}"
         raise MayBeRight(
@@ -206,7 +202,7 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "server": (check_server, "api"),
     "project": (_project, "store"),
     "artifact path": (_artifact_path, "store"),
-    "image": (lambda folder: image.usable(read_function(folder), folder), "api"),
+    "image": (lambda folder: image.usable(load_function(folder, create=False), folder), "api"),
     "function": (_function, ""),
     "source": (_source, ""),
     # Whether `--source git` would work, which need not.

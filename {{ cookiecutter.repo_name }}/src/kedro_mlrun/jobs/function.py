@@ -28,19 +28,12 @@ def on_cluster() -> bool:
 
 
 def load_function(
-    folder: Path, overrides: Mapping[str, Any] | None = None
+    folder: Path, overrides: Mapping[str, Any] | None = None, create: bool = True
 ) -> mlrun.runtimes.KubejobRuntime:
-    """Read the project's function, which overrides of its `spec` go over, dict into dict."""
-    project = MLRunContextManager().project.metadata.name
-    function = read_function(folder, overrides)
-    function.metadata.project = project
-    return function
+    """Read the project's function, which overrides of its `spec` go over, dict into dict.
 
-
-def read_function(
-    folder: Path, overrides: Mapping[str, Any] | None = None
-) -> mlrun.runtimes.KubejobRuntime:
-    """Read the project's function without creating the MLRun project, see `load_function`."""
+    Its MLRun project is created, if the store has none, unless one only looks.
+    """
     file, fix = folder / FILE, "To write a new one: kedro mlrun init."
     try:
         struct = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -62,14 +55,12 @@ def read_function(
                 )
     merge(spec, overrides or {})
     function = mlrun.new_function(runtime=struct)
+    if create:
+        _ = MLRunContextManager().project
     function.metadata.project = mlrun.mlconf.active_project
     return function
 
 
 def mounted(function: mlrun.runtimes.KubejobRuntime) -> list[str]:
     """Give the folders of the volumes that a function's jobs have; files there outlive a job."""
-    mounts = (
-        mount if isinstance(mount, dict) else mount.to_dict()
-        for mount in function.spec.volume_mounts or []
-    )
-    return [path for mount in mounts if (path := mount.get("mountPath") or mount.get("mount_path"))]
+    return [mount["mountPath"] for mount in function.to_dict()["spec"].get("volume_mounts") or []]

@@ -60,8 +60,6 @@ def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bo
 
 def built_image(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> str | None:
     """Find the image that MLRun has built for the present requirements.lock."""
-    if not on_cluster():
-        return None
     builder = _builder(function, project_path)
     db, metadata = mlrun.get_run_db(), builder.metadata
     try:

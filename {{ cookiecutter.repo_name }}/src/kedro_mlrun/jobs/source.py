@@ -202,15 +202,15 @@ def _credentials(
             # A reference itself is no secret.
             literals = yaml.safe_load(_REFERENCE.sub("", text))
             secrets.register(literals, everything=True)
-            values = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
+            literals, values = provenance.flatten(literals), yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, AttributeError):
             # Kedro will say that when it reads it.
             literals = values = None
         if not name.startswith(tuple(f"{conf}/{env}/" for env in envs)):
             continue
         if not isinstance(values, dict):
             left_out[name] = "it isn't YAML of names and values"
-        elif literal := next(_literals(literals), ""):
+        elif literal := ", ".join(name for name, value in literals.items() if value):
             left_out[name] = (
                 f"the value of {literal} is in it; only ${{mlrun.secret:NAME}} and "
                 "${oc.env:NAME} are sent"
@@ -218,15 +218,6 @@ def _credentials(
         elif not name.startswith(f"{conf}/local/"):
             usable[name] = values
     return usable, left_out
-
-
-def _literals(value: Any, name: str = "") -> Iterator[str]:
-    """Give the dotted names of the values that aren't empty."""
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _literals(item, f"{name}.{key}".lstrip("."))
-    elif value not in (None, ""):
-        yield name
 
 
 def upload(archive: Archive, artifact_path: str) -> str:

@@ -3,6 +3,7 @@
 It imports no MLRun, so that a job that waits costs little.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -10,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ GRACE = 10
 """Seconds that the processes of a job have to end by themselves when it is aborted."""
 
 POLL, LONGEST_POLL = 0.1, 1
+
+ADOPT_ORPHANS = 36
+"""PR_SET_CHILD_SUBREAPER, which Python has no name for."""
 
 LAST_LINES, LAST_BYTES = 20, 2**14
 """How much of the end of its log tells why a job died."""
@@ -42,20 +45,16 @@ main()
 
 
 def main() -> None:
-    """Be the supervisor of the job that stdin tells of; it is empty if there is none after all."""
-    told = sys.stdin.read()
-    if told:
-        supervise(json.loads(told))
-
-
-def supervise(job: dict[str, Any]) -> None:
-    """Run a job when its turn comes, and record its end if it can't do so itself."""
+    """Run the job that stdin tells of when its turn comes, and record its end if it doesn't."""
+    # It is told nothing if there is none after all.
+    job = json.loads(sys.stdin.read() or sys.exit())
     store, stopped = JobQueue(job["url"]), list[int]()
     signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
+    state = "error"
     try:
-        state, reason = "error", _run(store, job, lambda: bool(stopped))
+        reason = _run(store, job, stopped)
     except Exception as exc:
-        state, reason = "error", f"The job could not be started: {exc}"
+        reason = f"The job could not be started: {exc}"
         sys.stdout.write(f"{reason}\n")
     if stopped:
         state, reason = "aborted", "It was stopped by SIGTERM."
@@ -65,11 +64,11 @@ def supervise(job: dict[str, Any]) -> None:
         store.remove_job(job["number"])
 
 
-def _run(store: JobQueue, job: dict[str, Any], is_stopped: Callable[[], bool]) -> str:
+def _run(store: JobQueue, job: dict[str, Any], stopped: list[int]) -> str:
     """Run a job, and say what became of it if it has recorded no end."""
     ahead = 1
     while ahead:
-        if is_stopped() or not store.path.exists():
+        if stopped or not store.path.exists():
             return ""
         ahead = store.jobs_ahead(job["number"], job["at_once"])
         # Those at the end of a long queue don't look as often.
@@ -80,13 +79,14 @@ def _run(store: JobQueue, job: dict[str, Any], is_stopped: Callable[[], bool]) -
     code.mkdir(mode=0o700, parents=True)
     folder = code / job["workdir"] if job["source"] else code
     _unpack(job["source"], code)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"The source {job['source']} has no folder '{job['workdir']}'.")
     path = [str(folder), os.environ["PYTHONPATH"]]
     if not (folder / "kedro_mlrun").is_dir():
         # What is importable here, as in a pod what the image has.
         path.insert(1, str(Path(__file__).parents[2]))
-    _adopt_orphans()
+    if sys.platform == "linux":
+        # Their parent becomes this process, so that they are found.
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(ADOPT_ORPHANS, 1, 0, 0, 0)
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", JOB, *job["arguments"]],
         cwd=folder,
@@ -99,10 +99,10 @@ def _run(store: JobQueue, job: dict[str, Any], is_stopped: Callable[[], bool]) -
     assert process.stdin  # noqa: S101
     with suppress(BrokenPipeError), process.stdin:
         process.stdin.write(label.encode())
-    while process.poll() is None and not is_stopped():
+    while process.poll() is None and not stopped:
         time.sleep(POLL)
     # Nothing that it has started outlives it, as in a pod.
-    end_tree(os.getpid(), spare_root=True)
+    end_tree(os.getpid())
     return _death(process.wait(), store.log_file(job["uid"], job["project"]))
 
 
@@ -120,13 +120,11 @@ def _unpack(source: str, folder: Path) -> None:
 
 def _death(code: int, log: Path) -> str:
     """Tell what became of a process that has recorded no end."""
+    what = f"Its process ended with exit code {code} before the run's end."
     if code < 0:
-        names = {number.value: number.name for number in signal.Signals}
-        what = f"Its process was killed by {names.get(-code, f'signal {-code}')}."
-        if -code == signal.SIGKILL:
-            what += " The system itself does that when memory runs out."
-    else:
-        what = f"Its process ended with exit code {code} before the run's end."
+        what = f"Its process was killed by {signal.Signals(-code).name}."
+    if code == -signal.SIGKILL:
+        what += " The system itself does that when memory runs out."
     with suppress(OSError), log.open("rb") as file:
         # A log may be larger than this machine's memory.
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
@@ -135,43 +133,25 @@ def _death(code: int, log: Path) -> str:
     return what
 
 
-def _adopt_orphans() -> None:
-    """Become the parent of what the job's processes leave behind, so that it is found."""
-    if sys.platform == "linux":
-        import ctypes
-
-        set_child_subreaper = 36
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
-
-
-def end_tree(pid: int, *, spare_root: bool = False) -> None:
-    """End a process with all that it has started, in whatever sessions these are."""
-    try:
-        root = psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return
-    left, asked = {root}, set[psutil.Process]()
-    give_up = time.monotonic() + GRACE
-    while True:
+def end_tree(pid: int) -> None:
+    """End a process with all that it has started, in whatever sessions these are, but not this."""
+    tree, asked, begun = {psutil.Process(pid)}, set[psutil.Process](), time.monotonic()
+    while (passed := time.monotonic() - begun) < 2 * GRACE:
+        left = set()
         # Anew each time: what ends may have started others, and leaves its own to no parent.
-        for process in {root, *left}:
+        for process in [*tree]:
             with suppress(psutil.Error):
-                left.update(process.children(recursive=True))
-        left = {process for process in left if _is_running(process)}
-        if spare_root:
-            left.discard(root)
-        late = time.monotonic() - give_up
-        if not left or late > GRACE:
+                tree.update(process.children(recursive=True))
+        for process in tree:
+            with suppress(psutil.Error):
+                is_running = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+                if is_running and process.pid != os.getpid():
+                    left.add(process)
+                    if passed > GRACE:
+                        process.kill()
+                    elif process not in asked:
+                        process.terminate()
+        if not left:
             return
-        for process in left if late > 0 else left - asked:
-            with suppress(psutil.Error):
-                process.send_signal(signal.SIGKILL if late > 0 else signal.SIGTERM)
         asked |= left
         time.sleep(POLL)
-
-
-def _is_running(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
