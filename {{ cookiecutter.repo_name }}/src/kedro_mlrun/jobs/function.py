@@ -63,4 +63,5 @@ def load_function(
 
 def mounted(function: mlrun.runtimes.KubejobRuntime) -> list[str]:
     """Give the folders of the volumes that a function's jobs have; files there outlive a job."""
-    return [mount["mountPath"] for mount in function.to_dict()["spec"].get("volume_mounts") or []]
+    mounts = function.spec.volume_mounts or []
+    return [mount["mountPath"] for mount in mounts if "mountPath" in mount]

@@ -57,7 +57,7 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
     from kedro.framework.project import settings
 
     project_path, conf = project_path.resolve(), str(settings.CONF_SOURCE)
-    # Git lists those of the first that it ignores in no case; what they hold is to be known.
+    # Where git ignores these, what they hold is to be known all the same.
     here = [path.name for path in project_path.glob(".env*") if _never(path.name, conf)]
     usable, left_out = _credentials(project_path, conf, envs)
     # Written anew, for a comment may hold what the reference is for. Kedro reads all of these with
@@ -71,12 +71,10 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
             if path.name.startswith(".env") and path.is_file():
                 with suppress(UnicodeDecodeError):
                     secrets.register(dotenv.dotenv_values(path, interpolate=False))
-        elif not path.exists():
-            left_out[name] = "it isn't there, or is a link to nothing"
-        elif path.is_symlink():
+        elif path.is_symlink() and path.exists():
             links.append(name)
-        elif path.is_dir():
-            left_out[name] = "it is a submodule without files: git submodule update --init"
+        elif not path.is_file():
+            left_out[name] = "no file is there (for a submodule: git submodule update --init)"
         elif (size := path.stat().st_size) > largest_file * MEGABYTE:
             raise SubmitError(
                 f"{name} has {size / MEGABYTE:,.1f} MB, and no file over {largest_file:g} MB is "
@@ -146,10 +144,7 @@ def _holds_credentials(name: str, conf: str) -> bool:
 
 
 def _listed(folder: Path, surely: str = "") -> Iterator[str]:
-    """Give what git tracks or would track below a folder, relative to it.
-
-    Where a file isn't in it that surely is one of them, the repository doesn't care for the folder.
-    """
+    """Give what git tracks or would track below a folder; one of them `surely`."""
     listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names: list[str] = []
     with suppress(SubmitError):
@@ -195,7 +190,8 @@ def _credentials(
     usable, left_out = dict[str, dict[Any, Any]](), dict[str, str]()
     for path in sorted((project_path / conf).rglob("*.*")):
         name = path.relative_to(project_path).as_posix()
-        if path.suffix not in {".yml", ".yaml", ".json"} or not _holds_credentials(name, conf):
+        is_read = path.suffix in {".yml", ".yaml", ".json"} and path.is_file()
+        if not (is_read and _holds_credentials(name, conf)):
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         try:
