@@ -243,7 +243,7 @@ def test_a_version_or_a_clone_is_chosen(project: Path, starters: Path, tmp_path:
     ("prepare", "said"),
     [
         (lambda project: shutil.rmtree(project / ".git"), "not in a git repository"),
-        (lambda project: (project / ".cruft.json").unlink(), "has no .cruft.json"),
+        (lambda project: (project / ".cruft.json").unlink(), "No such file"),
         (lambda project: (project / ".cruft.json").write_text("{}"), "can't be read"),
     ],
 )

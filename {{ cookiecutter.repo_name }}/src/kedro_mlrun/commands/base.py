@@ -1,7 +1,6 @@
 """What the commands have in common: how they are made, find the records, and answer."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -15,8 +14,6 @@ from rich.console import Console
 
 # The columns of what is no terminal: nothing is cut or folded there.
 NO_LIMIT = 100_000
-# The spaces at the end of a line, before the codes that end its style.
-_PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,8 @@ class Answer:
             console = Console(width=NO_LIMIT, highlight=False)
         with console.capture() as capture:
             console.print(self.shown(console.width) if fits else self.shown, soft_wrap=True)
-        return "\n".join(_PADDING.sub(r"\1", line) for line in capture.get().splitlines())
+        # Without the padding of tables, which a terminal would fold into empty lines.
+        return "\n".join(map(str.rstrip, capture.get().splitlines()))
 
 
 def command(name: str, example: str, opens: bool = True) -> Callable[..., click.Command]:
@@ -70,7 +68,7 @@ def command(name: str, example: str, opens: bool = True) -> Callable[..., click.
                 os.environ["KEDRO_ENV"] = env
             # MLRun and Kedro log to stdout, where nothing belongs but the answer.
             with one_sentence(), redirect_stdout(sys.stderr if opens else sys.stdout):
-                told = function(*_records(opens), **options)
+                told = function(_records(), **options) if opens else function(**options)
             if isinstance(told, Answer):
                 told.print(as_json)
             with one_sentence():
@@ -86,13 +84,12 @@ def command(name: str, example: str, opens: bool = True) -> Callable[..., click.
     return decorate
 
 
-def _records(opens: bool) -> Iterator[Any]:
-    if opens:
-        from ..records.records import Records
-        from ..runs.manager import MLRunContextManager
+def _records() -> Any:
+    from ..records.records import Records
+    from ..runs.manager import MLRunContextManager
 
-        manager = MLRunContextManager()
-        yield Records(manager.db, manager.project.metadata.name)
+    manager = MLRunContextManager()
+    return Records(manager.db, manager.project.metadata.name)
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """The commands that Kedro finds: `kedro run`, and `kedro mlrun …`, imported when it is used."""
 
 import traceback
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
+
+from ..setup.manifest import version
 
 COMMANDS = {
     "jobs": "abort build doctor logs schedules submit workflow",
@@ -30,8 +32,6 @@ cli = click.Group("kedro_mlrun", context_settings=CONTEXT_SETTINGS)
 
 def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
     if wanted:
-        from ..setup.manifest import version
-
         click.echo(version())
         context.exit()
 
@@ -78,13 +78,10 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
     """Run the pipeline."""
     from kedro.framework.cli.project import run as kedro_run
 
-    tied: Any = nullcontext()
-    if chain_id:
-        from ..runs.chain import in_chain
+    from ..runs.chain import in_chain
 
-        tied = in_chain(chain_id)
     try:
-        with tied:
+        with in_chain(chain_id) if chain_id else nullcontext():
             # The function behind Kedro's own command.
             return kedro_run.callback(**options)  # type: ignore[misc]
     except Exception as exc:
@@ -113,8 +110,7 @@ def _is_recorded(env: str | None) -> bool:
     """Tell whether there is an mlrun.yml here; where not, `kedro run` is Kedro's own."""
     from ..project import config_loader, current_project, has_config
 
-    try:
+    # Kedro itself may not be able to read the configuration.
+    with suppress(Exception):
         return has_config(config_loader(current_project(), env))
-    except Exception:
-        # Kedro itself can't read the configuration.
-        return False
+    return False

@@ -44,15 +44,13 @@ _LIMIT = option("--limit", "-n", type=IntRange(1), default=20, help="How many, b
 @option("--pipeline", "-p", default="", help="Only runs of this Kedro pipeline.")
 @option("--state", "states", multiple=True, type=Choice(STATES), help="Only in this state.")
 @option("--label", "labels", multiple=True, metavar="NAME[=VALUE]", help="Only with this label.")
-@option("--since", callback=_since, help="Only runs started since 12h, 7d, 2w, or 2026-11-21.")
+@option("--since", "start_time_from", callback=_since, help="Only runs since 12h, 7d or a date.")
 @_LIMIT
-def runs(records: Records, since: datetime | None, **filters: Any) -> Answer:
+def runs(records: Records, limit: int, **filters: Any) -> Answer:
     """List runs, newest first."""
-    filters["start_time_from"] = since
-    found = [summary(run) for run in records.runs(**filters)]
+    found = [summary(run) for run in records.runs(limit, **filters)]
     if found:
         return Answer(found, partial(tables.runs_table, found))
-    filters.pop("limit")
     none = "no such run." if any(filters.values()) else "no runs yet. To make one: kedro run"
     return Answer(found, note=f"Project '{records.project}' has {none}")
 
@@ -120,15 +118,13 @@ def _artifacts(records: Records, **filters: Any) -> Answer:
 def open(records: Records, which: str, view: bool) -> Answer:
     """Print the path of an artifact's file or folder."""
     found = artifact_summary(records.artifact(which))
-    path = found["path"]
+    path, problem = found["path"], ""
     if not path:
-        raise click.ClickException(
-            f"Artifact '{which}' has no file: its data is in its record. Load it with the catalog."
-        )
-    if "://" not in path and not Path(path).exists():
-        raise click.ClickException(
-            f"{path} does not exist. It was written on another machine, or deleted since."
-        )
+        problem = f"'{which}' has no file: its data is in its record. Load it with the catalog."
+    elif "://" not in path and not Path(path).exists():
+        problem = f"{path} does not exist. It was written on another machine, or deleted since."
+    if problem:
+        raise click.ClickException(problem)
     failed = view and click.launch(path)
     error = "No viewer could be opened here. Copy the file to look at it." if failed else ""
     return Answer(found, path, error=error)
@@ -182,24 +178,21 @@ def delete(records: Records, which: str, artifacts: bool, yes: bool) -> Answer:
     Its artifacts stay and can be loaded, unless --artifacts is given.
     """
     found = records.run(which)
-    run = summary(found)
+    uid, what = found["metadata"]["uid"], _named(found["metadata"])
     saved = records.artifacts_of(found) if artifacts else []
-    what = f"run '{run['name']}' {run['uid']}"
     for item in saved:
         users = [user["metadata"] for user in records.runs_using(item, limit=3)[0]]
-        others = [f"run '{it['name']}' {it['uid']}" for it in users if it["uid"] != run["uid"]]
-        if others:
-            named = f"{artifact_key(item)} is an input of {', '.join(others)}"
-            click.echo(f"Warning: {named}.", err=True)
+        if others := ", ".join(_named(user) for user in users if user["uid"] != uid):
+            click.echo(f"Warning: {artifact_key(item)} is an input of {others}.", err=True)
     if artifacts:
-        keys = dict.fromkeys(map(artifact_key, saved))
-        what += f" with {len(saved)} artifacts ({', '.join(keys)})"
+        keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
+        what += f" with {len(saved)} artifacts ({keys})"
     if not yes:
         click.confirm(f"Delete {what}?", abort=True, err=True)
     outcome = records.delete(found, artifacts)
     for item in outcome["kept"]:
         click.echo(f"Warning: {item['reason']}", err=True)
-    return Answer({"uid": run["uid"], **outcome}, f"Deleted {what}.")
+    return Answer({"uid": uid, **outcome}, f"Deleted {what}.")
 
 
 @command("push", "kedro mlrun push last")
@@ -223,19 +216,21 @@ def push(records: Records, which: Sequence[str]) -> Answer:
     done = [run for run in sent if run["state"] == "sent"]
     text = f"Nothing of project '{records.project}' is left to send."
     if done or refused:
-        text = f"Sent {len(done)} run{'' if len(done) == 1 else 's'} with {_size(done)}."
+        text = f"Sent {len(done)} run{'s' * (len(done) != 1)} with {_size(done)}."
         text += f" {len(refused)} could not be sent." if refused else ""
     return Answer(sent, text, exit_code=bool(refused))
 
 
 def _tell(run: Record) -> None:
     """Tell of each run when it is sent, for the next one may fail."""
-    what = f"run '{run['name']}' {run['uid']}"
-    told = run["reason"] or f"{run['address']} has {what} already."
+    told = run["reason"] or f"{run['address']} has {_named(run)} already."
     if run["state"] == "sent":
-        told = f"Sent {what} with {_size([run])}, to {run['address']}"
-    for line in (told, *run["warnings"]):
-        click.echo(line, err=True)
+        told = f"Sent {_named(run)} with {_size([run])}, to {run['address']}"
+    click.echo("\n".join([told, *run["warnings"]]), err=True)
+
+
+def _named(run: Record) -> str:
+    return f"run '{run['name']}' {run['uid']}"
 
 
 def _size(runs: list[Record]) -> str:

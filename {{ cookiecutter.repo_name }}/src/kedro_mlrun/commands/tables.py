@@ -5,7 +5,7 @@ from datetime import timedelta
 from textwrap import indent, shorten
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -84,15 +84,12 @@ def runs_table(runs: Sequence[Record], width: int) -> Table:
 
 def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
     """Show all of one run, with the files of what it saved."""
-    saved = {artifact_uid(item["uri"]): item for item in artifacts}
-    uids = {key: artifact_uid(uri) for key, uri in run["artifacts"].items()}
+    names = {artifact_uid(uri): key for key, uri in run["artifacts"].items()}
     # What the store has no record of any more is named all the same.
-    files = dict.fromkeys(uids, "(deleted)")
-    # Also what the run's record doesn't name, or not yet.
-    unnamed = [item for uid, item in saved.items() if uid not in uids.values()]
-    files |= {item["key"]: shown_path(item["path"]) for item in unnamed}
-    # Of a sweep's artifacts these are those of its best iteration.
-    files |= {key: shown_path(saved[uid]["path"]) for key, uid in uids.items() if uid in saved}
+    files = dict.fromkeys(run["artifacts"], "(deleted)")
+    # Of a sweep's artifacts the run names those of its best iteration: they have the last word.
+    for item in sorted(artifacts, key=lambda item: artifact_uid(item["uri"]) in names):
+        files[names.get(artifact_uid(item["uri"]), item["key"])] = shown_path(item["path"])
     parts: list[Any] = [Text(f"Run '{run['name']}'", style="bold")]
     about = {head: cell(head, run[name]) for head, name in ABOUT.items() if head != "name"}
     parts += [pairs(*((head, text) for head, text in about.items() if text))]
@@ -106,30 +103,16 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
 
 
 def comparison(compared: Record, width: int) -> RenderableType:
-    """Show what differs between runs side by side or, where that is too wide, line by line."""
+    """Show what differs between runs side by side, each number with its difference to the first."""
     heads = [run["uid"][:SHORT] for run in compared["runs"]]
     parts: list[RenderableType] = [runs_table(compared["runs"], width)]
     for title in ("parameters", "results"):
-        below = [
-            {
-                "name": row["name"],
-                "run": head,
-                "value": shown(value),
-                "difference": ("+" if more > 0 else "") + shown(more) if more else "",
-            }
-            for row in compared[title]
-            for head, value, more in zip(heads, row["values"], row["differences"], strict=True)
-        ]
-        if not below:
-            parts += [Text(f"\nNo {title} differ.")]
-            continue
-        beside: dict[str, dict[str, Any]] = {row["name"]: {"name": row["name"]} for row in below}
-        for row in below:
-            cell = Text.assemble(row["value"], (f" {row['difference']}".rstrip(), "cyan"))
-            beside[row["name"]][row["run"]] = cell
-        wide = table([*beside.values()])
-        fits = wide.__rich_measure__(console := Console(), console.options).maximum <= width
-        parts += [Text(f"\n{title.capitalize()}", style="bold"), wide if fits else table(below)]
+        rows: list[dict[str, Any]] = [{"name": row["name"]} for row in compared[title]]
+        for made, row in zip(rows, compared[title], strict=True):
+            for head, value, more in zip(heads, row["values"], row["differences"], strict=True):
+                difference = f" {'+' * (more > 0)}{shown(more)}" if more else ""
+                made[head] = Text.assemble(shown(value), (difference, "cyan"))
+        parts += [Text(f"\n{title.capitalize()}", style="bold"), table(rows)] if rows else []
     return Group(*parts)
 
 

@@ -14,12 +14,12 @@ from kedro.framework.startup import ProjectMetadata
 from kedro.io import CatalogConfigResolver
 from slugify import slugify
 
+from . import manifest
 from .plugin import starter_folder
 
 PACKAGE = Path(__file__).parents[1]
+# The edits that were made. Git ignores the folder from inside.
 MEMORY = Path(".mlrun", "init.json")
-"""The edits that were made. Git ignores the folder from inside."""
-
 METRICS = re.compile(r"(metric|score|accurac|evaluation)[^.]*$")
 MODEL = re.compile(r"(model|classifier|regressor|estimator)s?(_?v?\d+)?$")
 # A CSV file may be that of a series, which is no data frame.
@@ -56,21 +56,16 @@ def needed(metadata: ProjectMetadata, conf: Path, vendor: bool) -> list[Edit]:
     ]
     edits += _with_lines(project, ".gitignore", "/.mlrun/")
     if vendor and not (source / PACKAGE.name).exists():
-        for file in sorted(PACKAGE.rglob("*")):
-            path = file.relative_to(PACKAGE.parent)
-            if file.is_file() and not {"starter", "__pycache__"} & set(path.parts):
-                edits.append(Edit(relpath(source / path, project), None, read(file)))
+        for name in (*manifest.hashes(), manifest.MANIFEST):
+            target = source / PACKAGE.name / name
+            edits.append(Edit(relpath(target, project), None, read(PACKAGE / name)))
         edits += _as_entry_points(project, relpath(source / metadata.package_name, project))
     return edits
 
 
 def _from_starter(name: str, metadata: ProjectMetadata) -> str:
-    starter = starter_folder()
-    if starter is None:
-        raise click.ClickException(
-            f"{name} is missing, and this copy of kedro_mlrun has no starter to make it from. "
-            "Install kedro-mlrun, and try again."
-        )
+    if not (starter := starter_folder()):
+        raise click.ClickException(f"Only an installed kedro-mlrun has {name}. Install it first.")
     text = read(starter / "{{ cookiecutter.repo_name }}" / name)
     project = slugify(metadata.project_name, max_length=63) or slugify(metadata.package_name)
     source = metadata.source_dir.relative_to(metadata.project_path).as_posix()
@@ -86,7 +81,7 @@ def _as_entry_points(project: Path, package: str) -> list[Edit]:
     commands = ["from kedro_mlrun.commands.cli import cli, run  # noqa: F401"]
     if (project / cli).exists():
         commands = ["from kedro_mlrun.commands.cli import mlrun_group  # noqa: E402"]
-        commands.append("cli.add_command(mlrun_group)")
+        commands += ["cli.add_command(mlrun_group)"]
     return _with_lines(project, settings, *hooks) + _with_lines(project, cli, *commands)
 
 
@@ -120,15 +115,13 @@ def catalog_edits(texts: Mapping[str, str], pipelines: Mapping[str, Any]) -> lis
 
 def _made(entries: list[str], pipelines: Mapping[str, Any]) -> set[str]:
     """Tell which entries nodes make, and which never are data from outside."""
-    patterns = CatalogConfigResolver(
-        dict.fromkeys(entries, {"type": "MemoryDataset"}),
-        default_runtime_patterns={"{default}": {"type": "MemoryDataset"}},
-    )
+    memory = {"type": "MemoryDataset"}
+    resolver = CatalogConfigResolver(dict.fromkeys(entries, memory), None, {"{default}": memory})
     nodes = {node for pipeline in pipelines.values() for node in pipeline.nodes}
     outputs = {name for node in nodes for name in node.outputs}
     inputs = {name for node in nodes for name in node.inputs} - outputs
     made, raw = (
-        {name if name in entries else str(patterns.match_dataset_pattern(name)) for name in names}
+        {name if name in entries else str(resolver.match_dataset_pattern(name)) for name in names}
         for names in (outputs, inputs)
     )
     return made - raw
@@ -189,7 +182,7 @@ def undo(metadata: ProjectMetadata) -> tuple[set[str], set[str]]:
             left.insert(0, edit)
     _remember(project, left)
     package = metadata.source_dir / PACKAGE.name
-    if not any(path.suffix != ".pyc" for path in package.rglob("*") if path.is_file()):
+    if not manifest.hashes(package):
         shutil.rmtree(package, ignore_errors=True)
     names = {edit.file for edit in left}
     return {edit.file for edit in edits} - names, names

@@ -30,13 +30,12 @@ def changed_files(folder: Path = PACKAGE) -> list[str]:
 
 def hashes(folder: Path = PACKAGE) -> dict[str, str]:
     """Hash each file of the package, by its path, however git has set its line endings."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(
-            path.read_bytes().replace(b"\r\n", b"\n")
-        ).hexdigest()
-        for path in files
-        if path.name != MANIFEST and path.suffix != ".pyc" and "starter" not in path.parts[-2:]
+        name: hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+        for name, path in files.items()
+        # The wheel has the starter inside of the package.
+        if not name.endswith((MANIFEST, ".pyc")) and name[:8] != "starter/" and path.is_file()
     }
 
 

@@ -10,20 +10,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import click
+from click import ClickException
 
 STATE = ".cruft.json"
 PACKAGE = "src/kedro_mlrun"
-
-
-class UpdateError(click.ClickException):
-    """The project can't be updated; nothing of it was changed."""
 
 
 class Update(NamedTuple):
@@ -43,14 +38,10 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         answers = state["context"]["cookiecutter"]
         origin, commit = state["template"], state["commit"]
-    except FileNotFoundError:
-        raise UpdateError(
-            f"{folder} has no {STATE}, so it isn't known which starter made it. Where the package "
-            "is installed, update it with pip: pip install --upgrade kedro-mlrun."
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UpdateError(
-            f"{folder / STATE} can't be read ({error}). Restore it from git."
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ClickException(
+            f"{folder / STATE} says which starter made this, and can't be read ({error}). Restore "
+            "it from git; an installed package is updated by pip install --upgrade kedro-mlrun."
         ) from None
     if not check:
         otherwise = (
@@ -59,7 +50,7 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         )
         changed = _git(folder, "status", "--porcelain", "--", ".", otherwise=otherwise)
         if changed:
-            raise UpdateError(
+            raise ClickException(
                 "The project has changes that are not committed:\n"
                 f"{changed}\nCommit or stash them, and update again."
             )
@@ -72,9 +63,8 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         base, new = (_rendered(work, each, answers) for each in commits)
         state["commit"] = answers["_commit"] = commits[1]
         (new / STATE).write_text(f"{json.dumps(state, indent=2)}\n", encoding="utf-8")
-        merge = work / "merge"
+        merge, patch = work / "merge", f"kedro_mlrun-{before}.patch"
         conflicts = _merge(merge, base, new, folder, f"starter-{after}")
-        patch = f"kedro_mlrun-{before}.patch"
         ours = ("base", "yours", "--", PACKAGE)
         _git(merge, "diff", "--binary", f"--output={merge / patch}", *ours)
         if not (merge / PACKAGE).is_dir() or not (merge / patch).stat().st_size:
@@ -104,29 +94,25 @@ def _commits(source: Path, origin: str, commit: str, to: str) -> tuple[str, str]
     if is_clone and not _commit_of(source, commit):
         # A shallow clone, or one of another starter.
         _git(source, "fetch", "--quiet", "--tags", origin, "HEAD")
-    before, after = _commit_of(source, commit), ""
     tags = _git(source, "tag", "--list", "v[0-9]*", "--sort=-v:refname").split()
-    if is_clone:
-        after = _commit_of(source, "HEAD")
-    elif to:
-        after = _commit_of(source, f"v{to}", to)
-    elif before:
-        # Without a release, the newest commit. Never one before the project's.
-        after = _commit_of(source, *tags[:1], "HEAD")
-        if _git(source, "rev-list", "--count", f"{before}..{after}") == "0":
-            after = before
+    # Without a release, the newest commit.
+    newest = [f"v{to}", to] if to else [*tags[:1], "HEAD"]
+    wanted = ["HEAD"] if is_clone else newest
+    before, after = _commit_of(source, commit), _commit_of(source, *wanted)
     if not (before and after):
-        raise UpdateError(
+        raise ClickException(
             f"The starter at {origin} has no version {to if before else commit}. It has: "
             f"{', '.join(tags) or 'none'}. Give another --to, or correct `commit` in {STATE}."
         )
-    return before, after
+    # Never one before the project's, unless it is asked for.
+    is_older = not to and _git(source, "rev-list", "--count", f"{before}..{after}") == "0"
+    return before, before if is_older else after
 
 
 def _commit_of(repository: Path, *names: str) -> str:
     """Give the commit of the first of these names that there is; "" of none."""
     for name in names:
-        with suppress(UpdateError):
+        with suppress(ClickException):
             return _git(repository, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     return ""
 
@@ -155,25 +141,24 @@ def _rendered(work: Path, commit: str, answers: dict[str, Any]) -> Path:
 
 def _merge(repository: Path, base: Path, new: Path, folder: Path, theirs: str) -> list[str]:
     """Merge in a repository of its own, and name what a person has to decide."""
+    top, prefix = (
+        _git(folder, "rev-parse", option) for option in ("--show-toplevel", "--show-prefix")
+    )
     _git(repository.parent, "init", "--quiet", str(repository))
-    for branch, source in (("base", base), (theirs, new), ("yours", folder)):
-        if source is not base:
-            _git(repository, "checkout", "--quiet", "base")
-        _git(repository, "checkout", "--quiet", "-B", branch)
-        _git(repository, "rm", "-r", "--quiet", "--force", "--ignore-unmatch", ".")
-        files = [path for path in source.rglob("*") if path.is_file() or path.is_symlink()]
-        names: Iterable[str] = (path.relative_to(source).as_posix() for path in files)
-        if source is folder:
-            names = filter(None, _git(folder, "ls-files", "-z").split("\0"))
-        for name in names:
-            (repository / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / name, repository / name, follow_symlinks=False)
-        _git(repository, "add", "--all", "--force")
-        _git(repository, "commit", "--quiet", "--allow-empty", "--message=starter")
+    _git(repository, "fetch", "--quiet", "--depth=1", top, "HEAD")
+    trees = {"yours": f"FETCH_HEAD:{prefix}"}
+    for branch, source in (("base", base), (theirs, new)):
+        _git(repository, f"--work-tree={source}", "add", "--all", "--force")
+        trees[branch] = _git(repository, "write-tree")
+    for branch in ("base", theirs, "yours"):
+        parent = ("-p", "base") if branch != "base" else ()
+        commit = _git(repository, "commit-tree", "-m", branch, *parent, trees[branch])
+        _git(repository, "branch", branch, commit)
+    _git(repository, "reset", "--quiet", "--hard", "yours")
     is_vendored = (repository / PACKAGE).is_dir()
     try:
         _git(repository, "merge", "--quiet", "--no-edit", "--no-commit", theirs)
-    except UpdateError:
+    except ClickException:
         if not _git(repository, "ls-files", "--unmerged"):
             raise
     # What isn't merged: the package and the state.
@@ -205,5 +190,7 @@ def _run(*command: str, otherwise: str = "") -> str:
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         reason = said.splitlines()[-1] if said else "no reason was given"
-        raise UpdateError(f"{otherwise} ({reason})" if otherwise else said or f"{command} failed.")
+        raise ClickException(
+            f"{otherwise} ({reason})" if otherwise else said or f"{command} failed."
+        )
     return done.stdout.decode(errors="surrogateescape").strip()
