@@ -257,7 +257,7 @@ def test_what_cannot_be_recorded_beside_is_a_warning(
     record = newest(embedded, "wrapped")
     assert record["status"]["state"] == "completed"
     assert record["status"]["artifact_uris"].keys() == {"cached", "frame"} | OWN
-    assert "can't be pickled" in caplog.text
+    assert "Can't pickle" in caplog.text
 
 
 @pytest.mark.parametrize("same_time", [False, True])

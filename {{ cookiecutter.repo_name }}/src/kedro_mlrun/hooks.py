@@ -25,7 +25,7 @@ from omegaconf.errors import InterpolationResolutionError
 from .lazy import ipython
 from .project import MLRunConfig, TrackingConfig, prepared
 from .runs import provenance, workers
-from .runs.dataset import check_used, is_run_type, run_dataset, with_inputs
+from .runs.dataset import RunDataset, check_used, is_run_type, run_dataset, with_inputs
 from .runs.manager import MLRunContextManager
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
@@ -66,8 +66,6 @@ class MLRunHooks:
         self._load_seconds: dict[tuple[str, str, int], float] = {}
         os.register_at_fork(after_in_child=self._leave_to_parent)
 
-    # ---- a session begins
-
     # After other hooks, which may bring resolvers and credentials.
     @hook_impl(trylast=True)
     def after_context_created(self, context: KedroContext) -> None:
@@ -95,8 +93,6 @@ class MLRunHooks:
         secrets.register(typed)
         self._thread.next_run = PipelineRun(self._tracking, typed, conf_catalog)
 
-    # ---- a run begins
-
     @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
@@ -106,24 +102,25 @@ class MLRunHooks:
         check_used(manager.job_inputs, pipeline.inputs(), pipeline.all_outputs())
         # They are of this run, and not of one that a node of it may start.
         manager.job_inputs = {}
+        ours: dict[str, RunDataset] = {}
+        for name in pipeline.datasets():
+            if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
+                ours[name] = dataset
         if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
-            _keep_in_memory(pipeline, catalog)
+            _keep_in_memory(pipeline, catalog, ours)
             return
         self._watch_for_interrupts()
         run = self._thread.next_run
         self._runs[run.run_id] = run
         setattr(catalog, RUN_ID, run.run_id)
-        for name in pipeline.datasets():
-            if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
-                dataset.run_id = run.run_id
+        for dataset in ours.values():
+            dataset.run_id = run.run_id
         try:
             run.begin(pipeline, run_params)
         except Exception as error:
             # Kedro tells of no error that comes before the first node.
             self._end_run(run.run_id, error)
             raise
-
-    # ---- nodes and data
 
     @hook_impl
     def before_dataset_loaded(self, node: Node) -> None:
@@ -155,8 +152,7 @@ class MLRunHooks:
     @hook_impl
     def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
         """Note how long the node took."""
-        note = {"node": node.name, "action": "run", "seconds": self._seconds(node)}
-        self._note(catalog, note)
+        self._note(catalog, {"node": node.name, "action": "run", "seconds": self._seconds(node)})
 
     @hook_impl
     def on_node_error(self, node: Node, catalog: CatalogProtocol) -> None:
@@ -197,8 +193,6 @@ class MLRunHooks:
             return TrackingConfig(datasets=list(reference.datasets))
         return None
 
-    # ---- a run ends
-
     @hook_impl
     def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
         """Complete the run, and show it."""
@@ -216,8 +210,6 @@ class MLRunHooks:
         if not self._runs:
             self._stopped_by = ""
             self._set_signals(self._interrupt, None)
-
-    # ---- what Kedro tells no hook of
 
     def _watch_for_interrupts(self) -> None:
         """Let a run that is stopped from outside end as aborted."""
@@ -291,14 +283,10 @@ class _PassedOn(MemoryDataset):
         """Keep the data, until the catalog goes with all that it has."""
 
 
-def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol, ours: Iterable[str]) -> None:
     """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
     kind = SharedMemoryDataset if isinstance(catalog, SharedMemoryDataCatalog) else _PassedOn
-    memory = {
-        name.partition("@")[0]: kind()
-        for name in pipeline.all_outputs()
-        if run_dataset(catalog.get(name, fallback_to_runtime_pattern=True))
-    }
+    memory = {name.partition("@")[0]: kind() for name in pipeline.all_outputs().intersection(ours)}
     logger = logging.getLogger("kedro.io.data_catalog")
     logger.disabled = True  # it warns of each dataset that is replaced
     for name in pipeline.datasets():

@@ -80,9 +80,7 @@ def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
         for other, entry in catalog.items()
         if isinstance(entry, dict)
     }
-    resolver = CatalogConfigResolver(
-        entries, default_runtime_patterns={"{default}": {"type": "MemoryDataset"}}
-    )
+    resolver = CatalogConfigResolver(entries, default_runtime_patterns={"{default}": {}})
     if not resolver.is_pattern(name) and resolver.match_dataset_pattern(name):
         return resolver.resolve_pattern(name)
     raise InputError(

@@ -5,7 +5,6 @@ import math
 import os
 import re
 import subprocess
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from importlib.metadata import version
@@ -13,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from kedro.pipeline import Pipeline
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json
 
 from .. import __version__
-from ..secrets.known import REDACTED, hide, hide_in
-from ..store.fields import OWN
+from ..secrets.known import hide, hide_in
 
-# Bytes of JSON that one parameter, and all of them, may have in the record of a run, which is read
-# whole with each list of runs; and those that are enough to say what is left out.
-LARGEST_VALUE, LARGEST_PARAMETERS, _NOTE = 64 * 1024, 1024 * 1024, 1024
+LARGEST_VALUE = 64 * 1024  # bytes of JSON in a run's record, which is read with each list of runs
 LONGEST_LABEL = 255  # characters, in MLRun's database
 _SAME = "tags runner load_versions from_nodes to_nodes from_inputs to_outputs namespaces".split()
 OPTIONS = {
@@ -33,9 +29,6 @@ OPTIONS = {
 }
 """The run's own options as MLRun parameters `kedro.<name>`, and where Kedro's hooks have them."""
 
-# Never left out; not even the largest that they may be are too large together.
-_OWN = frozenset(f"kedro.{name}" for name in [*OPTIONS, "command"])
-_LARGEST_INTEGER = 2**63
 _GIT_SECONDS = 2.0
 _OF_GIT_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"}
 # Their shape, or even their length, is computed when one asks for it.
@@ -43,89 +36,53 @@ _LAZY = {"dask", "dask_expr", "ibis", "modin", "pyspark"}
 
 
 def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") -> dict[str, Any]:
-    """Give the parameters of a run without secrets: Kedro's, with dots, and the run's own options.
-
-    One of Kedro's that is named like an option gets `params:` before its name.
-    """
+    """Give the parameters of a run without secrets: Kedro's, with dots, and its own options."""
     given = {name: run_params.get(key) for name, key in OPTIONS.items()}
     given["pipeline"] = ",".join(given["pipeline"] or ["__default__"])
     # A name, or what the text of an object begins with: `<kedro.runner.SequentialRunner object at`.
     runner = re.findall(r"\w+", str(given["runner"] or "").partition(" object at ")[0])
     given |= {"runner": runner[-1] if runner else "", "command": command}
     own = {f"kedro.{name}": plain(value) for name, value in given.items() if value}
-    flat = {
-        f"params:{name}" if name in own else name: value
-        for name, value in flatten(hide_in(plain(params))).items()
-    }
-    return dict(hide_in({**flat, **own}))
+    return dict(hide_in({**flatten(hide_in(plain(params))), **own}))
 
 
 def plain(value: Any) -> Any:
     """Give a value as JSON has it; NaN, infinity and integers over 64 bits become text."""
-    kind = type(value)
-    if hasattr(value, "get_secret_value"):
-        return REDACTED
-    if fields := getattr(kind, "model_fields", getattr(kind, "__dataclass_fields__", None)):
-        value = {name: getattr(value, name) for name in fields}
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, Set):
-        # In the same order in each run.
-        value = sorted(map(plain, value), key=json.dumps)
-    if isinstance(value, list | tuple):
-        return list(map(plain, value))
-    if isinstance(value, int) and not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
-        return str(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else json.dumps(float(value))
-    return to_jsonable_python(value, fallback=_of_unknown_type, bytes_mode="base64")
+    options: dict[str, Any] = {"bytes_mode": "base64", "inf_nan_mode": "strings"}
+    text = to_json(value, fallback=_of_unknown_type, **options)
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if -(2**63) <= int(digits) < 2**63 else digits
 
 
 def _of_unknown_type(value: Any) -> Any:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, Mapping):
+        return dict(value)
     # NumPy's numbers and arrays have it.
-    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested dicts as one, with dots in the names; none of two equal names is lost."""
+    """Give nested dicts as one, with dots in the names."""
     flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
+    for name, value in values.items():
         nested = isinstance(value, Mapping) and value
-        for leaf, item in (flatten(value, f"{name}.") if nested else {name: value}).items():
-            free = leaf
-            while free in flat:
-                free += " (2)"
-            flat[free] = item
+        flat |= flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
     return flat
 
 
 def shortened(values: Mapping[str, Any], artifact: str = "parameters") -> dict[str, Any]:
     """Leave what is large among a run's parameters to an artifact that has them all."""
-    short, sizes, groups = dict(values), {}, Counter[str]()
-    note = f"KiB: see the artifact '{artifact}'"
+    short = dict(values)
     for name, value in values.items():
-        if (size := _size(value)) > LARGEST_VALUE:
-            short[name] = f"{math.ceil(size / 1024)} {note}"
-        sizes[name] = _size({name: short[name]})
-        groups[name.rpartition(".")[0]] += sizes[name]
-    # First what is of the largest group: a vocabulary's words, not the depth of a tree.
-    names = [name for name in short if name not in _OWN]
-    names.sort(key=lambda name: (groups[name.rpartition(".")[0]], sizes[name]))
-    excess, left_out = sum(sizes.values()) - LARGEST_PARAMETERS, 0
-    while names and excess > 0 and left_out < excess + _NOTE:
-        left_out += sizes[names[-1]]
-        del short[names.pop()]
-    if left_out:
-        count = f"{len(values) - len(short)} of {len(values)} values are left out"
-        short[f"{OWN}parameters"] = f"{count}, {math.ceil(left_out / 1024)} {note}"
+        size = len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+        if size > LARGEST_VALUE:
+            short[name] = f"{math.ceil(size / 1024)} KiB: see the artifact '{artifact}'"
     return short
-
-
-def _size(value: Any) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def config_yaml(values: Mapping[str, Any]) -> str:
@@ -190,15 +147,13 @@ def labels(run_params: Mapping[str, Any], project_path: str | Path) -> dict[str,
 
 def git_labels(folder: str | Path) -> dict[str, str]:
     """Give `git-commit` and `git-dirty` (untracked files count), as far as Git answers at once."""
-    found: dict[str, str] = {}
     with suppress(OSError, subprocess.SubprocessError):
         head = git(folder, "rev-parse", "--verify", "--quiet", "HEAD", seconds=_GIT_SECONDS)
-        if head.stdout:
-            found["git-commit"] = head.stdout.strip()
-            changes = git(folder, "status", "--porcelain", seconds=_GIT_SECONDS)
-            if not changes.returncode:
-                found["git-dirty"] = str(bool(changes.stdout)).lower()
-    return found
+        changes = git(folder, "status", "--porcelain", seconds=_GIT_SECONDS)
+        if head.stdout and not changes.returncode:
+            dirty = str(bool(changes.stdout)).lower()
+            return {"git-commit": head.stdout.strip(), "git-dirty": dirty}
+    return {}
 
 
 def git(

@@ -46,17 +46,21 @@ def _announced() -> dict[str, RunReference]:
 
 
 @contextmanager
-def one_at_a_time(uid: str) -> Iterator[None]:
-    """Keep the other workers of a run waiting."""
-    with _opened(uid) as connection:
+def one_at_a_time(uid: str) -> Iterator[sqlite3.Connection]:
+    """Keep the other workers of a run waiting, and give the database of what they tell."""
+    # SQLite's locks work between processes on every system, and are gone with the process.
+    file = sqlite3.connect(_file(uid), timeout=LONGEST_WAIT, isolation_level=None)
+    with closing(file) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
-        yield
+        connection.execute("CREATE TABLE IF NOT EXISTS notes (body TEXT NOT NULL)")
+        yield connection
         connection.execute("COMMIT")
 
 
 def leave_note(uid: str, note: dict[str, Any]) -> None:
     """Tell the parent process of a run something that JSON can hold."""
-    with _opened(uid) as connection:
+    with one_at_a_time(uid) as connection:
         connection.execute("INSERT INTO notes (body) VALUES (?)", (json.dumps(note),))
 
 
@@ -64,22 +68,11 @@ def take_notes(uid: str) -> list[dict[str, Any]] | None:
     """Give what the workers of a run told, in order, and forget it; None without workers."""
     if not _file(uid).exists():
         return None
-    with _opened(uid) as connection:
+    with one_at_a_time(uid) as connection:
         rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
     # What a late worker may still add makes a new file.
     _file(uid).unlink()
     return [json.loads(body) for (body,) in rows]
-
-
-@contextmanager
-def _opened(uid: str) -> Iterator[sqlite3.Connection]:
-    # A database of its own, for SQLite's locks work between processes on every system, and are
-    # gone with the process that held them.
-    file = sqlite3.connect(_file(uid), timeout=LONGEST_WAIT, isolation_level=None)
-    with closing(file) as connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("CREATE TABLE IF NOT EXISTS notes (body TEXT NOT NULL)")
-        yield connection
 
 
 def _file(uid: str) -> Path:
