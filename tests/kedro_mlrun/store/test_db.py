@@ -35,7 +35,6 @@ from mlrun.errors import (
 
 from kedro_mlrun.store import sqlite
 from kedro_mlrun.store.db import LocalRunDB
-from kedro_mlrun.store.interface import Interface
 from kedro_mlrun.store.rows import TERMINAL_STATES, Rows
 
 WRITERS, RESULTS, ARTIFACTS = 8, 500, 50
@@ -120,7 +119,7 @@ def public_methods(*classes: type) -> dict[str, Any]:
     }
 
 
-SUPPORTED = public_methods(LocalRunDB, Interface)
+SUPPORTED = public_methods(LocalRunDB)
 UNSUPPORTED = sorted({*public_methods(RunDBInterface), *public_methods(HTTPRunDB)} - {*SUPPORTED})
 
 
@@ -172,7 +171,7 @@ def test_records_are_read_without_mlrun(db, url):
     code = (
         "import sys; from kedro_mlrun.store.rows import Rows; "
         f"store = Rows({url!r}); runs = store.find_runs(project='iris', name='train'); "
-        "artifact = store.find_artifact('model', 'iris'); "
+        "artifact = store.read_artifact('model', 'iris'); "
         "print(runs[0]['metadata']['uid'], artifact['metadata']['tree'], "
         "{'mlrun', 'pandas', 'kedro'} & {*sys.modules})"
     )
@@ -194,18 +193,17 @@ def test_what_the_api_has_no_question_for(db):
     for uid, used in {"ab1": "9e5a", "ab2": "9e5a", "b": "77"}.items():
         run = run_() | {"spec": {"inputs": {"model": f"store://models/iris/model#0@t^{used}"}}}
         db.store_run(run, uid, "iris")
-    found = db.beginning_with("runs", "ab", "iris", 5)
-    assert [run["metadata"]["uid"] for run in found] == ["ab1", "ab2"]
-    assert len(db.beginning_with("runs", "ab", "iris", 1)) == 1
-    assert db.beginning_with("runs", "a_", "iris") == db.beginning_with("runs", "ab", "other") == []
-    runs, number = db.runs_using("9e5a", "iris", limit=1)
-    assert ([run["metadata"]["uid"] for run in runs], number) == (["ab2"], 2)
+    found = db.find_runs(project="iris", beginning="ab")
+    assert [run["metadata"]["uid"] for run in found] == ["ab2", "ab1"]
+    assert db.find_runs(project="iris", beginning="a_") == []
+    assert db.find_runs(project="other", beginning="ab") == []
+    assert db.find_runs(project="iris", using="9e5a") == found
     db.store_run(run_(), "ab1", "iris")
     db.del_run("ab2", "iris")
-    assert db.runs_using("9e5a", "iris") == ([], 0)
+    assert db.find_runs(project="iris", using="9e5a") == []
     store_version(db, "t1")
     uid = db.read_artifact("model", project="iris")["metadata"]["uid"]
-    (artifact,) = db.beginning_with("artifacts", uid[:6], "iris")
+    (artifact,) = db.find_artifacts(project="iris", beginning=uid[:6])
     assert artifact["metadata"]["uid"] == uid
 
 
@@ -262,9 +260,8 @@ def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
         first.connection.execute(
             f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(values))})", values
         )
-    runs, number = LocalRunDB(url).connect().runs_using("9e5a", "iris")
+    runs = LocalRunDB(url).connect().find_runs(project="iris", using="9e5a")
     assert [run["spec"] for run in runs] == [bodies[1]["spec"], bodies[0]["spec"]]
-    assert number == 2
 
 
 def test_a_migration_that_fails_changes_nothing(db, url, monkeypatch):
@@ -346,10 +343,8 @@ def test_what_is_deleted_leaves_nothing(db):
     """Neither tags nor labels are left over for what comes after."""
     store_version(db, "t1", tag="v1")
     db.store_run({**run_(), "metadata": {"labels": {"a": "b"}}}, "u1", "iris")
-    db.store_function({"metadata": {"labels": {"a": "b"}}}, "train", "iris")
     db.del_artifact("model", project="iris")
     db.del_run("u1", "iris")
-    db.delete_function("train", "iris")
     for table in TABLES - {"projects"}:
         assert not db.connection.execute(f"SELECT * FROM {table}").fetchall(), table
 
@@ -570,9 +565,9 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
     "function": lambda db: db.get_function("train", "iris"),
     "function again": lambda db: db.store_function({"metadata": {}}, "train", "iris"),
     "functions": lambda db: db.list_functions(project="iris", tag="latest"),
-    "runs by beginning": lambda db: db.beginning_with("runs", "u", "iris"),
-    "artifacts by beginning": lambda db: db.beginning_with("artifacts", "9e", "iris"),
-    "runs by input": lambda db: db.runs_using("9e5a", "iris"),
+    "runs by beginning": lambda db: db.find_runs(project="iris", beginning="u"),
+    "artifacts by beginning": lambda db: db.find_artifacts(project="iris", beginning="9e5a7"),
+    "runs by input": lambda db: db.find_runs(project="iris", using="9e5a"),
     "deleted artifact": lambda db: db.del_artifact(**KEY, tag="latest"),
     "deleted run": lambda db: db.del_run("u1", "iris"),
 }

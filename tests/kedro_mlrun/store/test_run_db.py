@@ -202,15 +202,6 @@ def test_updated_labels_are_found(local):
     assert local.runs(labels="old") == []
 
 
-def test_a_run_keeps_its_name(data):
-    """A run can't be renamed, and a refused update changes nothing."""
-    uid = data.run("train")
-    with pytest.raises(REFUSED, match="name"):
-        data.db.update_run({"metadata.name": "other", "status.state": "error"}, uid, data.project)
-    run = data.db.read_run(uid, data.project)
-    assert (run["metadata"]["name"], run["status"]["state"]) == ("train", "completed")
-
-
 def test_a_missing_run_is_not_found(data):
     """Reading and updating what isn't there are errors, never None."""
     data.run(uid="known")
@@ -389,9 +380,6 @@ def test_a_log_is_appended_to_and_read_in_parts(data):
     assert data.db.get_log(uid, data.project, offset=3)[1] == log[3:]
     assert data.db.get_log(uid, data.project, offset=3, size=4)[1] == log[3:7]
     assert data.db.get_log(uid, data.project, offset=len(log))[1] == b""
-    assert data.db.get_log_size(uid, data.project) == len(log)
-    with pytest.raises(MLRunInvalidArgumentError, match="negative"):
-        data.db.get_log(uid, data.project, offset=-1)
 
 
 def test_a_log_is_replaced_without_append(data):
@@ -604,16 +592,6 @@ def test_artifacts_come_page_by_page(local):
     assert pages == [["table4", "table3"], ["table2", "table1"], ["table0"]]
 
 
-def test_the_minimal_format_leaves_details_out(data):
-    """MLRun's formats apply to reading and to listing."""
-    data.artifact("model", kind="model", metrics={"f1": 1}, parameters={"depth": 3})
-    minimal = data.db.read_artifact("model", project=data.project, format_="minimal")
-    (listed,) = data.db.list_artifacts("model", data.project, tag="latest", format_="minimal")
-    for record in (minimal, listed):
-        assert "parameters" not in record["spec"]
-        assert record["spec"]["metrics"] == {"f1": 1}
-
-
 # ---- functions
 
 
@@ -662,18 +640,6 @@ def test_functions_are_filtered_by_kind(local):
     local.db.store_function(function_("serve", "serving"), "serve", local.project)
     found = local.db.list_functions(project=local.project, kind="serving")
     assert [item["metadata"]["name"] for item in found] == ["serve"]
-
-
-def test_a_function_is_deleted_with_all_versions(local):
-    """Nothing of the name is left, and others are; an API needs its cluster for this."""
-    for tag in ("v1", "v2"):
-        local.db.store_function(function_("train"), "train", local.project, tag, versioned=True)
-    local.db.store_function(function_("serve"), "serve", local.project)
-    local.db.delete_function("train", local.project)
-    found = local.db.list_functions(project=local.project)
-    assert [item["metadata"]["name"] for item in found] == ["serve"]
-    with pytest.raises(MLRunNotFoundError):
-        local.db.get_function("train", local.project, tag="v1")
 
 
 def test_functions_come_page_by_page(local):

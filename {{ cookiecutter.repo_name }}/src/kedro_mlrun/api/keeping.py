@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partialmethod
 from inspect import signature
+from itertools import chain
 from typing import Any
 
 import requests
@@ -37,8 +38,8 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.embedded_store = embedded_store
         self.kept: LocalRunDB | None = None
-        # What was sent of the runs that are open: method, arguments, answer.
-        self.journal: list[tuple[str, dict[str, Any], Any]] = []
+        # What was sent of each run that is open: method, arguments, answer.
+        self.journal: dict[str, list[tuple[str, dict[str, Any], Any]]] = {}
         self.renamed: dict[str, str] = {}
 
     def ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -71,34 +72,31 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
 
     def _remember(self, name: str, arguments: dict[str, Any], answer: Any) -> None:
         """Note what was sent, until its run has ended."""
-        self.journal.append((name, arguments, answer))
+        uid = arguments.get("uid") or producer(arguments["artifact"])
+        self.journal.setdefault(uid, []).append((name, arguments, answer))
         status = as_dict(arguments.get("struct") or {}).get("status", {})
         state = arguments.get("updates", {}).get("status.state") or status.get("state")
         if state in TERMINAL_STATES:
-            self.journal = [
-                (name, said, answer)
-                for name, said, answer in self.journal
-                if (said.get("uid") or producer(said["artifact"])) != arguments["uid"]
-            ]
+            del self.journal[uid]
 
     def _begin_to_keep(self) -> None:
         self.kept = LocalRunDB(self.embedded_store())
-        for name, arguments, sent in self.journal:
+        for name, arguments, sent in chain(*self.journal.values()):
             kept = self._keep(name, arguments)
             if name == "store_artifact":
                 # An API of another release gives other uids, which the run goes on naming.
                 self.renamed[sent["metadata"]["uid"]] = kept["metadata"]["uid"]
-        self.journal = []
+        self.journal = {}
 
     def _keep(self, name: str, arguments: dict[str, Any]) -> Any:
         of_run = name in {"store_run", "update_run"}
-        arguments = renamed(arguments, self.renamed) if of_run else arguments
-        answer = getattr(self.kept, name)(**arguments)
+        answer = getattr(self.kept, name)(
+            **(renamed(arguments, self.renamed) if of_run else arguments)
+        )
         if of_run and self.kept:
-            run = {key: arguments[key] for key in ("uid", "project", "iter") if key in arguments}
+            run = {key: arguments[key] for key in arguments.keys() & {"uid", "project", "iter"}}
             # Each time, for MLRun writes all labels of a run anew.
-            label = {f"metadata.labels.{UNSENT}": address(self.base_url)}
-            self.kept.update_run(label, **run)
+            self.kept.update_run({f"metadata.labels.{UNSENT}": address(self.base_url)}, **run)
         return answer
 
 
@@ -108,12 +106,13 @@ for _name in (*WRITES, *READS):
 
 def unsent(client: Any) -> LocalRunDB | None:
     """Give the embedded store with what a client could not send; None while nothing is lost."""
-    return client.kept if isinstance(client, KeepingRunDB) else None
+    return getattr(client, "kept", None)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Say once, and not at each of the many tries, that an API doesn't answer."""
+    told: list[str] = []
 
     def once(record: logging.LogRecord) -> bool:
         if not told and record.levelno >= logging.WARNING:
@@ -121,7 +120,6 @@ def _quiet() -> Iterator[None]:
             logging.getLogger(__name__).warning(told[0])
         return False
 
-    told: list[str] = []
     with ExitStack() as stack:
         for name in ("urllib3.connectionpool", "mlrun.http-client"):
             logging.getLogger(name).addFilter(once)

@@ -108,7 +108,7 @@ class Records:
 
     def _beginning_with(self, uid: str, what: str) -> list[Record]:
         if self._store:
-            rows = self._store.beginning_with(what, uid, self.project, _CANDIDATES)
+            rows = getattr(self._store, f"find_{what}")(project=self.project, beginning=uid)
         else:
             rows = self._pages(what, start_time_from=_LONG_AGO if what == "runs" else None)
         found = {_uid(row): row for row in rows if _uid(row).startswith(uid)}
@@ -218,8 +218,8 @@ class Records:
         """List the newest runs that have an artifact as an input, and tell how many there are."""
         uid = str(record["metadata"]["uid"])
         if self._store:
-            found: tuple[list[Record], int] = self._store.runs_using(uid, self.project, limit)
-            return found
+            using = self._store.find_runs(project=self.project, using=uid)
+            return using[:limit], len(using)
         # What has used it was still going on after it was made.
         since = fields.moment(record["metadata"].get("created")) or _LONG_AGO
         using = [

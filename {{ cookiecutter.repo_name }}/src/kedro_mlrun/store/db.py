@@ -1,30 +1,38 @@
 """The embedded store: MLRun's run database on one SQLite file, which MLRun's own SDK works on."""
 
 import codecs
+import json
 import os
 import socket
 import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from mlrun.common.formatters import RunFormat
-from mlrun.common.schemas import BackgroundTask, BackgroundTaskState
-from mlrun.errors import MLRunBadRequestError, MLRunConflictError, MLRunInvalidArgumentError
-from mlrun.lists import RunList
-from mlrun.utils import update_in
+from mlrun import errors, utils
+from mlrun.artifacts.base import fill_artifact_object_hash
+from mlrun.common.formatters import ProjectFormat, RunFormat
+from mlrun.common.schemas import (
+    ArtifactCategories,
+    BackgroundTask,
+    BackgroundTaskState,
+    TagObjects,
+)
+from mlrun.db.httpdb import HTTPRunDB
+from mlrun.lists import ArtifactList, RunList
+from mlrun.projects import MlrunProject
 
 from .fields import PROCESS
-from .interface import Interface, as_dict, as_mlrun, pages
+from .interface import ApiOnly, as_dict, as_mlrun, pages
 from .process import is_alive, killed
-from .rows import TERMINAL_STATES, Record, Where
+from .rows import LATEST, TERMINAL_STATES, JobQueue, Record, Rows, Where, now, utc
 from .sqlite import SCHEME
 
 LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
 
 
-class LocalRunDB(Interface):
+class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
     """MLRun's run database interface on SQLite.
 
     Any number of threads and processes may use one store at once. The methods take the arguments of
@@ -45,6 +53,36 @@ class LocalRunDB(Interface):
         _ = self.connection
         return self
 
+    def create_project(self, project: Any) -> MlrunProject:
+        """Create a project that isn't there."""
+        body = as_dict(project)
+        name = body["metadata"]["name"]
+        with self.transaction():
+            if not self.insert_project(body):
+                raise errors.MLRunConflictError(f"Project {name} already exists")
+        return self.get_project(name)
+
+    def store_project(self, name: str, project: Any) -> MlrunProject:
+        """Create a project or replace it."""
+        body = as_dict(project)
+        body.setdefault("metadata", {})["name"] = name
+        with self.transaction():
+            self.delete("projects", Where("name = ?", name))
+            self.insert_project(body)
+        return self.get_project(name)
+
+    def get_project(self, name: str) -> MlrunProject:
+        """Read a project."""
+        for (body,) in self.select("body FROM projects", Where("name = ?", name)):
+            return MlrunProject.from_dict(json.loads(body))
+        raise errors.MLRunNotFoundError(f"Project {name} not found")
+
+    @as_mlrun
+    def list_projects(self, format_: str = ProjectFormat.name_only) -> list[Any]:
+        """List the projects by name: their names, or the whole projects with `format_="full"`."""
+        names = [row["name"] for row in self.select("name FROM projects", Where(), "ORDER BY name")]
+        return names if format_ == ProjectFormat.name_only else [*map(self.get_project, names)]
+
     @as_mlrun
     def store_run(self, struct: Any, uid: str, project: str, iter: int = 0) -> None:
         """Write a run whole, replacing what was there."""
@@ -55,14 +93,11 @@ class LocalRunDB(Interface):
     def update_run(
         self, updates: Record, uid: str, project: str, iter: int = 0, timeout: int = 0
     ) -> None:
-        """Change some fields of a run, but its name, by dotted names such as `status.state`."""
+        """Change some fields of a run by dotted names such as `status.state`."""
         with self.transaction():
             body = self.find_run(uid, project, iter)
-            name = body["metadata"].get("name")
             for field, value in updates.items():
-                update_in(body, field, value)
-            if body["metadata"].get("name") != name:
-                raise MLRunInvalidArgumentError("Changing name for an existing run is invalid")
+                utils.update_in(body, field, value)
             self.write_run(as_dict(body), uid, project, iter)
 
     @as_mlrun
@@ -93,7 +128,7 @@ class LocalRunDB(Interface):
             for (state,) in self.select("state FROM runs", where):
                 if state not in TERMINAL_STATES and self.job_is_alive(uid, project):
                     # Nobody could abort its processes then.
-                    raise MLRunBadRequestError(
+                    raise errors.MLRunBadRequestError(
                         f"Can not delete run {uid} in {state} state, consider aborting it first"
                     )
             for table in ("logs", "runs"):
@@ -118,7 +153,7 @@ class LocalRunDB(Interface):
         def going_on(*ends: str) -> Record:
             run = self.find_run(uid, project, iter)
             if (state := run["status"].get("state")) in ends:
-                raise MLRunConflictError(
+                raise errors.MLRunConflictError(
                     f"Run {uid} is already in terminal state ({state}), can not be aborted"
                 )
             return run
@@ -160,8 +195,6 @@ class LocalRunDB(Interface):
     @as_mlrun
     def get_log(self, uid: str, project: str, offset: int = 0, size: int = -1) -> tuple[str, bytes]:
         """Read the state of a run and its log from a byte on; without a size, to its end."""
-        if offset < 0:
-            raise MLRunInvalidArgumentError("Offset cannot be negative")
         state = self.find_run(uid, project)["status"]["state"]
         where = Where("project = ? AND uid = ?", project, uid)
         log = b"".join(body for (body,) in self.select("body FROM logs", where, "ORDER BY id"))
@@ -171,14 +204,6 @@ class LocalRunDB(Interface):
             file.seek(max(0, offset - len(log)))
             text += file.read(-1 if size < 0 else size - len(text))
         return state, text
-
-    @as_mlrun
-    def get_log_size(self, uid: str, project: str) -> int:
-        """Give the size of a run's log in bytes, which may be more than fits into memory."""
-        where, size = Where("project = ? AND uid = ?", project, uid), 0
-        with suppress(FileNotFoundError):
-            size = self.log_file(uid, project).stat().st_size
-        return size + int(self.select("TOTAL(LENGTH(body)) FROM logs", where)[0][0])
 
     @as_mlrun
     def watch_log(
@@ -200,3 +225,174 @@ class LocalRunDB(Interface):
                 sys.stdout.write(decoder.decode(b"", final=True))
                 return state, offset
             time.sleep(LOG_INTERVAL)
+
+    @as_mlrun
+    def store_artifact(
+        self,
+        key: str,
+        artifact: Any,
+        project: str,
+        iter: int = 0,
+        tag: str = LATEST,
+        tree: str | None = None,
+    ) -> Record:
+        """Write an artifact's record, and make it the latest of its key; give it as written."""
+        body = as_dict(artifact)
+        metadata, spec = body.setdefault("metadata", {}), body.setdefault("spec", {})
+        if body.get("kind") == ArtifactCategories.link:
+            self._mark_best_iteration(key, metadata, spec, project)
+            return body
+        tag = tag or LATEST
+        utils.validate_tag_name(tag, "artifact.metadata.tag")
+        utils.validate_artifact_key_name(key, "artifact.key")
+        metadata["key"] = metadata.get("key") or key
+        metadata["project"] = metadata.get("project") or project
+        uid = fill_artifact_object_hash(body, iter, tree)
+        body["kind"] = body.get("kind") or "artifact"
+        spec["db_key"] = spec.get("db_key") or key
+        metadata["created"] = str(metadata.get("created") or now())
+        metadata["updated"] = now()
+        # Tags have a table of their own: they move between versions.
+        metadata.pop("tag", None)
+        with self.transaction():
+            # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
+            where = Where("project = ? AND key = ? AND uid = ?", project, key, uid)
+            known = self.select("1 FROM artifacts", where)
+            owner = self.write(
+                "artifacts",
+                {"project": project, "key": key, "uid": uid},
+                body,
+                tree=tree or metadata.get("tree") or "",
+                iteration=iter,
+                best_iteration=not iter,
+                kind=body["kind"],
+                producer_uri=(spec.get("producer") or {}).get("uri") or "",
+                created=utc(metadata["created"]),
+                updated=utc(metadata["updated"]),
+            )
+            for name in {tag} if known else {tag, LATEST}:
+                self._tag(owner, name)
+        metadata["tag"] = tag
+        return body
+
+    def _tag(self, owner: int, tag: str) -> None:
+        (this,) = self.select("* FROM artifacts", Where("id = ?", owner))
+        project, key = this["project"], this["key"]
+        tags = Where("tag = ? AND tag_project = ? AND tag_key = ?", tag, project, key)
+        # A tag names one version of a key; only the iterations of one tree share it.
+        same = (
+            "SELECT id FROM artifacts WHERE project = ? AND tree = ? AND key = ? AND iteration != ?"
+        )
+        tags.add(f"owner NOT IN ({same})", project, this["tree"], key, this["iteration"])
+        self.delete("artifact_tags", tags)
+        row = (owner, tag, project, key)
+        self.connection.execute("INSERT INTO artifact_tags VALUES (?, ?, ?, ?)", row)
+
+    def _mark_best_iteration(self, key: str, metadata: Record, spec: Record, project: str) -> None:
+        key, best = spec.get("link_key") or key, spec.get("link_iteration")
+        tree = spec.get("link_tree") or metadata.get("tree") or ""
+        where = Where("project = ? AND key = ? AND tree = ?", project, key, tree)
+        with self.transaction() as connection:
+            rows = self.select("id, iteration FROM artifacts", where)
+            if best not in {row["iteration"] for row in rows}:
+                raise errors.MLRunNotFoundError(f"Iteration {best} of {project}/{key} not found")
+            connection.executemany(
+                "UPDATE artifacts SET best_iteration = ? WHERE id = ?",
+                [(row["iteration"] == best, row["id"]) for row in rows],
+            )
+
+    def _list_artifacts(self, **query: Any) -> ArtifactList:
+        """List artifacts' records, last updated first; one of several tags comes once for each."""
+        return ArtifactList(self.find_artifacts(**query))
+
+    list_artifacts = as_mlrun(_list_artifacts)
+    paginated_list_artifacts = pages(_list_artifacts)
+    read_artifact = as_mlrun(Rows.read_artifact)
+
+    @as_mlrun
+    def del_artifact(
+        self, key: str, project: str, tag: str = "", tree: str = "", uid: str = "", iter: Any = None
+    ) -> None:
+        """Delete the records of a key, all of its versions if nothing tells which; files stay."""
+        where = Where("project = ? AND key = ?", project, key)
+        where.equal(tree=tree, uid=uid, iteration=iter, tag=tag)
+        found = f"SELECT id FROM artifacts LEFT JOIN artifact_tags ON owner = id WHERE {where}"  # noqa: S608
+        with self.transaction():
+            self.delete("artifacts", Where(f"id IN ({found})", *where.values))
+
+    @as_mlrun
+    def list_artifact_tags(self, project: str) -> list[str]:
+        """List the tags that artifacts of a project have, each once."""
+        where = Where().equal(tag_project=project)
+        return [
+            row["tag"]
+            for row in self.select("DISTINCT tag FROM artifact_tags", where, "ORDER BY tag")
+        ]
+
+    @as_mlrun
+    def tag_objects(self, project: str, tag_name: str, objects: Any) -> None:
+        """Tag artifacts instead of other versions."""
+        utils.validate_tag_name(tag_name, "tag")
+        with self.transaction():
+            for owner in self._identified(project, objects):
+                self._tag(owner, tag_name)
+
+    @as_mlrun
+    def delete_objects_tag(self, project: str, tag_name: str, tag_objects: Any) -> None:
+        """Take a tag away from artifacts."""
+        with self.transaction():
+            for owner in self._identified(project, tag_objects):
+                self.delete("artifact_tags", Where("owner = ? AND tag = ?", owner, tag_name))
+
+    # They call the two above.
+    tag_artifacts = HTTPRunDB.tag_artifacts
+    delete_artifacts_tags = HTTPRunDB.delete_artifacts_tags
+
+    def _identified(self, project: str, objects: TagObjects | Record) -> list[int]:
+        objects = objects if isinstance(objects, TagObjects) else TagObjects(**objects)
+        owners = []
+        for which in objects.identifiers:
+            where = Where().equal(project=project, key=which.key, uid=which.uid)
+            where.equal(tree=which.producer_id, kind=which.kind, iteration=which.iter)
+            owners += [row["id"] for row in self.select("id FROM artifacts", where)]
+        return owners
+
+    @as_mlrun
+    def store_function(
+        self, function: Any, name: str, project: str, tag: str = LATEST, versioned: bool = False
+    ) -> str:
+        """Write a function and give its hash; `versioned` keeps earlier ones."""
+        name, tag, body = utils.normalize_name(name), tag or LATEST, as_dict(function)
+        hash_key = cast(str, utils.fill_function_hash(body, tag))
+        body["metadata"]["updated"] = now()
+        with self.transaction() as connection:
+            stored_hash = hash_key if versioned else f"unversioned-{tag}"
+            owner = self.write(
+                "functions",
+                {"project": project, "name": name, "hash": stored_hash},
+                body,
+                kind=body.get("kind") or "",
+                state=(body.get("status") or {}).get("state") or "",
+                updated=body["metadata"]["updated"],
+            )
+            connection.execute(
+                "INSERT INTO function_tags (owner, tag, tag_project, tag_name) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (tag_project, tag_name, tag) DO UPDATE SET owner = excluded.owner",
+                (owner, tag, project, name),
+            )
+        return hash_key
+
+    @as_mlrun
+    def get_function(
+        self, name: str, project: str, tag: str | None = None, hash_key: str = ""
+    ) -> Record:
+        """Read a function: the latest where neither tag nor hash tells which."""
+        name, tag = utils.normalize_name(name), None if hash_key and not tag else tag or LATEST
+        for body in self.list_functions(name, project, tag):
+            if not hash_key or body["metadata"].get("hash") == hash_key:
+                return body
+        uri = utils.generate_object_uri(project, name, tag, hash_key)
+        raise errors.MLRunNotFoundError(f"Function {uri} not found")
+
+    list_functions = as_mlrun(Rows.list_functions)
+    paginated_list_functions = pages(Rows.list_functions)

@@ -20,6 +20,7 @@ from .sqlite import Database
 Record = dict[str, Any]
 
 LATEST = "latest"
+_TAGGED = "artifacts LEFT JOIN artifact_tags ON owner = id"
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
 
@@ -47,13 +48,6 @@ class Where:
             elif value and not isinstance(value, str):
                 self.add(f"{column} IN ({', '.join('?' * len(value))})", *map(str, value))
         return self
-
-    def tagged(self, tag: str | None, project: str, key: str | None = None) -> Self:
-        """Keep the artifacts that have a tag."""
-        if tag in {None, "", "*"}:
-            return self
-        tags = Where().equal(tag=tag, tag_project=project, tag_key=key)
-        return self.add(f"id IN (SELECT owner FROM artifact_tags WHERE {tags})", *tags.values)  # noqa: S608
 
     def labelled(self, table: str, labels: Any) -> Self:
         """Keep what has all of these labels, each `name`, `name=value` or parts, `~name=~value`."""
@@ -134,19 +128,27 @@ class Rows(Database):
         return cursor.rowcount == 1
 
     def where(self, table: str, query: Record) -> Where:
-        """Take from a query what all lists have: project, name and labels."""
-        where = Where().equal(project=query.pop("project", None))
+        """Take from a query what several lists have: project, name, labels, `beginning` of ids."""
         key = "key" if table == "artifacts" else "name"
-        where.equal(**{key: query.pop("name", None)})
+        # With the plus, here and below, SQLite takes another index that leads to the few.
+        project = "+project" if "using" in query else "project"
+        where = Where().equal(**{project: query.pop("project", None), key: query.pop("name", None)})
+        if beginning := query.pop("beginning", None):
+            where.add("uid BETWEEN ? AND ?", beginning, beginning + chr(sys.maxunicode))
         return where.labelled(table, query.pop("labels", None))
 
     def find_runs(self, **query: Any) -> list[Record]:
-        """List runs, newest start first; with `newest` only the last one of each name."""
-        where, uid = self.where("runs", query), query.pop("uid", None)
-        where.equal(uid=uid, state=query.pop("states", None))
+        """List runs, newest start first; with `newest` only the last one of each name.
+
+        With `using`, only those that have an artifact's uid among their inputs.
+        """
+        few = query.keys() & {"uid", "using"}
+        where = self.where("runs", query).equal(uid=query.pop("uid", None))
+        where.equal(state=query.pop("states", None))
+        if using := query.pop("using", None):
+            where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", using)
         if not query.pop("iter", False):
-            # With the plus, SQLite takes the index that leads to the few runs of those ids.
-            where.add("+iteration = 0" if uid else "iteration = 0")
+            where.add("+iteration = 0" if few else "iteration = 0")
         times = {"start_time": "start_time", "last_update_time": "updated", "end_time": "end_time"}
         for field, column in times.items():
             for end, comparison in ("from", ">="), ("to", "<="):
@@ -161,21 +163,20 @@ class Rows(Database):
 
     def find_artifacts(self, **query: Any) -> list[Record]:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
-        project, name = query.get("project"), query.get("name") or ""
-        tag, tree = query.pop("tag", None), query.pop("tree", None)
-        where = self.where("artifacts", query).equal(tree=tree, kind=query.pop("kind", None))
-        where.equal(iteration=query.pop("iter", None))
+        project, name, tag = query.get("project"), query.get("name") or "", query.pop("tag", None)
+        key = "" if name.startswith("~") else name
+        few = key or tag or query.keys() & {"tree", "uid", "beginning"}
+        where = self.where("artifacts", query).equal(uid=query.pop("uid", None))
+        where.equal(tree=query.pop("tree", None), iteration=query.pop("iter", None))
+        where.equal(kind=query.pop("kind", None))
         if query.pop("best_iteration", False):
             where.add("best_iteration")
-        key = "" if name.startswith("~") else name
         if tag and tag != "*":
             where.equal(tag=tag, tag_project=project, tag_key=key)
-        # With the plus, SQLite does not walk along the times where another index leads to the few.
-        order = f"{'+' if key or tag or tree else ''}updated DESC, id DESC, tag"
-        source = "artifacts LEFT JOIN artifact_tags ON owner = id"
-        return self._find(f"body, tag FROM {source}", query, where, order)
+        order = f"{'+' if few else ''}updated DESC, id DESC, tag"
+        return self._find(f"body, tag FROM {_TAGGED}", query, where, order)
 
-    def find_functions(self, **query: Any) -> list[Record]:
+    def list_functions(self, **query: Any) -> list[Record]:
         """List functions, last updated first; one of several tags comes once for each."""
         where, tag = self.where("functions", query), query.pop("tag", None)
         where.equal(tag=tag, kind=query.pop("kind", None))
@@ -192,25 +193,6 @@ class Rows(Database):
             raise self.needs_api(f"'{argument}' of lists")
         return [_record(*row) for row in self.select(what, where, tail)]
 
-    def beginning_with(self, table: str, uid: str, project: str, limit: int = 2) -> list[Record]:
-        """List runs or artifacts by the beginning of their ids; MLRun's API has no such list."""
-        where = Where(
-            "project = ? AND uid BETWEEN ? AND ?", project, uid, uid + chr(sys.maxunicode)
-        )
-        if table == "runs":
-            where.add("iteration = 0")
-        rows = self.select(f"body FROM {table}", where, f"ORDER BY uid LIMIT {limit:d}")
-        return [_record(*row) for row in rows]
-
-    def runs_using(self, uid: str, project: str, limit: int = 20) -> tuple[list[Record], int]:
-        """List runs that have an artifact in `spec.inputs`, newest first; and count all of them."""
-        # With the plus, SQLite takes the index that leads to the few runs.
-        where = Where("+project = ? AND +iteration = 0", project)
-        where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", uid)
-        tail = f"ORDER BY start_time DESC, id DESC LIMIT {limit:d}"
-        runs = [_record(*row) for row in self.select("body FROM runs", where, tail)]
-        return runs, self.select("COUNT(*) FROM runs", where)[0][0]
-
     def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
         """Read a run."""
         where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iter)
@@ -220,10 +202,10 @@ class Rows(Database):
 
     def artifacts_of(self, run: Record) -> list[Record]:
         """Read the artifacts' records that a run's `status.artifact_uris` names."""
-        of_uid, project = "project = ? AND uid = ?", run["metadata"]["project"]
         uris = (run["status"].get("artifact_uris") or {}).values()
-        found = (self._artifact(Where(of_uid, project, artifact_uid(uri))) for uri in uris)
-        return [record for record in found if record]
+        project, uids = run["metadata"]["project"], list(filter(None, map(artifact_uid, uris)))
+        found = [self.find_artifacts(project=project, uid=uid)[:1] for uid in uids]
+        return [record for records in found for record in records]
 
     def write_run(self, body: Record, uid: str, project: str, iteration: int) -> None:
         """Write a run whole."""
@@ -264,34 +246,27 @@ class Rows(Database):
         project, uid = (quote(name, safe="").replace(".", "%2E") for name in (project, uid))
         return self.path.parent / "logs" / project / f"{uid}.log"
 
-    def find_artifact(
+    def read_artifact(
         self, key: str, project: str, tag: str = "", tree: str = "", uid: str = "", iter: Any = None
     ) -> Record:
         """Read an artifact's record: the latest where neither tag, tree nor uid tells which."""
         tag = tag or ("" if tree or uid else LATEST)
         where = Where("project = ? AND key = ?", project, key)
         if tag and not (uid and tag == LATEST):
-            where = Where().tagged(tag, project, key)
+            where = Where().equal(tag=tag, tag_project=project, tag_key=key)
         where.equal(uid=uid, tree=tree, iteration=iter or None)
         if iter == 0:  # the run's own, or the best where only iterations have the key
             where.add("iteration = 0 OR best_iteration")
-        if found := self._artifact(where, tag):
-            return found
+        # The run's own artifact before the best of its iterations, and of several the newest.
+        order = (
+            "ORDER BY iteration = 0 DESC, best_iteration DESC, updated DESC, id DESC, tag LIMIT 1"
+        )
+        for row in self.select(f"body, tag FROM {_TAGGED}", where, order):
+            return _record(*row)
         uri = mlrun.utils.generate_artifact_uri(
             project, key, tag or None, iter, tree or None, uid or None
         )
         raise mlrun.errors.MLRunNotFoundError(f"Artifact {uri} not found")
-
-    def _artifact(self, where: Where, tag: str | None = None) -> Record | None:
-        # The run's own artifact before the best of its iterations, and of several the newest.
-        rows = self.select(
-            "body, tag FROM artifacts LEFT JOIN artifact_tags ON owner = id",
-            where,
-            "ORDER BY iteration = 0 DESC, best_iteration DESC, updated DESC, id DESC,"
-            " tag = ? DESC, tag = 'latest' LIMIT 1",
-            tag,
-        )
-        return _record(*rows[0]) if rows else None
 
 
 class JobQueue(Rows):
