@@ -60,7 +60,7 @@ def test_the_project_becomes_a_job_for_training_and_one_for_evaluation():
     assert (evaluation.name, evaluation.after) == ("evaluation", ("training",))
     assert training.told == {"pipeline": ["training"]}
     both = parts([training, evaluation])
-    assert set(groups.crossing(both, both)) == {
+    assert {data["dataset"] for data in groups.crossing(both, both)} == {
         "test_set",
         "random_forest.model",
         "xgboost.model",
@@ -76,7 +76,10 @@ def test_groups_come_in_the_order_of_their_data():
         ("last", ("z",), ("second",)),
     ]
     found = parts(found)
-    assert groups.crossing(found, found) == {"a": ("first", ["second"]), "b": ("second", ["last"])}
+    assert groups.crossing(found, found) == [
+        {"dataset": "a", "from": "first", "to": ["second"]},
+        {"dataset": "b", "from": "second", "to": ["last"]},
+    ]
     assert [group.name for group in groups.grouped(PIPELINES, ["last", "first"])] == [
         "last",
         "first",
@@ -103,9 +106,9 @@ def test_nodes_are_grouped_by_namespace_or_tag():
     assert by_namespace[1].told == {"pipeline": ["__default__"], "nodes": inside}
     assert shape(groups.grouped(pipelines, ["stop"], "tag")) == [("slow", ("stop",), ())]
     assert refused(pipelines, [], "tag") == (
-        "The groups need each other's data, so that none can run first: 'slow' needs `n` of "
-        "'outer.inner.n1', 'outer.inner.n1' needs `outer.m` of 'outer.m1', 'outer.m1' needs `a` of "
-        "'slow'. Put the nodes that lie between them into one group, or into groups of their own."
+        "The groups need each other's data, so that none can run first: `a` of 'slow', "
+        "`outer.m` of 'outer.m1', `n` of 'outer.inner.n1'. Put the nodes that lie between them "
+        "into one group, or into groups of their own."
     )
 
 
@@ -148,8 +151,8 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             },
             [],
             "pipeline",
-            "The groups need each other's data, so that none can run first: 'a' needs `y` of 'b', "
-            "'b' needs `x` of 'a'. Put the nodes that lie between them into one group, or into "
+            "The groups need each other's data, so that none can run first: `x` of 'a', "
+            "`y` of 'b'. Put the nodes that lie between them into one group, or into "
             "groups of their own.",
         ),
         (
@@ -163,15 +166,13 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},
             [],
             "pipeline",
-            "Pipelines a and b can't run together (Output(s) ['x'] are returned by more than one "
-            "nodes. Node outputs must be unique.). Name only one of them.",
+            "Output(s) ['x'] are returned by more than one nodes. Node outputs must be unique.",
         ),
         (
             {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},
             ["a", "b"],
             "namespace",
-            "Pipelines a and b can't run together (Output(s) ['x'] are returned by more than one "
-            "nodes. Node outputs must be unique.). Name only one of them.",
+            "Output(s) ['x'] are returned by more than one nodes. Node outputs must be unique.",
         ),
         (
             {"__default__": Pipeline([step("r", "x", "n", tags=["u", "t"])])},
@@ -184,7 +185,8 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             {"a": Pipeline([])},
             ["a"],
             "pipeline",
-            "Pipeline 'a' has no nodes. Name others.",
+            "Pipeline contains no nodes after applying all provided filters. Please ensure that at "
+            "least one pipeline with nodes has been defined.",
         ),
         (
             {"a": Pipeline([])},
@@ -258,7 +260,7 @@ def lost(*arguments: Any) -> str:
     ids=["no entry", "memory", "shared", "cached", "cached entry"],
 )
 def test_data_in_memory_does_not_cross(lost: Any):
-    assert problem(lost) == "`table`, which 'use' needs, is only in the memory of 'make'."
+    assert problem(lost) == "`table` for use is in the memory of make."
 
 
 @pytest.mark.parametrize(
@@ -273,9 +275,7 @@ def test_data_in_memory_does_not_cross(lost: Any):
     ],
 )
 def test_a_local_file_does_not_cross(lost: Any):
-    assert problem(lost) == (
-        "`table`, which 'use' needs, is only on the machine (/p/data/02/x.csv) of 'make'."
-    )
+    assert problem(lost) == "`table` for use is on the machine (/p/data/02/x.csv) of make."
 
 
 @pytest.mark.parametrize(
@@ -339,6 +339,6 @@ def test_a_job_by_itself_leaves_what_later_ones_need(monkeypatch: pytest.MonkeyP
         told = SimpleNamespace(title="first")
         groups.check_later(plan.Plan(project(catalog), part, told, function, None))
 
-    with pytest.raises(groups.JobError, match="`a`, which 'second' needs, is only in the memory"):
+    with pytest.raises(groups.JobError, match="`a` for second is in the memory of first"):
         alone(PIPELINES["first"], *PIPELINES)
     alone(PIPELINES["first"] + PIPELINES["second"], "first", "second")

@@ -119,16 +119,3 @@ def test_a_job_that_runs_again_gets_what_it_was_given():
     assert parameters.given(context) == {"split.seed": 7}
     context.parameters = {"split.seed": 7, "db.password": "*****", "kedro.pipeline": "training"}
     assert parameters.given(context) == {"split.seed": 7}
-
-
-def test_what_kedro_refuses_is_one_sentence():
-    from kedro.validation.exceptions import ParameterValidationError
-
-    text = (
-        "Parameter validation failed:\n- Parameter 'split': Failed to instantiate Split for "
-        "parameter 'split': 1 validation error for Split\ntest_size\n  Input should be a valid "
-        "number [type=float_parsing, input_value='abc', input_type=str]\n    For further …"
-    )
-    assert parameters.reason(ParameterValidationError(text)) == (
-        "Parameter 'split.test_size' is 'abc': Input should be a valid number."
-    )

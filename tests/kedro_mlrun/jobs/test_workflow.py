@@ -16,7 +16,6 @@ from helpers import Store, project_module
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import groups, plan
 from kedro_mlrun.jobs import workflow as workflows
-from kedro_mlrun.records import records
 
 registry = project_module("pipeline_registry")
 
@@ -50,9 +49,13 @@ def started(store: Store, chain: str = "", **handlers: str) -> Any:
     """Run the project's groups, each with a function of this file instead of Kedro."""
     found = groups.grouped(registry.register_pipelines())
     workflow = workflows.Workflow(
-        found, {name: job(store, name, handler) for name, handler in handlers.items()}, {}, chain
+        found, {name: job(store, name, handler) for name, handler in handlers.items()}, None, chain
     )
     return workflows.run_workflow(workflow, local=True)
+
+
+def prepared(**told: str) -> Any:
+    return workflows.prepare_workflow(workflows.WorkflowParameters(**told), source=None)
 
 
 def kedro_mlrun(*arguments: str) -> Result:
@@ -89,7 +92,7 @@ def test_jobs_are_one_workflow_and_stop_at_the_first_that_fails(
 
 def test_what_a_workflow_has_completed_is_not_run_again(embedded: Store):
     half = started(embedded, training="succeed", evaluation="fail")["workflow"]
-    resumed = workflows.prepare_workflow(resume=half, source=None)
+    resumed = prepared(resume=half)
     assert (list(resumed.jobs), list(resumed.done)) == (["evaluation"], ["training"])
     assert resumed.jobs["evaluation"].task.spec.parameters == {
         "pipeline": "evaluation",
@@ -103,16 +106,16 @@ def test_what_a_workflow_has_completed_is_not_run_again(embedded: Store):
     )
     # What comes after a job that runs again is run again, too.
     alone = started(embedded, evaluation="succeed")["workflow"]
-    again = workflows.prepare_workflow(resume=alone, source=None)
+    again = prepared(resume=alone)
     assert list(again.jobs) == ["training", "evaluation"]
 
 
 def test_a_chain_of_the_users_own_is_the_workflow(embedded: Store, monkeypatch: pytest.MonkeyPatch):
     """What earlier workflows of that chain did is not taken for what this one does."""
     monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
-    prepared = workflows.prepare_workflow(source=None)
-    assert prepared.id == "monday"
-    assert prepared.jobs["training"].task.spec.parameters["chain_id"] == "monday"
+    monday = prepared()
+    assert monday.id == "monday"
+    assert monday.jobs["training"].task.spec.parameters["chain_id"] == "monday"
     for first, state in (("succeed", "completed"), ("fail", "not started")):
         told = started(embedded, "monday", training=first, evaluation="succeed")
         assert (told["workflow"], told["groups"][1]["state"]) == ("monday", state)
@@ -120,12 +123,12 @@ def test_a_chain_of_the_users_own_is_the_workflow(embedded: Store, monkeypatch: 
 
 def test_a_workflow_that_goes_on_or_is_not_there_is_not_resumed(embedded: Store):
     half = started(embedded, training="succeed", evaluation="fail")
-    with pytest.raises(records.RecordNotFoundError, match=rf"mean '{half['workflow']}'"):
-        workflows.prepare_workflow(resume=half["workflow"][:-1], source=None)
+    with pytest.raises(workflows.JobError, match="There is no workflow 'x'"):
+        prepared(resume="x")
     run = half["groups"][1]["run"]
     mlrun.get_run_db().update_run({"status.state": "running"}, run, embedded.project)
     with pytest.raises(workflows.JobError, match=f"'evaluation' of .* is running: run {run}"):
-        workflows.prepare_workflow(resume=half["workflow"], source=None)
+        prepared(resume=half["workflow"])
 
 
 def test_a_dry_run_tells_the_jobs_and_what_crosses(embedded: Store):
@@ -156,7 +159,7 @@ def test_a_dry_run_tells_the_jobs_and_what_crosses(embedded: Store):
             2,
             "Engine 'remote' runs no job in this process: leave out --local.\n",
         ),
-        (["--group-by", "namespace"], 2, "`xgboost_test_prediction`, which "),
+        (["--group-by", "namespace"], 2, "`xgboost_test_prediction` for "),
     ],
 )
 def test_what_cannot_be_done_is_answered_in_a_sentence(
@@ -170,6 +173,6 @@ def test_what_cannot_be_done_is_answered_in_a_sentence(
 
 def test_an_engine_of_the_cluster_needs_an_api(embedded: Store):
     found = groups.grouped(registry.register_pipelines())
-    workflow = workflows.Workflow(found, {"training": job(embedded, "training", "succeed")}, {})
+    workflow = workflows.Workflow(found, {"training": job(embedded, "training", "succeed")}, None)
     with pytest.raises(workflows.JobError, match="Engine 'remote' needs an MLRun API"):
         workflows.run_workflow(workflow, "remote")

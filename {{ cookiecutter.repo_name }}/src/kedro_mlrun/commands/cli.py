@@ -100,9 +100,7 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
         raised_in = str(frame.f_globals.get("__name__"))
         by_kedro = raised_in.startswith(("kedro.framework.", "kedro.pipeline."))
         if isinstance(exc, ParameterValidationError) or (isinstance(exc, ValueError) and by_kedro):
-            from ..jobs.parameters import reason
-
-            raise click.UsageError(reason(exc)) from None
+            raise click.UsageError(" ".join(str(exc).split())) from None
         raise
 
 

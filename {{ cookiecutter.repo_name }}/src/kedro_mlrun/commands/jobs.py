@@ -10,29 +10,30 @@ import click
 import yaml
 from click import Choice, IntRange, argument, option
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import _split_params
 from rich.console import Group
 from rich.text import Text
 
 from ..jobs import image
 from ..jobs import submit as jobs
+from ..jobs.checks import check
 from ..jobs.doctor import WRONG, examine
 from ..jobs.function import load_function
 from ..jobs.parameters import JobParameters
-from ..jobs.workflow import prepare_workflow, run_workflow
+from ..jobs.plan import make_plan, project_for
+from ..jobs.workflow import WorkflowParameters, prepare_workflow, run_workflow
 from ..project import current_project
 from ..records.records import Records
 from ..records.summaries import UNENDED
 from ..runs.provenance import flatten
-from ..text import kedro_command
+from ..runs.report import print_run
+from ..text import kedro_command, nearest
 from . import tables
 from .base import Answer, command, one_sentence
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends
 # What MLRun's API can tell of the end of a run.
-NOTIFICATIONS = ("git", "mail", "slack", "webhook")
+NOTIFICATIONS = Choice(["git", "mail", "slack", "webhook"])
 SOURCES = Choice(["archive", "git", "image"])
-ENGINES = Choice(["local", "remote"])
 GROUPINGS = Choice(["pipeline", "namespace", "tag"])
 COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 _CONTINUE = "To continue, add this to the command: --resume"
@@ -52,11 +53,10 @@ def _pairs(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]
 def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]:
     """Read KIND, or KIND:NAME=VALUE, with commas between several."""
     parts = [text.partition(":") for text in values]
-    for kind in {kind for kind, _, _ in parts} - {*NOTIFICATIONS}:
-        raise click.BadParameter(
-            f"MLRun has no notification '{kind}'. It has {', '.join(NOTIFICATIONS)}."
-        )
-    return [(kind, _pairs(context, given, [rest])) for kind, _, rest in parts]
+    return [
+        (NOTIFICATIONS.convert(kind, given, context), _pairs(context, given, [rest]))
+        for kind, _, rest in parts
+    ]
 
 
 @command("submit", "kedro mlrun submit --pipelines training --params split.test_size=0.3 --watch")
@@ -81,7 +81,7 @@ def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]
     multiple=True,
     callback=_notifications,
     metavar="KIND[:NAME=VALUE,…]",
-    help=f"Notify somebody when it ends: {', '.join(NOTIFICATIONS)}; with MLRun's parameters.",
+    help="Notify by git, mail, slack or webhook when it ends, with MLRun's parameters.",
 )
 def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     """Run the project as an MLRun job.
@@ -92,12 +92,11 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     """
     own = ("name", "source", "inputs", "dry_run", "local", "watch", "schedule", "retry", "notify")
     name, source, inputs, dry_run, local, watch, schedule, retry, notify = map(options.pop, own)
-    if local and (schedule or retry or notify):
+    if (local and (schedule or retry or notify)) or (schedule and watch):
         raise click.UsageError(
-            "--local runs the job here and now. Leave out --schedule, --retry and --notify."
+            "--local runs the job here and now: leave out --schedule, --retry and --notify. The "
+            "runs of --schedule start later: leave out --watch."
         )
-    if schedule and watch:
-        raise click.UsageError("The runs of a schedule start later. Leave out --watch.")
     params, options["nodes"] = flatten(options.pop("params")), options.pop("node_names")
     options["pipeline"] = options.pop("pipelines") or options["pipeline"]
     options["env"] = click.get_current_context().params["env"]
@@ -107,22 +106,24 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
             f"Use the option instead, or nest the parameter: settings.{taken}."
         )
     job = JobParameters.of({**params, **options})
-    plan = jobs.prepare(job, inputs, None if local else source, name)
-    shown, title = plan.to_dict(), plan.task.metadata.name
+    with project_for(job, None if local else source) as project:
+        plan = check(make_plan(project, job, inputs, name))
+    shown, title, uid = plan.to_dict(), plan.task.metadata.name, plan.task.metadata.uid
     if dry_run:
         text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
         return Answer(shown, text.rstrip())
     if local:
-        return lambda: int(not jobs.run_here(plan))
-    uid = jobs.submit(plan, schedule, retry, notify)
+        return lambda: _ended(jobs.run_here(plan), uid, records)
+    jobs.submit(plan, schedule, retry, notify)
     text = f"Submitted run '{title}' {uid}."
     if watch:
         click.echo(text, err=True)
         return partial(_watch, uid, records)
+    told = {"uid": "" if schedule else uid, "schedule": schedule or None, "store": shown["store"]}
     text += f"\n{_how_to_follow(uid)}\nTo abort it: {kedro_command()} mlrun abort {uid[:8]}"
     if schedule:
         text = f"Scheduled '{title}' ({schedule}).\nTo list schedules: kedro mlrun schedules"
-    return Answer({"uid": uid, "schedule": schedule or None, "store": shown["store"]}, text)
+    return Answer(told, text)
 
 
 # Kedro's own, so that values are read as `kedro run` reads them.
@@ -130,11 +131,16 @@ _KEDROS = "params pipeline pipelines runner node_names from_nodes to_nodes tags"
 submit.params += [given for given in kedro_run.params if given.name in _KEDROS]
 
 
+def _ended(completed: bool, uid: str, records: Records) -> int:
+    print_run(uid, records.project)
+    return int(not completed)
+
+
 def _watch(uid: str, records: Records) -> int:
     """Follow a run to its end; Ctrl-C asks what is to become of it."""
     try:
         with one_sentence(f". Run {uid} may go on. {_how_to_follow(uid)}"):
-            return int(not jobs.watch(uid, records.project))
+            return _ended(jobs.wait_for(uid, records.project), uid, records)
     except KeyboardInterrupt:
         return _leave_or_abort(uid, records)
 
@@ -158,9 +164,9 @@ def _how_to_follow(uid: str) -> str:
 @command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
 @argument("names", metavar="[NAME]…", nargs=-1)
 @option("--group-by", type=GROUPINGS, default="pipeline", help="What becomes a job.")
-@option("--engine", type=ENGINES, default="local", help="What starts the jobs.")
+@option("--engine", type=Choice(["local", "remote"]), default="local", help="What starts the jobs.")
 @option("--local/--remote", help="Run the jobs in this process, or submit them (the default).")
-@option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
+@option("--params", default="", help="Parameters, as in `kedro run`.")
 @option("--resume", default="", metavar="ID", help="Continue this workflow where it failed.")
 @option("--watch", "-w", is_flag=True, help="Show the jobs' logs; wait for the end.")
 @option("--dry-run", is_flag=True, help="Show jobs and datasets between them; start nothing.")
@@ -176,14 +182,15 @@ def workflow(
     if local and engine != "local":
         raise click.UsageError(f"Engine '{engine}' runs no job in this process: leave out --local.")
     env, source = click.get_current_context().params["env"], None if local else "archive"
-    group_by, resume, params = options["group_by"], options["resume"], flatten(options["params"])
-    prepared = prepare_workflow(names, group_by, env, params, resume, source)
-    if options["dry_run"]:
+    dry_run, watch = options.pop("dry_run"), options.pop("watch")
+    asked = WorkflowParameters(names=[*names], env=env, **options)
+    prepared = prepare_workflow(asked, source)
+    if dry_run:
         plan = prepared.to_dict()
         return Answer(plan, _plan(plan))
-    note = "" if prepared.jobs else f"All jobs of workflow '{resume}' are completed."
+    note = "" if prepared.jobs else f"All jobs of workflow '{asked.resume}' are completed."
     try:
-        told = run_workflow(prepared, engine, local, options["watch"])
+        told = run_workflow(prepared, engine, local, watch)
     except KeyboardInterrupt:
         if engine != "local" or not prepared.id:
             raise
@@ -198,32 +205,20 @@ def workflow(
         # The first empty line divides what happened from where.
         why = (failed["error"] or f"Its state is {failed['state']}.").partition("\n\n")[0]
         error = f"Job '{failed['group']}' failed. {why}\n{_CONTINUE} {told['workflow']}"
-    return Answer(told, _end(told), note, error)
+    rows = [{**item, "when": "before" if item["earlier"] else ""} for item in told["groups"]]
+    fields = {"job": "group", "run": "run", "state": "state", "took": "seconds", "": "when"}
+    state = tables.cell("state", told["state"])
+    head = Text.assemble("\nWorkflow ", told["workflow"], ": ", state, "\n")
+    return Answer(told, Group(head, tables.table(rows, fields=fields)), note, error)
 
 
 def _plan(told: Mapping[str, Any]) -> Group:
     """Show what would run, and what would go from job to job."""
-    fields = {"job": "group", "": "state", "after": "after", "nodes": "nodes"}
-    rows = [
-        {**item, "after": item["after"] or "—", "state": "completed before" if item["run"] else ""}
-        for item in told["groups"]
-    ]
-    parts: list[Any] = [tables.table(rows, fields=fields), Text()]
-    if told["crossing"]:
-        parts += [tables.table(told["crossing"]), Text()]
-    return Group(*parts, Text(f"Runs would be recorded in {told['store']}. Nothing was started."))
-
-
-def _end(told: Mapping[str, Any]) -> Group:
-    """Show what became of each job."""
-    rows = [
-        {**item, "run": item["run"] or "—", "when": "before" if item["earlier"] else ""}
-        for item in told["groups"]
-    ]
-    fields = {"job": "group", "run": "run", "state": "state", "took": "seconds", "": "when"}
-    state = tables.cell("state", told["state"])
-    head = Text.assemble("\nWorkflow ", told["workflow"], ": ", state, "\n")
-    return Group(head, tables.table(rows, fields=fields))
+    fields = {"job": "group", "completed by": "run", "after": "after", "nodes": "nodes"}
+    groups = tables.table(told["groups"], fields=fields)
+    crossing = tables.table(told["crossing"], fields={n: n for n in ("dataset", "from", "to")})
+    end = Text(f"\nRuns would be recorded in {told['store']}. Nothing was started.")
+    return Group(groups, Text(), crossing, end)
 
 
 @command("logs", "kedro mlrun logs last --follow")
@@ -247,8 +242,7 @@ def abort(records: Records, which: str) -> Answer:
     name, uid, state = run["metadata"]["name"], run["metadata"]["uid"], run["status"]["state"]
     if state not in UNENDED:
         raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
-    why = "It was aborted by kedro mlrun abort."
-    records.db.abort_run(uid, records.project, status_text=why)
+    records.db.abort_run(uid, records.project, status_text="It was aborted by kedro mlrun abort.")
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 
@@ -256,13 +250,22 @@ def abort(records: Records, which: str) -> Answer:
 @option("--remove", metavar="NAME", help="Remove this schedule.")
 def schedules(records: Records, remove: str | None) -> Answer:
     """List the scheduled jobs."""
+    found = {
+        item.name: {
+            "name": item.name,
+            "schedule": item.cron_trigger.to_crontab(),
+            "next": str(item.next_run_time or ""),
+            "state": ((item.last_run or {}).get("status") or {}).get("state", ""),
+        }
+        for item in records.db.list_schedules(records.project, include_last_run=True).schedules
+    }
+    none = f"Project '{records.project}' has no schedule"
     if remove:
-        jobs.remove_schedule(remove, records.project)
-    found = jobs.schedules(records.project)
-    note = f"Removed schedule '{remove}'." if remove else ""
-    if not found:
-        return Answer(found, note=note or f"Project '{records.project}' has no schedules.")
-    return Answer(found, tables.table(found), note)
+        if not found.pop(remove, None):
+            raise click.UsageError(f"{none} '{remove}'. {nearest(remove, found)}".strip())
+        records.db.delete_schedule(records.project, remove)
+    rows, note = [*found.values()], f"Removed schedule '{remove}'." if remove else f"{none}s."
+    return Answer(rows, tables.table(rows) if rows else "", "" if rows and not remove else note)
 
 
 @command("build", "kedro mlrun build")

@@ -1,13 +1,13 @@
 """Which jobs Kedro's pipelines become, in which order, and what data jobs find and leave."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from kedro.io.core import is_parameter
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from .function import mounted
 from .parameters import JobError
@@ -50,42 +50,36 @@ def grouped(
     others = [name for name in pipelines if name != DEFAULT and by_pipeline]
     named = list(dict.fromkeys(names)) or others or [DEFAULT]
     whole = together(pipelines, named)
-    for name in named:
-        if not pipelines[name].nodes:
-            raise JobError(f"Pipeline '{name}' has no nodes. Name others.")
-    if by_pipeline:
-        members = [(name, node.name) for name in named for node in pipelines[name].nodes]
-    elif group_by == "namespace":
-        found = whole.group_nodes_by("namespace")
-        members = [(group.name, node) for group in found for node in group.nodes]
-    else:
-        members = [
-            (tag, node.name) for node in whole.nodes for tag in sorted(node.tags) or [node.name]
-        ]
-    nodes: dict[str, list[str]] = {}
-    group_of: dict[str, str] = {}
-    for name, node in members:
-        if (other := group_of.setdefault(node, name)) != name:
+    own = {name: {*pipelines[name].nodes} for name in named}
+    groups_of: dict[GroupBy, Callable[[Node], list[str]]] = {
+        "pipeline": lambda node: [name for name in named if node in own[name]],
+        "namespace": lambda node: [node.namespace.split(".")[0] if node.namespace else node.name],
+        "tag": lambda node: sorted(node.tags) or [node.name],
+    }
+    nodes: dict[str, list[str]] = {name: [] for name in named if by_pipeline}
+    for node in whole.nodes:
+        name, *others = groups_of[group_by](node)
+        nodes.setdefault(name, []).append(node.name)
+        if others:
             raise JobError(
-                f"Node '{node}' is both in '{other}' and in '{name}', and would run twice. Name "
-                "only one pipeline that has it, or leave it only one tag."
+                f"Node '{node.name}' is both in '{name}' and in '{others[0]}', and would run "
+                "twice. Name only one pipeline that has it, or leave it only one tag."
             )
-        nodes.setdefault(name, []).append(node)
+    for name, found in nodes.items():
+        if not found:
+            raise JobError(f"Pipeline '{name}' has no nodes. Name others.")
     parts = {name: whole.only_nodes(*nodes[name]) for name in nodes}
     needs: dict[str, dict[str, str]] = {name: {} for name in parts}
-    for dataset, (maker, users) in crossing(parts, parts).items():
-        for user in users:
-            needs[user].setdefault(maker, dataset)
+    for data in crossing(parts, parts):
+        for user in data["to"]:
+            needs[user].setdefault(data["from"], data["dataset"])
     try:
         order = [*TopologicalSorter(needs).static_order()]
     except CycleError as error:
         # Each of the cycle is needed by the next.
-        links = ", ".join(
-            f"'{name}' needs `{needs[name][maker]}` of '{maker}'"
-            for name, maker in pairwise(reversed(error.args[1]))
-        )
+        made = [f"`{needs[user][maker]}` of '{maker}'" for maker, user in pairwise(error.args[1])]
         raise JobError(
-            f"The groups need each other's data, so that none can run first: {links}. "
+            f"The groups need each other's data, so that none can run first: {', '.join(made)}. "
             "Put the nodes that lie between them into one group, or into groups of their own."
         ) from None
     return [
@@ -99,14 +93,14 @@ def grouped(
     ]
 
 
-def crossing(makers: Parts, users: Parts) -> dict[str, tuple[str, list[str]]]:
-    """Give the datasets that go from one job to another, each with its maker and its users."""
+def crossing(makers: Parts, users: Parts) -> list[dict[str, Any]]:
+    """Give each `dataset` that goes `from` one job `to` others."""
     maker_of = {stem(name): job for job, part in makers.items() for name in part.all_outputs()}
-    found: dict[str, tuple[str, list[str]]] = {}
+    takers: dict[str, list[str]] = {}
     for user, part in users.items():
         for dataset in sorted({stem(name) for name in part.inputs()} & maker_of.keys()):
-            found.setdefault(dataset, (maker_of[dataset], []))[1].append(user)
-    return found
+            takers.setdefault(dataset, []).append(user)
+    return [{"dataset": name, "from": maker_of[name], "to": takers[name]} for name in takers]
 
 
 def check_crossing(
@@ -117,13 +111,13 @@ def check_crossing(
         {name for part in [*makers.values(), *users.values()] for name in part.datasets()}
     )
     problems = []
-    for dataset, (maker, takers) in crossing(makers, users).items():
-        alike = (name for name in names if stem(name) == dataset)
+    for data in crossing(makers, users):
+        alike = (name for name in names if stem(name) == data["dataset"])
         place = next(filter(None, (project.place(name, mounts) for name in alike)), "")
-        where = "in the memory" if place == MEMORY else f"on the machine ({place})"
         if place:
-            needed = " and ".join(f"'{taker}'" for taker in takers)
-            problems.append(f"`{dataset}`, which {needed} needs, is only {where} of '{maker}'.")
+            where = "in the memory" if place == MEMORY else f"on the machine ({place})"
+            takers = " and ".join(data["to"])
+            problems.append(f"`{data['dataset']}` for {takers} is {where} of {data['from']}.")
     if problems:
         raise JobError("\n".join(["Data would be lost between the jobs.", *problems, _KEPT]))
 

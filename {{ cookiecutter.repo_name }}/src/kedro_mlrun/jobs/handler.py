@@ -56,12 +56,9 @@ def run(context: mlrun.MLClientCtx) -> None:
             with in_chain(job.chain_id or context.labels.get("workflow")), session:
                 session.run(
                     pipeline_names=job.pipeline or None,
-                    tags=job.tags,
                     runner=runner(job.runner),
-                    node_names=job.nodes,
-                    from_nodes=job.from_nodes,
-                    to_nodes=job.to_nodes,
                     load_versions=job.load_versions,
+                    **job.filters,
                 )
         except Exception as error:
             if manager.recorded_error is not error:

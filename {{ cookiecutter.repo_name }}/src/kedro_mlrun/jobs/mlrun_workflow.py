@@ -3,29 +3,22 @@
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def pipeline(
-    names: str = "",
-    group_by: str = "pipeline",
-    env: str = "",
-    params: str = "",
-    resume: str = "",
-    chain_id: str = "",
-    archive: str = "",
-) -> None:
+def pipeline(**arguments: Any) -> None:
     """Start one job after the other: `mlrun project . --run main --arguments names=training`.
 
     Args:
-        names: pipelines, with commas between them; empty for all.
-        group_by: what becomes a job: each `pipeline`, each `namespace`, or each `tag`.
-        env: Kedro's environment; empty for the default one.
-        params: values for Kedro's parameters, as `kedro run --params` has them.
-        resume: the id of a workflow that failed; what it completed isn't done again.
-        chain_id: the workflow's id; empty for MLRun's own.
-        archive: where the project's source was put; empty to pack it now.
+        **arguments: what the workflow is told, each of which may be left out:
+            `names`: pipelines, with commas between them; empty for all.
+            `group_by`: what becomes a job: each `pipeline`, each `namespace`, or each `tag`.
+            `env`: Kedro's environment; empty for the default one.
+            `params`: values for Kedro's parameters, as `kedro run --params` has them.
+            `resume`: the id of a workflow that failed; what it completed isn't done again.
+            `chain_id`: the workflow's id; empty for MLRun's own.
+            `archive`: where the project's source was put; empty to pack it now.
     """
-    arguments = dict(locals())
     # MLRun loads this file by its path, so that it has no package to import from.
     if "kedro_mlrun" not in sys.modules:
         sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

@@ -1,18 +1,16 @@
 """What a job is told: which part of the project to run, and with which parameters."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import click
 import yaml
 from mergedeep import merge  # type: ignore[import-untyped]
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from ..runs.provenance import flatten
@@ -23,11 +21,6 @@ GIVEN = "kedro-given-parameters"
 
 # A parameter that no file gives a value may still be asked for, by catalog.yml for example.
 _ASKED_FOR = re.compile(r"\$\{runtime_params:\s*([\w.]+)")
-# How Kedro tells of what Pydantic has found.
-_NOT_VALID = re.compile(
-    r"Parameter '([^']+)': Failed[^\n]*\n(\S+)\n\s+(.+?)\[type=\w+, input_value=(.*?), input_type=",
-    re.DOTALL,
-)
 
 
 class JobError(click.ClickException, ValueError):
@@ -55,7 +48,7 @@ Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "" e
 Names = Annotated[list[str], BeforeValidator(_items)]
 
 
-class JobParameters(BaseModel):
+class JobParameters(BaseModel, frozen=True, coerce_numbers_to_str=True):
     """The parameters of an MLRun job, told apart: those of the run, and Kedro's own.
 
     Args:
@@ -71,9 +64,6 @@ class JobParameters(BaseModel):
         runtime_params: values for Kedro's parameters, by their names, with dots for nested ones.
     """
 
-    # MLRun's client makes a number of what looks like one.
-    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
-
     pipeline: Names = []
     env: Text = None
     tags: Names = []
@@ -86,7 +76,7 @@ class JobParameters(BaseModel):
     runtime_params: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, parameters: Mapping[str, Any]) -> JobParameters:
+    def of(cls, parameters: Mapping[str, Any]) -> Self:
         """Tell a run's parameters apart; lists may be text with commas between the items."""
         names = cls.model_fields.keys() - {"runtime_params"}
         own = {name: value for name, value in parameters.items() if name in names}
@@ -117,19 +107,15 @@ class JobParameters(BaseModel):
         return result
 
     @property
+    def filters(self) -> dict[str, Any]:
+        """Which nodes of its pipelines run, as Kedro takes it."""
+        some = {"tags": self.tags, "node_names": self.nodes}
+        return some | {"from_nodes": self.from_nodes, "to_nodes": self.to_nodes}
+
+    @property
     def title(self) -> str:
         """The name of the run: that of its pipelines."""
         return "-".join(name.strip("_") for name in self.pipeline) or "default"
-
-
-def reason(error: Exception) -> str:
-    """Say in a sentence what Kedro says of parameters, pipelines or nodes that can't be used."""
-    text = str(error)
-    values = [
-        f"Parameter '{found[1]}.{found[2]}' is {found[4]}: {found[3].strip()}."
-        for found in _NOT_VALID.finditer(text)
-    ]
-    return " ".join(values or text.split())
 
 
 def given(context: Any) -> dict[str, Any]:
@@ -144,9 +130,7 @@ def given(context: Any) -> dict[str, Any]:
 
 def check_names(nested: Mapping[str, Any], loader: Any) -> None:
     """Refuse a value for a parameter that no file of the project's configuration has."""
-    declared: dict[str, Any] = {}
-    asked_for: set[str] = set()
-    source = Path(loader.conf_source)
+    declared, asked_for, source = dict[str, Any](), set[str](), Path(loader.conf_source)
     for folder in (source / loader.base_env, source / (loader.env or loader.default_run_env)):
         for path in sorted(folder.rglob("*.*")):
             if path.suffix not in {".yml", ".yaml", ".json"}:

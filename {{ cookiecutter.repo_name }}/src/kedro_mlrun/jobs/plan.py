@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kedro.io import MemoryDataset
+from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.io.core import get_protocol_and_path
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from kedro.pipeline import Pipeline
@@ -27,18 +27,11 @@ from ..store.fields import run_name
 from ..text import nearest
 from . import image
 from .function import load_function, on_cluster
-from .parameters import JobError, JobParameters, check_names, reason
+from .parameters import JobError, JobParameters, check_names
 from .source import Archive, git_source, pack
 
-if TYPE_CHECKING:
-    from kedro.framework.context import KedroContext
-    from kedro.io import CatalogProtocol
-
-DEFAULT = "__default__"
-"""Kedro's name of the pipeline that runs where none is named."""
-
-MEMORY = "memory"
-"""The place of a dataset that no other process finds."""
+DEFAULT = "__default__"  # Kedro's name of the pipeline that runs where none is named
+MEMORY = "memory"  # the place of a dataset that no other process finds
 
 
 @dataclass
@@ -51,7 +44,7 @@ class Project:
 
     folder: Path
     source: str | None
-    context: KedroContext
+    context: Any
 
     @cached_property
     def catalog(self) -> CatalogProtocol:
@@ -63,7 +56,7 @@ class Project:
         """The source as an archive, where that is what jobs get."""
         if self.source != "archive":
             return None
-        loader: Any = self.context.config_loader
+        loader = self.context.config_loader
         envs = sorted({loader.base_env, self.context.env or loader.default_run_env})
         return pack(self.folder, MLRunContextManager().jobs.largest_file, envs)
 
@@ -111,12 +104,8 @@ class Plan:
             "task": self.task.to_dict(),
         }
         if archive := self.project.archive:
-            shown["source"] = {
-                "digest": archive.digest,
-                "size": len(archive.content),
-                "files": archive.files,
-                "left_out": archive.left_out,
-            }
+            shown["source"] = {"digest": archive.digest, "size": len(archive.content)}
+            shown["source"] |= {"files": archive.files, "left_out": archive.left_out}
         return shown
 
 
@@ -141,7 +130,7 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
             # Reading them validates them.
             _ = context.params
         except (ValueError, ParameterValidationError) as error:
-            raise JobError(reason(error)) from None
+            raise JobError(" ".join(str(error).split())) from None
         yield Project(folder, source, context)
 
 
@@ -153,9 +142,11 @@ def make_plan(
     overrides: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Make a job of the project, which `checks.check` has to look at before it is started."""
-    chain = parameters.chain_id or chain_id() or None
-    parameters = parameters.model_copy(update={"chain_id": chain})
-    pipeline = _pipeline(parameters)
+    from kedro.framework.project import pipelines
+
+    chain = {"chain_id": parameters.chain_id or chain_id() or None}
+    parameters = parameters.model_copy(update=chain)
+    pipeline = together(pipelines, parameters.pipeline or [DEFAULT], **parameters.filters)
     function = load_function(project.folder, overrides)
     source, workdir = project.source, function.spec.workdir
     if source and source != "image" and on_cluster():
@@ -186,8 +177,8 @@ def stem(name: str) -> str:
     return name.partition("@")[0]
 
 
-def together(pipelines: Mapping[str, Pipeline], names: Collection[str]) -> Pipeline:
-    """Make one pipeline of those of these names."""
+def together(pipelines: Mapping[str, Pipeline], names: Collection[str], **only: Any) -> Pipeline:
+    """Make one pipeline of those of these names, with the nodes that Kedro's filter takes."""
     for name in names:
         if name not in pipelines:
             raise JobError(
@@ -195,26 +186,9 @@ def together(pipelines: Mapping[str, Pipeline], names: Collection[str]) -> Pipel
                 f"It has {', '.join(sorted(pipelines))}."
             )
     try:
-        return sum((pipelines[name] for name in names), Pipeline([]))
-    except (OutputNotUniqueError, CircularDependencyError, ValueError) as exc:
-        raise JobError(
-            f"Pipelines {' and '.join(names)} can't run together ({exc}). Name only one of them."
-        ) from exc
-
-
-def _pipeline(parameters: JobParameters) -> Pipeline:
-    from kedro.framework.project import pipelines
-
-    whole = together(pipelines, parameters.pipeline or [DEFAULT])
-    try:
-        return whole.filter(
-            tags=parameters.tags,
-            node_names=parameters.nodes,
-            from_nodes=parameters.from_nodes,
-            to_nodes=parameters.to_nodes,
-        )
-    except ValueError as error:
-        raise JobError(reason(error)) from None
+        return sum((pipelines[name] for name in names), Pipeline([])).filter(**only)
+    except (OutputNotUniqueError, CircularDependencyError, ValueError) as error:
+        raise JobError(" ".join(str(error).split())) from None
 
 
 def _inputs(project: Project, pipeline: Pipeline, inputs: Mapping[str, str]) -> dict[str, str]:
@@ -223,16 +197,14 @@ def _inputs(project: Project, pipeline: Pipeline, inputs: Mapping[str, str]) -> 
         return dict(inputs)
     from kedro.framework.project import pipelines
 
-    found = {
-        name: given if "://" in given else (project.folder / given).as_posix()
-        for name, given in inputs.items()
-    }
+    folder = project.folder
+    found = {n: p if "://" in p else (folder / p).as_posix() for n, p in inputs.items()}
     made = {name for each in pipelines.values() for name in each.all_outputs()}
     other = {stem(name) for name in {*made, *inputs}}
     for name in pipeline.inputs():
         path = Path(project.place(name))
         # Raw data that git ignores, as in Kedro's own projects, is read where it lies.
-        is_raw = path.is_relative_to(project.folder) and path.is_file() and stem(name) not in other
+        is_raw = path.is_relative_to(folder) and path.is_file() and stem(name) not in other
         if is_raw and not project.is_sent(path):
             found[name] = path.as_posix()
     return found

@@ -1,7 +1,5 @@
 """A workflow: groups of nodes as MLRun jobs, which find what the others of them save."""
 
-from __future__ import annotations
-
 import os
 import sys
 import uuid
@@ -12,45 +10,57 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import BaseModel
 
 from ..lazy import mlrun
-from ..records.records import RecordNotFoundError, Records
+from ..records.records import Records
 from ..records.summaries import UNENDED, summary
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
 from ..runs.provenance import flatten
 from ..store.fields import run_name
-from ..text import nearest
 from .checks import check
 from .function import mounted, on_cluster
 from .groups import Group, GroupBy, check_crossing, crossing, grouped
-from .parameters import JobError, JobParameters
+from .parameters import JobError, JobParameters, Names, Text
 from .plan import Plan, make_plan, project_for
 from .source import upload
-from .submit import run_here, submit
+from .submit import run_here, submit, wait_for
 
 GROUP, WORKFLOW = "kedro-group", "workflow"
 """The labels of a job's run: what it runs, and MLRun's own with the id of its workflow."""
 
 
+class WorkflowParameters(BaseModel, extra="forbid", coerce_numbers_to_str=True):
+    """What a workflow is told; see `mlrun_workflow.pipeline`."""
+
+    names: Names = []
+    group_by: GroupBy = "pipeline"
+    env: Text = None
+    params: Any = ""
+    resume: Text = None
+    chain_id: Text = None
+    archive: Text = None
+
+
 @dataclass
 class Workflow:
-    """A workflow that can be started: the jobs to start by group, and the runs that are done."""
+    """A workflow that can be started: jobs to start by group, and ids of runs that are done.
+
+    `waits_for` is the id of the submitted run that is waited for.
+    """
 
     groups: list[Group]
     jobs: dict[str, Plan]
-    arguments: dict[str, Any]
-    """What MLRun's workflow file would be told."""
+    told: WorkflowParameters
     id: str = ""
-    done: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    done: dict[str, str] = field(default_factory=dict)
     waits_for: str = ""
-    """The id of the submitted run that is waited for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be started, and what crosses from job to job."""
         parts = {group.name: group.part for group in self.groups}
         specs = {name: plan.function.to_dict()["spec"] for name, plan in self.jobs.items()}
-        uids = {name: run["metadata"]["uid"] for name, run in self.done.items()}
         return {
             "store": MLRunContextManager().location,
             "workflow": self.id or None,
@@ -60,36 +70,30 @@ class Workflow:
                     "nodes": [node.name for node in group.part.nodes],
                     "after": list(group.after),
                     "spec": specs.get(group.name),
-                    "run": uids.get(group.name),
+                    "run": self.done.get(group.name),
                 }
                 for group in self.groups
             ],
-            "crossing": [
-                {"dataset": dataset, "from": maker, "to": users}
-                for dataset, (maker, users) in crossing(parts, parts).items()
-            ],
+            "crossing": crossing(parts, parts),
         }
 
 
-def prepare_workflow(
-    names: Sequence[str] = (),
-    group_by: GroupBy = "pipeline",
-    env: str | None = None,
-    runtime_params: Mapping[str, Any] | None = None,
-    resume: str = "",
-    source: str | None = "archive",
-) -> Workflow:
+def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -> Workflow:
     """Make sure that a workflow can run, or go on, before any of its jobs is started.
 
-    See `groups.grouped` for the names, and `plan.Project` for the source.
+    See `plan.Project` for the source.
     """
-    params = dict(runtime_params or {})
-    common = JobParameters(env=env, chain_id=resume or None, runtime_params=params)
+    from kedro.framework.cli.utils import _split_params
+
+    context, option = click.Context(click.Command("workflow")), click.Option(["--params"])
+    # Of a text; a dict stays one.
+    params = flatten(_split_params(context, option, told.params))
+    common = JobParameters(env=told.env, chain_id=told.resume, runtime_params=params)
     with project_for(common, source) as project:
         from kedro.framework.project import pipelines
 
-        groups = grouped(pipelines, names, group_by)
-        done = _done(resume, groups) if resume else {}
+        groups = grouped(pipelines, told.names, told.group_by)
+        done = _done(told.resume, groups) if told.resume else {}
         overrides = MLRunContextManager().jobs.overrides
         plans, parts = dict[str, Plan](), {group.name: group.part for group in groups}
         for group in groups:
@@ -98,49 +102,33 @@ def prepare_workflow(
         mounts = set.intersection(*(set(mounted(plan.function)) for plan in plans.values()))
         check_crossing(project, parts, parts, mounts)
         jobs = {name: check(plan) for name, plan in plans.items() if name not in done}
-    arguments = {
-        "names": ",".join(names),
-        "group_by": group_by,
-        "env": env,
-        "params": params,
-        "resume": resume,
-        "chain_id": resume or chain_id(),
-    }
-    return Workflow(groups, jobs, arguments, resume or chain_id(), done)
-
-
-def _runs(label: str) -> list[dict[str, Any]]:
-    """List the runs with a label, newest first."""
-    manager = MLRunContextManager()
-    return Records(manager.db, manager.project.metadata.name).runs(limit=None, labels=(label,))
+    return Workflow(groups, jobs, told, told.resume or chain_id(), done)
 
 
 def _newest(workflow: str) -> dict[str, dict[str, Any]]:
     """Give the newest run of each group of a workflow."""
-    runs = reversed(_runs(f"{WORKFLOW}={workflow}"))
-    return {run["metadata"]["labels"].get(GROUP, ""): run for run in runs}
+    manager = MLRunContextManager()
+    records = Records(manager.db, manager.project.metadata.name)
+    runs = records.runs(limit=None, labels=(f"{WORKFLOW}={workflow}",))
+    return {run["metadata"]["labels"].get(GROUP, ""): run for run in reversed(runs)}
 
 
-def _done(workflow: str, groups: Sequence[Group]) -> dict[str, Mapping[str, Any]]:
+def _done(workflow: str, groups: Sequence[Group]) -> dict[str, str]:
     """Give the runs of a workflow that needn't be done again."""
-    runs, done = _newest(workflow), dict[str, Mapping[str, Any]]()
+    runs, done = _newest(workflow), dict[str, str]()
     if not runs:
-        known = {run["metadata"]["labels"].get(WORKFLOW, "") for run in _runs(GROUP)}
-        raise RecordNotFoundError(
-            f"There is no workflow '{workflow}' in {MLRunContextManager().location}. "
-            f"{nearest(workflow, known)}".strip()
-        )
+        where = MLRunContextManager().location
+        raise JobError(f"There is no workflow '{workflow}' in {where}. Copy its id again.")
     for group in groups:
-        run = runs.get(run_name(group.name), {})
-        state = run.get("status", {}).get("state")
-        if state in UNENDED:
+        run = summary(runs.get(run_name(group.name), {}))
+        if run["state"] in UNENDED:
             raise JobError(
-                f"Job '{group.name}' of workflow '{workflow}' is {state}: run "
-                f"{run['metadata']['uid']}. Wait for its end, or abort it."
+                f"Job '{group.name}' of workflow '{workflow}' is {run['state']}: run {run['uid']}. "
+                "Wait for its end, or abort it."
             )
         # What comes after a job that runs again has to take its data.
-        if state == "completed" and all(name in done for name in group.after):
-            done[group.name] = run
+        if run["state"] == "completed" and all(name in done for name in group.after):
+            done[group.name] = run["uid"]
     return done
 
 
@@ -153,19 +141,15 @@ def run_workflow(
     has a job of its own start them. `watch` shows the logs of submitted jobs as they come, and with
     engine `remote` waits for the end at all.
     """
-    started = {plan.task.metadata.uid for plan in workflow.jobs.values()}
-    started |= {run["metadata"]["uid"] for run in workflow.done.values()}
-    if workflow.jobs and engine == "remote":
+    remote, ended = engine == "remote", engine == "local" or watch
+    if workflow.jobs and remote:
         _run_remote(workflow, watch)
     else:
         run_jobs(workflow, local, watch)
-    runs = {
-        name: summary(run)
-        for name, run in _newest(workflow.id).items()
-        # With an id of the user's own there may be others.
-        if engine == "remote" or run["metadata"]["uid"] in started
-    }
-    ended = engine == "local" or watch
+    # With an id of the user's own there may be others.
+    own = {plan.task.metadata.uid for plan in workflow.jobs.values()} | {*workflow.done.values()}
+    found = map(summary, _newest(workflow.id).values())
+    runs = {run["labels"].get(GROUP): run for run in found if remote or run["uid"] in own}
     nothing = {"state": "not started" if ended else "created"}
     groups = [
         {"group": group.name, "run": run.get("uid"), "earlier": group.name in workflow.done}
@@ -186,12 +170,12 @@ def run_jobs(workflow: Workflow, local: bool, logs: bool) -> bool:
         plan.task.metadata.labels |= {GROUP: run_name(name), WORKFLOW: workflow.id}
         click.echo(f"Job '{name}': run {uid}", err=True)
         if local:
-            completed = run_here(plan, show=False)
+            completed = run_here(plan)
         else:
-            workflow.waits_for = submit(plan)
+            submit(plan)
+            workflow.waits_for = uid
             with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if logs else nowhere):
-                state, _ = mlrun.get_run_db().watch_log(uid, project)
-            completed = str(state) == "completed"
+                completed = wait_for(uid, project)
         if not completed:
             return False
     return True
@@ -215,15 +199,9 @@ def _run_remote(workflow: Workflow, watch: bool) -> None:
     engine, image, path = "remote:local", plan.function.spec.image, file.relative_to(folder)
     project.set_workflow("main", path.as_posix(), engine=engine, handler="pipeline", image=image)
     url = upload(archive, mlrun.mlconf.artifact_path)
-    run = project.run(
-        "main",
-        arguments={**workflow.arguments, "archive": url},
-        engine=engine,
-        source=url,
-        dirty=True,
-        local=False,
-        watch=watch,
-    )
+    told = workflow.told.model_copy(update={"archive": url, "chain_id": workflow.id})
+    how = {"engine": engine, "source": url, "dirty": True, "local": False, "watch": watch}
+    run = project.run("main", arguments=told.model_dump(), **how)
     if run.exc and not isinstance(run.exc, mlrun.runtimes.utils.RunError):
         # Not a job's, such as when an API takes no workflow.
         raise click.ClickException(str(run.exc)) from run.exc
@@ -232,22 +210,12 @@ def _run_remote(workflow: Workflow, watch: bool) -> None:
 
 def run_as_told(arguments: Mapping[str, Any]) -> None:
     """Run a workflow within MLRun's engine, which has called `mlrun_workflow.pipeline`."""
-    from kedro.framework.cli.utils import _split_params
-
+    told = WorkflowParameters(**arguments)
     # MLRun forgets which workflow it is at when a project is opened.
     context = mlrun.projects.pipeline_context
-    own_id = arguments["chain_id"] or context.workflow_id
+    own_id = told.chain_id or context.workflow_id
     local = context.workflow.engine == "local" and context.is_run_local()
-    command, option = click.Context(click.Command("workflow")), click.Option(["--params"])
-    workflow = prepare_workflow(
-        [name.strip() for name in arguments["names"].split(",") if name.strip()],
-        arguments["group_by"],
-        arguments["env"] or None,
-        # A dict stays one.
-        flatten(_split_params(command, option, arguments["params"])),
-        str(arguments["resume"]),
-        None if local else arguments["archive"] or "archive",
-    )
+    workflow = prepare_workflow(told, None if local else told.archive or "archive")
     workflow.id = workflow.id or own_id
     # It was made before the store was known.
     context.workflow_artifact_path = ""
