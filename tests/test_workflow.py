@@ -135,7 +135,7 @@ def test_a_job_has_the_resources_of_its_group(project: Folder):
     table = project.run(VENV / "bin" / "kedro", "mlrun", "workflow", "--dry-run").stdout
     assert [line.split() for line in table.splitlines()[:8]] == [
         ["job", "after", "nodes"],
-        ["first", "—", "first"],
+        ["first", "first"],
         ["second", "first", "second"],
         ["third", "second", "third"],
         [],
