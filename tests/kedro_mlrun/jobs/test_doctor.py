@@ -116,7 +116,6 @@ def test_api(api: StubAPI, tmp_path: Path) -> None:
         assert checks["image"].state == "wrong"
         assert "has no Kedro" in checks["image"].found
         assert "kedro mlrun build" in checks["image"].fix
-        assert "mlrun/mlrun:1.12.1" in checks["function"].fix
         mounted: Any = {"image": "team/own:1", "volume_mounts": [{"mountPath": str(tmp_path)}]}
         (tmp_path / "function.yaml").write_text(json.dumps({"kind": "job", "spec": mounted}))
         checks = {check.name: check for check in doctor.examine(tmp_path)}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from helpers import PROJECT, Store, new_store
+from mlrun.errors import MLRunNotImplementedServerError
 from stub_api import StubAPI, stub_api
 
 from kedro_mlrun.commands import cli as commands
@@ -114,7 +115,7 @@ def test_command(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_embedded_store(embedded: Store, folder: Path) -> None:
-    with pytest.raises(image.SubmitError, match="Only an MLRun API builds"):
+    with pytest.raises(MLRunNotImplementedServerError, match="no images of its own"):
         image.build(function(), folder)
 
 

@@ -293,7 +293,7 @@ def test_large_file(project: Path) -> None:
 
 def test_no_git(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(source.SubmitError, match="there is no git command"):
+    with pytest.raises(source.SubmitError, match="No such file or directory: 'git'"):
         source.pack(project, 1)
 
 

@@ -33,14 +33,6 @@ NOT_INHERITED = {
 }
 """What the submitting process was told of its own runs. A job has all of that as parameters."""
 
-# The package comes first on the path, so that the supervisor is this one.
-SUPERVISOR = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from kedro_mlrun.jobs.supervisor import main
-main()
-"""
-
 
 def submit(db: LocalRunDB, run: Record, schedule: Any) -> Record:
     """Record a run of a stored function of kind `job` as pending, and start its supervisor.
@@ -57,9 +49,9 @@ def submit(db: LocalRunDB, run: Record, schedule: Any) -> Record:
         )
     spec["output_path"] = _absolute(spec.get("output_path") or mlrun.mlconf.artifact_path)
     url = f"sqlite:///{db.path.as_posix()}"
-    env = {item["name"]: item.get("value") for item in function["spec"].get("env") or []}
     # What a cluster has the values of, has none here.
-    settings = {name: str(value) for name, value in env.items() if value is not None} | {
+    env = [item for item in function["spec"].get("env") or [] if item.get("value") is not None]
+    settings = {item["name"]: str(item["value"]) for item in env} | {
         "MLRUN_ACTIVE_PROJECT": project,
         "MLRUN_ARTIFACT_PATH": _absolute(mlrun.mlconf.artifact_path),
         "MLRUN_DBPATH": url,
@@ -97,9 +89,9 @@ def _function_of(db: LocalRunDB, run: Record, schedule: Any) -> Record:
     for what, value in asked.items():
         if value:
             raise db.needs_api(what)
-    uri = mlrun.common.helpers.parse_versioned_object_uri(spec.get("function") or "")
-    project, name, tag, hash_key = uri
-    function = db.get_function(name, project, tag, hash_key)
+    uri = spec.get("function") or ""
+    project, name, *which = mlrun.common.helpers.parse_versioned_object_uri(uri)
+    function = db.get_function(name, project, *which)
     if function["kind"] != "job":
         raise db.needs_api(f"functions of kind '{function['kind']}'")
     return function
@@ -138,14 +130,16 @@ def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[b
     log.parent.mkdir(parents=True, exist_ok=True)
     inherited = {name: os.environ[name] for name in os.environ if name not in NOT_INHERITED}
     path = filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))
-    inherited["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path))
+    # The package comes first on the path, so that the supervisor is this one.
+    here = str(Path(__file__).parents[2])
+    inherited["PYTHONPATH"] = os.pathsep.join([here, *map(os.path.abspath, path)])
 
     def opener(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_APPEND, 0o600)
 
     with open(log, "wb", opener=opener) as output:
         supervisor = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", SUPERVISOR, str(Path(__file__).parents[2])],
+            [sys.executable, "-P", "-m", "kedro_mlrun.jobs.supervisor"],
             cwd=log.parent,
             env={**inherited, **settings, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,

@@ -22,8 +22,6 @@ from .function import SubmitError, load_function, mounted, on_cluster
 
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
 LONGEST_WAIT = 30
-OLDER_CLIENTS = 2
-"""By so many minor versions a client may be older than the API."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,8 @@ def check_server(_: Path | None = None) -> str:
     own, its = (re.match(r"(\d+)\.(\d+)", text) for text in (client, server))
     if not (own and its):
         raise MayBeRight(f"{found}; whether they fit can't be told. Try a run")
-    newer = int(its[2]) - int(own[2])
-    if own[1] == its[1] and 0 <= newer <= OLDER_CLIENTS:
+    # By two minor versions a client may be older.
+    if own[1] == its[1] and int(its[2]) - int(own[2]) in range(3):
         return found
     error = MayBeRight if own[1] == its[1] else SubmitError
     raise error(
@@ -177,18 +175,6 @@ def _artifact_path(folder: Path) -> str:
     return f"{path} can be written and read"
 
 
-def _function(folder: Path) -> str:
-    name, client = str(load_function(folder, create=False).spec.image or ""), version("mlrun")
-    tag = name.rpartition("/")[2].partition(":")[2]
-    if image.is_stock(name) and tag not in {"", client}:
-        own = f"{name.removesuffix(tag)}{client}"
-        raise MayBeRight(
-            f"image {name}, and the client is {client}. Write {own} in function.yaml, then kedro "
-            "mlrun build"
-        )
-    return f"function.yaml with image {name or 'of MLRun by default'}"
-
-
 def _source(folder: Path) -> str:
     archive = source.pack(folder, MLRunContextManager().jobs.largest_file)
     size = len(archive.content) / source.MEGABYTE
@@ -203,7 +189,7 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "project": (_project, "store"),
     "artifact path": (_artifact_path, "store"),
     "image": (lambda folder: image.usable(load_function(folder, create=False), folder), "api"),
-    "function": (_function, ""),
+    "function": (lambda folder: f"image {load_function(folder, create=False).spec.image}", ""),
     "source": (_source, ""),
     # Whether `--source git` would work, which need not.
     "git": (lambda folder: source.git_source(folder)[0], ""),

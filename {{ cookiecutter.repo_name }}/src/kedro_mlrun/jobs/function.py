@@ -43,17 +43,15 @@ def load_function(
         raise JobError(f"{file} is not an MLRun function of kind 'job'. {fix}")
     known = mlrun.runtimes.KubejobRuntime().spec._dict_fields
     spec = struct.setdefault("spec", {})
-    for names, where in (
-        (spec, "`spec` of function.yaml"),
-        (overrides, "`overrides` of mlrun.yml"),
-    ):
-        for name in names or {}:
-            if name not in known:
-                hint = nearest(name, known) or f"It knows {', '.join(known)}."
-                raise JobError(
-                    f"'{name}' in {where} is not a field that MLRun knows of a job. {hint.strip()}"
-                )
-    merge(spec, overrides or {})
+    overrides = overrides or {}
+    for name in [*spec, *overrides]:
+        if name not in known:
+            where = "`overrides` of mlrun.yml" if name in overrides else "`spec` of function.yaml"
+            hint = nearest(name, known) or f"It knows {', '.join(known)}."
+            raise JobError(
+                f"'{name}' in {where} is not a field that MLRun knows of a job. {hint.strip()}"
+            )
+    merge(spec, overrides)
     function = mlrun.new_function(runtime=struct)
     if create:
         _ = MLRunContextManager().project

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..lazy import mlrun
 from .function import SubmitError, on_cluster
 
-LOCK, REQUIREMENTS = "requirements.lock", "requirements.txt"
+LOCK = "requirements.lock"
 CODE_FOLDER = "/project"
 """Where the code is in an image that is built from the project's Dockerfile."""
 
@@ -19,12 +19,10 @@ _STOCK = re.compile(r"(^|/)mlrun/(mlrun|ml-)[\w-]*(:[\w.-]+)?$")
 
 def requirements_file(project_path: Path) -> Path:
     """Give the file that says what an image has: the lock, or else requirements.txt."""
-    for name in (LOCK, REQUIREMENTS):
-        if (project_path / name).is_file():
-            return project_path / name
-    raise SubmitError(
-        f"No {LOCK} or {REQUIREMENTS} in {project_path} says what an image for jobs has. Write one."
-    )
+    for file in (project_path / LOCK, project_path / "requirements.txt"):
+        if file.is_file():
+            return file
+    raise SubmitError(f"No {LOCK} or {file.name} in {project_path} says what jobs need. Write one.")
 
 
 def is_stock(image: str) -> bool:
@@ -40,10 +38,7 @@ def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bo
     change what is locked.
     """
     if not on_cluster():
-        raise SubmitError(
-            "Only an MLRun API builds images; jobs of the embedded store run in this environment. "
-            "Set MLRUN_DBPATH to the address of one, or build the Dockerfile."
-        )
+        raise mlrun.get_run_db().needs_api("images of its own")
     if not again and (image := built_image(function, project_path)):
         return image
     builder = _builder(function, project_path)

@@ -131,16 +131,12 @@ def _never(name: str, conf: str) -> str:
     """Give the reason why a file is never sent; empty if it may be."""
     if name.startswith(f"{conf}/local/"):
         return f"{conf}/local stays on this machine"
-    if _holds_credentials(name, conf):
+    if name.startswith(f"{conf}/") and "credentials" in name.lower():
         return "credentials stay on this machine"
     parts = PurePosixPath(name.lower()).parts
     if any(part in {".env", ".envrc"} or part.startswith(".env.") for part in parts):
         return "it holds this machine's environment variables"
     return "it is not source code" if {".git", ".mlrun"}.intersection(parts) else ""
-
-
-def _holds_credentials(name: str, conf: str) -> bool:
-    return name.startswith(f"{conf}/") and "credentials" in name.removeprefix(conf).lower()
 
 
 def _listed(folder: Path, surely: str = "") -> Iterator[str]:
@@ -171,10 +167,8 @@ def _git(folder: Path, *arguments: str) -> str:
         if not done.returncode:
             return done.stdout
         why = secrets.hide(" ".join(done.stderr.split()).rstrip("."))
-    except FileNotFoundError:
-        why = "there is no git command"
-    except subprocess.TimeoutExpired as exc:
-        why = f"no answer in {exc.timeout:g} s"
+    except (FileNotFoundError, subprocess.TimeoutExpired) as exc:
+        why = str(exc)
     raise SubmitError(
         f"git {arguments[0]} fails in {folder} ({why}). Fix that, or submit with another --source."
     )
@@ -191,7 +185,7 @@ def _credentials(
     for path in sorted((project_path / conf).rglob("*.*")):
         name = path.relative_to(project_path).as_posix()
         is_read = path.suffix in {".yml", ".yaml", ".json"} and path.is_file()
-        if not (is_read and _holds_credentials(name, conf)):
+        if not (is_read and "credentials" in name.lower()):
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         try:

@@ -24,12 +24,9 @@ GRACE = 10
 """Seconds that the processes of a job have to end by themselves when it is aborted."""
 
 POLL, LONGEST_POLL = 0.1, 1
-
-ADOPT_ORPHANS = 36
-"""PR_SET_CHILD_SUBREAPER, which Python has no name for."""
-
+ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER, which Python has no name for
+# How much of the end of its log tells why a job died.
 LAST_LINES, LAST_BYTES = 20, 2**14
-"""How much of the end of its log tells why a job died."""
 
 # What is in a pod `mlrun run …`. It begins when it is in the queue, so that no job goes on that
 # isn't; the project's tracking comes first, as it registers the store; and the label tells which
@@ -79,10 +76,9 @@ def _run(store: JobQueue, job: dict[str, Any], stopped: list[int]) -> str:
     code.mkdir(mode=0o700, parents=True)
     folder = code / job["workdir"] if job["source"] else code
     _unpack(job["source"], code)
-    path = [str(folder), os.environ["PYTHONPATH"]]
-    if not (folder / "kedro_mlrun").is_dir():
-        # What is importable here, as in a pod what the image has.
-        path.insert(1, str(Path(__file__).parents[2]))
+    here, *path = os.environ["PYTHONPATH"].split(os.pathsep)
+    # What is importable here, as in a pod what the image has.
+    path = [str(folder), *path] if (folder / "kedro_mlrun").is_dir() else [str(folder), here, *path]
     if sys.platform == "linux":
         # Their parent becomes this process, so that they are found.
         with suppress(OSError, AttributeError):
@@ -90,7 +86,7 @@ def _run(store: JobQueue, job: dict[str, Any], stopped: list[int]) -> str:
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", JOB, *job["arguments"]],
         cwd=folder,
-        env={**os.environ, **job["env"], "PYTHONPATH": os.pathsep.join(filter(None, path))},
+        env={**os.environ, **job["env"], "PYTHONPATH": os.pathsep.join(path)},
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
@@ -155,3 +151,7 @@ def end_tree(pid: int) -> None:
             return
         asked |= left
         time.sleep(POLL)
+
+
+if __name__ == "__main__":
+    main()
