@@ -57,7 +57,7 @@ def test_embedded_store(embedded: Store, tmp_path: Path) -> None:
     """All is well, nothing is left behind, and no API is missed."""
     checks = found(0)
     assert checks["store"]["found"] == f"embedded store {embedded.dbpath}"
-    assert checks["project"]["found"] == f"{embedded.project}; the first run will create it"
+    assert checks["project"]["found"] == embedded.project
     assert {name for name, check in checks.items() if check["state"] == "skipped"} == {
         "server",
         "image",
@@ -111,7 +111,7 @@ def test_api(api: StubAPI, tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_text("mlrun==1.12.1\n")
     for store in connected(api, tmp_path):
         checks = {check.name: check for check in doctor.examine(tmp_path)}
-        assert checks["project"].found == f"{store.project}; the first run will create it"
+        assert checks["project"].found == store.project
         assert "no job on the cluster sees" in checks["artifact path"].found
         assert checks["image"].state == "wrong"
         assert "has no Kedro" in checks["image"].found

@@ -4,7 +4,6 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -65,11 +64,7 @@ def _looked(name: str, look: Callable[[Path], str], project_path: Path) -> Check
         limits = isinstance(exc, MayBeRight) or name in LIMITS
         return Check(name, WARNING if limits else WRONG, found.rstrip("."), fix.rstrip("."))
     except Exception as exc:  # each store and storage has errors of its own
-        return Check(name, WRONG, _short(exc), "Correct mlrun.yml, or ask who runs the MLRun API")
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+        return Check(name, WRONG, repr(exc), "Correct mlrun.yml, or ask who runs the MLRun API")
 
 
 def _packages(folder: Path) -> str:
@@ -118,14 +113,6 @@ def check_server(_: Path | None = None) -> str:
     )
 
 
-def _project(_: Path) -> str:
-    name = str(mlrun.mlconf.active_project)
-    with suppress(mlrun.errors.MLRunNotFoundError):
-        if mlrun.get_run_db().get_project(name):
-            return name
-    return f"{name}; the first run will create it"
-
-
 def check_artifact_path(mounts: Sequence[str]) -> str:
     """Refuse a path for artifacts that jobs on a cluster don't see, and give it.
 
@@ -160,7 +147,7 @@ def _artifact_path(folder: Path) -> str:
             item.delete()
             problems.clear()
         except Exception as exc:  # each storage has errors of its own
-            problems[:] = [_short(exc)]
+            problems[:] = [repr(exc)]
 
     # A storage may not answer for minutes, and its own patience can't be set here.
     thread = threading.Thread(target=use, daemon=True)
@@ -186,7 +173,7 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "packages": (_packages, ""),
     "store": (_store, ""),
     "server": (check_server, "api"),
-    "project": (_project, "store"),
+    "project": (lambda _: str(mlrun.mlconf.active_project), "store"),
     "artifact path": (_artifact_path, "store"),
     "image": (lambda folder: image.usable(load_function(folder, create=False), folder), "api"),
     "function": (lambda folder: f"image {load_function(folder, create=False).spec.image}", ""),

@@ -63,7 +63,7 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
     # Written anew, for a comment may hold what the reference is for. Kedro reads all of these with
     # a YAML parser, whatever they are called.
     dumped = {name: yaml.safe_dump(values, sort_keys=False) for name, values in usable.items()}
-    contents, links = {name: text.encode() for name, text in dumped.items()}, []
+    contents, links = {name: each.encode() for name, each in dumped.items()}, []
     for name in sorted({*_listed(project_path, "pyproject.toml"), *here} - usable.keys()):
         path = project_path / name
         if reason := _never(name, conf):
@@ -83,19 +83,15 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
             )
         else:
             contents[name] = path.read_bytes()
-    for name, content in contents.items():
-        if line := secrets.line_with_secret(content):
+    for name, text in contents.items():
+        if line := secrets.line_with_secret(text):
             raise SubmitError(
                 f"{name}, line {line}, holds what is known as a secret, so the project isn't sent. "
                 "Put it into conf/local/credentials.yml alone, and into this file its reference."
             )
     sizes = {name: len(contents.get(name, b"")) for name in sorted({*contents, *links})}
-    return Archive(
-        _archive(project_path, f"{conf}/local", contents, links),
-        sizes,
-        left_out,
-        {str(key) for values in usable.values() for key in values},
-    )
+    content = _archive(project_path, f"{conf}/local", contents, links)
+    return Archive(content, sizes, left_out, {str(key) for each in usable.values() for key in each})
 
 
 def _archive(
@@ -246,13 +242,10 @@ def git_source(project_path: Path) -> tuple[str, str]:
             f"The project differs from the last commit, at least in {changed.splitlines()[0][3:]}. "
             "Commit and push that, or submit with --source archive."
         )
-
-    def setting(name: str, default: str) -> str:
-        return _git(project_path, "config", "--default", default, "--get", name).strip()
-
-    remote = setting(f"branch.{branch}.remote", "origin")
+    config = ("config", "--get", "--default")
+    remote = _git(project_path, *config, "origin", f"branch.{branch}.remote").strip()
     # Not what git makes of it (`insteadOf`), which may be good on this machine only.
-    url = setting(f"remote.{remote}.url", "")
+    url = _git(project_path, *config, "", f"remote.{remote}.url").strip()
     # `git@host:path` is short for a URL of ssh.
     parts = urlsplit(re.sub(r"^(?:[\w.-]+@)?([\w.-]{2,}):(?!//)", r"ssh://\1/", url))
     if parts.scheme not in {"https", "ssh", "git+ssh", "git"} or not parts.hostname:

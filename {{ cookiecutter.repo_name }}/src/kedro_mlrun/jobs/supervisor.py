@@ -125,8 +125,8 @@ def _death(code: int, log: Path) -> str:
         # A log may be larger than this machine's memory.
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
         lines = file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
-        what = "\n\n".join([what, "\n".join(lines)]).strip()
-    return what
+        what += "\n\n" + "\n".join(lines)
+    return what.strip()
 
 
 def end_tree(pid: int) -> None:
