@@ -46,10 +46,11 @@ def uris(uid: str, store: Store) -> dict[str, str]:
 def records(store: Store, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give the records of an empty project, and of the embedded store also as those of an API."""
     assert store.manager.project
+    records = records_module.Records(mlrun.get_run_db(), store.project)
     if request.param == "page by page":
-        monkeypatch.setattr(records_module.Records, "_store", None)
+        records._store = None
         monkeypatch.setattr(records_module, "_PAGE", 2)
-    return records_module.Records(mlrun.get_run_db(), store.project)
+    return records
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def test_artifacts_are_listed_newest_first(records, made):
 
 def test_a_malformed_tag(records, made):
     for tag in ("not a tag", "", "a" * 57):
-        with pytest.raises(records_module.RecordNotFoundError, match="can't be a tag"):
+        with pytest.raises(RecordNotFoundError, match="can't be a tag"):
             records.tag(records.artifact("model"), tag)
 
 

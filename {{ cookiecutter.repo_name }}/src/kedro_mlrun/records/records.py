@@ -13,11 +13,11 @@ import click
 
 from ..lazy import mlrun
 from ..store import fields
+from ..store.sqlite import SCHEME
 from ..text import nearest
 from .summaries import Record, artifact_key, artifact_summary, section, summary
 
 LAST = "last"
-# As MLRun's own rule for tags (mlrun.utils.regex.tag_name).
 _TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,54}[A-Za-z0-9])?")
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE = 200
@@ -36,15 +36,9 @@ class Records:
     """The runs and artifacts of one MLRun project, in MLRun's run database `db`."""
 
     def __init__(self, db: Any, project: str) -> None:
-        self.db = db
-        self.project = project
-
-    @property
-    def _store(self) -> Any:
-        """The embedded store, or None for an MLRun API."""
-        from ..store.db import LocalRunDB
-
-        return self.db if isinstance(self.db, LocalRunDB) else None
+        self.db, self.project = db, project
+        # The embedded store, which can be asked more than an MLRun API.
+        self._store = db if db.kind == SCHEME else None
 
     def _pages(self, what: str, size: int | None = None, **filters: Any) -> Iterator[Record]:
         """Give records page by page, as long as they are asked for; "" and () are no filters."""
@@ -158,23 +152,20 @@ class Records:
     def artifact(self, which: str) -> Record:
         """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
         text = mlrun.datastore.parse_store_uri(which)[1] or which
-        try:
+        parts = (None,) * 6
+        with suppress(ValueError):
             parts = mlrun.utils.parse_artifact_uri(text, self.project)
-        except ValueError:
-            raise RecordNotFoundError(f"'{which}' can't be an artifact's key or URI.") from None
         project, key, iteration, tag, tree, uid = parts
-        if project != self.project:
-            raise RecordNotFoundError(
-                f"'{which}' is an artifact of project '{project}', and this is '{self.project}'. "
-                "Set MLRUN_ACTIVE_PROJECT to look there."
-            )
-        found: list[Record] = []
         # MLRun takes no name for any, and ~ for a part of one.
-        if key[:1] not in {"", "~"}:
-            # Tree and uid name the version for good, and the tag may have moved on.
-            tag = None if tree or uid else tag or "latest"
-            versions = self._versions(name=key, tree=tree, tag=tag)
-            found = [item for item in versions if uid in {None, _uid(item)}]
+        if project != self.project or key[:1] in {"", "~"}:
+            raise RecordNotFoundError(
+                f"'{which}' names no artifact of project '{self.project}'. Give a key or a URI; "
+                "for another project's, set MLRUN_ACTIVE_PROJECT."
+            )
+        # Tree and uid name the version for good, and the tag may have moved on.
+        tag = None if tree or uid else tag or "latest"
+        versions = self._versions(name=key, tree=tree, tag=tag)
+        found = [item for item in versions if uid in {None, _uid(item)}]
         if not found and tree and not uid:
             with suppress(RecordNotFoundError):
                 found = self.artifacts(key, run=self.run(tree))
@@ -183,12 +174,11 @@ class Records:
         if "#" in text:
             found = [item for item in found if (item["metadata"].get("iter") or 0) == iteration]
         if not found:
-            latest = self.artifacts(tag="latest", limit=_PAGE)
-            keys = [artifact_key(record) for record in latest]
-            hint = "" if key in keys else nearest(key, keys)
+            keys = [artifact_key(item) for item in self._versions(tag="latest")]
+            of_key, hint = (f" --key {key}", "") if key in keys else ("", nearest(key, keys))
             raise RecordNotFoundError(
                 f"Project '{self.project}' has no artifact '{which}'. {hint}To list what there is: "
-                f"kedro mlrun artifacts{f' --key {key}' if key in keys else ''}"
+                f"kedro mlrun artifacts{of_key}"
             )
         record = max(found, key=_written)
         record["metadata"]["tags"] = self._tags(record)
@@ -235,24 +225,26 @@ class Records:
         following, seen = self._came_from if back else self._came_of, set()
 
         def node(name: str, record: Record | None, is_run: bool, depth: int) -> Record:
-            names = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
+            shown = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
             about = (summary if is_run else artifact_summary)(record) if record else {}
-            made: Record = {"type": "run" if is_run else "artifact"}
-            made["name"] = about.get("name" if is_run else "key", name)
-            made |= {name: about.get(name) for name in names}
-            # How many more runs there are; whether what follows is elsewhere, or too far away.
-            made |= {"unshown": 0, "repeated": made["uid"] in seen, "cut": False, "follows": []}
+            made: Record = {
+                "type": "run" if is_run else "artifact",
+                "name": about.get("name" if is_run else "key", name),
+                **{field: about.get(field) for field in shown},
+                # How many more runs there are; whether what follows is elsewhere, or too far away.
+                **{"unshown": 0, "repeated": about.get("uid") in seen, "cut": False, "follows": []},
+            }
             # What was deleted, or isn't of this project, has no record.
-            if not record or made["repeated"]:
-                return made
-            seen.add(made["uid"])
-            found, number = following(record, is_run)
-            if depth == 0 and not is_run:
-                return {**made, "cut": number > 0}
-            # What follows a run are artifacts, and an artifact's are runs.
-            further = depth if is_run else depth - 1
-            follows = [node(name, item, not is_run, further) for name, item in found.items()]
-            return {**made, "follows": follows, "unshown": number - len(found)}
+            if record and not made["repeated"]:
+                seen.add(made["uid"])
+                found, number = following(record, is_run)
+                made["cut"] = depth == 0 and not is_run and number > 0
+                if not made["cut"]:
+                    made["unshown"] = number - len(found)
+                    # What follows a run are artifacts, and an artifact's are runs.
+                    further = depth if is_run else depth - 1
+                    made["follows"] = [node(*of, not is_run, further) for of in found.items()]
+            return made
 
         return node("", start, "key" not in start["metadata"], depth)
 
@@ -282,28 +274,28 @@ class Records:
             raise mlrun.errors.MLRunPreconditionFailedError(
                 f"Run {uid} is {state}, so it can't be deleted. Wait for its end, or abort it."
             )
-        outcome: Record = {"deleted": [], "kept": []}
+        deleted, kept = [], []
         for record in self.artifacts_of(run) if artifacts else ():
             key, tree = artifact_key(record), record["metadata"]["tree"]
             # The record first: a crash then leaves bytes without a record, never one without bytes.
             self.db.del_artifact(key, project=self.project, tree=tree, uid=_uid(record))
-            outcome["deleted"] = sorted([*outcome["deleted"], key])
+            deleted.append(key)
             try:
                 fields.delete_data(record)
             except Exception as exc:
-                kept = {"key": key, "path": fields.artifact_file(record), "reason": str(exc)}
-                outcome["kept"].append(kept)
-        for key in set(outcome["deleted"]):
+                path = fields.artifact_file(record)
+                kept.append({"key": key, "path": path, "reason": str(exc)})
+        for key in set(deleted):
             # MLRun doesn't tag another version when the latest one is deleted, and then finds none.
             if not any(self._versions(name=key, tag="latest")):
                 for record in self.artifacts(key, limit=1):
                     self.tag(record, "latest")
         folder = fields.own_folder(run["spec"].get("output_path") or "", uid) if artifacts else ""
-        if folder and "://" not in folder and not outcome["kept"] and not Path(folder).is_symlink():
+        if folder and "://" not in folder and not kept and not Path(folder).is_symlink():
             # What is beside the artifacts' files, such as the schema of a CSV.
             shutil.rmtree(folder, ignore_errors=True)
         self.db.del_run(uid, self.project)
-        return outcome
+        return {"deleted": sorted(deleted), "kept": kept}
 
 
 def _written(record: Mapping[str, Any]) -> str:

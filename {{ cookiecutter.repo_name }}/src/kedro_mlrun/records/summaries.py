@@ -91,16 +91,12 @@ def plot(runs: Iterable[Record], file: str) -> None:
     """Write MLRun's own comparison of runs, parallel coordinates, as HTML."""
     found = mlrun.lists.RunList()
     for run in runs:
-        parts: Record = {}
-        for part, field in (("spec", "parameters"), ("status", "results")):
+        drawn = dict(run)
+        for part, field in ("spec", "parameters"), ("status", "results"):
             values = section(run, part, field)
-            if not values:
-                raise mlrun.errors.MLRunInvalidArgumentError(
-                    f"Run {run['metadata']['uid']} has no {field}, so MLRun can't draw it beside "
-                    "others. Leave it out."
-                )
-            scalars = int | float | str
-            plain = {k: v if isinstance(v, scalars) else str(v) for k, v in values.items()}
-            parts[part] = {**run[part], field: plain}
-        found.append({**run, **parts})
+            scalars = {
+                k: v if isinstance(v, int | float | str) else str(v) for k, v in values.items()
+            }
+            drawn[part] = {**run[part], field: scalars}
+        found.append(drawn)
     found.compare(show=False, filename=file)
