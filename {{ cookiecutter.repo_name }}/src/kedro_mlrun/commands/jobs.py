@@ -183,12 +183,11 @@ def workflow(
         raise click.UsageError(f"Engine '{engine}' runs no job in this process: leave out --local.")
     env, source = click.get_current_context().params["env"], None if local else "archive"
     dry_run, watch = options.pop("dry_run"), options.pop("watch")
-    asked = WorkflowParameters(names=[*names], env=env, **options)
-    prepared = prepare_workflow(asked, source)
+    prepared = prepare_workflow(WorkflowParameters(names=[*names], env=env, **options), source)
     if dry_run:
         plan = prepared.to_dict()
         return Answer(plan, _plan(plan))
-    note = "" if prepared.jobs else f"All jobs of workflow '{asked.resume}' are completed."
+    note = "" if prepared.jobs else f"All jobs of workflow '{prepared.id}' are completed."
     try:
         told = run_workflow(prepared, engine, local, watch)
     except KeyboardInterrupt:
@@ -260,12 +259,14 @@ def schedules(records: Records, remove: str | None) -> Answer:
         for item in records.db.list_schedules(records.project, include_last_run=True).schedules
     }
     none = f"Project '{records.project}' has no schedule"
+    note = "" if found else f"{none}s."
     if remove:
         if not found.pop(remove, None):
             raise click.UsageError(f"{none} '{remove}'. {nearest(remove, found)}".strip())
         records.db.delete_schedule(records.project, remove)
-    rows, note = [*found.values()], f"Removed schedule '{remove}'." if remove else f"{none}s."
-    return Answer(rows, tables.table(rows) if rows else "", "" if rows and not remove else note)
+        note = f"Removed schedule '{remove}'."
+    rows = [*found.values()]
+    return Answer(rows, tables.table(rows) if rows else "", note)
 
 
 @command("build", "kedro mlrun build")
@@ -290,10 +291,10 @@ def doctor() -> Answer:
     as_json, stdout, found = click.get_current_context().params["as_json"], sys.stdout, []
     # MLRun logs to stdout, where nothing belongs but the answer.
     with redirect_stdout(sys.stderr):
-        for check in examine(current_project()):
-            found.append(check.to_dict())
-            state = click.style(f"{check.state:8}", fg=COLOURS.get(check.state))
-            fix = f"\n{'':23} {found[-1]['fix']}" if check.fix else ""
+        for item in examine(current_project()):
+            found.append(item.to_dict())
+            state = click.style(f"{item.state:8}", fg=COLOURS.get(item.state))
+            fix = f"\n{'':23} {found[-1]['fix']}" if item.fix else ""
             if not as_json:
-                click.echo(f"{state} {check.name:14} {found[-1]['found']}{fix}", file=stdout)
-    return Answer(found, exit_code=any(check["state"] == WRONG for check in found))
+                click.echo(f"{state} {item.name:14} {found[-1]['found']}{fix}", file=stdout)
+    return Answer(found, exit_code=any(item["state"] == WRONG for item in found))

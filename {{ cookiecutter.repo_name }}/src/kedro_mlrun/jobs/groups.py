@@ -47,8 +47,8 @@ def grouped(
     `__default__`. A node without a namespace, or without a tag, becomes a job of its own.
     """
     by_pipeline = group_by == "pipeline"
-    others = [name for name in pipelines if name != DEFAULT and by_pipeline]
-    named = list(dict.fromkeys(names)) or others or [DEFAULT]
+    registered = [name for name in pipelines if name != DEFAULT and by_pipeline]
+    named = list(dict.fromkeys(names)) or registered or [DEFAULT]
     whole = together(pipelines, named)
     own = {name: {*pipelines[name].nodes} for name in named}
     groups_of: dict[GroupBy, Callable[[Node], list[str]]] = {
@@ -107,9 +107,7 @@ def check_crossing(
     project: Project, makers: Parts, users: Parts, mounts: Collection[str] = ()
 ) -> None:
     """Refuse jobs between which data would be lost; `mounts` are volumes that all jobs have."""
-    names = sorted(
-        {name for part in [*makers.values(), *users.values()] for name in part.datasets()}
-    )
+    names = sorted({n for part in [*makers.values(), *users.values()] for n in part.datasets()})
     problems = []
     for data in crossing(makers, users):
         alike = (name for name in names if stem(name) == data["dataset"])
