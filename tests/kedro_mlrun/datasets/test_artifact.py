@@ -217,7 +217,7 @@ def test_mistakes_are_named_at_the_start(config: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "data", "message"),
     [
-        ("json.JSONDataset", {1, 2}, "JSONDataset fails to write it.*set is not JSON"),
+        ("json.JSONDataset", {1, 2}, "can't be saved in .*set is not JSON"),
         ("matplotlib.MatplotlibDataset", {"a.png": Figure()}, "has written report.x/, and"),
         (f"{__name__}.Twofold", 1, "written report.x, report.x.idx, .*one file"),
         (f"{__name__}.Nowhere", 1, "has written nothing"),

@@ -179,7 +179,7 @@ def test_a_frame_that_mlrun_logged_is_a_history(embedded: Store) -> None:
         (np.array([1.0]), "of type ndarray"),
         ([True], "True in 'value' is of type bool"),
         (["0.5"], "'0.5' in 'value' is of type str"),
-        ([1, 0.5, 2**60 + 1], f"{2**60 + 1} would come back as {2**60}"),
+        ([1, 0.5, 2**60 + 1], "of over 53 bits .* would come back changed"),
         ([2**64], "can't hold this data frame"),
         ({"loss": 0.5}, "'loss' is of type float.*MLRunResult"),
         ({"loss": [[1]]}, r"\[1\] in 'loss' is of type list"),

@@ -242,7 +242,7 @@ def test_a_version_or_a_clone_is_chosen(project: Path, starters: Path, tmp_path:
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
-        (lambda project: shutil.rmtree(project / ".git"), "not in a git repository"),
+        (lambda project: shutil.rmtree(project / ".git"), "must be in a git repository"),
         (lambda project: (project / ".cruft.json").unlink(), "No such file"),
         (lambda project: (project / ".cruft.json").write_text("{}"), "can't be read"),
     ],

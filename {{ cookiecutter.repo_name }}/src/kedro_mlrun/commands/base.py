@@ -4,9 +4,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from kedro.framework.cli.utils import ENV_HELP
@@ -16,8 +15,7 @@ from rich.console import Console
 NO_LIMIT = 100_000
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a command prints: `data` with --json, else a text, or what Rich shows at a width."""
 
     data: Any

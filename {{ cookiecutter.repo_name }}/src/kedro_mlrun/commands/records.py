@@ -146,8 +146,8 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
         except RecordNotFoundError:
             raise no_artifact from None
     back, on = (records.lineage(start, depth, back) for back in (True, False))
-    came_from = tables.lineage_tree("came from", back)
-    came_of = tables.lineage_tree("saved" if on["type"] == "run" else "used by", on)
+    came_from = tables.lineage_tree("[bold]came from", back)
+    came_of = tables.lineage_tree(f"[bold]{'saved' if on['type'] == 'run' else 'used by'}", on)
     upstream = back.pop("follows")
     data = {**back, "upstream": upstream, "downstream": on["follows"]}
     return Answer(data, Group(tables.node_text(back), came_from, came_of))

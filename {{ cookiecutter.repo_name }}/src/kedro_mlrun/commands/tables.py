@@ -124,22 +124,15 @@ def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:
     return table(artifacts, width, {name: name for name in names})
 
 
-def lineage_tree(title: str, node: Record) -> Tree:
+def lineage_tree(title: RenderableType, node: Record) -> Tree:
     """Show where something came from, or what came of it."""
-    tree = Tree(Text(title, style="bold"), guide_style="dim")
-    _grow(tree, node)
-    if not tree.children:
-        tree.add(Text("nothing that was recorded", style="dim"))
-    return tree
-
-
-def _grow(tree: Tree, node: Record) -> None:
-    for following in node["follows"]:
-        _grow(tree.add(node_text(following)), following)
+    tree = Tree(title, guide_style="dim")
+    tree.children += [lineage_tree(node_text(each), each) for each in node["follows"]]
     if node["unshown"]:
         tree.add(Text(f"… and {node['unshown']} earlier runs", style="dim"))
     if node["cut"]:
         tree.add(Text("… (more with --depth)", style="dim"))
+    return tree
 
 
 def node_text(node: Record) -> Text:

@@ -199,14 +199,12 @@ class MLRunAbstractDataset(RunDataset):
         return json.loads(content) if ending == "json" else pickle.loads(content)  # noqa: S301
 
     def _exists(self) -> bool:
-        try:
-            with self._explained("looked for"):
+        with self._explained("looked for"):
+            try:
                 path = getattr(self._find(), "target_path", None)
-        except DatasetError as exc:
-            if _is_not_found(exc.__context__):
+            except mlrun.errors.MLRunNotFoundError:
                 return False
-            raise
-        return not path or "://" in path or Path(path).exists()
+            return not path or "://" in path or Path(path).exists()
 
     def _find(self) -> Any:
         """Find the record of the artifact to load."""
@@ -248,7 +246,9 @@ class MLRunAbstractDataset(RunDataset):
                 raise DatasetError("the dataset has no key; give it `key`, or a catalog name")
             yield
         except Exception as exc:
-            missing, advice = _is_not_found(exc), "Check the dataset's entry in the catalog."
+            # Not by the class, for which MLRun would be imported, which may be what failed.
+            missing = getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
+            advice = "Check the dataset's entry in the catalog."
             if missing and self._load_version:
                 advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
             elif missing:
@@ -258,8 +258,9 @@ class MLRunAbstractDataset(RunDataset):
             location = "MLRun"
             with suppress(Exception):  # MLRun connects while it is imported; the reason says so.
                 location = MLRunContextManager().location
-            reason = (str(exc) or type(exc).__name__).rstrip(".")
-            # Of what is expected the message says all; what is behind the rest may be of use.
+            # Kedro's own text would name a temporary file.
+            cause = exc.__cause__ if isinstance(exc, DatasetError) else None
+            reason = (str(cause or exc) or type(exc).__name__).rstrip(".")
             raise DatasetError(
                 f"'{self.key}' can't be {action} in {location}: {reason}. {advice}"
             ) from (None if missing or isinstance(exc, DatasetError) else exc)
@@ -270,8 +271,8 @@ def verified_bytes(artifact: Any, file: str = "", hash_needed: bool = True) -> b
     path, recorded = file or artifact.target_path, artifact.metadata.hash
     try:
         content = artifact.get_body() if artifact.is_inline() else mlrun.get_dataitem(path).get()
-    except FileNotFoundError as exc:
-        raise DatasetError(f"its file {path} is gone") from exc
+    except FileNotFoundError:
+        raise DatasetError(f"its file {path} is gone") from None
     content = content.encode() if isinstance(content, str) else bytes(content)
     # SHA-1, because that is what MLRun records. Made-up bytes with a given SHA-1 are out of reach.
     found = hashlib.sha1(content, usedforsecurity=False).hexdigest()
@@ -300,11 +301,6 @@ def _is_json(data: Any) -> bool:
     if type(data) is dict:
         return all(type(key) is str and _is_json(value) for key, value in data.items())
     return data is None or type(data) in {str, int, float, bool}
-
-
-def _is_not_found(exc: BaseException | None) -> bool:
-    # Not by the class, for which MLRun would have to be imported, which may be what failed.
-    return getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
 
 
 def _of_uri(uri: str, project: str) -> Any:

@@ -33,8 +33,6 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
           dataset:
             type: json.JSONDataset
             filepath: report.json
-            save_args:
-              indent: 2
         ```
 
         ```python
@@ -84,16 +82,12 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / self._file_name
-        try:
-            self._wrapped(file).save(data)
-        except DatasetError as exc:
-            # The cause, for Kedro's own text names the temporary file.
-            raise DatasetError(f"{self._type} fails to write it: {exc.__cause__ or exc}") from exc
+        self._wrapped(file).save(data)
         written = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
         if written != [self._file_name]:
+            names = ", ".join(written) or "nothing"
             raise DatasetError(
-                f"{self._type} has written {', '.join(written) or 'nothing'}, and an artifact is "
-                "one file; save one object, or give each file an entry of its own"
+                f"{self._type} has written {names}, and an artifact is one file; save one object"
             )
         return file
 
@@ -113,4 +107,4 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
                 raise DatasetError(
                     f"{self._type} fails to read {artifact.target_path} ({exc.__cause__ or exc}); "
                     "MLRunAbstractDataset with this key gives the file's bytes"
-                ) from exc
+                ) from None

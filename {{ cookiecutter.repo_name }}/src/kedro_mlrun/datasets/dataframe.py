@@ -19,9 +19,7 @@ from .abstract import MLRunAbstractDataset, file_format, type_name, verified_byt
 
 # Names in a frame's `attrs`, and in the artifact's `extra_data`.
 INDEX_FREQ, DTYPES = "kedro-mlrun-index-freq", "kedro-mlrun-dtypes"
-SCHEMA = "schema"
-# The name in a frame's `attrs` of what tells how to make it a list or dict again.
-HISTORY = "kedro-mlrun-history"
+HISTORY, SCHEMA = "kedro-mlrun-history", "schema"
 NUMPY = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
 TYPES: dict[str, Any] = {"int": int, "float": float, "none": NoneType}
 TYPES |= {f"numpy.{name}": np.dtype(name).type for name in NUMPY}
@@ -30,7 +28,7 @@ NAMES = {type_: name for name, type_ in TYPES.items()}
 STYLE: Any = {"text.parse_math": False, "legend.frameon": False, "agg.path.chunksize": 10_000}
 STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "#e6e6e6"}
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
-FEW_POINTS, LONGEST_LEGEND, ROWS_OF_LEGEND = 30, 40, 20
+FEW_POINTS, LONGEST_LEGEND = 30, 20
 THREADS_FROM = 2**24  # bytes
 LARGEST_DRAWN = 1e300  # Beyond this, Matplotlib's own arithmetic overflows.
 
@@ -112,7 +110,7 @@ def _write(frame: pd.DataFrame, file: Path, schema: Path) -> None:
         raise DatasetError(
             f"{file.suffix[1:]} can't hold this data frame as it is ({' '.join(str(exc).split())});"
             " convert what it names, or use MLRunAbstractDataset, which keeps any frame"
-        ) from exc
+        ) from None
 
 
 def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -283,19 +281,17 @@ def _to_frame(data: Any) -> pd.DataFrame:
     made = {name: _column(name, values) for name, values in columns.items()}
     # A column that is shorter than others is filled up with NaN.
     frame = pd.DataFrame({name: column for name, (column, _) in made.items()})
-    for name, (_, types) in made.items():
-        for before, after in zip(columns[name], _restored(frame[name], types), strict=True):
-            if repr(after) != repr(before):
-                raise DatasetError(
-                    f"in '{name}', {before!r} would come back as {after!r}, for a table keeps it "
-                    "beside fractions or missing values; let the node return it as a float"
-                )
+    frame.columns = frame.columns.astype(object)
     notes: dict[str, Any] = {"form": form, "types": [types for _, types in made.values()]}
     if form == "steps":
         notes["steps"], frame = notes["types"].pop(0), frame.set_index("steps")
-    frame.columns = frame.columns.astype(object)
     frame.index.name = None if "step" in frame else "step"
     frame.attrs[HISTORY] = notes
+    if repr(_from_frame(frame, notes)) != repr(data):
+        raise DatasetError(
+            "an integer of over 53 bits stands beside fractions or missing values, and would come "
+            "back changed; let the node return it as a float"
+        )
     return frame
 
 
@@ -337,15 +333,11 @@ def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
 
 def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
     """Draw a line for each column over the index, through all values that are finite, as PNG."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     frame = frame.sort_index()
-    if is_any_real_numeric_dtype(frame.index):
-        frame = frame[np.abs(frame.index.to_numpy(dtype="float64")) < LARGEST_DRAWN]
     # The warnings are about letters that the font lacks.
     with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
         # A figure of its own: `matplotlib.pyplot` would keep it, and may want a screen.
@@ -362,7 +354,6 @@ def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
         axes.set_xlabel(str(frame.index.name or "step"))
         axes.set_ylabel(str(frame.columns.name or "value"))
         if 1 < len(frame.columns) <= LONGEST_LEGEND:
-            names, columns = list(map(str, frame.columns)), 1 + len(frame.columns) // ROWS_OF_LEGEND
-            figure.legend(axes.lines, names, loc="outside right upper", ncols=columns)
+            figure.legend(axes.lines, map(str, frame.columns), loc="outside right upper")
         figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
     return image.getvalue()

@@ -60,9 +60,6 @@ class MLRunModel(MLRunAbstractDataset):
         self._format = model_format.lower().lstrip(".")
         self._check_names([self._format], PICKLED + XGBOOST, "model_format")
 
-    def _describe(self) -> dict[str, Any]:
-        return super()._describe() | {"framework": self._framework, "model_format": self._format}
-
     def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
         file = self._write(data, temporary)
         arguments.setdefault("framework", self._framework)

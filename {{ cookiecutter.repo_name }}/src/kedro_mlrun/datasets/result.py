@@ -70,9 +70,6 @@ class MLRunResult(MLRunAbstractDataset):
         self._flatten = flatten
         self._check_names(self._save_args, ["commit"], "save_args")
 
-    def _describe(self) -> dict[str, Any]:
-        return super()._describe() | {"flatten": self._flatten}
-
     def _log(self, context: Any, data: Any, temporary: Path) -> None:  # noqa: ARG002
         value = _plain(data, self.key)
         flat = self._flatten and isinstance(value, dict)

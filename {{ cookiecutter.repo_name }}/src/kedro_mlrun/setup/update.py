@@ -44,15 +44,12 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
             "it from git; an installed package is updated by pip install --upgrade kedro-mlrun."
         ) from None
     if not check:
-        otherwise = (
-            f"{folder} is not in a git repository. Run `git init`, `git add .` and `git commit`, "
-            "so that you can look at the update, and undo it."
-        )
+        # So that the update can be looked at, and undone.
+        otherwise = "The project must be in a git repository: git init, git add ., git commit."
         changed = _git(folder, "status", "--porcelain", "--", ".", otherwise=otherwise)
         if changed:
             raise ClickException(
-                "The project has changes that are not committed:\n"
-                f"{changed}\nCommit or stash them, and update again."
+                f"Some changes are not committed:\n{changed}\nCommit or stash them, and try again."
             )
     with TemporaryDirectory(prefix="kedro-mlrun-update-") as temporary:
         work = Path(temporary)
@@ -85,15 +82,9 @@ def _commits(source: Path, origin: str, commit: str, to: str) -> tuple[str, str]
     folder = Path(to).expanduser().absolute()
     is_clone = bool(to) and (folder / "cookiecutter.json").is_file()
     address = str(folder) if is_clone else origin
-    otherwise = (
-        f"The starter at {address} can't be cloned. Give a clone of it with --to PATH, or correct "
-        f"`template` in {STATE}."
-    )
+    otherwise = f"{address} can't be cloned. Use --to PATH, or correct `template` in {STATE}."
     clone = ("clone", "--quiet", "--no-checkout", address, str(source))
     _git(source.parent, *clone, otherwise=otherwise)
-    if is_clone and not _commit_of(source, commit):
-        # A shallow clone, or one of another starter.
-        _git(source, "fetch", "--quiet", "--tags", origin, "HEAD")
     tags = _git(source, "tag", "--list", "v[0-9]*", "--sort=-v:refname").split()
     # Without a release, the newest commit.
     newest = [f"v{to}", to] if to else [*tags[:1], "HEAD"]
