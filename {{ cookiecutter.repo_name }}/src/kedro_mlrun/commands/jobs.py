@@ -10,6 +10,7 @@ import click
 import yaml
 from click import Choice, IntRange, argument, option
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import _split_params
 from rich.console import Group
 from rich.text import Text
 
@@ -166,7 +167,7 @@ def _how_to_follow(uid: str) -> str:
 @option("--group-by", type=GROUPINGS, default="pipeline", help="What becomes a job.")
 @option("--engine", type=Choice(["local", "remote"]), default="local", help="What starts the jobs.")
 @option("--local/--remote", help="Run the jobs in this process, or submit them (the default).")
-@option("--params", default="", help="Parameters, as in `kedro run`.")
+@option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
 @option("--resume", default="", metavar="ID", help="Continue this workflow where it failed.")
 @option("--watch", "-w", is_flag=True, help="Show the jobs' logs; wait for the end.")
 @option("--dry-run", is_flag=True, help="Show jobs and datasets between them; start nothing.")
@@ -185,8 +186,7 @@ def workflow(
     dry_run, watch = options.pop("dry_run"), options.pop("watch")
     prepared = prepare_workflow(WorkflowParameters(names=[*names], env=env, **options), source)
     if dry_run:
-        plan = prepared.to_dict()
-        return Answer(plan, _plan(plan))
+        return _plan(prepared.to_dict())
     note = "" if prepared.jobs else f"All jobs of workflow '{prepared.id}' are completed."
     try:
         told = run_workflow(prepared, engine, local, watch)
@@ -211,13 +211,13 @@ def workflow(
     return Answer(told, Group(head, tables.table(rows, fields=fields)), note, error)
 
 
-def _plan(told: Mapping[str, Any]) -> Group:
+def _plan(told: Mapping[str, Any]) -> Answer:
     """Show what would run, and what would go from job to job."""
     fields = {"job": "group", "completed by": "run", "after": "after", "nodes": "nodes"}
     groups = tables.table(told["groups"], fields=fields)
     crossing = tables.table(told["crossing"], fields={n: n for n in ("dataset", "from", "to")})
     end = Text(f"\nRuns would be recorded in {told['store']}. Nothing was started.")
-    return Group(groups, Text(), crossing, end)
+    return Answer(told, Group(groups, Text(), crossing, end))
 
 
 @command("logs", "kedro mlrun logs last --follow")

@@ -114,7 +114,7 @@ def check_crossing(
         place = next(filter(None, (project.place(name, mounts) for name in alike)), "")
         if place:
             where = "in the memory" if place == MEMORY else f"on the machine ({place})"
-            takers = " and ".join(data["to"])
+            takers = ", ".join(data["to"])
             problems.append(f"`{data['dataset']}` for {takers} is {where} of {data['from']}.")
     if problems:
         raise JobError("\n".join(["Data would be lost between the jobs.", *problems, _KEPT]))
