@@ -68,11 +68,9 @@ def test_what_can_not_be_replaced_is_refused(name, source, reason):
 
 
 def test_a_run_takes_each_input():
-    dataset.check_used(["cars"], {"cars@pandas", "b"}, {"c"})
-    with pytest.raises(dataset.InputError, match="'c' is made by a node of this run"):
-        dataset.check_used(["c"], {"cars"}, {"c@x"})
-    with pytest.raises(dataset.InputError, match=r"no node of this run. Did you mean 'cars'\?"):
-        dataset.check_used(["car"], {"cars"}, {"c"})
+    dataset.check_used(["cars"], {"cars@pandas", "b"})
+    with pytest.raises(dataset.InputError, match="Did you mean 'cars'"):
+        dataset.check_used(["car"], {"cars"})
 
 
 def test_an_mlrun_dataset_reads_a_file(embedded: Store, tmp_path: Path):

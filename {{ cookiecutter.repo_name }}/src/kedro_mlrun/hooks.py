@@ -99,7 +99,7 @@ class MLRunHooks:
     ) -> None:
         """Open the run."""
         manager = MLRunContextManager()
-        check_used(manager.job_inputs, pipeline.inputs(), pipeline.all_outputs())
+        check_used(manager.job_inputs, pipeline.inputs())
         # They are of this run, and not of one that a node of it may start.
         manager.job_inputs = {}
         ours: dict[str, RunDataset] = {}

@@ -99,10 +99,10 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
         try:
             config = cls(**loader["mlrun"])
         except (MissingConfigException, KeyError) as exc:
-            found = f"No mlrun.yml found in {folder}. Put one there: `project: my-project`."
-            if loader.env and folder.is_dir() and not (folder / loader.env).is_dir():
-                found = f"{folder} has no environment '{loader.env}'. Name one that is there."
-            raise MLRunConfigError(found) from exc
+            raise MLRunConfigError(
+                f"No mlrun.yml found in {folder}: {exc}. Put one there (`project: my-project`), or "
+                "name an environment that is there."
+            ) from exc
         except ValidationError as exc:
             # Without the values, which may hold a password.
             problems = [f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in exc.errors()]

@@ -50,7 +50,7 @@ def _inputs(plan: Plan) -> None:
     given, pipeline, project = plan.task.spec.inputs or {}, plan.pipeline, plan.project
     with contextlib.chdir(project.folder):
         with_inputs(project.context.config_loader["catalog"], given, lambda name: name)
-    check_used(given, pipeline.inputs(), pipeline.all_outputs())
+    check_used(given, pipeline.inputs())
     if not project.archive or not on_cluster():
         return
     for name, path in given.items():

@@ -106,18 +106,13 @@ def _with_input(
     )
 
 
-def check_used(inputs: Iterable[str], used: set[str], made: set[str]) -> None:
-    """Make sure that the nodes of a run use each input of its job, and make none of them."""
+def check_used(inputs: Iterable[str], used: set[str]) -> None:
+    """Make sure that a run needs each input of its job, and that no node of it makes one."""
     # What follows an @ is Kedro's transcoding: the same data by another name.
-    stems_used, stems_made = ({name.partition("@")[0] for name in names} for names in (used, made))
+    stems = {name.partition("@")[0] for name in used}
     for name in inputs:
-        if name in stems_made:
+        if name.partition("@")[0] not in stems:
             raise InputError(
-                f"Input '{name}' is made by a node of this run. Leave the input out, or the "
-                "pipeline that makes it."
-            )
-        if name.partition("@")[0] not in stems_used:
-            raise InputError(
-                f"Input '{name}' is used by no node of this run. {nearest(name, used)}"
-                "Leave it out, or run the pipeline that uses it."
+                f"Input '{name}' is no input of this run: no node uses it, or one makes it. "
+                f"{nearest(name, used)}Leave it out, or run the pipeline that needs it."
             )

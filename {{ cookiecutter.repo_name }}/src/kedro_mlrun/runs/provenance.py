@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import subprocess
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
@@ -20,13 +19,8 @@ from ..secrets.known import hide, hide_in
 LARGEST_VALUE = 64 * 1024  # bytes of JSON in a run's record, which is read with each list of runs
 LONGEST_LABEL = 255  # characters, in MLRun's database
 _SAME = "tags runner load_versions from_nodes to_nodes from_inputs to_outputs namespaces".split()
-OPTIONS = {
-    "pipeline": "pipeline_names",
-    "nodes": "node_names",
-    "environment": "env",
-    **{name: name for name in [*_SAME, "only_missing_outputs"]},
-    "params": "runtime_params",
-}
+OPTIONS = {"pipeline": "pipeline_names", "nodes": "node_names", "environment": "env"}
+OPTIONS |= {name: name for name in [*_SAME, "only_missing_outputs"]} | {"params": "runtime_params"}
 """The run's own options as MLRun parameters `kedro.<name>`, and where Kedro's hooks have them."""
 
 _GIT_SECONDS = 2.0
@@ -40,8 +34,8 @@ def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") ->
     given = {name: run_params.get(key) for name, key in OPTIONS.items()}
     given["pipeline"] = ",".join(given["pipeline"] or ["__default__"])
     # A name, or what the text of an object begins with: `<kedro.runner.SequentialRunner object at`.
-    runner = re.findall(r"\w+", str(given["runner"] or "").partition(" object at ")[0])
-    given |= {"runner": runner[-1] if runner else "", "command": command}
+    runner = str(given["runner"] or "").partition(" object at ")[0].rpartition(".")[2]
+    given |= {"runner": runner, "command": command}
     own = {f"kedro.{name}": plain(value) for name, value in given.items() if value}
     return dict(hide_in({**flatten(hide_in(plain(params))), **own}))
 

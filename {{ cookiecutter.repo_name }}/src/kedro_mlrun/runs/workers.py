@@ -26,23 +26,21 @@ class RunReference(NamedTuple):
 
 def announce(run_id: str, reference: RunReference | None) -> None:
     """Let the processes that start from now on find a pipeline's run by its id, or no longer."""
-    runs = {**_announced(), run_id: reference}
-    os.environ[VARIABLE] = json.dumps({name: found for name, found in runs.items() if found})
-    if not any(runs.values()):
+    runs: dict[str, Any] = {**json.loads(os.environ.get(VARIABLE) or "{}"), run_id: reference}
+    if left := {name: found for name, found in runs.items() if found}:
+        os.environ[VARIABLE] = json.dumps(left)
+    else:
         # It tells the plugin that there is a run, and programs that start later inherit it.
-        del os.environ[VARIABLE]
+        os.environ.pop(VARIABLE, None)
 
 
 def announced(run_id: str | None = None) -> RunReference | None:
     """Find a run that the parent process has open, by default the newest."""
     # Not in a program that a node starts, which inherits the variable, too.
-    runs = _announced() if multiprocessing.parent_process() else {}
-    return runs.get(run_id) if run_id is not None else next(reversed(runs.values()), None)
-
-
-def _announced() -> dict[str, RunReference]:
-    runs = json.loads(os.environ.get(VARIABLE) or "{}")
-    return {run_id: RunReference(*reference) for run_id, reference in runs.items()}
+    known = os.environ.get(VARIABLE) if multiprocessing.parent_process() else None
+    runs = json.loads(known or "{}")
+    found = runs.get(run_id) if run_id is not None else next(reversed(runs.values()), None)
+    return RunReference(*found) if found else None
 
 
 @contextmanager
