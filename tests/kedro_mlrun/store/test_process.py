@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from helpers import PROJECT
 
 from kedro_mlrun.store import process
 
@@ -71,8 +72,8 @@ def test_somebody_elses_process_is_alive(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_forked_process_has_a_label_of_its_own() -> None:
     code = (
-        "import os, runpy, sys; "
-        f"label = runpy.run_path({process.__file__!r})['process_label']; mine = label(); "
+        f"import os, sys; sys.path.append({str(PROJECT / 'src')!r}); "
+        "from kedro_mlrun.store.process import process_label as label; mine = label(); "
         "pid = os.fork(); "
         "sys.exit(label() == mine) if not pid else "
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"

@@ -15,10 +15,8 @@ from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
 from ..store.fields import PROCESS, run_folder, run_name
-from ..store.process import is_alive, killed, process_label
+from ..store.process import GOING_ON, lost, process_label
 from . import workers
-
-GOING_ON = ["running", "pending"]
 
 # What a worker process may add to; each is a dict.
 ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
@@ -153,24 +151,22 @@ def add_from(copy: mlrun.MLClientCtx) -> None:
 
 def abort_lost_runs(db: Any, project: str) -> None:
     """Set the runs to aborted whose process on this host was killed, also while it waited."""
-    host = socket.gethostname()
     # How a submitted job of this machine died is recorded by the process that watches it.
     is_watched = getattr(db, "job_is_alive", lambda *_: False)
     going_on = db.list_runs(
         project=project,
-        labels=[f"host={host}", PROCESS],
+        labels=[f"host={socket.gethostname()}", PROCESS],
         states=GOING_ON,
         # Without it, MLRun lists the runs of one week.
         start_time_from=datetime(2000, 1, 1, tzinfo=UTC),
     )
     for run in going_on:
-        labels = run["metadata"]["labels"]
-        process, uid = labels.get(PROCESS, ""), run["metadata"]["uid"]
-        # Older APIs give those of other states, too, or by labels that were changed since.
-        is_ours = run["status"].get("state") in GOING_ON and labels.get("host") == host
-        if is_ours and not is_alive(process) and not is_watched(uid, project):
-            _set_aborted(db, uid, project, killed(process))
-            workers.take_notes(uid)
+        uid = run["metadata"]["uid"]
+        # Read again, for it may have ended since, and older APIs list others as well.
+        if lost(run) and not is_watched(uid, project):
+            if reason := lost(db.read_run(uid, project)):
+                _set_aborted(db, uid, project, reason)
+                workers.take_notes(uid)
 
 
 def _set_aborted(db: Any, uid: str, project: str, reason: str, iteration: int = 0) -> None:

@@ -3,7 +3,6 @@
 import codecs
 import json
 import os
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -23,9 +22,8 @@ from mlrun.db.httpdb import HTTPRunDB
 from mlrun.lists import ArtifactList, RunList
 from mlrun.projects import MlrunProject
 
-from .fields import PROCESS
 from .interface import ApiOnly, as_dict, as_mlrun, pages
-from .process import is_alive, killed
+from .process import lost
 from .rows import LATEST, TERMINAL_STATES, JobQueue, Record, Rows, Where, now, utc
 from .sqlite import SCHEME
 
@@ -168,14 +166,10 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         return BackgroundTask(metadata=metadata, spec={}, status=status)
 
     def _abort_if_lost(self, uid: str, project: str) -> None:
-        run = self.find_run(uid, project)
-        labels = run["metadata"].get("labels") or {}
-        going_on = run["status"].get("state") in {"pending", "running"}
-        if going_on and labels.get("host") == socket.gethostname():
-            process = str(labels.get(PROCESS) or "")
-            # Asked last: a job that ends is no longer alive when it is no longer looked after.
-            if not is_alive(process) and not self.job_is_alive(uid, project):
-                self.end_run(uid, project, "aborted", killed(process))
+        reason = lost(self.find_run(uid, project))
+        # Asked last: a job that ends is no longer alive when it is no longer looked after.
+        if reason and not self.job_is_alive(uid, project):
+            self.end_run(uid, project, "aborted", reason)
 
     @as_mlrun
     def store_log(

@@ -3,12 +3,17 @@
 import os
 import re
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import psutil
 
+from .fields import PROCESS
+
 # Seconds by which a process may seem to have started earlier or later: clocks are set.
 TOLERANCE = 60
+GOING_ON = ["running", "pending"]
 
 
 def process_label(pid: int | None = None) -> str:
@@ -36,6 +41,10 @@ def is_alive(label: str) -> bool:
         return True
 
 
-def killed(process: str) -> str:
-    """Say why a run is aborted whose process on this host is gone."""
-    return f"Its process {process.partition('-')[0]} on {socket.gethostname()} was killed."
+def lost(run: Mapping[str, Any]) -> str:
+    """Say how a run of this host has ended whose process is gone; "" where that isn't so."""
+    labels, state = run["metadata"].get("labels") or {}, run["status"].get("state")
+    process, host = str(labels.get(PROCESS) or ""), socket.gethostname()
+    if state not in GOING_ON or labels.get("host") != host or is_alive(process):
+        return ""
+    return f"Its process {process.partition('-')[0]} on {host} was killed."
