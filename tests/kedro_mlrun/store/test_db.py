@@ -152,7 +152,7 @@ def test_arguments_are_those_of_mlruns_client(name):
     [
         *(("list_runs", "with_notifications"), ("list_runs", "partition_by")),
         *(("list_artifacts", "parent"), ("list_artifacts", "category")),
-        *(("list_projects", "labels"), ("list_artifact_tags", "category")),
+        ("list_projects", "format_"),
     ],
 )
 def test_no_argument_is_ignored(db, name, argument):
@@ -555,7 +555,6 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
     "tagged": lambda db: db.read_artifact(**KEY, tag="latest", iter=0),
     "of a tree": lambda db: db.read_artifact(**KEY, tree="t1"),
     "artifact again": lambda db: store_version(db, "t1"),
-    "tags": lambda db: db.list_artifact_tags("iris"),
     "tagging": lambda db: db.tag_objects(
         "iris", "v2", {"kind": "artifact", "identifiers": [{"key": "model"}]}
     ),
@@ -564,7 +563,6 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
     ),
     "function": lambda db: db.get_function("train", "iris"),
     "function again": lambda db: db.store_function({"metadata": {}}, "train", "iris"),
-    "functions": lambda db: db.list_functions(project="iris", tag="latest"),
     "runs by beginning": lambda db: db.find_runs(project="iris", beginning="u"),
     "artifacts by beginning": lambda db: db.find_artifacts(project="iris", beginning="9e5a7"),
     "runs by input": lambda db: db.find_runs(project="iris", using="9e5a"),

@@ -11,13 +11,8 @@ from typing import Any, cast
 
 from mlrun import errors, utils
 from mlrun.artifacts.base import fill_artifact_object_hash
-from mlrun.common.formatters import ProjectFormat, RunFormat
-from mlrun.common.schemas import (
-    ArtifactCategories,
-    BackgroundTask,
-    BackgroundTaskState,
-    TagObjects,
-)
+from mlrun.common import schemas
+from mlrun.common.formatters import RunFormat
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.lists import ArtifactList, RunList
 from mlrun.projects import MlrunProject
@@ -76,10 +71,9 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         raise errors.MLRunNotFoundError(f"Project {name} not found")
 
     @as_mlrun
-    def list_projects(self, format_: str = ProjectFormat.name_only) -> list[Any]:
-        """List the projects by name: their names, or the whole projects with `format_="full"`."""
-        names = [row["name"] for row in self.select("name FROM projects", Where(), "ORDER BY name")]
-        return names if format_ == ProjectFormat.name_only else [*map(self.get_project, names)]
+    def list_projects(self) -> list[str]:
+        """List the projects' names."""
+        return [row["name"] for row in self.select("name FROM projects", Where(), "ORDER BY name")]
 
     @as_mlrun
     def store_run(self, struct: Any, uid: str, project: str, iter: int = 0) -> None:
@@ -88,9 +82,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
             self.write_run(as_dict(struct), uid, project, iter)
 
     @as_mlrun
-    def update_run(
-        self, updates: Record, uid: str, project: str, iter: int = 0, timeout: int = 0
-    ) -> None:
+    def update_run(self, updates: Record, uid: str, project: str, iter: int = 0) -> None:
         """Change some fields of a run by dotted names such as `status.state`."""
         with self.transaction():
             body = self.find_run(uid, project, iter)
@@ -139,13 +131,8 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
 
     @as_mlrun
     def abort_run(
-        self,
-        uid: str,
-        project: str,
-        iter: int = 0,
-        timeout: int = 0,
-        status_text: str = "It was aborted.",
-    ) -> BackgroundTask:
+        self, uid: str, project: str, iter: int = 0, status_text: str = "It was aborted."
+    ) -> schemas.BackgroundTask:
         """End the processes of a run that goes on on this machine, and set it to aborted."""
 
         def going_on(*ends: str) -> Record:
@@ -161,9 +148,9 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         # It may have been faster; any other end came from being stopped.
         going_on("completed")
         self.end_run(uid, project, "aborted", status_text, replace=True)
-        status = {"state": BackgroundTaskState.succeeded}
+        status = {"state": schemas.BackgroundTaskState.succeeded}
         metadata = {"name": f"abort-{uid}", "project": project}
-        return BackgroundTask(metadata=metadata, spec={}, status=status)
+        return schemas.BackgroundTask(metadata=metadata, spec={}, status=status)
 
     def _abort_if_lost(self, uid: str, project: str) -> None:
         reason = lost(self.find_run(uid, project))
@@ -222,18 +209,12 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
 
     @as_mlrun
     def store_artifact(
-        self,
-        key: str,
-        artifact: Any,
-        project: str,
-        iter: int = 0,
-        tag: str = LATEST,
-        tree: str | None = None,
+        self, key: str, artifact: Any, project: str, iter: int = 0, tag: str = "", tree: str = ""
     ) -> Record:
         """Write an artifact's record, and make it the latest of its key; give it as written."""
         body = as_dict(artifact)
         metadata, spec = body.setdefault("metadata", {}), body.setdefault("spec", {})
-        if body.get("kind") == ArtifactCategories.link:
+        if body.get("kind") == schemas.ArtifactCategories.link:
             self._mark_best_iteration(key, metadata, spec, project)
             return body
         tag = tag or LATEST
@@ -241,7 +222,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         utils.validate_artifact_key_name(key, "artifact.key")
         metadata["key"] = metadata.get("key") or key
         metadata["project"] = metadata.get("project") or project
-        uid = fill_artifact_object_hash(body, iter, tree)
+        uid = fill_artifact_object_hash(body, iter, tree or None)
         body["kind"] = body.get("kind") or "artifact"
         spec["db_key"] = spec.get("db_key") or key
         metadata["created"] = str(metadata.get("created") or now())
@@ -315,15 +296,6 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
             self.delete("artifacts", Where(f"id IN ({found})", *where.values))
 
     @as_mlrun
-    def list_artifact_tags(self, project: str) -> list[str]:
-        """List the tags that artifacts of a project have, each once."""
-        where = Where().equal(tag_project=project)
-        return [
-            row["tag"]
-            for row in self.select("DISTINCT tag FROM artifact_tags", where, "ORDER BY tag")
-        ]
-
-    @as_mlrun
     def tag_objects(self, project: str, tag_name: str, objects: Any) -> None:
         """Tag artifacts instead of other versions."""
         utils.validate_tag_name(tag_name, "tag")
@@ -342,10 +314,9 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
     tag_artifacts = HTTPRunDB.tag_artifacts
     delete_artifacts_tags = HTTPRunDB.delete_artifacts_tags
 
-    def _identified(self, project: str, objects: TagObjects | Record) -> list[int]:
-        objects = objects if isinstance(objects, TagObjects) else TagObjects(**objects)
+    def _identified(self, project: str, objects: Any) -> list[int]:
         owners = []
-        for which in objects.identifiers:
+        for which in schemas.TagObjects.parse_obj(objects).identifiers:
             where = Where().equal(project=project, key=which.key, uid=which.uid)
             where.equal(tree=which.producer_id, kind=which.kind, iteration=which.iter)
             owners += [row["id"] for row in self.select("id FROM artifacts", where)]
@@ -382,11 +353,9 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
     ) -> Record:
         """Read a function: the latest where neither tag nor hash tells which."""
         name, tag = utils.normalize_name(name), None if hash_key and not tag else tag or LATEST
-        for body in self.list_functions(name, project, tag):
+        where = Where("project = ? AND name = ?", project, name).equal(tag=tag)
+        for body in self.records("functions", where, "updated DESC, id DESC"):
             if not hash_key or body["metadata"].get("hash") == hash_key:
                 return body
         uri = utils.generate_object_uri(project, name, tag, hash_key)
         raise errors.MLRunNotFoundError(f"Function {uri} not found")
-
-    list_functions = as_mlrun(Rows.list_functions)
-    paginated_list_functions = pages(Rows.list_functions)

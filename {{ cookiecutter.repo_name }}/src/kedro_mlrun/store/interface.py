@@ -42,7 +42,8 @@ def _given(self: Rows, method: Callable[..., Any], args: Any, kwargs: Record) ->
     theirs, own = signature(getattr(HTTPRunDB, name)), signature(method).parameters
     given = dict(theirs.bind(self, *args, **kwargs).arguments)
     for argument, value in [*given.items()][1:]:
-        if value is None or value == theirs.parameters[argument].default:
+        # How long to wait for an answer is no question here.
+        if argument == "timeout" or value in (None, theirs.parameters[argument].default):
             del given[argument]
         # Lists refuse by themselves what isn't one of their filters.
         elif argument not in own and "query" not in own:

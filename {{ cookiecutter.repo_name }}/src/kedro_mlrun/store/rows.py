@@ -20,7 +20,6 @@ from .sqlite import Database
 Record = dict[str, Any]
 
 LATEST = "latest"
-_TAGGED = "artifacts LEFT JOIN artifact_tags ON owner = id"
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
 
@@ -159,7 +158,7 @@ class Rows(Database):
             newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
             where.add(f"id IN (SELECT id FROM ({newest}))", *where.values)  # noqa: S608
         order = "start_time DESC, id DESC" if query.pop("sort", True) else "id"
-        return self._find("body FROM runs", query, where, order)
+        return self.records("runs", where, order, **query)
 
     def find_artifacts(self, **query: Any) -> list[Record]:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
@@ -174,30 +173,26 @@ class Rows(Database):
         if tag and tag != "*":
             where.equal(tag=tag, tag_project=project, tag_key=key)
         order = f"{'+' if few else ''}updated DESC, id DESC, tag"
-        return self._find(f"body, tag FROM {_TAGGED}", query, where, order)
+        return self.records("artifacts", where, order, **query)
 
-    def list_functions(self, **query: Any) -> list[Record]:
-        """List functions, last updated first; one of several tags comes once for each."""
-        where, tag = self.where("functions", query), query.pop("tag", None)
-        where.equal(tag=tag, kind=query.pop("kind", None))
-        if tag == "*":
-            where.add("tag IS NOT NULL")
-        source = "functions LEFT JOIN function_tags ON owner = id"
-        return self._find(f"body, tag FROM {source}", query, where, "updated DESC, id DESC, tag")
-
-    def _find(self, what: str, query: Record, where: Where, order: str) -> list[Record]:
-        tail = (
-            f"ORDER BY {order} LIMIT {query.pop('limit', -1):d} OFFSET {query.pop('offset', 0):d}"
-        )
-        for argument in filter(query.get, query):
+    def records(
+        self, table: str, where: Where, order: str, limit: int = -1, offset: int = 0, **others: Any
+    ) -> list[Record]:
+        """Read records, those of artifacts and functions once for each tag, which is put in."""
+        for argument in filter(others.get, others):
             raise self.needs_api(f"'{argument}' of lists")
-        return [_record(*row) for row in self.select(what, where, tail)]
+        tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
+        if table == "runs":
+            return [json.loads(body) for (body,) in self.select("body FROM runs", where, tail)]
+        source = f"body, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
+        found = [(json.loads(body), tag) for body, tag in self.select(source, where, tail)]
+        return [body | {"metadata": body["metadata"] | {"tag": tag}} for body, tag in found]
 
     def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
         """Read a run."""
         where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iter)
-        for row in self.select("body FROM runs", where):
-            return _record(*row)
+        for run in self.records("runs", where, "id"):
+            return run
         raise mlrun.errors.MLRunNotFoundError(f"Run uid {uid} of project {project} not found")
 
     def artifacts_of(self, run: Record) -> list[Record]:
@@ -237,7 +232,7 @@ class Rows(Database):
             where = Where("project = ? AND uid = ?", project, uid)
             for row in self.select("iteration, state, body FROM runs", where):
                 if row["state"] not in TERMINAL_STATES or (replace and row["iteration"] == 0):
-                    body = _record(row["body"])
+                    body = json.loads(row["body"])
                     body["status"].update(state=state, error=reason, status_text=text)
                     self.write_run(body, uid, project, row["iteration"])
 
@@ -258,11 +253,9 @@ class Rows(Database):
         if iter == 0:  # the run's own, or the best where only iterations have the key
             where.add("iteration = 0 OR best_iteration")
         # The run's own artifact before the best of its iterations, and of several the newest.
-        order = (
-            "ORDER BY iteration = 0 DESC, best_iteration DESC, updated DESC, id DESC, tag LIMIT 1"
-        )
-        for row in self.select(f"body, tag FROM {_TAGGED}", where, order):
-            return _record(*row)
+        order = "iteration = 0 DESC, best_iteration DESC, updated DESC, id DESC, tag"
+        for record in self.records("artifacts", where, order, limit=1):
+            return record
         uri = mlrun.utils.generate_artifact_uri(
             project, key, tag or None, iter, tree or None, uid or None
         )
@@ -323,11 +316,3 @@ class JobQueue(Rows):
         labels = {name: row[name] for name in ("supervisor", "process") if row[name]}
         mine = row["inode"] == self.inode()
         return {name: label for name, label in labels.items() if mine and is_alive(label)}
-
-
-def _record(text: str, tag: Any = ...) -> Record:
-    body: Record = json.loads(text)
-    # The tags of artifacts and functions are kept beside them.
-    if tag is not ...:
-        body["metadata"]["tag"] = tag
-    return body
