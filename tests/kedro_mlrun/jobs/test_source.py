@@ -177,6 +177,7 @@ def test_credentials(project: Path) -> None:
     refer = "db:\n  user: ${oc.env:USER}\n  password: ${mlrun.secret:DB} # was pa55-phrase\n"
     write(project / "conf/base/credentials.yml", refer)
     write(project / "conf/prod/credentials_s3.yml", "s3: ['${oc.env:KEY,hunter22}']\n")
+    write(project / "conf/prod/credentials_gcs.yml", "gcs: {a: b}\npath: ${oc.env:P}#or-hunter22\n")
     write(project / "conf/other/credentials.yml", "a: b\n")
     in_its_own(project)
     archive = source.pack(project, 1, ("base", "prod", "local"))
@@ -184,6 +185,7 @@ def test_credentials(project: Path) -> None:
     assert archive.credentials == {"db"}
     left = archive.left_out
     assert "value of s3 is" in left["conf/prod/credentials_s3.yml"]
+    assert "value of gcs.a, path is" in left["conf/prod/credentials_gcs.yml"]
     assert "hunter22" not in str(left)
     assert {"conf/other/credentials.yml", "conf/local/credentials.yml", ".env"} <= left.keys()
     with tarfile.open(fileobj=io.BytesIO(archive.content)) as content:

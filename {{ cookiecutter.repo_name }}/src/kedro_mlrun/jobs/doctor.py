@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .function import SubmitError, load_function, mounted, on_cluster
 
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
 LONGEST_WAIT = 30
+_function = partial(load_function, create=False)
 
 
 @dataclass(frozen=True)
@@ -45,26 +47,22 @@ def examine(project_path: Path) -> Iterator[Check]:
     """Look at everything that may keep runs from being recorded, or jobs from running."""
     has_store = True
     for name, (look, needs) in CHECKS.items():
-        if needs and not has_store:
-            yield Check(name, SKIPPED, "not looked at, because the store can't be used")
-        elif needs == "api" and not on_cluster():
-            yield Check(name, SKIPPED, "not needed on the embedded store, whose jobs run here")
-        else:
-            check = _looked(name, look, project_path)
-            has_store = has_store and (name, check.state) != ("store", WRONG)
-            yield check
-
-
-def _looked(name: str, look: Callable[[Path], str], project_path: Path) -> Check:
-    try:
-        return Check(name, OK, look(project_path))
-    except click.ClickException as exc:
-        # The first sentence says what, the rest what to do.
-        found, _, fix = " ".join(exc.message.split()).partition(". ")
-        limits = isinstance(exc, MayBeRight) or name in LIMITS
-        return Check(name, WARNING if limits else WRONG, found.rstrip("."), fix.rstrip("."))
-    except Exception as exc:  # each store and storage has errors of its own
-        return Check(name, WRONG, repr(exc), "Correct mlrun.yml, or ask who runs the MLRun API")
+        state, found, fix = SKIPPED, "not looked at, because the store can't be used", ""
+        if needs == "api" and has_store and not on_cluster():
+            found = "not needed on the embedded store, whose jobs run here"
+        elif has_store or not needs:
+            try:
+                state, found = OK, look(project_path)
+            except click.ClickException as exc:
+                # The first sentence says what, the rest what to do.
+                found, _, fix = " ".join(exc.message.split()).partition(". ")
+                limits = isinstance(exc, MayBeRight) or name in LIMITS
+                state = WARNING if limits else WRONG
+            except Exception as exc:  # each store and storage has errors of its own
+                found, fix = repr(exc), "Correct mlrun.yml, or ask who runs the MLRun API"
+                state = WRONG
+        has_store = has_store and (name, state) != ("store", WRONG)
+        yield Check(name, state, found.rstrip("."), fix.rstrip("."))
 
 
 def _packages(folder: Path) -> str:
@@ -133,7 +131,7 @@ def check_artifact_path(mounts: Sequence[str]) -> str:
 
 
 def _artifact_path(folder: Path) -> str:
-    path = check_artifact_path(mounted(load_function(folder, create=False)) if on_cluster() else [])
+    path = check_artifact_path(mounted(_function(folder)) if on_cluster() else [])
     problems = [f"no answer in {LONGEST_WAIT} s"]
 
     def use() -> None:
@@ -175,8 +173,8 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "server": (check_server, "api"),
     "project": (lambda _: str(mlrun.mlconf.active_project), "store"),
     "artifact path": (_artifact_path, "store"),
-    "image": (lambda folder: image.usable(load_function(folder, create=False), folder), "api"),
-    "function": (lambda folder: f"image {load_function(folder, create=False).spec.image}", ""),
+    "image": (lambda folder: image.usable(_function(folder), folder), "api"),
+    "function": (lambda folder: f"image {_function(folder).spec.image or 'mlrun/mlrun'}", ""),
     "source": (_source, ""),
     # Whether `--source git` would work, which need not.
     "git": (lambda folder: source.git_source(folder)[0], ""),

@@ -162,11 +162,12 @@ def _git(folder: Path, *arguments: str) -> str:
         done = provenance.git(folder, *arguments)
         if not done.returncode:
             return done.stdout
-        why = secrets.hide(" ".join(done.stderr.split()).rstrip("."))
+        why = " ".join(done.stderr.split()).rstrip(".")
     except (FileNotFoundError, subprocess.TimeoutExpired) as exc:
         why = str(exc)
     raise SubmitError(
-        f"git {arguments[0]} fails in {folder} ({why}). Fix that, or submit with another --source."
+        f"git {arguments[0]} fails in {folder} ({secrets.hide(why)}). Fix that, or submit with "
+        "another --source."
     )
 
 
@@ -186,7 +187,7 @@ def _credentials(
         text = path.read_text(encoding="utf-8", errors="replace")
         try:
             # A reference itself is no secret.
-            literals = yaml.safe_load(_REFERENCE.sub("", text))
+            literals = yaml.safe_load(_REFERENCE.sub("null", text))
             secrets.register(literals, everything=True)
             literals, values = provenance.flatten(literals), yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, AttributeError):
@@ -196,9 +197,9 @@ def _credentials(
             continue
         if not isinstance(values, dict):
             left_out[name] = "it isn't YAML of names and values"
-        elif literal := ", ".join(name for name, value in literals.items() if value):
+        elif literal := [key for key in literals if literals[key] not in (None, "null")]:
             left_out[name] = (
-                f"the value of {literal} is in it; only ${{mlrun.secret:NAME}} and "
+                f"the value of {', '.join(literal)} is in it; only ${{mlrun.secret:NAME}} and "
                 "${oc.env:NAME} are sent"
             )
         elif not name.startswith(f"{conf}/local/"):
