@@ -19,9 +19,8 @@ from .base import NO_LIMIT
 
 # How much of an id is shown, and from how many columns on all of it is.
 SHORT, WIDE = 8, 120
-# What gives way where the terminal is too narrow.
-FLEXIBLE = ("name", "key", "tags", "chain", "error", "value")
-
+# What stays in one line where the terminal is too narrow for the others.
+RIGID = ("id", "run", "state", "started", "created", "took", "size", "kind", "framework")
 STATES = {"completed": "green", "running": "blue", "error": "red", "aborted": "yellow"}
 MINUTE = 60
 # What is told of a run, and where its summary has it.
@@ -40,7 +39,7 @@ def table(
     columns = {head: cells for head, cells in columns.items() if any(cells)}
     for head in columns:
         justify: Any = "right" if head in {"took", "size"} else "left"
-        made.add_column(head, justify=justify, no_wrap=head not in FLEXIBLE, overflow="fold")
+        made.add_column(head, justify=justify, no_wrap=head in RIGID, overflow="fold")
     for cells in zip(*columns.values(), strict=True):
         made.add_row(*cells)
     return made
@@ -91,8 +90,8 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
     for item in sorted(artifacts, key=lambda item: artifact_uid(item["uri"]) in names):
         files[names.get(artifact_uid(item["uri"]), item["key"])] = shown_path(item["path"])
     parts: list[Any] = [Text(f"Run '{run['name']}'", style="bold")]
-    about = {head: cell(head, run[name]) for head, name in ABOUT.items() if head != "name"}
-    parts += [pairs(*((head, text) for head, text in about.items() if text))]
+    about = [(head, cell(head, run[name])) for head, name in ABOUT.items() if head != "name"]
+    parts += [pairs(*((head, text) for head, text in about if text))]
     for title in ("labels", "parameters", "inputs", "results", "artifacts"):
         values = files if title == "artifacts" else run[title]
         if values:
@@ -103,7 +102,7 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
 
 
 def comparison(compared: Record, width: int) -> RenderableType:
-    """Show what differs between runs side by side, each number with its difference to the first."""
+    """Show what differs between runs side by side or, where that is too wide, line by line."""
     heads = [run["uid"][:SHORT] for run in compared["runs"]]
     parts: list[RenderableType] = [runs_table(compared["runs"], width)]
     for title in ("parameters", "results"):
@@ -112,7 +111,14 @@ def comparison(compared: Record, width: int) -> RenderableType:
             for head, value, more in zip(heads, row["values"], row["differences"], strict=True):
                 difference = f" {'+' * (more > 0)}{shown(more)}" if more else ""
                 made[head] = Text.assemble(shown(value), (difference, "cyan"))
-        parts += [Text(f"\n{title.capitalize()}", style="bold"), table(rows)] if rows else []
+        if width < (2 + len(heads)) * 2 * SHORT:
+            rows = [
+                {"name": row["name"], "run": run, "value": row[run]}
+                for row in rows
+                for run in heads
+            ]
+        parts += [Text(f"\n{title.capitalize()}" if rows else f"\nNo {title} differ.", "bold")]
+        parts += [table(rows)] if rows else []
     return Group(*parts)
 
 
