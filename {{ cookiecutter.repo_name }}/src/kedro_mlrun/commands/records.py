@@ -29,10 +29,8 @@ def _since(_context: Any, _option: Any, value: str | None) -> datetime | None:
             return datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
         return datetime.fromisoformat(value).astimezone() if value else None
     except (ValueError, OverflowError):
-        raise click.BadParameter(
-            f"'{value}' is not a time. Write 30m, 12h, 7d or 2w for so long ago, or a date such as "
-            "2026-11-21 or 2026-11-21T08:00."
-        ) from None
+        wanted = "30m, 12h, 7d or 2w for so long ago, or a date such as 2026-11-21"
+        raise click.BadParameter(f"'{value}' is not a time. Write {wanted}.") from None
 
 
 _KEY = option("--key", "-k", default="", help="Only artifacts with this key.")

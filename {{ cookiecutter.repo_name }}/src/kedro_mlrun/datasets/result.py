@@ -77,18 +77,17 @@ class MLRunResult(MLRunAbstractDataset):
         annotations = context.annotations.items()
         others = [json.loads(text) for k, text in annotations if k.startswith(PATHS) and k != own]
         taken = {name for named_paths in others for name, _ in named_paths}
-        results: dict[str, Any] = {}
-        named_paths = []
+        found: dict[str, tuple[list[str], Any]] = {}
         for path, leaf in _leaves(value) if flat else [([], value)]:
             name = ".".join(path) or self.key
             # Where another dataset has that result already, the key tells the two apart.
             name = f"{self.key}.{name}" if name in taken else name
-            if name in taken or name in results:
+            if name in taken or name in found:
                 raise DatasetError(f"two values would both be the result '{name}'; rename one")
-            results[name] = leaf
-            named_paths.append([name, path])
-        context.set_annotation(own, json.dumps(named_paths))
+            found[name] = path, leaf
+        context.set_annotation(own, json.dumps([[name, path] for name, (path, _) in found.items()]))
         # One call for all, and right away: a job's own context would wait for the end of the run.
+        results = {name: leaf for name, (_, leaf) in found.items()}
         context.log_results(results, **{"commit": True, **self._save_args})
 
     def _find(self) -> Any:

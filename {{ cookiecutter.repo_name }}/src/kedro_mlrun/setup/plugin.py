@@ -20,10 +20,9 @@ class PluginHooks:
         from ..project import has_config
 
         manager = context._hook_manager
-        if _among(manager.get_plugins()) or not has_config(context.config_loader):
-            return
-        manager.register(_hooks())
-        _hooks().after_context_created(context)
+        if not _among(manager.get_plugins()) and has_config(context.config_loader):
+            manager.register(_hooks())
+            _hooks().after_context_created(context)
 
 
 def _among(plugins: Iterable[Any]) -> bool:

@@ -180,8 +180,5 @@ def _run(*command: str, otherwise: str = "") -> str:
     done = subprocess.run(command, env=env, capture_output=True, check=False)  # noqa: S603
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
-        reason = said.splitlines()[-1] if said else "no reason was given"
-        raise ClickException(
-            f"{otherwise} ({reason})" if otherwise else said or f"{command} failed."
-        )
+        raise ClickException(f"{otherwise}\n{said or f'{command} failed.'}".strip())
     return done.stdout.decode(errors="surrogateescape").strip()
