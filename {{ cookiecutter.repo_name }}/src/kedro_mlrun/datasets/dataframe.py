@@ -64,20 +64,44 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
     def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
         if not isinstance(data, pd.DataFrame):
             raise DatasetError(f"a data frame is expected and this is a {type(data).__name__}")
-        ending = arguments["format"] = arguments.get("format") or "parquet"
-        self._check_names([ending], ["parquet", "csv"], "format")
-        if data.columns.empty:
-            # Of which MLRun fails to make statistics.
-            arguments["stats"] = False
-        file, schema = temporary / f"data.{ending}", temporary / "schema.parquet"
-        _write(data, file, schema)
-        if ending == "csv":
+        super()._prepare(data, temporary, folder, arguments)
+        if (schema := temporary / SCHEMA).exists():
             url = f"{folder}/{self.key}.schema.parquet"
             mlrun.get_dataitem(url).put(schema.read_bytes())
             arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
+        if data.columns.empty:
+            # Of which MLRun fails to make statistics.
+            arguments["stats"] = False
         # MLRun uploads the file; the frame is for its preview.
-        target = f"{folder}/{self.key}.{ending}"
-        arguments.update(df=_for_preview(data), local_path=str(file), target_path=target)
+        arguments["df"] = _for_preview(data)
+
+    def _write(self, data: Any, folder: Path) -> Path:
+        ending = self._save_args.get("format") or "parquet"
+        self._check_names([ending], ["parquet", "csv"], "format")
+        file, schema = folder / f"data.{ending}", folder / SCHEMA
+        try:
+            if ending == "csv":
+                # CSV holds no types. They stand beside it, with the first row, for without one
+                # Parquet holds no categories.
+                _write_parquet(data.iloc[:1], schema)
+                _with_flat_names(data).to_csv(file)
+                loaded = _read_csv(file.read_bytes(), schema.read_bytes())
+            else:
+                loaded = _write_parquet(data, file)
+            # Of a missing text, None or NaN, either may come back as the other.
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):
+                pd.testing.assert_frame_equal(loaded, data, check_exact=True)
+                # Only objects can be equal and of another type.
+                objects = [frame.select_dtypes("object") for frame in (loaded, data)]
+                types = [frame.map(type_name, na_action="ignore") for frame in objects]
+                pd.testing.assert_frame_equal(*types, obj="type of objects")
+        except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
+            reason = " ".join(str(exc).split())
+            raise DatasetError(
+                f"{ending} can't hold this data frame as it is ({reason}); convert what it names, "
+                "or use MLRunAbstractDataset, which keeps any frame"
+            ) from None
+        return file
 
     def _read(self, artifact: Any) -> pd.DataFrame:
         if file_format(artifact) in {"parquet", "pq"}:
@@ -86,31 +110,6 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             return _read_csv(verified_bytes(artifact), mlrun.get_dataitem(schema).get())
         # MLRun itself wrote it, without a hash.
         return mlrun.get_dataitem(artifact.target_path).as_df(format=artifact.spec.format or None)
-
-
-def _write(frame: pd.DataFrame, file: Path, schema: Path) -> None:
-    """Write a frame, and make sure that the very same is read from the file."""
-    try:
-        if file.suffix == ".csv":
-            # CSV holds no types. They stand beside it, with the first row, for without one Parquet
-            # holds no categories.
-            _write_parquet(frame.iloc[:1], schema)
-            _with_flat_names(frame).to_csv(file)
-            loaded = _read_csv(file.read_bytes(), schema.read_bytes())
-        else:
-            loaded = _write_parquet(frame, file)
-        # Of a missing text, None or NaN, either may come back as the other.
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):
-            pd.testing.assert_frame_equal(loaded, frame, check_exact=True)
-            # Only objects can be equal and of another type.
-            objects = [each.select_dtypes("object") for each in (loaded, frame)]
-            types = [each.map(type_name, na_action="ignore") for each in objects]
-            pd.testing.assert_frame_equal(*types, obj="type of objects")
-    except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
-        raise DatasetError(
-            f"{file.suffix[1:]} can't hold this data frame as it is ({' '.join(str(exc).split())});"
-            " convert what it names, or use MLRunAbstractDataset, which keeps any frame"
-        ) from None
 
 
 def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:

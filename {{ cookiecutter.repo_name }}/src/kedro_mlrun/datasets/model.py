@@ -1,6 +1,5 @@
 """Trained models as MLRun model artifacts."""
 
-import importlib
 import io
 import math
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import joblib
 from kedro.io import DatasetError, Version
+from kedro.utils import load_obj
 
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, type_name, verified_bytes
 
@@ -92,7 +92,6 @@ class MLRunModel(MLRunAbstractDataset):
         if ending not in XGBOOST:
             return joblib.load(io.BytesIO(content))
         kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
-        module, _, name = kind.rpartition(".")
-        model = getattr(importlib.import_module(module), name)()
+        model = load_obj(kind)()
         model.load_model(bytearray(content))
         return model
