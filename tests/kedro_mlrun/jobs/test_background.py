@@ -192,7 +192,7 @@ def test_jobs_wait_for_their_turn_and_are_aborted(jobs: SimpleNamespace):
     jobs.at_once(1)
     first, second, third = [jobs.submit("waiting", name) for name in ("one", "two", "three")]
     until(jobs.started)
-    with pytest.raises(MLRunBadRequestError, match="consider aborting it first"):
+    with pytest.raises(MLRunBadRequestError, match="Wait for its end, or abort it"):
         jobs.db.del_run(first, jobs.project)
     jobs.manager.abort_lost_runs()
     assert [jobs.state(uid) for uid in (first, second, third)] == ["pending"] * 3

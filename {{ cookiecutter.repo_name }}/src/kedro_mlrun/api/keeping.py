@@ -19,9 +19,7 @@ from ..store.interface import as_dict
 from ..store.rows import TERMINAL_STATES
 from .client import address
 
-UNSENT = "unsent-to"
-"""The label of a run in the embedded store that an MLRun API is still to be sent."""
-
+UNSENT = "unsent-to"  # the label of a run in the embedded store that an API is still to be sent
 WRITES = ("store_run", "update_run", "store_artifact", "store_log")
 READS = ("read_run", "read_artifact", "list_runs", "list_artifacts", "paginated_list_runs")
 

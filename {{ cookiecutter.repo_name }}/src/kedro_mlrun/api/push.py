@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import mlrun
-from mlrun.db.httpdb import HTTPRunDB
-from mlrun.utils.helpers import template_artifact_path
 
+from ..lazy import mlrun
 from ..records.records import RecordNotFoundError, Records
-from ..records.summaries import Record, artifact_key
+from ..records.summaries import Record, artifact_key, uid_of
 from ..store.fields import moment, own_folder, producer, run_folder
 from ..store.rows import LATEST, TERMINAL_STATES
 from .client import address, check
@@ -44,7 +42,7 @@ def push(
     runs = [kept.run(name) for name in which] or kept.runs(limit=None)
     planned: dict[str, dict[str, Record]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: str(run["status"].get("start_time"))):
-        planned[told if told.startswith("http") else _missed_by(run)][_uid(run)] = run
+        planned[told if told.startswith("http") else _missed_by(run)][uid_of(run)] = run
     if not any(planned) or (which and "" in planned):
         raise click.UsageError(
             f"The runs of project '{kept.project}' are in the embedded store, and no MLRun API is "
@@ -66,7 +64,7 @@ class _API:
     def __init__(self, url: str, kept: Records) -> None:
         check(url)
         # MLRun's own client, for ours would keep what can't be sent where it comes from.
-        self.client = HTTPRunDB(url).connect()
+        self.client = mlrun.db.httpdb.HTTPRunDB(url).connect()
         self.address, self.kept, self.project = address(url).rstrip("/"), kept, kept.project
         self.records = Records(self.client, self.project)
         given = self.client.api_call("GET", "client-spec", timeout=5).json().get("artifact_path")
@@ -79,12 +77,12 @@ class _API:
         """Give the ids of the runs that it doesn't have, or not to their end."""
         oldest = moment(next(iter(runs.values()))["status"].get("start_time"))
         there = self.records.runs(limit=None, start_time_from=oldest)
-        known = {_uid(run) for run in there if _has_ended(run)}
+        known = {uid_of(run) for run in there if _has_ended(run)}
         return [uid for uid in runs if uid not in known or _missed_by(runs[uid]) == self.address]
 
     def send(self, run: Record) -> Record:
         """Send one run; what is wrong with it alone doesn't stop the others."""
-        name, uid, state = run["metadata"]["name"], _uid(run), run["status"].get("state")
+        name, uid, state = run["metadata"]["name"], uid_of(run), run["status"].get("state")
         outcome: Record = {"name": name, "uid": uid, "address": self.address, "state": "sent"}
         outcome |= {"artifacts": 0, "bytes": 0, "reason": None, "warnings": []}
         if not _has_ended(run):
@@ -100,15 +98,17 @@ class _API:
 
     def _send(self, run: Record, outcome: Record) -> None:
         """Send files, then their artifacts' records, then the run's."""
-        uid, uids, saved = _uid(run), self._uids_of(run), self.kept.artifacts_of(run)
-        missing = [item for item in saved if _uid(item) not in uids]
+        uid, uids, saved = uid_of(run), self._uids_of(run), self.kept.artifacts_of(run)
+        missing = [item for item in saved if uid_of(item) not in uids]
         was_lost = _missed_by(run) == self.address
         there = self.client.list_runs(uid=uid, project=self.project)
         if not missing and not was_lost and any(map(_has_ended, there)):
             outcome["state"] = "known"
             return
         folder = run_folder(self.artifact_path, uid)
-        folder = str(template_artifact_path(folder, self.project, uid)).rstrip("/")
+        folder = str(mlrun.utils.helpers.template_artifact_path(folder, self.project, uid)).rstrip(
+            "/"
+        )
         inputs: dict[str, str] = {}
         for uri in set(_URI.findall(json.dumps([run["spec"], missing], default=str))):
             with suppress(RecordNotFoundError):
@@ -116,12 +116,12 @@ class _API:
                 inputs |= self._uids_of(maker) if maker else {}
         # All of them first: a run whose files are gone isn't begun.
         moved = [_moved(item, uid, folder, inputs) for item in missing]
-        outcome["bytes"] = sum(_copy(files, record) for record, files in moved)
+        outcome["bytes"] = sum(_copy(files) for _, files in moved)
         self._store([record for record, _ in moved], set(map(artifact_key, saved)), uids)
         outcome["artifacts"] = len(moved)
         best = (run["status"].get("results") or {}).get("best_iteration")
         for item in saved:
-            outcome["warnings"] += self._tag(item, uid, uids[_uid(item)])
+            outcome["warnings"] += self._tag(item, uid, uids[uid_of(item)])
             if best and item["metadata"].get("iter") == best:
                 # As MLRun does at the end of a sweep.
                 key, tree = artifact_key(item), item["metadata"]["tree"]
@@ -130,10 +130,10 @@ class _API:
                 link = {"kind": "link", "metadata": {"key": key, **where}, "spec": spec}
                 self.client.store_artifact(key, {**link, "status": {}}, **where)
             # Runs that have used it and were sent before name it as it is called here.
-            users = list(map(_uid, self.kept.runs_using(item, 10**6)[0]))
+            users = list(map(uid_of, self.kept.runs_using(item, 10**6)[0]))
             for user in self.client.list_runs(uid=users, project=self.project) if users else ():
                 updates = {"spec.inputs": renamed(user["spec"].get("inputs"), uids)}
-                self.client.update_run(updates, _uid(user), self.project)
+                self.client.update_run(updates, uid_of(user), self.project)
         self._send_record(uid, folder, inputs | uids)
         if was_lost:
             self.kept.db.update_run({"metadata.labels": _labels(run)}, uid, self.project)
@@ -148,23 +148,23 @@ class _API:
             where = {"iter": names.get("iter"), "project": self.project, "tree": names["tree"]}
             answer = self.client.store_artifact(key, record, **where)
             # Its target path is another one, and an API of another release counts otherwise, too.
-            uids[_uid(record)] = _uid(answer)
-            versions[key].append({**record, "metadata": {**names, "uid": _uid(answer)}})
+            uids[uid_of(record)] = uid_of(answer)
+            versions[key].append({**record, "metadata": {**names, "uid": uid_of(answer)}})
         for key, found in versions.items():
             # MLRun makes the latest what is stored last.
             newest = max(found, key=_created)
-            if [_uid(item) for item in self._tagged(key)] != [_uid(newest)]:
+            if [uid_of(item) for item in self._tagged(key)] != [uid_of(newest)]:
                 self.records.tag(newest, LATEST)
 
     def _uids_of(self, run: Record) -> dict[str, str]:
         """Give the uids that a run's artifacts have there, by their uids here."""
-        if _uid(run) not in self.uids:
+        if uid_of(run) not in self.uids:
             there: dict[Any, list[str]] = defaultdict(list)
             for item in reversed(self.records.artifacts_of(run)):
-                there[_identity(item)].append(_uid(item))
-            saved = [(_uid(item), there[_identity(item)]) for item in self.kept.artifacts_of(run)]
-            self.uids[_uid(run)] = {uid: same.pop() for uid, same in saved if same}
-        return self.uids[_uid(run)]
+                there[_identity(item)].append(uid_of(item))
+            saved = [(uid_of(item), there[_identity(item)]) for item in self.kept.artifacts_of(run)]
+            self.uids[uid_of(run)] = {uid: same.pop() for uid, same in saved if same}
+        return self.uids[uid_of(run)]
 
     def _tagged(self, key: str, tag: str = LATEST) -> list[Record]:
         """Give the version of a key that has a tag; of a run's iterations, the newest."""
@@ -178,7 +178,7 @@ class _API:
             there = self._tagged(key, tag)
             if not there:
                 self.records.tag({**item, "metadata": {**item["metadata"], "uid": uid}}, tag)
-            elif _uid(there[0]) != uid and producer(there[0]) != run:
+            elif uid_of(there[0]) != uid and producer(there[0]) != run:
                 yield (
                     f"'{key}' has the tag '{tag}' at {self.address} on the version of run "
                     f"{producer(there[0]) or 'nobody'}, which keeps it."
@@ -213,7 +213,7 @@ def _moved(
                 f"the file of its artifact '{key}' is gone: {local}. Restore it, or delete the run."
             )
         own = own_folder(local.as_posix(), run)
-        unique = f"/{key}/{_uid(item)[:8]}/{local.name}"
+        unique = f"/{key}/{uid_of(item)[:8]}/{local.name}"
         new = folder + (local.as_posix().removeprefix(own) if own else unique)
         places[path] = new + "/" * path.endswith("/")
         for file in filter(Path.is_file, [local, *local.rglob("*")]):
@@ -225,22 +225,16 @@ def _moved(
     return {**item, "metadata": metadata, "spec": renamed(spec, places)}, files
 
 
-def _copy(files: Mapping[str, Path], record: Record) -> int:
+def _copy(files: Mapping[str, Path]) -> int:
     """Copy files that aren't there yet, and give their size."""
     copied = 0
     for url, file in files.items():
-        content = None
-        if file.name == "model_spec.yaml" and record["kind"] == "model":
-            # MLRun's copy of the record, which names the folder, too.
-            old, new = file.parent.as_posix(), url.rpartition("/")[0]
-            content = file.read_bytes().replace(old.encode(), new.encode())
-        size = file.stat().st_size if content is None else len(content)
-        item = mlrun.get_dataitem(url)
+        item, size = mlrun.get_dataitem(url), file.stat().st_size
         with suppress(Exception):  # each kind of store has its own for what isn't there
             if item.stat().size == size:
                 continue
         try:
-            item.upload(str(file)) if content is None else item.put(content)
+            item.upload(str(file))
         except Exception as exc:
             raise click.ClickException(
                 f"{file} can't be copied to {address(url)}: {exc}. "
@@ -252,10 +246,6 @@ def _copy(files: Mapping[str, Path], record: Record) -> int:
 
 def _created(record: Mapping[str, Any]) -> datetime:
     return moment(record["metadata"].get("created")) or datetime.min.replace(tzinfo=UTC)
-
-
-def _uid(record: Mapping[str, Any]) -> str:
-    return str(record["metadata"]["uid"])
 
 
 def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:

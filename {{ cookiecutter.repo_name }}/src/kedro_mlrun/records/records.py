@@ -15,7 +15,7 @@ from ..lazy import mlrun
 from ..store import fields
 from ..store.sqlite import SCHEME
 from ..text import nearest
-from .summaries import Record, artifact_key, artifact_summary, section, summary
+from .summaries import Record, artifact_key, artifact_summary, section, summary, uid_of
 
 LAST = "last"
 _TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,54}[A-Za-z0-9])?")
@@ -62,7 +62,9 @@ class Records:
         found = (
             run
             for run in self._pages("runs", limit, **filters)
-            if not pipeline or _pipelines(pipeline) <= _pipelines(_label(run, "pipeline"))
+            if not pipeline
+            or _pipelines(pipeline)
+            <= _pipelines(section(run, "metadata", "labels").get("pipeline"))
         )
         return list(islice(found, limit))
 
@@ -83,7 +85,7 @@ class Records:
             )
         if found:
             # Lists leave out some of what a run has.
-            return self._read(_uid(found[0])) or found[0]
+            return self._read(uid_of(found[0])) or found[0]
         recent = [run["metadata"] for run in self.runs(limit=_PAGE)]
         if not recent:
             raise RecordNotFoundError(f"Project '{self.project}' has no runs yet.")
@@ -105,7 +107,7 @@ class Records:
             rows = getattr(self._store, f"find_{what}")(project=self.project, beginning=uid)
         else:
             rows = self._pages(what, start_time_from=_LONG_AGO if what == "runs" else None)
-        found = {_uid(row): row for row in rows if _uid(row).startswith(uid)}
+        found = {uid_of(row): row for row in rows if uid_of(row).startswith(uid)}
         if len(found) > 1:
             several = ", ".join(list(found)[:_CANDIDATES])
             raise RecordNotFoundError(
@@ -139,13 +141,15 @@ class Records:
         if self._store:
             return _joined(rows)
         # MLRun's API gives them in no order.
-        return sorted(_joined(sorted(rows, key=_uid)), key=_written, reverse=True)
+        return sorted(_joined(sorted(rows, key=uid_of)), key=_written, reverse=True)
 
     def artifacts_of(self, run: Mapping[str, Any]) -> list[Record]:
         """List what a run has saved, first saved first, all versions of a key included."""
         uid = run["metadata"]["uid"]
         # The runs of a chain share a tree, which is the workflow's.
-        trees = dict.fromkeys(filter(None, (_label(run, "workflow"), uid)))
+        trees = dict.fromkeys(
+            filter(None, (section(run, "metadata", "labels").get("workflow"), uid))
+        )
         found = (item for name in trees for item in self._versions(tree=name))
         return sorted((item for item in found if fields.producer(item) == uid), key=_written)
 
@@ -165,7 +169,7 @@ class Records:
         # Tree and uid name the version for good, and the tag may have moved on.
         tag = None if tree or uid else tag or "latest"
         versions = self._versions(name=key, tree=tree, tag=tag)
-        found = [item for item in versions if uid in {None, _uid(item)}]
+        found = [item for item in versions if uid in {None, uid_of(item)}]
         if not found and tree and not uid:
             with suppress(RecordNotFoundError):
                 found = self.artifacts(key, run=self.run(tree))
@@ -187,7 +191,7 @@ class Records:
     def _tags(self, record: Record) -> list[str]:
         tree = record["metadata"]["tree"]
         versions = self._versions(name=artifact_key(record), tree=tree)
-        same = (item["metadata"]["tags"] for item in versions if _uid(item) == _uid(record))
+        same = (item["metadata"]["tags"] for item in versions if uid_of(item) == uid_of(record))
         return sorted({tag for tags in same for tag in tags})
 
     def tag(self, record: Record, tag: str) -> None:
@@ -265,7 +269,7 @@ class Records:
             number = len(found)
         else:
             found, number = self.runs_using(record, MANY)
-        return {_uid(item): item for item in found}, number
+        return {uid_of(item): item for item in found}, number
 
     def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
         """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
@@ -278,7 +282,7 @@ class Records:
         for record in self.artifacts_of(run) if artifacts else ():
             key, tree = artifact_key(record), record["metadata"]["tree"]
             # The record first: a crash then leaves bytes without a record, never one without bytes.
-            self.db.del_artifact(key, project=self.project, tree=tree, uid=_uid(record))
+            self.db.del_artifact(key, project=self.project, tree=tree, uid=uid_of(record))
             deleted.append(key)
             try:
                 fields.delete_data(record)
@@ -303,22 +307,14 @@ def _written(record: Mapping[str, Any]) -> str:
     return str(metadata.get("updated") or metadata.get("created"))
 
 
-def _label(run: Mapping[str, Any], name: str) -> str:
-    return str(section(run, "metadata", "labels").get(name) or "")
-
-
-def _pipelines(names: str) -> set[str]:
-    return {name.strip("_") for name in names.split(",")}
+def _pipelines(names: Any) -> set[str]:
+    return {name.strip("_") for name in str(names).split(",")}
 
 
 def _joined(rows: Iterable[Record]) -> Iterator[Record]:
     """Join the rows of one version, which differ in their tags and follow each other."""
-    for _, same in groupby(rows, key=_uid):
+    for _, same in groupby(rows, key=uid_of):
         first, *others = same
         tags = [row["metadata"].get("tag") for row in (first, *others)]
         first["metadata"]["tags"] = [tag for tag in tags if tag]
         yield first
-
-
-def _uid(record: Mapping[str, Any]) -> str:
-    return str(record["metadata"].get("uid"))

@@ -9,8 +9,8 @@ from ..store.fields import artifact_file, moment, producer
 
 Record = dict[str, Any]
 
+# The states of a run that has not ended.
 UNENDED = ("created", "pending", "running", "aborting", "pendingRetry")
-"""The states of a run that has not ended."""
 
 
 def summary(run: Mapping[str, Any]) -> Record:
@@ -59,6 +59,11 @@ def artifact_summary(record: Mapping[str, Any]) -> Record:
 def section(run: Mapping[str, Any], part: str, field: str) -> Record:
     """Give a dict of a run's record, whatever the record lacks."""
     return dict((run.get(part) or {}).get(field) or {})
+
+
+def uid_of(record: Mapping[str, Any]) -> str:
+    """Give the id of a run, or of an artifact's version."""
+    return str(record["metadata"].get("uid"))
 
 
 def artifact_key(record: Mapping[str, Any]) -> str:

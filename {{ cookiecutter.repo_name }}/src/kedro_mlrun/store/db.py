@@ -113,16 +113,14 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
     @as_mlrun
     def del_run(self, uid: str, project: str, iter: int = 0) -> None:
         """Delete a run, where there is one, with its iterations and its log; its artifacts stay."""
-        where = Where("project = ? AND uid = ?", project, uid)
+        if self.job_is_alive(uid, project):
+            # Nobody could abort its processes then.
+            raise errors.MLRunBadRequestError(
+                f"Run {uid} is a job that goes on. Wait for its end, or abort it."
+            )
         with self.transaction():
-            for (state,) in self.select("state FROM runs", where):
-                if state not in TERMINAL_STATES and self.job_is_alive(uid, project):
-                    # Nobody could abort its processes then.
-                    raise errors.MLRunBadRequestError(
-                        f"Can not delete run {uid} in {state} state, consider aborting it first"
-                    )
             for table in ("logs", "runs"):
-                self.delete(table, where)
+                self.delete(table, Where("project = ? AND uid = ?", project, uid))
         self.log_file(uid, project).unlink(missing_ok=True)
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:
@@ -340,11 +338,8 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
                 state=(body.get("status") or {}).get("state") or "",
                 updated=body["metadata"]["updated"],
             )
-            connection.execute(
-                "INSERT INTO function_tags (owner, tag, tag_project, tag_name) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (tag_project, tag_name, tag) DO UPDATE SET owner = excluded.owner",
-                (owner, tag, project, name),
-            )
+            row = (owner, tag, project, name)
+            connection.execute("INSERT OR REPLACE INTO function_tags VALUES (?, ?, ?, ?)", row)
         return hash_key
 
     @as_mlrun

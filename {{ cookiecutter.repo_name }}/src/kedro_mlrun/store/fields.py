@@ -9,14 +9,9 @@ from typing import Any
 
 from ..lazy import mlrun
 
-OWN = "kedro."
-"""Beginning of the keys of what is recorded beside what the nodes save."""
-
-DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"
-"""The name of a run that a notebook or a script opens by saving something."""
-
-PROCESS = "process"
-"""The label that tells which process of the host has the run open."""
+OWN = "kedro."  # begins the keys of what is recorded beside what the nodes save
+DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"  # of a run that saving something in a notebook opens
+PROCESS = "process"  # the label that tells which process of the host has the run open
 
 
 def run_name(name: str) -> str:
