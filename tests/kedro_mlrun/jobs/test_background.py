@@ -47,6 +47,7 @@ def run(context, number):
             "folder": os.getcwd(),
             "has_local": os.path.isdir("../conf/local"),
             "told": [os.environ.get(name) for name in ("TEAM", "MLRUN_CHAIN_ID", "KEDRO_ENV")],
+            "path": os.environ["PYTHONPATH"].split(":"),
         }
     )
 """
@@ -119,6 +120,7 @@ def jobs(embedded: Store, tmp_path: Path) -> Iterator[SimpleNamespace]:
         function.spec.workdir = "src"
         function.spec.build.source = sources[kind]
         function.set_env("TEAM", "red").set_env("STARTED", str(tmp_path / "started"))
+        function.set_env("PYTHONPATH", "of-the-function")
         return function.run(name=name, watch=False, local=False, **run).metadata.uid
 
     def started() -> list[list[str]]:
@@ -163,6 +165,7 @@ def test_a_job_runs_on_its_own_copy_of_the_source(jobs: SimpleNamespace, monkeyp
     results, labels = run["status"]["results"], run["metadata"]["labels"]
     assert (state, results["double"], results["has_local"]) == ("completed", 42, True)
     assert results["told"] == ["red", None, None]
+    assert results["path"] == [results["folder"], "of-the-function"]
     assert results["file"].startswith(results["folder"])
     assert results["folder"].startswith(f"{jobs.folder}/jobs/")
     assert labels["process"].startswith(f"{results['pid']}-")

@@ -130,9 +130,9 @@ def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[b
     log.parent.mkdir(parents=True, exist_ok=True)
     inherited = {name: os.environ[name] for name in os.environ if name not in NOT_INHERITED}
     path = filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))
+    own = settings.get("PYTHONPATH", os.pathsep.join(map(os.path.abspath, path)))
     # The package comes first on the path, so that the supervisor is this one.
-    here = str(Path(__file__).parents[2])
-    inherited["PYTHONPATH"] = os.pathsep.join([here, *map(os.path.abspath, path)])
+    python_path = f"{Path(__file__).parents[2]}{os.pathsep}{own}"
 
     def opener(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_APPEND, 0o600)
@@ -141,7 +141,7 @@ def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[b
         supervisor = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-m", "kedro_mlrun.jobs.supervisor"],
             cwd=log.parent,
-            env={**inherited, **settings, "PYTHONUNBUFFERED": "1"},
+            env={**inherited, **settings, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

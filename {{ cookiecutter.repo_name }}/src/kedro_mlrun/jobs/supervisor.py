@@ -76,9 +76,9 @@ def _run(store: JobQueue, job: dict[str, Any], stopped: list[int]) -> str:
     code.mkdir(mode=0o700, parents=True)
     folder = code / job["workdir"] if job["source"] else code
     _unpack(job["source"], code)
-    here, *path = os.environ["PYTHONPATH"].split(os.pathsep)
     # What is importable here, as in a pod what the image has.
-    path = [str(folder), *path] if (folder / "kedro_mlrun").is_dir() else [str(folder), here, *path]
+    here, _, path = os.environ["PYTHONPATH"].partition(os.pathsep)
+    places = [str(folder), "" if (folder / "kedro_mlrun").is_dir() else here, path]
     if sys.platform == "linux":
         # Their parent becomes this process, so that they are found.
         with suppress(OSError, AttributeError):
@@ -86,7 +86,7 @@ def _run(store: JobQueue, job: dict[str, Any], stopped: list[int]) -> str:
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", JOB, *job["arguments"]],
         cwd=folder,
-        env={**os.environ, **job["env"], "PYTHONPATH": os.pathsep.join(path)},
+        env={**os.environ, **job["env"], "PYTHONPATH": os.pathsep.join(filter(None, places))},
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
