@@ -226,12 +226,12 @@ class MLRunAbstractDataset(RunDataset):
                 return _of_uri(uri, project)
             args = {"tree": chain_id()}
         tag, uid, tree, iteration = map(args.get, ("tag", "uid", "tree", "iter"))
-        if tree:
-            return _of_tree(tree, key, project, tag=tag, uid=uid, iter=iteration)
+        if tree and not uid:
+            return _of_tree(tree, key, project, tag=tag, iter=iteration)
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
         best = 0 if iteration is None and not uid else iteration
         try:
-            record = mlrun.get_run_db().read_artifact(key, tag, best, project, uid=uid)
+            record = mlrun.get_run_db().read_artifact(key, tag, best, project, tree, uid)
         except mlrun.errors.MLRunNotFoundError:
             if run := self._load_version or (not tag and uid):
                 return _of_run(run, key, project, iteration or 0)
@@ -317,11 +317,10 @@ def _of_run(uid: str, key: str, project: str, iteration: int) -> Any:
     raise mlrun.errors.MLRunNotFoundError(f"run {uid} has no artifact '{key}'")
 
 
-def _of_tree(tree: str, key: str, project: str, uid: str | None, **which: Any) -> Any:
+def _of_tree(tree: str, key: str, project: str, **which: Any) -> Any:
     # Not read_artifact: MLRun's API then looks only at what is the latest of all trees.
     best = which["iter"] is None
     found = mlrun.get_run_db().list_artifacts(key, project, tree=tree, best_iteration=best, **which)
-    found = [record for record in found if uid in {None, record["metadata"]["uid"]}]
     if not found:
         what = "chain" if tree == chain_id() else "tree"
         raise mlrun.errors.MLRunNotFoundError(f"{what} {tree} has no artifact '{key}'")

@@ -36,9 +36,7 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         ```
 
         ```python
-        dataset = MLRunArtifactDataset(
-            {"type": "json.JSONDataset", "filepath": "report.json"}, key="report"
-        )
+        dataset = MLRunArtifactDataset({"type": "json.JSONDataset", "filepath": "a.json"}, "report")
         dataset.save({"rows": 569})
         assert dataset.load() == {"rows": 569}
         ```
