@@ -45,7 +45,7 @@ class Answer(NamedTuple):
         console, fits = Console(highlight=False), callable(self.shown)
         if not fits or not console.is_terminal:
             # The terminal itself folds such lines, so that ids and paths can be copied.
-            console = Console(width=NO_LIMIT, highlight=False)
+            console.width = NO_LIMIT
         with console.capture() as capture:
             console.print(self.shown(console.width) if fits else self.shown, soft_wrap=True)
         # Without the padding of tables, which a terminal would fold into empty lines.

@@ -207,7 +207,6 @@ class MLRunAbstractDataset(RunDataset):
             return not path or "://" in path or Path(path).exists()
 
     def _find(self) -> Any:
-        """Find the record of the artifact to load."""
         args = self._load_args
         project = args.get("project") or MLRunContextManager().project.metadata.name
         path = args.get("path") or self.key

@@ -92,7 +92,7 @@ def _commits(source: Path, origin: str, commit: str, to: str) -> tuple[str, str]
     before, after = _commit_of(source, commit), _commit_of(source, *wanted)
     if not (before and after):
         raise ClickException(
-            f"The starter at {origin} has no version {to if before else commit}. It has: "
+            f"The starter at {address} has no version {to if before else commit}. It has: "
             f"{', '.join(tags) or 'none'}. Give another --to, or correct `commit` in {STATE}."
         )
     # Never one before the project's, unless it is asked for.
@@ -132,12 +132,11 @@ def _rendered(work: Path, commit: str, answers: dict[str, Any]) -> Path:
 
 def _merge(repository: Path, base: Path, new: Path, folder: Path, theirs: str) -> list[str]:
     """Merge in a repository of its own, and name what a person has to decide."""
-    top, prefix = (
-        _git(folder, "rev-parse", option) for option in ("--show-toplevel", "--show-prefix")
-    )
     _git(repository.parent, "init", "--quiet", str(repository))
+    top = _git(folder, "rev-parse", "--show-toplevel")
     _git(repository, "fetch", "--quiet", "--depth=1", top, "HEAD")
-    trees = {"yours": f"FETCH_HEAD:{prefix}"}
+    # Nothing is uncommitted, so that this is the project as it lies there.
+    trees = {"yours": f"FETCH_HEAD:{_git(folder, 'rev-parse', '--show-prefix')}"}
     for branch, source in (("base", base), (theirs, new)):
         _git(repository, f"--work-tree={source}", "add", "--all", "--force")
         trees[branch] = _git(repository, "write-tree")
