@@ -150,12 +150,6 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         metadata = {"name": f"abort-{uid}", "project": project}
         return schemas.BackgroundTask(metadata=metadata, spec={}, status=status)
 
-    def _abort_if_lost(self, uid: str, project: str) -> None:
-        reason = lost(self.find_run(uid, project))
-        # Asked last: a job that ends is no longer alive when it is no longer looked after.
-        if reason and not self.job_is_alive(uid, project):
-            self.end_run(uid, project, "aborted", reason)
-
     @as_mlrun
     def store_log(
         self, uid: str, project: str, body: bytes | str = b"", append: bool = False
@@ -194,8 +188,8 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         while True:
             # Before the log is read: a job says something after it has recorded its end.
             has_ended = not self.job_is_alive(uid, project)
-            if has_ended:
-                self._abort_if_lost(uid, project)
+            if has_ended and (reason := lost(self.find_run(uid, project))):
+                self.end_run(uid, project, "aborted", reason)
             state, text = self.get_log(uid, project, offset)
             sys.stdout.write(decoder.decode(text))
             sys.stdout.flush()
@@ -347,7 +341,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         self, name: str, project: str, tag: str | None = None, hash_key: str = ""
     ) -> Record:
         """Read a function: the latest where neither tag nor hash tells which."""
-        name, tag = utils.normalize_name(name), None if hash_key and not tag else tag or LATEST
+        name, tag = utils.normalize_name(name), tag or (None if hash_key else LATEST)
         where = Where("project = ? AND name = ?", project, name).equal(tag=tag)
         for body in self.records("functions", where, "updated DESC, id DESC"):
             if not hash_key or body["metadata"].get("hash") == hash_key:

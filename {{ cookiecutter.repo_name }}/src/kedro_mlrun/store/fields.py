@@ -42,10 +42,8 @@ def producer(record: Mapping[str, Any]) -> str:
 
 def moment(text: Any) -> datetime | None:
     """Read a time as MLRun writes it. Without a zone it is UTC."""
-    if not text:
-        return None
-    value = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    value = datetime.fromisoformat(str(text)) if text else None
+    return value.replace(tzinfo=value.tzinfo or UTC) if value else None
 
 
 def run_folder(artifact_path: str, uid: str) -> str:

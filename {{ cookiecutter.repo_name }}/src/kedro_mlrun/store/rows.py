@@ -84,10 +84,10 @@ def now() -> str:
 class Rows(Database):
     """What is recorded in a store. What writes is called in a transaction."""
 
-    def select(self, what: str, where: Where, tail: str = "", *values: Any) -> list[sqlite3.Row]:
-        """Read rows; the texts are constants of this package, and values are bound."""
+    def select(self, what: str, where: Where, tail: str = "") -> list[sqlite3.Row]:
+        """Read rows; the texts are constants of this package."""
         query = f"SELECT {what} WHERE {where} {tail}"
-        return self.connection.execute(query, [*where.values, *values]).fetchall()
+        return self.connection.execute(query, where.values).fetchall()
 
     def delete(self, table: str, where: Where) -> None:
         """Delete rows."""
@@ -198,9 +198,8 @@ class Rows(Database):
     def artifacts_of(self, run: Record) -> list[Record]:
         """Read the artifacts' records that a run's `status.artifact_uris` names."""
         uris = (run["status"].get("artifact_uris") or {}).values()
-        project, uids = run["metadata"]["project"], list(filter(None, map(artifact_uid, uris)))
-        found = [self.find_artifacts(project=project, uid=uid)[:1] for uid in uids]
-        return [record for records in found for record in records]
+        project, uids = run["metadata"]["project"], filter(None, map(artifact_uid, uris))
+        return [item for uid in uids for item in self.find_artifacts(project=project, uid=uid)[:1]]
 
     def write_run(self, body: Record, uid: str, project: str, iteration: int) -> None:
         """Write a run whole."""
@@ -215,10 +214,8 @@ class Rows(Database):
         end_time = utc(status["end_time"]) if status.get("end_time") else None
         times = {"start_time": utc(status["start_time"]), "updated": utc(status["last_update"])}
         identity = {"project": project, "uid": uid, "iteration": iteration}
-        name = metadata.get("name") or ""
-        owner = self.write(
-            "runs", identity, body, name=name, state=state, end_time=end_time, **times
-        )
+        others = {"name": metadata.get("name") or "", "state": state, "end_time": end_time}
+        owner = self.write("runs", identity, body, **others, **times)
         inputs = (body.get("spec") or {}).get("inputs") or {}
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
