@@ -558,9 +558,6 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
     "tagging": lambda db: db.tag_objects(
         "iris", "v2", {"kind": "artifact", "identifiers": [{"key": "model"}]}
     ),
-    "untagging": lambda db: db.delete_objects_tag(
-        "iris", "v2", {"kind": "artifact", "identifiers": [{"key": "model"}]}
-    ),
     "function": lambda db: db.get_function("train", "iris"),
     "function again": lambda db: db.store_function({"metadata": {}}, "train", "iris"),
     "runs by beginning": lambda db: db.find_runs(project="iris", beginning="u"),

@@ -23,8 +23,6 @@ UNSENT = "unsent-to"  # the label of a run in the embedded store that an API is 
 WRITES = ("store_run", "update_run", "store_artifact", "store_log")
 READS = ("read_run", "read_artifact", "list_runs", "list_artifacts", "paginated_list_runs")
 
-_GATEWAY_SAYS = {502, 503, 504}
-
 
 class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
     """MLRun's client; from the first record on that can't be sent it works on an embedded store.
@@ -129,7 +127,7 @@ def _is_lost(exc: Exception) -> bool:
     cause = exc.__cause__
     # Who answered is there; only a gateway answers in place of an API that is away.
     return isinstance(cause, requests.RequestException) and (
-        cause.response is None or cause.response.status_code in _GATEWAY_SAYS
+        cause.response is None or cause.response.status_code in {502, 503, 504}
     )
 
 

@@ -130,7 +130,7 @@ class _API:
                 link = {"kind": "link", "metadata": {"key": key, **where}, "spec": spec}
                 self.client.store_artifact(key, {**link, "status": {}}, **where)
             # Runs that have used it and were sent before name it as it is called here.
-            users = list(map(uid_of, self.kept.runs_using(item, 10**6)[0]))
+            users = list(map(uid_of, self.kept.runs_using(item)))
             for user in self.client.list_runs(uid=users, project=self.project) if users else ():
                 updates = {"spec.inputs": renamed(user["spec"].get("inputs"), uids)}
                 self.client.update_run(updates, uid_of(user), self.project)

@@ -179,7 +179,7 @@ def delete(records: Records, which: str, artifacts: bool, yes: bool) -> Answer:
     uid, what = found["metadata"]["uid"], _named(found["metadata"])
     saved = records.artifacts_of(found) if artifacts else []
     for item in saved:
-        users = [user["metadata"] for user in records.runs_using(item, limit=3)[0]]
+        users = [user["metadata"] for user in records.runs_using(item)[:3]]
         if others := ", ".join(_named(user) for user in users if user["uid"] != uid):
             click.echo(f"Warning: {artifact_key(item)} is an input of {others}.", err=True)
     if artifacts:

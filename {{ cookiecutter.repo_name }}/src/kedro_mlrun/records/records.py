@@ -75,8 +75,7 @@ class Records:
             found = self.runs(limit=1)
         # Anything else would ask MLRun another question.
         elif re.fullmatch(r"\w[-\w.]*", which):
-            whole = self._read(which)
-            if whole:
+            if whole := self._read(which):
                 return whole
             found = (
                 self.runs(name=which, limit=1)
@@ -208,12 +207,11 @@ class Records:
         uid = fields.producer(record)
         return self._read(uid) if uid else None
 
-    def runs_using(self, record: Mapping[str, Any], limit: int = 20) -> tuple[list[Record], int]:
-        """List the newest runs that have an artifact as an input, and tell how many there are."""
-        uid = str(record["metadata"]["uid"])
+    def runs_using(self, record: Mapping[str, Any]) -> list[Record]:
+        """List the runs that have an artifact as an input, newest first."""
+        uid = uid_of(record)
         if self._store:
-            using = self._store.find_runs(project=self.project, using=uid)
-            return using[:limit], len(using)
+            return list(self._store.find_runs(project=self.project, using=uid))
         # What has used it was still going on after it was made.
         since = fields.moment(record["metadata"].get("created")) or _LONG_AGO
         using = [
@@ -221,8 +219,7 @@ class Records:
             for run in self._pages("runs", last_update_time_from=since)
             if uid in map(fields.artifact_uid, section(run, "spec", "inputs").values())
         ]
-        using.sort(key=lambda run: str(run["status"].get("start_time")), reverse=True)
-        return using[:limit], len(using)
+        return sorted(using, key=lambda run: str(run["status"].get("start_time")), reverse=True)
 
     def lineage(self, start: Record, depth: int, back: bool) -> Record:
         """Make the tree of what something came from, or of what came of it, so many runs away."""
@@ -263,13 +260,12 @@ class Records:
         return found, len(found)
 
     def _came_of(self, record: Record, is_run: bool) -> tuple[dict[str, Record | None], int]:
-        if is_run:
-            saved = self.artifacts_of(record)
-            found = [item for item in saved if not artifact_key(item).startswith(fields.OWN)]
-            number = len(found)
-        else:
-            found, number = self.runs_using(record, MANY)
-        return {uid_of(item): item for item in found}, number
+        if not is_run:
+            users = self.runs_using(record)
+            return {uid_of(run): run for run in users[:MANY]}, len(users)
+        saved = self.artifacts_of(record)
+        found = [item for item in saved if not artifact_key(item).startswith(fields.OWN)]
+        return {uid_of(item): item for item in found}, len(found)
 
     def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
         """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""

@@ -292,27 +292,14 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         """Tag artifacts instead of other versions."""
         utils.validate_tag_name(tag_name, "tag")
         with self.transaction():
-            for owner in self._identified(project, objects):
-                self._tag(owner, tag_name)
+            for which in schemas.TagObjects.parse_obj(objects).identifiers:
+                where = Where().equal(project=project, key=which.key, uid=which.uid)
+                where.equal(tree=which.producer_id, kind=which.kind, iteration=which.iter)
+                for (owner,) in self.select("id FROM artifacts", where):
+                    self._tag(owner, tag_name)
 
-    @as_mlrun
-    def delete_objects_tag(self, project: str, tag_name: str, tag_objects: Any) -> None:
-        """Take a tag away from artifacts."""
-        with self.transaction():
-            for owner in self._identified(project, tag_objects):
-                self.delete("artifact_tags", Where("owner = ? AND tag = ?", owner, tag_name))
-
-    # They call the two above.
+    # It calls the one above.
     tag_artifacts = HTTPRunDB.tag_artifacts
-    delete_artifacts_tags = HTTPRunDB.delete_artifacts_tags
-
-    def _identified(self, project: str, objects: Any) -> list[int]:
-        owners = []
-        for which in schemas.TagObjects.parse_obj(objects).identifiers:
-            where = Where().equal(project=project, key=which.key, uid=which.uid)
-            where.equal(tree=which.producer_id, kind=which.kind, iteration=which.iter)
-            owners += [row["id"] for row in self.select("id FROM artifacts", where)]
-        return owners
 
     @as_mlrun
     def store_function(
