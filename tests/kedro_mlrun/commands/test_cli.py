@@ -316,7 +316,7 @@ def test_kedro_run_takes_a_chain_id(monkeypatch):
             monkeypatch.setenv("MLRUN_CHAIN_ID", before)
         done = invoke_run(monkeypatch, None, "--chain-id", "x1", "-e", "local")
         assert done.stdout == "x1\n"
-        assert os.environ.get("MLRUN_CHAIN_ID") == before
+        assert os.environ.get("MLRUN_CHAIN_ID", "") == (before or "")
 
 
 def test_a_recorded_error_is_one_line(embedded, monkeypatch):

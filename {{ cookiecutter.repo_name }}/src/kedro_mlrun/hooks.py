@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from time import perf_counter
 from types import FrameType
 from typing import Any
@@ -177,21 +178,21 @@ class MLRunHooks:
     def _note_data(self, catalog: CatalogProtocol, note: dict[str, Any], data: Any) -> None:
         name = note["dataset"]
         dataset = catalog.get(name)
-        tracking = self._note(catalog, note | provenance.size_of(dataset, data))
-        if tracking and tracking.records_dataset(name):
+        recorded = self._note(catalog, note | provenance.size_of(dataset, data))
+        if any(fnmatchcase(name, pattern) for pattern in recorded):
             saved = note["action"] == "save"
             record_dataset(_run_id(catalog), name, dataset, data, saved)
 
-    def _note(self, catalog: CatalogProtocol, note: dict[str, Any]) -> TrackingConfig | None:
-        """Keep a note for the end of the run, and tell what of the run is recorded, if anything."""
+    def _note(self, catalog: CatalogProtocol, note: dict[str, Any]) -> Sequence[str]:
+        """Keep a note for the end of the run, and tell which datasets it records beside MLRun's."""
         run_id = _run_id(catalog)
         if run := self._runs.get(run_id):
             run.notes.append(note)
-            return run.tracking
+            return run.tracking.datasets
         if reference := workers.announced(run_id):
             workers.leave_note(reference.uid, note)
-            return TrackingConfig(datasets=list(reference.datasets))
-        return None
+            return reference.datasets
+        return ()
 
     @hook_impl
     def after_pipeline_run(self, catalog: CatalogProtocol) -> None:

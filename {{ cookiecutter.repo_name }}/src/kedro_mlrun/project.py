@@ -53,10 +53,6 @@ class TrackingConfig(BaseModel, extra="forbid", frozen=True):
             any(fnmatchcase(name, pattern) for pattern in self.skip_pipelines) for name in pipelines
         )
 
-    def records_dataset(self, name: str) -> bool:
-        """Tell whether a catalog entry's data becomes an artifact, too."""
-        return any(fnmatchcase(name, pattern) for pattern in self.datasets)
-
 
 class JobsConfig(BaseModel, extra="forbid", frozen=True):
     """How the project's jobs are started: `jobs` in mlrun.yml.

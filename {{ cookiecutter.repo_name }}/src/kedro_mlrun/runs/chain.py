@@ -25,12 +25,10 @@ def chain_id() -> str:
 @contextmanager
 def in_chain(value: str | None) -> Iterator[None]:
     """Tie the runs of a `with` block to those with an id; without one the environment's remains."""
-    before = os.environ.get(CHAIN)
-    os.environ[CHAIN] = value or before or ""
+    before = os.environ.get(CHAIN, "")
+    os.environ[CHAIN] = value or before
     try:
         yield
     finally:
         # Set back, for a notebook's process goes on.
-        os.environ.pop(CHAIN)
-        if before is not None:
-            os.environ[CHAIN] = before
+        os.environ[CHAIN] = before

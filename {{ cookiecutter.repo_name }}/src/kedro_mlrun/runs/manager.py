@@ -16,7 +16,7 @@ from ..api import client as api
 from ..lazy import mlrun
 from ..project import JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
 from ..secrets.known import register as register_secrets
-from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS
+from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS, run_folder
 from ..store.process import process_label
 from . import open_runs, workers
 from .chain import chain_id
@@ -196,7 +196,8 @@ class MLRunContextManager:
                 open_runs.store_in(self.db, context)
             # Not later, for what the run loads from earlier ones becomes an input as well.
             self.job_inputs = dict(context.inputs)
-            context.artifact_path = open_runs.folder_of(context)
+            folder = context.artifact_path or mlrun.mlconf.artifact_path
+            context.artifact_path = run_folder(folder, context.uid)
             # At once, so that it is known whose run it is if this process is killed.
             context.set_label(PROCESS, process_label())
             context.commit()

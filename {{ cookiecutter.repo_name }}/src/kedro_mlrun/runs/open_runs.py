@@ -98,11 +98,6 @@ def add_to_job(
     context._parameters = {**parameters, **given}
 
 
-def folder_of(context: mlrun.MLClientCtx) -> str:
-    """Give the folder that a run writes to and no other."""
-    return run_folder(context.artifact_path or mlrun.mlconf.artifact_path, context.uid)
-
-
 def store_in(db: Any, context: mlrun.MLClientCtx) -> None:
     """Let a job that records nowhere, and the sweep that it may be of, be recorded in a store."""
 
@@ -130,7 +125,8 @@ def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
     record = db.read_run(reference.uid, reference.project, iter=reference.iteration)
     context = mlrun.MLClientCtx.from_dict(record, rundb=db, store_run=False, include_status=True)
     # A job's record has not the folder that its process has given it.
-    context.artifact_path = folder_of(context)
+    folder = context.artifact_path or mlrun.mlconf.artifact_path
+    context.artifact_path = run_folder(folder, context.uid)
     # What it knows is out of date as soon as another worker adds to the run.
     context._rundb = None
     return context
