@@ -4,6 +4,7 @@ The names below are imported when they are used, so that `import kedro_mlrun` is
 also lets `MLRUN_DBPATH=sqlite:///PATH` choose the embedded store, everywhere in MLRun.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,7 @@ def __dir__() -> list[str]:
 def _register_run_db(factory: ModuleType) -> None:
     from dependency_injector import providers
 
-    def run_db(*args: Any, **kwargs: Any) -> Any:
-        # When it is needed, for it imports MLRun.
-        return import_module(f"{__name__}.run_db").run_db(*args, **kwargs)
-
+    # When it is needed, for it imports MLRun.
+    run_db = wrapt.lazy_import(f"{__name__}.run_db", "run_db", interface=Callable)
     # The way in that MLRun's own server uses for its database. MLRun has no public one.
     factory.RunDBFactory()._rundb_container.run_db.override(providers.Factory(run_db))

@@ -128,6 +128,8 @@ class MLRunHooks:
         """Start the clock."""
         self._thread.started[node.name] = perf_counter()
 
+    before_dataset_saved = before_dataset_loaded
+
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
         """Stop the clock."""
@@ -159,11 +161,6 @@ class MLRunHooks:
     def on_node_error(self, node: Node, catalog: CatalogProtocol) -> None:
         """Note which node failed."""
         self._note(catalog, {"failed": node.name})
-
-    @hook_impl
-    def before_dataset_saved(self, node: Node) -> None:
-        """Start the clock."""
-        self._thread.started[node.name] = perf_counter()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:

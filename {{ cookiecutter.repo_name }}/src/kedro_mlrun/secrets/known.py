@@ -178,7 +178,7 @@ def command_line(argv: Sequence[str]) -> str:
     return hide(" ".join(words))
 
 
-def hide_in_record(record: logging.LogRecord) -> None:
+def hide_in_record(record: logging.LogRecord) -> logging.LogRecord:
     """Change a log record where there is a secret in it."""
     # `args` stay as many as they were, for some formatters take them apart.
     for name in record.__dict__.keys() - _LEFT:
@@ -191,6 +191,7 @@ def hide_in_record(record: logging.LogRecord) -> None:
         record.msg = f"{record.msg}\n{text}"
         record.exc_info = record.exc_text = None
         record.markup = False
+    return record
 
 
 def _hidden_traceback(error: BaseException) -> str | None:
@@ -202,9 +203,7 @@ def _hidden_traceback(error: BaseException) -> str | None:
 
 
 def _make_record(wrapped: Any, _: Any, args: Any, kwargs: Any) -> logging.LogRecord:
-    record: logging.LogRecord = wrapped(*args, **kwargs)
-    hide_in_record(record)
-    return record
+    return hide_in_record(wrapped(*args, **kwargs))
 
 
 def _show_error(wrapped: Any, _: Any, args: Any, kwargs: Any) -> None:
