@@ -42,6 +42,11 @@ class Model(BaseModel):
     code: SecretStr = SecretStr("sesame")
 
 
+class Limit(BaseModel):
+    most: float = math.inf
+    large: int = 2**63
+
+
 @dataclass
 class Split:
     size: float
@@ -110,6 +115,7 @@ def test_only_options_that_were_given_are_recorded() -> None:
         (True, True),
         (Colour.RED, "red"),
         ({"a"}, ["a"]),
+        (Limit(), {"most": "Infinity", "large": str(2**63)}),
         (datetime.date(2026, 1, 2), "2026-01-02"),
         (PurePosixPath("a/b"), "a/b"),
         (math.sqrt, "math.sqrt"),

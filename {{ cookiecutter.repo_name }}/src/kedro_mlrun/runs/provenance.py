@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro.pipeline import Pipeline
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 
 from .. import __version__
 from ..secrets.known import hide, hide_in
@@ -42,9 +42,8 @@ def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") ->
 
 def plain(value: Any) -> Any:
     """Give a value as JSON has it; NaN, infinity and integers over 64 bits become text."""
-    options: dict[str, Any] = {"bytes_mode": "base64", "inf_nan_mode": "strings"}
-    text = to_json(value, fallback=_of_unknown_type, **options)
-    return json.loads(text, parse_int=_integer)
+    jsonable = to_jsonable_python(value, fallback=_of_unknown_type, bytes_mode="base64")
+    return json.loads(json.dumps(jsonable), parse_int=_integer, parse_constant=str)
 
 
 def _integer(digits: str) -> int | str:
@@ -57,7 +56,7 @@ def _of_unknown_type(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     # NumPy's numbers and arrays have it.
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

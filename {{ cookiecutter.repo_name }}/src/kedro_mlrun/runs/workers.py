@@ -69,7 +69,7 @@ def take_notes(uid: str) -> list[dict[str, Any]] | None:
     with one_at_a_time(uid) as connection:
         rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
     # What a late worker may still add makes a new file.
-    _file(uid).unlink()
+    _file(uid).unlink(missing_ok=True)
     return [json.loads(body) for (body,) in rows]
 
 
