@@ -276,6 +276,9 @@ def test_changed_files_are_found(project: Path) -> None:
     append(package / "hooks.py")
     (package / "project.py").unlink()
     (package / "own.py").write_text("")
+    # Where the wheel has the starter.
+    (package / "starter" / "hooks").mkdir(parents=True)
+    (package / "starter" / "hooks" / "pre_gen_project.py").write_text("")
     assert manifest.changed_files(package) == ["hooks.py", "own.py", "project.py"]
 
 
