@@ -137,7 +137,7 @@ def renamed(value: Any, uids: dict[str, str]) -> Any:
         return {key: renamed(item, uids) for key, item in value.items()}
     if isinstance(value, list):
         return [renamed(item, uids) for item in value]
-    if isinstance(value, str) and value.startswith("store://"):
-        before, caret, uid = value.rpartition("^")
-        return f"{before}{caret}{uids.get(uid, uid)}"
-    return uids.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    before, caret, uid = value.rpartition("^") if value.startswith("store://") else ("", "", value)
+    return f"{before}{caret}{uids.get(uid, uid)}"

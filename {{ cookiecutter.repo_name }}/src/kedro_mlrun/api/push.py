@@ -71,7 +71,6 @@ class _API:
         # In the order in which a run that is recorded there finds its own.
         told = os.environ.get("MLRUN_ARTIFACT_PATH")
         self.artifact_path = told or given or mlrun.mlconf.artifact_path
-        self.uids: dict[str, dict[str, str]] = {}
 
     def missing(self, runs: Mapping[str, Record]) -> list[str]:
         """Give the ids of the runs that it doesn't have, or not to their end."""
@@ -158,13 +157,11 @@ class _API:
 
     def _uids_of(self, run: Record) -> dict[str, str]:
         """Give the uids that a run's artifacts have there, by their uids here."""
-        if uid_of(run) not in self.uids:
-            there: dict[Any, list[str]] = defaultdict(list)
-            for item in reversed(self.records.artifacts_of(run)):
-                there[_identity(item)].append(uid_of(item))
-            saved = [(uid_of(item), there[_identity(item)]) for item in self.kept.artifacts_of(run)]
-            self.uids[uid_of(run)] = {uid: same.pop() for uid, same in saved if same}
-        return self.uids[uid_of(run)]
+        there: dict[Any, list[str]] = defaultdict(list)
+        for item in reversed(self.records.artifacts_of(run)):
+            there[_identity(item)].append(uid_of(item))
+        saved = [(uid_of(item), there[_identity(item)]) for item in self.kept.artifacts_of(run)]
+        return {uid: same.pop() for uid, same in saved if same}
 
     def _tagged(self, key: str, tag: str = LATEST) -> list[Record]:
         """Give the version of a key that has a tag; of a run's iterations, the newest."""

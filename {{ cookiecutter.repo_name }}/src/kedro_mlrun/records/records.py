@@ -23,7 +23,6 @@ _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE = 200
 # How many runs that used an artifact are followed; of others it is said how many there are.
 MANY = 10
-_CANDIDATES = 3
 
 
 class RecordNotFoundError(click.ClickException, LookupError):
@@ -108,7 +107,7 @@ class Records:
             rows = self._pages(what, start_time_from=_LONG_AGO if what == "runs" else None)
         found = {uid_of(row): row for row in rows if uid_of(row).startswith(uid)}
         if len(found) > 1:
-            several = ", ".join(list(found)[:_CANDIDATES])
+            several = ", ".join(list(found)[:3])
             raise RecordNotFoundError(
                 f"'{uid}' is the beginning of several ids: {several}. Give more of it."
             )

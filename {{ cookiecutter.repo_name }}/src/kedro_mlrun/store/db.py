@@ -155,8 +155,6 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         self, uid: str, project: str, body: bytes | str = b"", append: bool = False
     ) -> None:
         """Write a run's log, or add to it."""
-        if not body:
-            return
         row = (project, uid, body.encode() if isinstance(body, str) else body)
         with self.transaction() as connection:
             if not append:
@@ -247,10 +245,9 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         project, key = this["project"], this["key"]
         tags = Where("tag = ? AND tag_project = ? AND tag_key = ?", tag, project, key)
         # A tag names one version of a key; only the iterations of one tree share it.
-        same = (
-            "SELECT id FROM artifacts WHERE project = ? AND tree = ? AND key = ? AND iteration != ?"
-        )
-        tags.add(f"owner NOT IN ({same})", project, this["tree"], key, this["iteration"])
+        same = Where("project = ? AND tree = ? AND key = ?", project, this["tree"], key)
+        same.add("iteration != ?", this["iteration"])
+        tags.add(f"owner NOT IN (SELECT id FROM artifacts WHERE {same})", *same.values)  # noqa: S608
         self.delete("artifact_tags", tags)
         row = (owner, tag, project, key)
         self.connection.execute("INSERT INTO artifact_tags VALUES (?, ?, ?, ?)", row)

@@ -11,8 +11,7 @@ import psutil
 
 from .fields import PROCESS
 
-# Seconds by which a process may seem to have started earlier or later: clocks are set.
-TOLERANCE = 60
+TOLERANCE = 60  # seconds by which a process may seem to start earlier or later: clocks are set
 GOING_ON = ["running", "pending"]
 
 

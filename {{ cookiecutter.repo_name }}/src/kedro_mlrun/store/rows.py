@@ -142,8 +142,8 @@ class Rows(Database):
         With `using`, only those that have an artifact's uid among their inputs.
         """
         few = query.keys() & {"uid", "using"}
-        where = self.where("runs", query).equal(uid=query.pop("uid", None))
-        where.equal(state=query.pop("states", None))
+        where = self.where("runs", query)
+        where.equal(uid=query.pop("uid", None), state=query.pop("states", None))
         if using := query.pop("using", None):
             where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", using)
         if not query.pop("iter", False):
@@ -165,9 +165,8 @@ class Rows(Database):
         project, name, tag = query.get("project"), query.get("name") or "", query.pop("tag", None)
         key = "" if name.startswith("~") else name
         few = key or tag or query.keys() & {"tree", "uid", "beginning"}
-        where = self.where("artifacts", query).equal(uid=query.pop("uid", None))
-        where.equal(tree=query.pop("tree", None), iteration=query.pop("iter", None))
-        where.equal(kind=query.pop("kind", None))
+        where = self.where("artifacts", query).equal(iteration=query.pop("iter", None))
+        where.equal(**{name: query.pop(name, None) for name in ("uid", "tree", "kind")})
         if query.pop("best_iteration", False):
             where.add("best_iteration")
         if tag and tag != "*":

@@ -12,10 +12,8 @@ from typing import cast
 from ..lazy import mlrun
 
 SCHEME = "sqlite"
-# What tells an embedded store from other SQLite files.
-APPLICATION_ID = int.from_bytes(b"mlrn", "big")
-# How long a process waits for others that write to the same store.
-BUSY_SECONDS = 60
+APPLICATION_ID = int.from_bytes(b"mlrn", "big")  # tells a store from other SQLite files
+BUSY_SECONDS = 60  # how long a process waits for others that write to the same store
 
 # What belongs to one row of another table, and goes with it.
 _OWNED = "owner INTEGER NOT NULL REFERENCES {0}s (id) ON DELETE CASCADE"
