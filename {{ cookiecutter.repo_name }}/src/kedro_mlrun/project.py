@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tomllib
 import warnings
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -141,9 +140,8 @@ def config_loader(folder: Path, env: str | None = None, params: Any = None) -> A
     from kedro.framework import project
     from kedro.framework.startup import bootstrap_project
 
-    file = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     # Not again, for then Kedro imports all pipelines again.
-    if project.PACKAGE_NAME != file["tool"]["kedro"].get("package_name"):
+    if project.PACKAGE_NAME is None:
         bootstrap_project(folder)
     arguments, env = project.settings.CONFIG_LOADER_ARGS, env or os.environ.get("KEDRO_ENV")
     source, default_env = folder / project.settings.CONF_SOURCE, arguments.get("default_run_env")

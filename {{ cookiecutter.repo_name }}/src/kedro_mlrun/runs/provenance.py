@@ -173,21 +173,16 @@ def git(
 
 def size_of(dataset: Any, data: Any) -> dict[str, int]:
     """Give rows and columns of data, and the bytes of its file here, where that costs nothing."""
-    file = file_of(dataset)
-    sizes = {"bytes": file.stat().st_size} if file else {}
+    file, sizes = file_of(dataset), dict[str, int]()
     with suppress(Exception):  # of somebody else's class, which has no size then
-        sizes = _shape(data) | sizes
-    return sizes
-
-
-def _shape(data: Any) -> dict[str, int]:
-    if type(data).__module__.partition(".")[0] in _LAZY:
-        return {"columns": len(data.columns)}
-    if shape := getattr(data, "shape", ()):
-        names = ("rows", "columns") if len(shape) <= 2 else ("rows",)  # noqa: PLR2004
-        return {name: int(size) for name, size in zip(names, shape, strict=False)}
-    is_many = isinstance(data, Sequence | Mapping | Set) and not isinstance(data, str | bytes)
-    return {"rows": len(data)} if is_many else {}
+        if type(data).__module__.partition(".")[0] in _LAZY:
+            sizes = {"columns": len(data.columns)}
+        elif shape := getattr(data, "shape", ()):
+            names = ("rows", "columns") if len(shape) <= 2 else ("rows",)  # noqa: PLR2004
+            sizes = {name: int(size) for name, size in zip(names, shape, strict=False)}
+        elif isinstance(data, Sequence | Mapping | Set) and not isinstance(data, str | bytes):
+            sizes = {"rows": len(data)}
+    return sizes | ({"bytes": file.stat().st_size} if file else {})
 
 
 def file_of(dataset: Any) -> Path | None:
