@@ -5,7 +5,7 @@ import math
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from hashlib import sha1
 from http import HTTPStatus
@@ -46,20 +46,7 @@ class StubAPI(ThreadingHTTPServer):
         """Whether a gateway answers in its place."""
         self.takes: float = math.inf
         """So many more writes does it take before it lets nobody in any more."""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
-        """What is said to a request; None for 404."""
-        if self.is_away:
-            return HTTPStatus.BAD_GATEWAY
-        self.takes -= method != "GET"
-        if self.takes < 0:
-            return HTTPStatus.UNAUTHORIZED
-        self.requests.append((method, path, body))
-        routes = {
+        self.routes = {
             "v1/(?:healthz|client-spec)": self.spec,
             "v1/projects/?([^/]*)": self.project,
             "v1/(?:run/[^/]+|projects/[^/]+/runs)/([^/]+)": self.run,
@@ -77,7 +64,20 @@ class StubAPI(ThreadingHTTPServer):
             "v1/build/function": self.build,
             "v1/build/status": self.build_status,
         }
-        for pattern, reply in routes.items():
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
+        """What is said to a request; None for 404."""
+        if self.is_away:
+            return HTTPStatus.BAD_GATEWAY
+        self.takes -= method != "GET"
+        if self.takes < 0:
+            return HTTPStatus.UNAUTHORIZED
+        self.requests.append((method, path, body))
+        for pattern, reply in self.routes.items():
             if found := re.fullmatch(pattern, path):
                 return reply(method, *found.groups(), query, body)
         return None
@@ -245,9 +245,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def stub_api(port: int = 0) -> Iterator[StubAPI]:
-    """Give an API that answers, until it is closed or the block ends."""
-    with StubAPI(port) as api:
+def serving(api: StubAPI) -> Iterator[Any]:
+    """Have an API answer, until it is closed or the block ends."""
+    with api:
         threading.Thread(target=api.serve_forever, args=(0.05,), daemon=True).start()
         yield api
         api.shutdown()
+
+
+def stub_api(port: int = 0) -> AbstractContextManager[StubAPI]:
+    """Give an API that answers, until it is closed or the block ends."""
+    return serving(StubAPI(port))

@@ -7,20 +7,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import API, API_VARIABLE, PROJECT, Store, new_store
+from helpers import API, PROJECT, Store, new_store
+from store_api import store_api
+
+
+@pytest.fixture(scope="session")
+def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address in MLRUN_TEST_DBPATH, or of a stand-in that answers as an API does."""
+    if API:
+        yield API
+    else:
+        with store_api(tmp_path_factory.mktemp("api")) as api:
+            yield api.url
 
 
 @pytest.fixture(params=["embedded", "api"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """Give an empty MLRun project: on an embedded store, and on the API at MLRUN_TEST_DBPATH.
+    """Give an empty MLRun project: on an embedded store, and on an API, see `api_url`.
 
     It has the `dbpath`, the `project`'s name, the `manager`, and `new_process()`, after which
     nothing that the test did before is remembered but what is in the store.
     """
-    if request.param == "api" and not API:
-        pytest.skip(f"{API_VARIABLE} names no MLRun API")
-    dbpath = API if request.param == "api" else f"sqlite:///{tmp_path}/mlrun.db"
-    yield from new_store(str(dbpath), tmp_path)
+    is_api = request.param == "api"
+    dbpath = request.getfixturevalue("api_url") if is_api else f"sqlite:///{tmp_path}/mlrun.db"
+    yield from new_store(dbpath, tmp_path)
 
 
 @pytest.fixture

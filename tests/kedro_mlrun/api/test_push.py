@@ -11,7 +11,7 @@ import click
 import mlrun
 import pandas as pd
 import pytest
-from helpers import API, API_VARIABLE, Store
+from helpers import Store
 from sklearn.linear_model import LinearRegression
 from stub_api import StubAPI, stub_api
 
@@ -290,10 +290,9 @@ def test_no_api_is_named(embedded, kept):
         assert error.value.exit_code == 2
 
 
-@pytest.mark.skipif(not API, reason=f"{API_VARIABLE} names no MLRun API")
-def test_with_an_api(embedded, kept, tmp_path):
+def test_with_an_api(embedded, kept, tmp_path, api_url):
     """What was pushed is loaded from it, is there once, and the newest is the latest."""
-    url, project = str(API), f"test-{uuid.uuid4().hex[:12]}"
+    url, project = api_url, f"test-{uuid.uuid4().hex[:12]}"
     mlrun.mlconf.active_project = project
     kept = records_module.Records(kept.db, project)
     embedded.project = project
@@ -334,4 +333,4 @@ def test_with_an_api(embedded, kept, tmp_path):
 
 
 def moment_of(run: dict[str, Any], field: str) -> Any:
-    return records_module.moment(run["status"][field])
+    return fields.moment(run["status"][field])
