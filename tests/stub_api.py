@@ -47,22 +47,22 @@ class StubAPI(ThreadingHTTPServer):
         self.takes: float = math.inf
         """So many more writes does it take before it lets nobody in any more."""
         self.routes = {
-            "v1/(?:healthz|client-spec)": self.spec,
-            "v1/projects/?([^/]*)": self.project,
-            "v1/(?:run/[^/]+|projects/[^/]+/runs)/([^/]+)": self.run,
-            "v1/projects/([^/]+)/runs": self.list_runs,
-            "v2/projects/[^/]+/artifacts": self.list_artifacts,
-            "v2/projects/[^/]+/artifacts/([^/]+)": self.artifact,
-            "v1/projects/[^/]+/tags/([^/]+)": self.tag,
-            "v1/projects/[^/]+/logs/([^/]+)": self.log,
-            "v1/projects/[^/]+/functions/([^/]+)": self.function,
-            "v1/submit_job": self.submit_job,
-            "v1/projects/[^/]+/runs/([^/]+)/abort": self.abort,
-            "v1/projects/([^/]+)/schedules/?([^/]*)": self.schedule,
-            "v1/projects/([^/]+)/workflows/([^/]+)/submit": self.submit_workflow,
-            "v1/projects/[^/]+/workflows/[^/]+/runs/[^/]+": self.workflow_id,
-            "v1/build/function": self.build,
-            "v1/build/status": self.build_status,
+            "v1/(?:healthz|client-spec)": "spec",
+            "v1/projects/?([^/]*)": "project",
+            "v1/(?:run/[^/]+|projects/[^/]+/runs)/([^/]+)": "run",
+            "v1/projects/([^/]+)/runs": "list_runs",
+            "v2/projects/[^/]+/artifacts": "list_artifacts",
+            "v2/projects/[^/]+/artifacts/([^/]+)": "artifact",
+            "v1/projects/[^/]+/tags/([^/]+)": "tag",
+            "v1/projects/[^/]+/logs/([^/]+)": "log",
+            "v1/projects/[^/]+/functions/([^/]+)": "function",
+            "v1/submit_job": "submit_job",
+            "v1/projects/[^/]+/runs/([^/]+)/abort": "abort",
+            "v1/projects/([^/]+)/schedules/?([^/]*)": "schedule",
+            "v1/projects/([^/]+)/workflows/([^/]+)/submit": "submit_workflow",
+            "v1/projects/[^/]+/workflows/[^/]+/runs/[^/]+": "workflow_id",
+            "v1/build/function": "build",
+            "v1/build/status": "build_status",
         }
 
     @property
@@ -79,7 +79,7 @@ class StubAPI(ThreadingHTTPServer):
         self.requests.append((method, path, body))
         for pattern, reply in self.routes.items():
             if found := re.fullmatch(pattern, path):
-                return reply(method, *found.groups(), query, body)
+                return getattr(self, reply)(method, *found.groups(), query, body)
         return None
 
     def spec(self, *_: Any) -> Any:

@@ -19,6 +19,7 @@ from kedro_mlrun import datasets
 from kedro_mlrun.api import push as push_module
 from kedro_mlrun.api.keeping import KeepingRunDB, unsent
 from kedro_mlrun.records import records as records_module
+from kedro_mlrun.store import fields
 
 FRAME = pd.DataFrame({"x": [1, 2, 3], "kind": pd.Categorical(["a", "b", "a"])})
 
@@ -322,8 +323,8 @@ def test_with_an_api(embedded, kept, tmp_path, api_url):
                 times = [moment_of(records.run(uid), field) for records in (there, kept)]
                 assert times[0] == times[1]
         assert datasets.MLRunModel("model").load().coef_[0] == pytest.approx(2)
-        ((_, _, model),) = there.inputs_of(there.run(used))
-        assert records_module.producer(model) == older
+        (uri,) = there.run(used)["spec"]["inputs"].values()
+        assert fields.producer(there.artifact(uri)) == older
         assert len(there.runs(limit=None)) == 4
         best = mlrun.get_run_db().read_artifact("made", iter=0, project=project, tree=swept)
         assert best["metadata"]["iter"] == 2
