@@ -216,12 +216,7 @@ class MLRunContextManager:
         with self.lock:
             return self.current or self.open_run(DEFAULT_CONTEXT_NAME)
 
-    @property
-    def current(self) -> mlrun.MLClientCtx | None:
-        """The context of the run that is going on, or None. Unlike `context`, this opens none."""
-        return self.current_of(None)
-
-    def current_of(self, run_id: str | None) -> mlrun.MLClientCtx | None:
+    def current_of(self, run_id: str | None = None) -> mlrun.MLClientCtx | None:
         """Give the context of a run that is going on; in a worker a copy that sends nothing."""
         with self.lock:
             self._connect()
@@ -230,6 +225,9 @@ class MLRunContextManager:
                 return open_runs.copy_of(reference)
             own = None if run_id else self._mlruns_own()
             return own or (run.context if run else None)
+
+    current = property(current_of)
+    """The context of the run that is going on, or None. Unlike `context`, this opens none."""
 
     def _open(self, run_id: str | None = None) -> OpenRun | None:
         """Find a run that this process, and not its parent, has open; by default the newest."""
