@@ -29,7 +29,6 @@ from mlrun.errors import (
     MLRunInvalidArgumentError,
     MLRunNotFoundError,
     MLRunNotImplementedServerError,
-    MLRunPreconditionFailedError,
     MLRunRuntimeError,
 )
 
@@ -223,7 +222,7 @@ def test_a_newer_schema_is_refused(db, url):
     change(db.path, "PRAGMA user_version = 99")
     before = db.path.read_bytes()
     for _ in range(2):
-        with pytest.raises(MLRunPreconditionFailedError, match="schema 99, .* newer than 3"):
+        with pytest.raises(MLRunInvalidArgumentError, match="schema 99, .* newer than 3"):
             mlrun.get_run_db(url).store_run(run_(), "u1", "iris")
     assert db.path.read_bytes() == before
     assert {path.name for path in db.path.parent.iterdir()} == {".gitignore", db.path.name}
@@ -238,7 +237,7 @@ def test_an_older_schema_is_migrated(db, url, monkeypatch):
     assert migrated.read_run("u1", "iris")["metadata"]["name"] == "train"
     assert migrated.connection.execute("SELECT a FROM runs").fetchone()[0] is None
     monkeypatch.undo()
-    with pytest.raises(MLRunPreconditionFailedError):
+    with pytest.raises(MLRunInvalidArgumentError, match="schema 4"):
         LocalRunDB(url).connect()
 
 

@@ -133,9 +133,6 @@ class Database:
         except (sqlite3.Error, OSError) as exc:
             if connection:
                 connection.close()
-            # All of MLRun's errors are OSErrors.
-            if isinstance(exc, mlrun.errors.MLRunPreconditionFailedError):
-                raise
             raise mlrun.errors.MLRunInvalidArgumentError(
                 f"{self.path} can't be used as an embedded store: {exc}. "
                 "Name another file in MLRUN_DBPATH or mlrun.yml."
@@ -152,10 +149,8 @@ class Database:
             raise sqlite3.DatabaseError("it is the database of another application")
         ((version,),) = connection.execute("PRAGMA user_version")
         if version > len(MIGRATIONS):
-            raise mlrun.errors.MLRunPreconditionFailedError(
-                f"The embedded store {self.path} has schema {version}, and this project knows "
-                f"none newer than {len(MIGRATIONS)}. Update the project, or use another store."
-            )
+            reason = f"it has schema {version}, and this project knows none newer than"
+            raise sqlite3.DatabaseError(f"{reason} {len(MIGRATIONS)} before it is updated")
         _use_wal(connection)
         # With WAL, NORMAL loses nothing when a process dies; a power cut can take the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
