@@ -132,19 +132,14 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         self, uid: str, project: str, iter: int = 0, status_text: str = "It was aborted."
     ) -> schemas.BackgroundTask:
         """End the processes of a run that goes on on this machine, and set it to aborted."""
-
-        def going_on(*ends: str) -> Record:
-            run = self.find_run(uid, project, iter)
-            if (state := run["status"].get("state")) in ends:
-                raise errors.MLRunConflictError(
-                    f"Run {uid} is already in terminal state ({state}), can not be aborted"
-                )
-            return run
-
-        # All of them before the record, which then nobody else writes to.
-        self.jobs.end_processes(self, going_on(*TERMINAL_STATES))
-        # It may have been faster; any other end came from being stopped.
-        going_on("completed")
+        run = self.find_run(uid, project, iter)
+        if not (ended := run["status"].get("state") in TERMINAL_STATES):
+            # All of them before the record, which then nobody else writes to.
+            self.jobs.end_processes(self, run)
+            # It may have been faster; any other end came from being stopped.
+            ended = self.find_run(uid, project, iter)["status"]["state"] == "completed"
+        if ended:
+            raise errors.MLRunConflictError(f"Run {uid} has ended, so it can't be aborted.")
         self.end_run(uid, project, "aborted", status_text, replace=True)
         status = {"state": schemas.BackgroundTaskState.succeeded}
         metadata = {"name": f"abort-{uid}", "project": project}

@@ -252,9 +252,8 @@ class Rows(Database):
         order = "iteration = 0 DESC, best_iteration DESC, updated DESC, id DESC, tag"
         for record in self.records("artifacts", where, order, limit=1):
             return record
-        uri = mlrun.utils.generate_artifact_uri(
-            project, key, tag or None, iter, tree or None, uid or None
-        )
+        which = (part or None for part in (tag, iter, tree, uid))
+        uri = mlrun.utils.generate_artifact_uri(project, key, *which)
         raise mlrun.errors.MLRunNotFoundError(f"Artifact {uri} not found")
 
 
@@ -268,11 +267,9 @@ class JobQueue(Rows):
             if not self._processes(row):
                 self.remove_job(row["id"])
         with self.transaction() as connection:
-            cursor = connection.execute(
-                "INSERT INTO jobs (project, uid, inode, supervisor) VALUES (?, ?, ?, ?)",
-                (project, uid, self.inode(), supervisor),
-            )
-            return cast(int, cursor.lastrowid)
+            query = "INSERT INTO jobs (project, uid, inode, supervisor) VALUES (?, ?, ?, ?)"
+            values = (project, uid, self.inode(), supervisor)
+            return cast(int, connection.execute(query, values).lastrowid)
 
     def set_job_process(self, number: int, label: str) -> None:
         """Note the process of a job, which keeps its place if the supervisor is killed."""
