@@ -76,7 +76,7 @@ class _API:
         """Give the ids of the runs that it doesn't have, or not to their end."""
         oldest = moment(next(iter(runs.values()))["status"].get("start_time"))
         there = self.records.runs(limit=None, start_time_from=oldest)
-        known = {uid_of(run) for run in there if _has_ended(run)}
+        known = set(map(uid_of, filter(_has_ended, there)))
         return [uid for uid in runs if uid not in known or _missed_by(runs[uid]) == self.address]
 
     def send(self, run: Record) -> Record:
@@ -165,8 +165,7 @@ class _API:
 
     def _tagged(self, key: str, tag: str = LATEST) -> list[Record]:
         """Give the version of a key that has a tag; of a run's iterations, the newest."""
-        found = self.client.list_artifacts(key, self.project, tag=tag)
-        return sorted(found, key=_created)[-1:]
+        return sorted(self.client.list_artifacts(key, self.project, tag=tag), key=_created)[-1:]
 
     def _tag(self, item: Record, run: str, uid: str) -> Iterator[str]:
         """Tag an artifact as it is here, but move no tag from another run's; give warnings."""

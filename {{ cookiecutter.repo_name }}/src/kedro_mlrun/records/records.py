@@ -119,10 +119,10 @@ class Records:
         """List versions of artifacts, last written first; those of our own only by key or run."""
         filters = {"name": key, "kind": kind, "tag": tag}
         # Each version comes once for each of its tags.
-        size = limit and 2 * limit
+        items = self.artifacts_of(run) if run else self._versions(limit and 2 * limit, **filters)
         found = (
             item
-            for item in (self.artifacts_of(run) if run else self._versions(size, **filters))
+            for item in items
             if key in {"", artifact_key(item)}
             and kind in {"", item["kind"]}
             and (not tag or tag in item["metadata"]["tags"])
@@ -298,8 +298,7 @@ class Records:
 
 
 def _written(record: Mapping[str, Any]) -> str:
-    metadata = record["metadata"]
-    return str(metadata.get("updated") or metadata.get("created"))
+    return str(record["metadata"].get("updated") or record["metadata"].get("created"))
 
 
 def _pipelines(names: Any) -> set[str]:

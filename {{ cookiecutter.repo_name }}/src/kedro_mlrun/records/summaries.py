@@ -9,8 +9,7 @@ from ..store.fields import artifact_file, moment, producer
 
 Record = dict[str, Any]
 
-# The states of a run that has not ended.
-UNENDED = ("created", "pending", "running", "aborting", "pendingRetry")
+UNENDED = ("created", "pending", "running", "aborting", "pendingRetry")  # states of a run
 
 
 def summary(run: Mapping[str, Any]) -> Record:
@@ -95,13 +94,12 @@ def _difference(*pair: Any) -> Any:
 def plot(runs: Iterable[Record], file: str) -> None:
     """Write MLRun's own comparison of runs, parallel coordinates, as HTML."""
     found = mlrun.lists.RunList()
-    for run in runs:
-        drawn = dict(run)
+    for run in map(dict, runs):
         for part, field in ("spec", "parameters"), ("status", "results"):
             values = section(run, part, field)
             scalars = {
                 k: v if isinstance(v, int | float | str) else str(v) for k, v in values.items()
             }
-            drawn[part] = {**run[part], field: scalars}
-        found.append(drawn)
+            run[part] = {**run[part], field: scalars}
+        found.append(run)
     found.compare(show=False, filename=file)

@@ -146,9 +146,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         return schemas.BackgroundTask(metadata=metadata, spec={}, status=status)
 
     @as_mlrun
-    def store_log(
-        self, uid: str, project: str, body: bytes | str = b"", append: bool = False
-    ) -> None:
+    def store_log(self, uid: str, project: str, body: Any = b"", append: bool = False) -> None:
         """Write a run's log, or add to it."""
         row = (project, uid, body.encode() if isinstance(body, str) else body)
         with self.transaction() as connection:
@@ -290,8 +288,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
                 for (owner,) in self.select("id FROM artifacts", where):
                     self._tag(owner, tag_name)
 
-    # It calls the one above.
-    tag_artifacts = HTTPRunDB.tag_artifacts
+    tag_artifacts = HTTPRunDB.tag_artifacts  # which calls the one above
 
     @as_mlrun
     def store_function(

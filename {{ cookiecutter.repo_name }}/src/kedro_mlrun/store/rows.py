@@ -18,7 +18,6 @@ from .process import is_alive
 from .sqlite import Database
 
 Record = dict[str, Any]
-
 LATEST = "latest"
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
@@ -137,10 +136,7 @@ class Rows(Database):
         return where.labelled(table, query.pop("labels", None))
 
     def find_runs(self, **query: Any) -> list[Record]:
-        """List runs, newest start first; with `newest` only the last one of each name.
-
-        With `using`, only those that have an artifact's uid among their inputs.
-        """
+        """List runs, newest start first; `newest` of each name; `using` an artifact's uid."""
         few = query.keys() & {"uid", "using"}
         where = self.where("runs", query)
         where.equal(uid=query.pop("uid", None), state=query.pop("states", None))
@@ -220,7 +216,7 @@ class Rows(Database):
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
 
     def end_run(
-        self, uid: str, project: str, state: str, reason: str, *, replace: bool = False
+        self, uid: str, project: str, state: str, reason: str, replace: bool = False
     ) -> None:
         """End a run with its iterations, where its process can't; `replace` also another end."""
         text = reason.partition("\n\n")[0]

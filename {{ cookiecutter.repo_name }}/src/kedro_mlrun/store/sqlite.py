@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -103,10 +103,9 @@ class Database:
 
     def inode(self) -> int | None:
         """Tell the file from its copies and from others of its name; None if there is none."""
-        try:
+        with suppress(OSError):
             return self.path.stat().st_ino
-        except OSError:
-            return None
+        return None
 
     @property
     def connection(self) -> sqlite3.Connection:
