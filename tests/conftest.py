@@ -26,6 +26,11 @@ KEDRO = VENV / "bin" / "kedro"
 PYTHON = VENV / "bin" / "python"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that all workers are at work to the end."""
+    items.sort(key=lambda item: Path(__file__).parent != item.path.parent)
+
+
 @cache
 def fork_server(python: Path) -> ForkServer:
     """The process of a Python that commands are forked from."""

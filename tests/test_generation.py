@@ -106,6 +106,14 @@ def test_what_is_the_users_can_be_read_in_an_hour(bake: Callable[..., Folder]) -
     assert lines_of(project, "tests") <= 700
 
 
+def test_the_package_is_small_and_so_are_its_files(bake: Callable[..., Folder]) -> None:
+    files = (bake().path / "src" / "kedro_mlrun").rglob("*")
+    own = [file for file in files if file.is_file() and file.name != "manifest.json"]
+    lines = [len(file.read_text(encoding="utf-8").splitlines()) for file in own]
+    assert max(lines) <= 500
+    assert sum(lines) <= 8600
+
+
 def test_the_package_has_the_same_bytes_in_every_project(bake: Callable[..., Folder]) -> None:
     names = {"project_name": "Churn Model", "python_package": "churn_prediction"}
     ours, theirs = (

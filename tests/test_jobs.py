@@ -83,6 +83,7 @@ def test_data_and_secrets_from_the_command_line(bake: Callable[..., Folder]) -> 
     credentials = project.path / "conf/base/credentials.yml"
     credentials.write_text("db: {password: '${mlrun.secret:DB_PASSWORD}'}\n")
     command = [MLRUN, "run", "-f", "function.yaml", "--local", "-p", "pipeline=training"]
+    command += [f"-p{name}={value}" for name, value in QUICK.items()]
     command += ["-p", "xgboost.model.arguments.max_depth=3", "-s", "file=secrets.txt"]
     command += ["-i", "measurements=data/01_raw/other.csv"]
     project.run(*command, PYTHONPATH="src")
@@ -100,7 +101,7 @@ def test_data_and_secrets_from_the_command_line(bake: Callable[..., Folder]) -> 
     # Without the secret nothing runs, and the message says which one it is.
     done = project.run(KEDRO, "run", "--pipelines=training", ok=False)
     assert "takes the secret 'DB_PASSWORD'" in done.stderr and "Traceback" not in done.stderr
-    project.run(KEDRO, "run", "--pipelines=training", DB_PASSWORD=PLANTED[3])
+    project.run(KEDRO, "run", "--pipelines=training", f"--params={PARAMS}", DB_PASSWORD=PLANTED[3])
 
 
 def test_a_job_that_fails(bake: Callable[..., Folder]) -> None:

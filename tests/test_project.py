@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from conftest import KEDRO, VENV, Folder
+from conftest import KEDRO, PYTHON, VENV, Folder
+
+# Few trees.
+QUICK = "random_forest.model.arguments.n_estimators=5,xgboost.model.arguments.n_estimators=5"
 
 
 def shell_commands(readme: Path) -> list[str]:
@@ -93,10 +96,27 @@ def test_a_test_run_that_is_killed_leaves_the_work_tree_clean(bake: Callable[...
     assert changes(project) == ""
 
 
-def test_checks_and_tests_pass_after_ordinary_work(bake: Callable[..., Folder]) -> None:
-    """After the README's "Your own data", and with new pipelines and notebooks."""
+def newer_starter(starter: Folder, folder: Path) -> Folder:
+    """A clone of the starter with a later commit: other words, and a package of version 9."""
+    starter.run("git", "clone", "--quiet", starter.path, folder)
+    newer, template = starter.at(folder), folder / "{{ cookiecutter.repo_name }}"
+    package = template / "src" / "kedro_mlrun"
+    for file in (template / "README.md", package / "text.py"):
+        file.write_text(file.read_text() + "\n# Of the newer starter\n")
+    init = package / "__init__.py"
+    init.write_text(re.sub('__version__ = ".+"', '__version__ = "9.0.0"', init.read_text()))
+    newer.run(PYTHON, "-m", "kedro_mlrun.setup.manifest", PYTHONPATH=str(package.parent))
+    newer.run("git", "commit", "--quiet", "--all", "--message=Newer")
+    return newer
+
+
+def test_checks_and_tests_pass_after_ordinary_work_and_an_update(
+    starter: Folder, bake: Callable[..., Folder], tmp_path: Path
+) -> None:
+    """After the README's "Your own data", with new pipelines, notebooks, and a newer starter."""
     project = bake()
-    conf, pipelines = project.path / "conf" / "base", project.path / "src/breast_cancer/pipelines"
+    conf, source = project.path / "conf" / "base", project.path / "src"
+    pipelines = source / "breast_cancer" / "pipelines"
     rows = [(size, size % 7, ["small", "large"][size > 50]) for size in range(100)]
     frame = pd.DataFrame(rows, columns=["size", "noise", "kind"])
     frame.to_csv(project.path / "data" / "01_raw" / "own.csv", index=False)
@@ -120,9 +140,34 @@ def test_checks_and_tests_pass_after_ordinary_work(bake: Callable[..., Folder]) 
         ' "source": ["import os,sys\\n", "x=1;y = 2\\n", "%matplotlib inline\\n", "unknown"]}],'
         ' "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
     )
+    edited = (
+        project.path / "README.md",
+        project.path / "pyproject.toml",
+        pipelines / "training" / "nodes.py",
+        source / "kedro_mlrun" / "hooks.py",
+    )
+    for file in edited:
+        file.write_text(f"# Of the user\n{file.read_text()}")
+    project.make("check")
+    commit(project)
+
+    newer = newer_starter(starter, tmp_path / "newer")
+    assert "to 9.0.0" in project.make("update", f"TO={newer.path}").stdout
+    for file in edited[:-1]:
+        assert file.read_text().startswith("# Of the user\n"), file
+    assert edited[0].read_text().endswith("# Of the newer starter\n")
+    assert "own.csv" in (conf / "catalog.yml").read_text()
+    assert not (pipelines / "schemas.py").exists()
+    assert '"9.0.0"' in (source / "kedro_mlrun" / "__init__.py").read_text()
+    assert "# Of the user" not in edited[-1].read_text()
+    (patch,) = project.path.glob("kedro_mlrun-*.patch")
+    assert "+# Of the user" in patch.read_text()
+    assert "kedro_mlrun 9.0.0, unchanged" in project.run(KEDRO, "mlrun", "--version").stdout
+
     project.make("check")
     project.make("test")
-    commit(project)
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message=Updated")
     assert "completed" in project.make("run-local", "PIPELINE=counting,scoring").stdout
     assert changes(project) == ""
 
@@ -134,7 +179,7 @@ def test_make_install_makes_an_environment_of_its_own(bake: Callable[..., Folder
     used = project.run(commands / "python", "-c", "import kedro_mlrun; print(kedro_mlrun.__file__)")
     assert used.stdout.strip() == str(project.path / "src" / "kedro_mlrun" / "__init__.py")
     assert "--conf-source" in project.run(commands / "breast_cancer", "--help").stdout
-    run = ("run", "--pipelines=training", "--chain-id=monday")
+    run = ("run", "--pipelines=training", "--chain-id=monday", f"--params={QUICK}")
     assert "completed" in project.run(commands / "kedro", *run).stdout
     assert "monday" in project.run(commands / "kedro", "mlrun", "runs", "--json").stdout
     assert project.run("make", "install").stdout == "make: Nothing to be done for 'install'.\n"
@@ -157,7 +202,7 @@ def test_its_package_runs_elsewhere(bake: Callable[..., Folder], tmp_path: Path)
     listed = elsewhere.run("tar", "-tzf", archive).stdout.split()
     assert "conf/base/catalog.yml" in listed
     assert not [name for name in listed if name.startswith("conf/local/") and name[-1] != "/"]
-    done = elsewhere.run(python, "-m", "packed", f"--conf-source={archive}")
+    done = elsewhere.run(python, "-m", "packed", f"--conf-source={archive}", f"--params={QUICK}")
     assert "completed" in done.stdout
     assert "packed" in elsewhere.run(".venv/bin/packed", "--help").stdout
 
@@ -168,7 +213,7 @@ def test_a_run_is_recorded_without_any_installation(
     """The hooks stand in settings.py, and need no entry point."""
     project = bake()
     python = environment_of_the_lock(project.at(tmp_path / "environment"))
-    run = ("-m", "kedro", "run", "--pipelines=training")
+    run = ("-m", "kedro", "run", "--pipelines=training", f"--params={QUICK}")
     done = project.run(python, *run, PYTHONPATH="src")
     assert "MLRun run 'training'" in done.stdout
     assert "completed" in done.stdout

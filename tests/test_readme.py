@@ -15,7 +15,7 @@ RUN_BY = {
     r"kedro mlrun compare training last": "kedro_mlrun/commands",
     r"pip install git\+\S+": "test_wheel: the plugin leaves a project alone",
     r"kedro (mlrun init|run)": "test_wheel: init has a project's runs recorded",
-    r"make update": "kedro_mlrun/setup/test_update: edits are kept",
+    r"make update": "test_project: ordinary work and an update",
     r"make (run-local|submit-mlrun WATCH=1)": "test_project: the commands of its readme",
     r"kedro mlrun (doctor|workflow .*)": "test_project: the commands of its readme",
     r"kedro mlrun (submit --dry-run|logs last)": "test_jobs: secrets, and each way to run",

@@ -12,8 +12,9 @@ import click
 import mlrun
 import pytest
 from click.testing import CliRunner, Result
-from helpers import Store, metadata
+from helpers import PROJECT, Store, metadata
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.startup import bootstrap_project
 from kedro.validation.exceptions import ParameterValidationError
 
 from kedro_mlrun import __version__
@@ -351,6 +352,8 @@ def test_without_mlrun_yml_a_run_is_kedros_own(monkeypatch, tmp_path, error):
     monkeypatch.chdir(tmp_path)
     assert invoke_run(monkeypatch, None).exit_code == 0
     assert invoke_run(monkeypatch, error).exception is error
+    # The next test's project is the usual one.
+    bootstrap_project(PROJECT)
 
 
 def test_kedro_finds_the_commands():
