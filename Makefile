@@ -43,14 +43,14 @@ check: .venv/installed  ## check format, style, types, imports and the manifest;
 	@"$(BIN)/ruff" check $(OURS)
 	@"$(BIN)/mypy"
 	@PYTHONPATH="$(SOURCE)" "$(BIN)/lint-imports" --no-logo --no-cache
-	@PYTHONPATH="$(SOURCE)" "$(BIN)/python" -m kedro_mlrun.setup.manifest --check
+	@"$(BIN)/python" manifest.py --check
 
 fix: .venv/installed  ## fix format and style where that is safe, and write the manifest
 	@"$(BIN)/ruff" check --fix --exit-zero .
 	@"$(BIN)/ruff" format .
 	@"$(BIN)/ruff" check --fix --exit-zero $(OURS)
 	@"$(BIN)/ruff" format $(OURS)
-	@PYTHONPATH="$(SOURCE)" "$(BIN)/python" -m kedro_mlrun.setup.manifest
+	@"$(BIN)/python" manifest.py
 
 lock: .venv/installed  ## renew the generated project's requirements.lock
 	@rm -rf build/breast-cancer

@@ -105,7 +105,7 @@ def newer_starter(starter: Folder, folder: Path) -> Folder:
         file.write_text(file.read_text() + "\n# Of the newer starter\n")
     init = package / "__init__.py"
     init.write_text(re.sub('__version__ = ".+"', '__version__ = "9.0.0"', init.read_text()))
-    newer.run(PYTHON, "-m", "kedro_mlrun.setup.manifest", PYTHONPATH=str(package.parent))
+    newer.run(PYTHON, "manifest.py")
     newer.run("git", "commit", "--quiet", "--all", "--message=Newer")
     return newer
 

@@ -75,6 +75,13 @@ def register_pipelines():
                 Node(count, ["made", "frame_late"], "mean_late", name="count"),
             ]
         ),
+        "loading": Pipeline(
+            [
+                Node(make, "params:made", "frame_0", name="before"),
+                Node(len, "nowhere", "length", name="load"),
+                Node(make, "params:made", "frame_1", name="after"),
+            ]
+        ),
         "telling": Pipeline([Node(tell, "params:db", "told", name="tell")]),
     }
 """
@@ -85,6 +92,9 @@ made:
   type: kedro_mlrun.MLRunDataframeDataset
 "mean_{n}":
   type: kedro_mlrun.MLRunResult
+nowhere:
+  type: text.TextDataset
+  filepath: data/nowhere.txt
 told:
   type: text.TextDataset
   filepath: data/told.txt
@@ -222,6 +232,14 @@ def test_each_runner_records_all_of_a_run_once(project: Folder, runner: str) -> 
             {"node_0"} if action == "load" else set()
         )
         assert all(step["seconds"] >= 0 for step in steps)
+
+
+def test_a_load_that_fails_names_its_node(project: Folder) -> None:
+    """Also where the nodes run in threads, one beside the other."""
+    for runner in ("SequentialRunner", "ThreadRunner"):
+        kedro(project, "run", "--pipelines=loading", f"--runner={runner}", ok=False)
+    for run in records(project):
+        assert run["status"]["error"].startswith("Node 'load': DatasetError: ")
 
 
 def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None:

@@ -386,9 +386,17 @@ def test_datasets_are_known_by_their_class(
     assert Foreign.kept[1:] == [(2, "theirs", "theirs")]
 
 
-def test_a_mistake_in_mlrun_yml_is_one_line(conf: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("project: iris\nstore: x", "Extra inputs are not permitted"),
+        ("<<<<<<< HEAD\nproject: iris\n=======\n", "can't be read"),
+    ],
+    ids=["key", "conflict"],
+)
+def test_a_mistake_in_mlrun_yml_is_one_line(conf: Path, text: str, said: str) -> None:
     """No traceback for a user's mistake."""
-    (conf / "base" / "mlrun.yml").write_text("project: iris\nstore: x")
+    (conf / "base" / "mlrun.yml").write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", "kedro", "run", "--conf-source", str(conf)],
         cwd=PROJECT,
@@ -399,4 +407,4 @@ def test_a_mistake_in_mlrun_yml_is_one_line(conf: Path) -> None:
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
-    assert "Extra inputs are not permitted" in done.stderr
+    assert said in done.stderr

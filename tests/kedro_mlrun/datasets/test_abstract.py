@@ -97,6 +97,8 @@ def test_save_args_reach_mlrun(store: Store) -> None:
     Dataset(key="page", save_args=arguments).save("<b>bold</b>")
     artifact = store.manager.project.get_artifact("page", tag="best")
     assert {"production", "v1.0"} < set(artifact.labels)
+    Dataset(key="page", save_args={"labels": "team"}).save("")
+    assert "team" in store.manager.project.get_artifact("page").labels
     assert artifact.viewer == "web-app"
 
 
@@ -121,7 +123,7 @@ def test_a_path_that_another_run_would_write_to_is_refused(store: Store) -> None
 
 
 @pytest.mark.parametrize(
-    "key", [None, "", 5, "../x", "a b", "-a", "a/b", "ä", "a:b", "store://a/b"]
+    "key", [None, "", 5, "../x", "a b", "-a", "a/b", "ä", "a:b", "store://a/b", "a\n"]
 )
 def test_unsafe_keys_are_refused(embedded: Store, key: Any) -> None:
     """A key is never a path; the message names key, project and store."""

@@ -42,6 +42,7 @@ FRAMES = {
     "days": pd.DataFrame({"a": [1, 2, 3]}, index=pd.date_range("2024-01-01", periods=3, tz="UTC")),
     "shuffled": pd.DataFrame({"a": [1, 2, 3]}, index=[2, 0, 1]),
     "empty": pd.DataFrame({"a": pd.Series([], dtype="int32")}),
+    "nothing": pd.DataFrame({"a": pd.Series([np.nan] * 2, dtype=object), "b": ["x", np.nan]}),
     "same name": pd.DataFrame({"a": [1, 2]}, index=pd.Index([3, 4], name="a")),
 }
 ONLY_PARQUET = {
@@ -119,8 +120,11 @@ def test_any_frame_comes_back(embedded: Store, frame: pd.DataFrame) -> None:
     [
         ([1, 2], "a data frame is expected and this is a list"),
         (pd.DataFrame({"a": [1, "x"]}), "column a"),
-        (pd.DataFrame({"a": pd.Series([1, None], dtype=object)}), "type.*a.*float.*int"),
-        (pd.DataFrame({"a": [[1], [2]]}), "type.*a.*ndarray.*list"),
+        (
+            pd.DataFrame({"a": pd.Series([1, None], dtype=object)}),
+            "objects of column 'a' change their types",
+        ),
+        (pd.DataFrame({"a": [[1], [2]]}), "objects of column 'a' change"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "[Dd]uplicate column names"),
     ],
     ids=["list", "mixed", "integers as objects", "lists", "twice"],

@@ -1,6 +1,7 @@
 """MLRunMetricHistory: lists, dicts and frames of numbers, with a chart beside them."""
 
 import math
+import sys
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -118,6 +119,13 @@ def test_any_history_comes_back(embedded: Store, data: Any) -> None:
     assert same(History(key="loss").load(), data)
 
 
+def test_without_matplotlib(embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which only the starter's projects have: the message says what to install."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(DatasetError, match="needs Matplotlib: pip install matplotlib"):
+        History(key="loss").save([3.0, 2.0])
+
+
 def test_it_is_a_dataset_and_a_chart(store: Store) -> None:
     """MLRun shows a table with a row for each step, and the chart beside it; both can be found."""
     run = store.manager.open_run("training")
@@ -179,7 +187,7 @@ def test_a_frame_that_mlrun_logged_is_a_history(embedded: Store) -> None:
         (np.array([1.0]), "of type ndarray"),
         ([True], "True in 'value' is of type bool"),
         (["0.5"], "'0.5' in 'value' is of type str"),
-        ([1, 0.5, 2**60 + 1], "of over 53 bits .* would come back changed"),
+        ([1, 0.5, 2**60 + 1], "over 53 beside .* would come back changed"),
         ([2**64], "can't hold this data frame"),
         ({"loss": 0.5}, "'loss' is of type float.*MLRunResult"),
         ({"loss": [[1]]}, r"\[1\] in 'loss' is of type list"),

@@ -355,7 +355,7 @@ def test_a_workflow_is_sent_job_by_job(api, image):
 
 def test_a_workflow_may_be_sent_as_one(api, image):
     """Row 4: with the project's source, to MLRun's workflow runner."""
-    kedro_mlrun("workflow", "training", "--engine", "remote")
+    started = json.loads(kedro_mlrun("workflow", "training", "--engine=remote", "--json").stdout)
     told = sent(api, "/submit")
     assert told["source"].startswith("memory://artifacts/source/")
     spec = told["spec"]
@@ -363,6 +363,8 @@ def test_a_workflow_may_be_sent_as_one(api, image):
     assert spec["path"].endswith("src/kedro_mlrun/jobs/mlrun_workflow.py")
     arguments = {**(spec.get("args") or {}), **(told["arguments"] or {})}
     assert (arguments["names"], arguments["archive"]) == (["training"], told["source"])
+    # Which its jobs have as their label, and `--resume` takes.
+    assert started["workflow"] == arguments["chain_id"]
 
 
 @pytest.mark.skipif(not API, reason=f"{API_VARIABLE} names no MLRun API")

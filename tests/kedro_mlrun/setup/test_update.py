@@ -43,6 +43,11 @@ def replace(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
+def write_manifest(starter: Path) -> None:
+    """As `make fix` does it."""
+    subprocess.run([sys.executable, "manifest.py"], cwd=starter, check=True)
+
+
 @pytest.fixture(scope="module")
 def starters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a starter with two versions: 0.2.0, and 9.0.0, which changes, renames and deletes."""
@@ -53,13 +58,13 @@ def starters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "notes.md").write_text("".join(f"Line {n} of the notes.\n" for n in range(20)))
     (project / "obsolete.md").write_text("Of the old version.\n")
     (project / "unused.md").write_text("Of the old version.\n")
-    manifest.write(project / "src" / "kedro_mlrun")
+    write_manifest(folder)
     commit(folder, "Old")
     git(folder, "tag", "v0.2.0")
     package = project / "src" / "kedro_mlrun"
     version = manifest_version(package)
     replace(package / "__init__.py", f'"{version}"', '"9.0.0"')
-    manifest.write(package)
+    write_manifest(folder)
     git(folder, "mv", f"{TEMPLATE}/notes.md", f"{TEMPLATE}/handbook.md")
     for name in ("obsolete.md", "unused.md"):
         (project / name).unlink()

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import dotenv
+import yaml
 from kedro.config import MissingConfigException
 from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
@@ -97,6 +98,11 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
             raise MLRunConfigError(
                 f"No mlrun.yml found in {folder}: {exc}. Put one there (`project: my-project`), or "
                 "name an environment that is there."
+            ) from exc
+        except yaml.YAMLError as exc:
+            reason = " ".join(str(exc).split())
+            raise MLRunConfigError(
+                f"mlrun.yml in {folder} can't be read: {reason}. Fix it."
             ) from exc
         except ValidationError as exc:
             # Without the values, which may hold a password.

@@ -292,9 +292,9 @@ def doctor() -> Answer:
     # MLRun logs to stdout, where nothing belongs but the answer.
     with redirect_stdout(sys.stderr):
         for item in examine(current_project()):
-            found.append(item.to_dict())
+            found.append(item._asdict())
             state = click.style(f"{item.state:8}", fg=COLOURS.get(item.state))
-            fix = f"\n{'':23} {found[-1]['fix']}" if item.fix else ""
+            fix = f"\n{'':23} {item.fix}" if item.fix else ""
             if not as_json:
-                click.echo(f"{state} {item.name:14} {found[-1]['found']}{fix}", file=stdout)
+                click.echo(f"{state} {item.name:14} {item.found}{fix}", file=stdout)
     return Answer(found, exit_code=any(item["state"] == WRONG for item in found))

@@ -22,7 +22,6 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def _since(_context: Any, _option: Any, value: str | None) -> datetime | None:
-    """Read a time, or how long ago it was."""
     ago = re.fullmatch(r"(\d{1,6})([mhdw])", value or "")
     try:
         if ago:

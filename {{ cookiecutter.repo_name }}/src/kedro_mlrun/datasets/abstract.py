@@ -1,11 +1,10 @@
 """Any object as an MLRun artifact, and what all datasets have in common."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json
 import pickle
+import re
 import shutil
 import uuid
 import warnings
@@ -26,6 +25,8 @@ from ..store.fields import run_folder
 
 # The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"
+# MLRun's own rule (mlrun.utils.regex.artifact_key), which lets a line end at the end pass.
+KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 TEXT_FORMATS = ("txt", "html", "md", "csv", "yaml", "yml", "xml", "log")
 # Arguments of MLRun's log functions that the datasets set themselves.
 OURS = {"item", "key", "body", "df", "local_path", "src_path", "target_path", "model_dir"}
@@ -110,12 +111,15 @@ class MLRunAbstractDataset(RunDataset):
                 come back as it is, or the store can't be written to.
         """
         with self._explained("saved"), TemporaryDirectory() as folder:
-            # MLRun itself checks it when files are written already, whose names begin with it.
-            mlrun.utils.helpers.validate_artifact_key_name(self.key, "artifact.key")
+            if not KEY.fullmatch(self.key):
+                raise DatasetError(
+                    "a key to save under has letters, digits, hyphens, underscores and dots, with "
+                    "a letter or digit at each end"
+                )
             with MLRunContextManager().recording(self.run_id) as context:
                 self._log(context, data, Path(folder))
 
-    def _log(self, context: mlrun.MLClientCtx, data: Any, temporary: Path) -> None:
+    def _log(self, context: "mlrun.MLClientCtx", data: Any, temporary: Path) -> None:
         log, kind = getattr(context, self.LOG[0]), getattr(mlrun.artifacts, self.LOG[1])
         # What MLRun's function doesn't name itself it hands on to the artifact's class.
         known = {*inspect.signature(log).parameters, *inspect.signature(kind).parameters}
@@ -123,7 +127,8 @@ class MLRunAbstractDataset(RunDataset):
         labels = self._save_args.get("labels") or {}
         if not isinstance(labels, dict):
             # A list of names, as the documentation of the published datasets has it.
-            labels = dict.fromkeys(map(str, labels), "true")
+            names = [labels] if isinstance(labels, str) else map(str, labels)
+            labels = dict.fromkeys(names, "true")
         labels = {**labels, TYPE_LABEL: type_name(data)}
         arguments = {"db_key": self.key, **self._save_args, "labels": labels, "upload": True}
         path = self._save_args.get("artifact_path") or context.artifact_path
@@ -232,7 +237,7 @@ class MLRunAbstractDataset(RunDataset):
         try:
             record = mlrun.get_run_db().read_artifact(key, tag, best, project, tree, uid)
         except mlrun.errors.MLRunNotFoundError:
-            if run := self._load_version or (not tag and uid):
+            if run := self._load_version or (not (tag or tree) and uid):
                 return _of_run(run, key, project, iteration or 0)
             raise
         return mlrun.artifacts.dict_to_artifact(record)
@@ -247,7 +252,8 @@ class MLRunAbstractDataset(RunDataset):
         except Exception as exc:
             # Not by the class, for which MLRun would be imported, which may be what failed.
             missing = getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
-            advice = "Check the dataset's entry in the catalog."
+            made = ", and what the node returns" if action == "saved" else ""
+            advice = f"Check the dataset's entry in the catalog{made}."
             if missing and self._load_version:
                 advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
             elif missing:

@@ -15,7 +15,7 @@ from kedro.io import DatasetError
 from pandas.api.types import is_any_real_numeric_dtype, is_integer_dtype
 
 from ..lazy import mlrun
-from .abstract import MLRunAbstractDataset, file_format, type_name, verified_bytes
+from .abstract import MLRunAbstractDataset, file_format, verified_bytes
 
 # Names in a frame's `attrs`, and in the artifact's `extra_data`.
 INDEX_FREQ, DTYPES = "kedro-mlrun-index-freq", "kedro-mlrun-dtypes"
@@ -93,8 +93,12 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 pd.testing.assert_frame_equal(loaded, data, check_exact=True)
                 # Only objects can be equal and of another type.
                 objects = [frame.select_dtypes("object") for frame in (loaded, data)]
-                types = [frame.map(type_name, na_action="ignore") for frame in objects]
-                pd.testing.assert_frame_equal(*types, obj="type of objects")
+                kinds = (frame.map(type).mask(frame.isna()).astype(object) for frame in objects)
+                for (name, after), (_, before) in zip(
+                    *(each.items() for each in kinds), strict=True
+                ):
+                    if not after.equals(before):
+                        raise ValueError(f"objects of column '{name}' change their types")
         except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
             reason = " ".join(str(exc).split())
             raise DatasetError(
@@ -288,8 +292,8 @@ def _to_frame(data: Any) -> pd.DataFrame:
     frame.attrs[HISTORY] = notes
     if repr(_from_frame(frame, notes)) != repr(data):
         raise DatasetError(
-            "an integer of over 53 bits stands beside fractions or missing values, and would come "
-            "back changed; let the node return it as a float"
+            "an integer has over 64 bits, or over 53 beside fractions or missing values, and would "
+            "come back changed; let the node return it as a float"
         )
     return frame
 
@@ -332,10 +336,12 @@ def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
 
 def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
     """Draw a line for each column over the index, through all values that are finite, as PNG."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
     frame = frame.sort_index()
     # The warnings are about letters that the font lacks.
     with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):

@@ -4,10 +4,10 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -25,18 +25,13 @@ LONGEST_WAIT = 30
 _function = partial(load_function, create=False)
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One thing that was looked at: its state, what was found, and what to do about it."""
 
     name: str
     state: str
     found: str
     fix: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        """Give it as JSON has it, without secrets."""
-        return {name: secrets.hide(value) for name, value in asdict(self).items()}
 
 
 class MayBeRight(SubmitError):
@@ -62,7 +57,7 @@ def examine(project_path: Path) -> Iterator[Check]:
                 found, fix = repr(exc), "Correct mlrun.yml, or ask who runs the MLRun API"
                 state = WRONG
         has_store = has_store and (name, state) != ("store", WRONG)
-        yield Check(name, state, found.rstrip("."), fix.rstrip("."))
+        yield Check(name, state, *(secrets.hide(text).rstrip(".") for text in (found, fix)))
 
 
 def _packages(folder: Path) -> str:
@@ -106,8 +101,8 @@ def check_server(_: Path | None = None) -> str:
         return found
     error = MayBeRight if own[1] == its[1] else SubmitError
     raise error(
-        f'{found}, which doesn\'t fit. Write "mlrun~={its[0]}.0" in pyproject.toml, then make lock '
-        "install"
+        f"{found}, which doesn't fit. Use an MLRun API of version {own[0]}, or up to two minor "
+        "versions newer."
     )
 
 

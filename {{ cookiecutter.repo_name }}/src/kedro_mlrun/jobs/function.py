@@ -1,7 +1,5 @@
 """function.yaml as an MLRun function."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ def on_cluster() -> bool:
 
 def load_function(
     folder: Path, overrides: Mapping[str, Any] | None = None, create: bool = True
-) -> mlrun.runtimes.KubejobRuntime:
+) -> "mlrun.runtimes.KubejobRuntime":
     """Read the project's function, which overrides of its `spec` go over, dict into dict.
 
     Its MLRun project is created, if the store has none, unless one only looks.
@@ -59,7 +57,7 @@ def load_function(
     return function
 
 
-def mounted(function: mlrun.runtimes.KubejobRuntime) -> list[str]:
+def mounted(function: "mlrun.runtimes.KubejobRuntime") -> list[str]:
     """Give the folders of the volumes that a function's jobs have; files there outlive a job."""
     mounts = function.spec.volume_mounts or []
     return [mount["mountPath"] for mount in mounts if "mountPath" in mount]

@@ -1,7 +1,5 @@
 """What MLRun runs: one job is one Kedro run, in the job's own MLRun context."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any
 
@@ -16,7 +14,7 @@ class RunFailedError(Exception):
     """A run failed; the message is what its record says of that."""
 
 
-def run(context: mlrun.MLClientCtx) -> None:
+def run(context: "mlrun.MLClientCtx") -> None:
     """Run Kedro in an MLRun job. function.yaml names this as its handler.
 
     The job's parameters `pipeline`, `env`, `tags`, `nodes`, `from_nodes`, `to_nodes`, `runner`,

@@ -1,7 +1,5 @@
 """The image that jobs run in: MLRun's own, with the packages of requirements.lock."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shlex
@@ -30,7 +28,9 @@ def is_stock(image: str) -> bool:
     return not image or bool(_STOCK.search(image))
 
 
-def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bool = False) -> str:
+def build(
+    function: "mlrun.runtimes.KubejobRuntime", project_path: Path, again: bool = False
+) -> str:
     """Have MLRun build an image on the function's own, print the log, and give the image's name.
 
     It gets all of requirements.lock, the packages for development too, so that a job has what the
@@ -53,7 +53,7 @@ def build(function: mlrun.runtimes.KubejobRuntime, project_path: Path, again: bo
     return image
 
 
-def built_image(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> str | None:
+def built_image(function: "mlrun.runtimes.KubejobRuntime", project_path: Path) -> str | None:
     """Find the image that MLRun has built for the present requirements.lock."""
     builder = _builder(function, project_path)
     db, metadata = mlrun.get_run_db(), builder.metadata
@@ -66,7 +66,7 @@ def built_image(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> 
     return str(builder.spec.build.image) if builder.status.state == "ready" else None
 
 
-def usable(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> str:
+def usable(function: "mlrun.runtimes.KubejobRuntime", project_path: Path) -> str:
     """Give the image that a job can run in on a cluster: the function's, or what is built on it."""
     own = str(function.spec.image or "")
     image = built_image(function, project_path) if is_stock(own) else own
@@ -80,8 +80,8 @@ def usable(function: mlrun.runtimes.KubejobRuntime, project_path: Path) -> str:
 
 
 def _builder(
-    function: mlrun.runtimes.KubejobRuntime, project_path: Path
-) -> mlrun.runtimes.KubejobRuntime:
+    function: "mlrun.runtimes.KubejobRuntime", project_path: Path
+) -> "mlrun.runtimes.KubejobRuntime":
     """Make the function that MLRun builds.
 
     It is another one than that of the jobs, whose record each submission writes anew, and has a tag

@@ -1,7 +1,5 @@
 """A job, made whole before it is checked and sent: what runs, with which function and source."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -93,8 +91,8 @@ class Plan:
     project: Project
     pipeline: Pipeline
     parameters: JobParameters
-    function: mlrun.runtimes.KubejobRuntime
-    task: mlrun.run.RunTemplate
+    function: "mlrun.runtimes.KubejobRuntime"
+    task: "mlrun.run.RunTemplate"
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be sent: `store`, `function`, `task`, and the `source`'s archive."""

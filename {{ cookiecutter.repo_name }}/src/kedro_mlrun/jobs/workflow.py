@@ -199,13 +199,15 @@ def _run_remote(workflow: Workflow, watch: bool) -> None:
     engine, image, path = "remote:local", plan.function.spec.image, file.relative_to(folder)
     project.set_workflow("main", path.as_posix(), engine=engine, handler="pipeline", image=image)
     url = upload(archive, mlrun.mlconf.artifact_path)
+    workflow.id = workflow.id or uuid.uuid4().hex
     told = workflow.told.model_copy(update={"archive": url, "chain_id": workflow.id})
-    how = {"engine": engine, "source": url, "dirty": True, "local": False, "watch": watch}
+    # A path alone is to MLRun a folder of the image.
+    source = url if "://" in url else f"file://{url}"
+    how = {"engine": engine, "source": source, "dirty": True, "local": False, "watch": watch}
     run = project.run("main", arguments=told.model_dump(), **how)
     if run.exc and not isinstance(run.exc, mlrun.runtimes.utils.RunError):
         # Not a job's, such as when an API takes no workflow.
         raise click.ClickException(str(run.exc)) from run.exc
-    workflow.id = workflow.id or str(run.run_id)
 
 
 def run_as_told(arguments: Mapping[str, Any]) -> None:

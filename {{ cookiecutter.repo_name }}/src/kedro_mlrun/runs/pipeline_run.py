@@ -18,6 +18,7 @@ import kedro
 from kedro.io import AbstractDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from kedro.runner import task
 
 from ..project import TrackingConfig
 from ..secrets import known as secrets
@@ -86,9 +87,10 @@ class PipelineRun:
 
     def _failure(self, error: BaseException) -> str:
         """Tell which node failed, with what, and where in the code."""
-        # A worker process has told it; else Kedro's own code on the way to the node knows it.
-        frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
-        nodes = (found.name for each in frames if isinstance(found := each.get("node"), Node))
+        # A worker process has told it; else Kedro's task knows it, if it ran in this process.
+        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+        tasks = (each.f_locals for each in frames if each.f_code.co_filename == task.__file__)
+        nodes = (found.name for each in tasks if isinstance(found := each.get("node"), Node))
         failed = [note["failed"] for note in self.notes if "failed" in note] or [*nodes][:1]
         names = " or ".join(f"'{name}'" for name in failed)
         # The first empty line divides what happened from where.
@@ -108,7 +110,6 @@ def _traceback(error: BaseException) -> str:
 
 
 def _save(run_id: str, key: str, data: Any, file_format: str | None = None) -> None:
-    """Save something to a run beside what its nodes save."""
     is_frame = type(data).__module__.startswith("pandas.") and hasattr(data, "columns")
     # By name, as a catalog does it, for this room knows nothing of the datasets.
     kind = "kedro_mlrun.MLRunDataframeDataset" if is_frame else "kedro_mlrun.MLRunAbstractDataset"

@@ -17,7 +17,7 @@ from slugify import slugify
 from . import manifest
 from .plugin import starter_folder
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = manifest.PACKAGE
 # The edits that were made. Git ignores the folder from inside.
 MEMORY = Path(".mlrun", "init.json")
 METRICS = re.compile(r"(metric|score|accurac|evaluation)[^.]*$")

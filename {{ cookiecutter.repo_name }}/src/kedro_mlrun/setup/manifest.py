@@ -1,8 +1,7 @@
-"""Which files of this package somebody has changed: the starter's `make fix` hashes each."""
+"""Which files of this package somebody has changed: the starter's manifest.py hashes each."""
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 from .. import __version__
@@ -37,16 +36,3 @@ def hashes(folder: Path = PACKAGE) -> dict[str, str]:
         # The wheel has the starter inside of the package.
         if not name.endswith((MANIFEST, ".pyc")) and name[:8] != "starter/" and path.is_file()
     }
-
-
-def write(folder: Path = PACKAGE) -> None:
-    """Write the manifest of the package as it is now."""
-    text = json.dumps(hashes(folder), indent=1)
-    (folder / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    if "--check" not in sys.argv:
-        write()
-    elif changed := changed_files():
-        sys.exit(f"{MANIFEST} doesn't fit {', '.join(changed)}. Write it anew: make fix")
