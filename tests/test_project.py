@@ -178,9 +178,9 @@ def test_make_install_makes_an_environment_of_its_own(bake: Callable[..., Folder
     commands = project.path / ".venv" / "bin"
     used = project.run(commands / "python", "-c", "import kedro_mlrun; print(kedro_mlrun.__file__)")
     assert used.stdout.strip() == str(project.path / "src" / "kedro_mlrun" / "__init__.py")
-    run = ("run", "--pipelines=training", "--chain-id=monday", f"--params={QUICK}")
-    assert "completed" in project.run(commands / "kedro", *run).stdout
-    assert "monday" in project.run(KEDRO, "mlrun", "runs", "--json").stdout
+    # All that the lock has, and what is in src.
+    checked = project.run(commands / "kedro", "mlrun", "doctor").stdout
+    assert re.search(r"^ok +packages +mlrun .+, kedro ", checked, re.MULTILINE), checked
     assert (commands / "breast_cancer").exists()
     assert project.run("make", "install").stdout == "make: Nothing to be done for 'install'.\n"
 

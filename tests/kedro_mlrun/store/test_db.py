@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -21,6 +20,7 @@ from unittest.mock import Mock
 import mlrun
 import mlrun.db.factory
 import pytest
+import store_writers
 from helpers import PROJECT
 from mlrun.common.runtimes.constants import RunStates
 from mlrun.db import RunDBInterface
@@ -31,12 +31,20 @@ from mlrun.errors import (
     MLRunNotImplementedServerError,
     MLRunRuntimeError,
 )
+from store_writers import (
+    ARTIFACTS,
+    RESULTS,
+    save_until_killed,
+    store_version,
+    store_versions,
+    write_results,
+)
 
 from kedro_mlrun.store import sqlite
 from kedro_mlrun.store.db import LocalRunDB
 from kedro_mlrun.store.rows import TERMINAL_STATES, Rows
 
-WRITERS, RESULTS, ARTIFACTS = 8, 500, 50
+WRITERS = 8
 
 TABLES = {
     word
@@ -47,7 +55,9 @@ TABLES = {
 
 # New processes start from one that has imported MLRun, which takes longer than what they do.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__])
+processes.set_forkserver_preload(["store_writers"])
+# Python 3.11 looks for that in what the environment names only, where Kedro has put the project.
+os.environ["PYTHONPATH"] += f"{os.pathsep}{Path(store_writers.__file__).parent}"
 
 
 @pytest.fixture
@@ -64,13 +74,6 @@ def db(url: str) -> Any:
 
 def run_(name: str = "train") -> dict[str, Any]:
     return {"metadata": {"name": name}, "status": {"state": "completed"}}
-
-
-def use(url: str, folder: Path) -> None:
-    """Point MLRun to a store, as mlrun.yml does."""
-    mlrun.mlconf.dbpath, mlrun.mlconf.artifact_path = url, str(folder)
-    mlrun.mlconf.active_project = "iris"
-    mlrun.utils.logger.set_logger_level("ERROR")
 
 
 # ---- how it is chosen
@@ -377,20 +380,6 @@ def test_a_deleted_store_is_made_anew(db):
 # ---- several at once
 
 
-def write_results(url: str, folder: Path, number: int) -> None:
-    """Be one of several writers: one run with many results and artifacts."""
-    use(url, folder)
-    context = mlrun.get_or_create_ctx(f"writer-{number}", project="iris")
-    context.artifact_path = str(folder)
-    for result in range(RESULTS):
-        context.log_result(f"r{result}", number * result)
-    for artifact in range(ARTIFACTS):
-        context.log_artifact(
-            f"a{number}-{artifact}", body=f"{number} {artifact}", db_key=f"a{number}-{artifact}"
-        )
-    context.commit(completed=True)
-
-
 def test_processes_write_at_once(url, tmp_path):
     """8 processes that make a store and write 500 results and 50 artifacts each lose nothing."""
     writers = [
@@ -423,16 +412,6 @@ def test_processes_write_to_one_key(url, tmp_path):
     db = LocalRunDB(url)
     assert len(db.list_artifacts("model", project="iris")) == 100
     assert len(db.list_artifacts("model", project="iris", tag="latest")) == 1
-
-
-def store_versions(url: str, number: int) -> None:
-    for version in range(25):
-        store_version(LocalRunDB(url), f"{number}-{version}")
-
-
-def store_version(db: Any, tree: str, key: str = "model", **options: Any) -> None:
-    record = {"kind": "model", "metadata": {"key": key, "tree": tree}, "spec": {"db_key": key}}
-    db.store_artifact(key, record, project="iris", tree=tree, **options)
 
 
 def test_threads_share_a_store(db):
@@ -481,18 +460,6 @@ def test_a_forked_child_may_go_on_writing(db):
     assert [child.exitcode for child in children] == [0] * 4
     assert len(db.list_runs("train", project="iris")) == 101
     assert db.connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-
-
-def save_until_killed(url: str, folder: Path, name: str, saved: Connection) -> None:
-    """Save one artifact after the other, and tell of each that was saved."""
-    use(url, folder)
-    context = mlrun.get_or_create_ctx(name, project="iris")
-    context.artifact_path = str(folder)
-    for number in range(10_000):
-        key = f"{name}-{number}"
-        context.log_artifact(key, body=os.urandom(100_000), db_key=key, format="bin")
-        context.log_result("saved", number)
-        saved.send(key)
 
 
 def test_a_killed_process_leaves_a_whole_store(url, tmp_path):
