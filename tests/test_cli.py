@@ -37,7 +37,7 @@ def test_a_run_that_fails_ends_in_one_line(bake: Callable[..., Folder]) -> None:
         assert done.stderr.splitlines()[-1].startswith("Error: The run failed with ")
         assert "Traceback" not in done.stdout + done.stderr
     done = project.run(KEDRO, "run", "--pipelines=trainig", ok=False)
-    assert "There is no such pipeline." in done.stderr
+    assert "To list all pipelines: kedro registry list" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     done = project.run(KEDRO, "run", "--verbose", FAILING, ok=False)
     assert "Traceback" in done.stdout + done.stderr

@@ -196,7 +196,7 @@ def test_a_gateway_without_an_api_stops_all(embedded, kept, api, monkeypatch):
     """It says nothing of the run, which isn't refused."""
     train(embedded)
     monkeypatch.setattr(api, "artifact", lambda *_: HTTPStatus.BAD_GATEWAY)
-    monkeypatch.setenv("MLRUN_HTTPDB__RETRY_API_CALL_ON_EXCEPTION", "disabled")
+    monkeypatch.setitem(mlrun.mlconf.http_retry_defaults._cfg, "max_retries", 0)
     with pytest.raises(mlrun.errors.MLRunHTTPError, match="Bad Gateway"):
         push(kept, api.url)
 

@@ -386,8 +386,9 @@ def test_a_log_is_replaced_without_append(data):
     assert data.db.get_log(uid, data.project)[1] == b"second"
 
 
-def test_a_log_is_printed(data, capsys):
+def test_a_log_is_printed(data, capsys, monkeypatch):
     """`watch_log` of a run that ended prints its log and returns."""
+    monkeypatch.setitem(mlrun.mlconf.httpdb.logs._cfg, "pull_logs_default_interval", 0)
     uid = data.run()
     data.db.store_log(uid, data.project, b"epoch 1\n")
     assert data.db.watch_log(uid, data.project) == ("completed", 8)

@@ -101,8 +101,7 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
         by_kedro = raised_in.startswith(("kedro.framework.", "kedro.pipeline."))
         if isinstance(exc, ImportError) and by_kedro and not exc.__cause__:
             # Kedro looks for a module of a pipeline's name.
-            hint = "There is no such pipeline. To list them: kedro registry list"
-            raise click.UsageError(f"{exc} {hint}") from None
+            raise click.UsageError(f"{exc} To list all pipelines: kedro registry list") from None
         if isinstance(exc, ParameterValidationError) or (isinstance(exc, ValueError) and by_kedro):
             raise click.UsageError(" ".join(str(exc).split())) from None
         raise

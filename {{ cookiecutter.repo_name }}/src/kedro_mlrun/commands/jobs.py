@@ -186,7 +186,7 @@ def workflow(
     dry_run, watch = options.pop("dry_run"), options.pop("watch")
     prepared = prepare_workflow(WorkflowParameters(names=[*names], env=env, **options), source)
     if dry_run:
-        return _plan(prepared.to_dict())
+        return _planned(prepared.to_dict())
     note = "" if prepared.jobs else f"All jobs of workflow '{prepared.id}' are completed."
     try:
         told = run_workflow(prepared, engine, local, watch)
@@ -211,8 +211,7 @@ def workflow(
     return Answer(told, Group(head, tables.table(rows, fields=fields)), note, error)
 
 
-def _plan(told: Mapping[str, Any]) -> Answer:
-    """Show what would run, and what would go from job to job."""
+def _planned(told: Mapping[str, Any]) -> Answer:
     fields = {"job": "group", "completed by": "run", "after": "after", "nodes": "nodes"}
     groups = tables.table(told["groups"], fields=fields)
     crossing = tables.table(told["crossing"], fields={n: n for n in ("dataset", "from", "to")})

@@ -252,8 +252,7 @@ class MLRunAbstractDataset(RunDataset):
         except Exception as exc:
             # Not by the class, for which MLRun would be imported, which may be what failed.
             missing = getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
-            made = ", and what the node returns" if action == "saved" else ""
-            advice = f"Check the dataset's entry in the catalog{made}."
+            advice = "Check the dataset's entry in the catalog, and its data."
             if missing and self._load_version:
                 advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
             elif missing:

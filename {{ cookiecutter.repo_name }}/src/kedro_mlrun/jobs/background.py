@@ -189,6 +189,5 @@ def end_processes(db: LocalRunDB, run: Record) -> None:
 
 
 def _pid(label: str) -> int:
-    """Give the number in a process's label, 0 where there is none."""
     found = re.fullmatch(r"([1-9]\d*)-\d+", label)
     return int(found[1]) if found else 0
