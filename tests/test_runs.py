@@ -249,7 +249,8 @@ def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None
         kedro(project, "run", f"--pipelines={pipeline}", *arguments, **variables)
         return records(project)[0]
 
-    trees = "--params=random_forest.model.arguments.n_estimators="
+    few = "xgboost.model.arguments.n_estimators=5"
+    trees = f"--params={few},random_forest.model.arguments.n_estimators="
     trained = run("training", "--chain-id=morning", f"{trees}3")
     newer = run("training", f"{trees}5")
     other = run("training", f"{trees}7", MLRUN_CHAIN_ID="evening")

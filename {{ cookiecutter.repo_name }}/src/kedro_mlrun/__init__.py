@@ -4,8 +4,6 @@ The names below are imported when they are used, so that `import kedro_mlrun` is
 also lets `MLRUN_DBPATH=sqlite:///PATH` choose the embedded store, everywhere in MLRun.
 """
 
-import atexit
-import gc
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -57,7 +55,5 @@ def _register_run_db(factory: ModuleType) -> None:
 
     # When it is needed, for it imports MLRun.
     run_db = wrapt.lazy_import(f"{__name__}.run_db", "run_db", interface=Callable)
-    # Python looks through MLRun's many objects when it ends, which takes as long as many a command.
-    atexit.register(gc.freeze)
     # The way in that MLRun's own server uses for its database. MLRun has no public one.
     factory.RunDBFactory()._rundb_container.run_db.override(providers.Factory(run_db))
