@@ -280,7 +280,7 @@ class Records:
             self.db.del_artifact(key, project=self.project, tree=tree, uid=uid_of(record))
             deleted.append(key)
             try:
-                fields.delete_data(record)
+                fields.delete_data(record, self._store and self._store.path)
             except Exception as exc:
                 path = fields.artifact_file(record)
                 kept.append({"key": key, "path": path, "reason": str(exc)})

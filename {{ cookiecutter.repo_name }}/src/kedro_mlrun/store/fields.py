@@ -62,8 +62,8 @@ def own_folder(path: str, run_id: str) -> str:
     return before + f"/{run_id}" if found and re.fullmatch("[0-9a-f]{32}", run_id) else ""
 
 
-def delete_data(record: Mapping[str, Any]) -> None:
-    """Delete an artifact's bytes, or refuse if they are not in the folder of its own run."""
+def delete_data(record: Mapping[str, Any], store: Path | None = None) -> None:
+    """Delete an artifact's bytes, or refuse if they aren't those of its own run and store."""
     target = record["spec"].get("target_path")
     if not target:
         return
@@ -72,11 +72,15 @@ def delete_data(record: Mapping[str, Any]) -> None:
     if is_own and "://" not in target:
         # A link in the path may lead anywhere; one at its end is deleted itself.
         real = path.parent.resolve() / path.name
+        # The records of a copied project name files of the original, beside which its store is.
+        beside = [parent / store.name for parent in real.parents] if store else []
+        copied = any(file.exists() and not (store and file.samefile(store)) for file in beside)
         is_own = real.is_relative_to(Path(folder).resolve()) and not Path(folder).is_symlink()
+        is_own = is_own and not copied
     if not is_own:
         raise mlrun.errors.MLRunInvalidArgumentError(
-            f"{target} is not in a folder of the run that made it, so it isn't deleted. "
-            "Delete it yourself if nothing else needs it."
+            f"{target} is not in a folder of the run that made it, or belongs to another store, so "
+            "it isn't deleted. Delete it yourself if nothing else needs it."
         )
     if "://" in target:
         item = mlrun.get_dataitem(target)
