@@ -75,9 +75,9 @@ class Folder:
         words = ("kedro", *command[1:]) if command[0] == KEDRO else command
         if command[:3] == ("python", "-m", "kedro"):
             words = command[2:]
-        # MLRun connects while it is imported, and these processes have done that before.
+        # MLRun connects to a store while it is imported, and these processes have done that before.
         slow = words[0] == "kedro" or words[:2] == (PYTHON, "-c")
-        if slow and "MLRUN_DBPATH" not in env:
+        if slow and not env.get("MLRUN_DBPATH", "").startswith("sqlite:"):
             done = fork_server(self.python).run(words, self.path, env)
         else:
             done = subprocess.run(
