@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 from conftest import KEDRO, PYTHON, VENV, Folder
-
-# Few trees.
-QUICK = "random_forest.model.arguments.n_estimators=5,xgboost.model.arguments.n_estimators=5"
+from test_jobs import PARAMS
 
 
 def shell_commands(readme: Path) -> list[str]:
@@ -202,7 +200,7 @@ def test_its_package_runs_elsewhere(bake: Callable[..., Folder], tmp_path: Path)
     listed = elsewhere.run("tar", "-tzf", archive).stdout.split()
     assert "conf/base/catalog.yml" in listed
     assert not [name for name in listed if name.startswith("conf/local/") and name[-1] != "/"]
-    done = elsewhere.run(python, "-m", "packed", f"--conf-source={archive}", f"--params={QUICK}")
+    done = elsewhere.run(python, "-m", "packed", f"--conf-source={archive}", f"--params={PARAMS}")
     assert "completed" in done.stdout
     assert "packed" in elsewhere.run(".venv/bin/packed", "--help").stdout
 
@@ -213,7 +211,7 @@ def test_a_run_is_recorded_without_any_installation(
     """The hooks stand in settings.py, and need no entry point."""
     project = bake()
     python = environment_of_the_lock(project.at(tmp_path / "environment"))
-    run = ("-m", "kedro", "run", "--pipelines=training", f"--params={QUICK}")
+    run = ("-m", "kedro", "run", "--pipelines=training", f"--params={PARAMS}")
     done = project.run(python, *run, PYTHONPATH="src")
     assert "MLRun run 'training'" in done.stdout
     assert "completed" in done.stdout

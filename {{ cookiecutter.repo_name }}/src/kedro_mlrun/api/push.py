@@ -105,9 +105,7 @@ class _API:
             outcome["state"] = "known"
             return
         folder = run_folder(self.artifact_path, uid)
-        folder = str(mlrun.utils.helpers.template_artifact_path(folder, self.project, uid)).rstrip(
-            "/"
-        )
+        folder = mlrun.utils.template_artifact_path(folder, self.project, uid).rstrip("/")
         inputs: dict[str, str] = {}
         for uri in set(_URI.findall(json.dumps([run["spec"], missing], default=str))):
             with suppress(RecordNotFoundError):
@@ -128,11 +126,11 @@ class _API:
                 where = {"project": self.project, "tree": tree}
                 link = {"kind": "link", "metadata": {"key": key, **where}, "spec": spec}
                 self.client.store_artifact(key, {**link, "status": {}}, **where)
-            # Runs that have used it and were sent before name it as it is called here.
-            users = list(map(uid_of, self.kept.runs_using(item)))
-            for user in self.client.list_runs(uid=users, project=self.project) if users else ():
-                updates = {"spec.inputs": renamed(user["spec"].get("inputs"), uids)}
-                self.client.update_run(updates, uid_of(user), self.project)
+        # Runs that have used these and were sent before name them as they are called here.
+        users = list({uid_of(user) for item in saved for user in self.kept.runs_using(item)})
+        for user in self.client.list_runs(uid=users, project=self.project) if users else ():
+            updates = {"spec.inputs": renamed(user["spec"].get("inputs"), uids)}
+            self.client.update_run(updates, uid_of(user), self.project)
         self._send_record(uid, folder, inputs | uids)
         if was_lost:
             self.kept.db.update_run({"metadata.labels": _labels(run)}, uid, self.project)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from functools import partialmethod, wraps
+from functools import cache, partialmethod, wraps
 from inspect import isfunction, signature
 from typing import Any, cast
 
@@ -12,6 +12,8 @@ from mlrun.db.httpdb import HTTPRunDB
 from mlrun.utils import dict_to_json
 
 from .rows import Record, Rows
+
+_signature = cache(signature)  # a store's methods are called often, and Python reads each anew
 
 
 def active(project: str | None) -> str:
@@ -39,7 +41,7 @@ def as_mlrun(method: Callable[..., Any]) -> Any:
 def _given(self: Rows, method: Callable[..., Any], args: Any, kwargs: Record) -> Record:
     """Give the arguments that aren't MLRun's defaults by their names, and always a project."""
     name = method.__name__.lstrip("_")
-    theirs, own = signature(getattr(HTTPRunDB, name)), signature(method).parameters
+    theirs, own = _signature(getattr(HTTPRunDB, name)), _signature(method).parameters
     given = dict(theirs.bind(self, *args, **kwargs).arguments)
     for argument, value in [*given.items()][1:]:
         # How long to wait for an answer is no question here.
