@@ -1,23 +1,20 @@
 """Projects to test: made from the files that a clone of this repository would hold."""
 
-import atexit
 import compileall
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import venv
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
-from forkserver import ForkServer
+from forkserver import fork_server, option
 from helpers import copy_starter
 
 # The environment that the tests run in has everything a generated project needs.
@@ -31,33 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: Path(__file__).parent != item.path.parent)
 
 
-@cache
-def fork_server(python: Path) -> ForkServer:
-    """The process of a Python that commands are forked from."""
-    folder = Path(tempfile.mkdtemp(prefix="kedro-mlrun-fork-"))
-    server = ForkServer(python, folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(server.stop)
-    return server
-
-
-@cache
-def environment_for_make() -> Path:
-    """The environment that the tests run in, but for a `kedro` that is forked."""
-    server = fork_server(PYTHON)
-    folder = Path(server.address).with_name("environment")
-    (folder / "bin").mkdir(parents=True)
-    (folder / "lib").symlink_to(VENV / "lib")
-    shutil.copy(VENV / "pyvenv.cfg", folder)
-    for program in (VENV / "bin").iterdir():
-        if program != KEDRO:
-            (folder / "bin" / program.name).symlink_to(program)
-    kedro = folder / "bin" / "kedro"
-    kedro.write_text(server.client())
-    kedro.chmod(0o755)
-    return folder
-
-
 @dataclass(frozen=True)
 class Folder:
     """A folder to run commands in, with nothing of the user's own settings."""
@@ -68,16 +38,15 @@ class Folder:
     python: Path = PYTHON
 
     def run(
-        self, *command: str | Path, ok: bool = True, **variables: str
+        self, *command: str | Path, ok: bool = True, fork: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command there; with `ok` it must succeed."""
+        """Runs a command there; with `ok` it must succeed, and with `fork` Python's are forked."""
         env = {**self.variables, **variables}
-        words = ("kedro", *command[1:]) if command[0] == KEDRO else command
-        if command[:3] == ("python", "-m", "kedro"):
-            words = command[2:]
-        # MLRun connects to a store while it is imported, and these processes have done that before.
-        slow = words[0] == "kedro" or words[:2] == (PYTHON, "-c")
-        if slow and not env.get("MLRUN_DBPATH", "").startswith("sqlite:"):
+        words = [*map(str, command)]
+        if words[0].startswith(f"{VENV}/bin/") or self.python != PYTHON:
+            words[0] = Path(words[0]).name
+        slow = words[0] in {"kedro", "mlrun"} or (words[0] == "python" and option(words))
+        if slow and fork:
             done = fork_server(self.python).run(words, self.path, env)
         else:
             done = subprocess.run(
@@ -88,7 +57,7 @@ class Folder:
 
     def make(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs make there, with the environment that the tests run in."""
-        venv = f"VENV={environment_for_make()}"
+        venv = f"VENV={fork_server(self.python).environment}"
         return self.run("make", "--no-print-directory", *arguments, venv, ok=ok)
 
     def at(self, path: Path) -> "Folder":
@@ -109,6 +78,7 @@ class Folder:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """Environment variables under which no setting of the user has a say."""
     folder = tmp_path_factory.mktemp("settings")
+    base = tmp_path_factory.getbasetemp()
     config = folder / "cookiecutter.yml"
     config.write_text(f"cookiecutters_dir: {folder}/clones\nreplay_dir: {folder}/replay\n")
     kept = {
@@ -123,8 +93,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         "COOKIECUTTER_CONFIG": str(config),
         "DO_NOT_TRACK": "1",
         "COLUMNS": "200",
-        # What mypy knows of other packages is the same for all projects.
-        "MYPY_CACHE_DIR": str(folder / "mypy"),
+        # What mypy knows of other packages is the same for all projects, and for pytest's workers.
+        "MYPY_CACHE_DIR": f"{base.parent if base.name.startswith('popen') else base}/mypy",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.com",

@@ -1,32 +1,48 @@
 """Runs Python commands in processes that are forked from one that has imported what is slow.
 
 A command is a process of its own, as it is for a person: its working folder, environment, streams
-and exit code are its own. Only MLRun, pandas, scikit-learn and their like are there from the start.
+and exit code are its own. Only MLRun, Kedro, pandas, scikit-learn and their like are there from the
+start. The Python that it sees has its own commands forked, too, among them background jobs.
 """
 
+import atexit
 import gc
+import importlib
+import inspect
 import json
 import os
+import runpy
+import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
-SLOW = ("mlrun", "pandas", "pyarrow", "sklearn.ensemble", "xgboost", "matplotlib.pyplot", "pandera")
+SLOW = (
+    *("mlrun.__main__", "pandas", "pyarrow.parquet", "sklearn.ensemble", "xgboost"),
+    *("matplotlib.backends.backend_agg", "matplotlib.pyplot", "pandera.pandas", "dynaconf"),
+    *("kedro.framework.cli.cli", "kedro.framework.cli.project", "kedro.framework.session"),
+    *("kedro_datasets.pandas", "kedro_datasets.matplotlib", "kedro_telemetry.plugin", "tomli_w"),
+)
 
-# What make calls as `kedro`; Python without its site starts at once.
+# What is called as `kedro` and as `python`; Python without its site starts at once.
 CLIENT = """#!{python} -ISE
 import sys
 sys.path.insert(0, {folder!r})
-from forkserver import order
-sys.exit(order({address!r}, ["kedro", *sys.argv[1:]]))
+from forkserver import be_forked
+be_forked({address!r}, {name!r}, {own!r})
 """
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class ForkServer:
@@ -34,6 +50,8 @@ class ForkServer:
 
     def __init__(self, python: Path, folder: Path) -> None:
         self.address = str(folder / "fork")
+        self.environment = folder / "environment"
+        self._make_environment(python.parents[1])
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(self.address)
         listening.listen()
@@ -45,19 +63,37 @@ class ForkServer:
         }
         with listening:
             self._process = subprocess.Popen(
-                [python, __file__, str(listening.fileno())],
+                [python, __file__, str(listening.fileno()), self.environment / "bin" / "python"],
                 env=environment | {"MLRUN_IGNORE_ENV_FILE": "true", "DO_NOT_TRACK": "1"},
                 pass_fds=[listening.fileno()],
+                cwd=folder,
             )
+
+    def _make_environment(self, own: Path) -> None:
+        """Make an environment as this one, but for its commands, which are forked."""
+        (self.environment / "bin").mkdir(parents=True)
+        (self.environment / "lib").symlink_to(own / "lib")
+        (self.environment / "pyvenv.cfg").symlink_to(own / "pyvenv.cfg")
+        names = {"kedro", "mlrun", "python"}
+        for program in (own / "bin").iterdir():
+            if program.name not in names:
+                (self.environment / "bin" / program.name).symlink_to(program)
+        python, folder = os.path.realpath(sys.executable), str(Path(__file__).parent)
+        for name in names:
+            given = {"address": self.address, "name": name, "own": str(own / "bin" / "python")}
+            program = self.environment / "bin" / name
+            program.write_text(CLIENT.format(python=python, folder=folder, **given))
+            program.chmod(0o755)
 
     def run(
         self, command: Sequence[str | Path], cwd: Path, env: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        """Run `kedro …` or `python -c …`, and give its exit code and what it has printed."""
+        """Run `kedro …`, `mlrun …` or `python -c …`, and give its exit code and what it printed."""
         words = [*map(str, command)]
         with TemporaryFile() as out, TemporaryFile() as err, open(os.devnull) as nothing:
             files = (nothing.fileno(), out.fileno(), err.fileno())
-            code = order(self.address, words, files, str(cwd), dict(env))
+            with order(self.address, words, files, str(cwd), dict(env)) as connection:
+                code = int.from_bytes(connection.recv(4), "big", signed=True)
             printed = []
             for file in (out, err):
                 file.seek(0)
@@ -69,82 +105,204 @@ class ForkServer:
         self._process.terminate()
         self._process.wait()
 
-    def client(self) -> str:
-        """Give the script of a `kedro` that has its command forked."""
-        python, folder = os.path.realpath(sys.executable), str(Path(__file__).parent)
-        return CLIENT.format(python=python, folder=folder, address=self.address)
+
+@cache
+def fork_server(python: Path) -> ForkServer:
+    """Give the process of a Python that commands are forked from."""
+    folder = Path(mkdtemp(prefix="kedro-mlrun-fork-"))
+    server = ForkServer(python, folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.stop)
+    return server
 
 
 def order(
-    address: str,
-    command: Sequence[str],
-    files: Sequence[int] = (0, 1, 2),
-    cwd: str = "",
-    env: Mapping[str, str] | None = None,
-) -> int:
-    """Have a command run with these streams, and give its exit code."""
-    told = {"command": command, "cwd": cwd or os.getcwd(), "env": env or dict(os.environ)}
-    text = json.dumps(told).encode()
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(address)
-        socket.send_fds(connection, [len(text).to_bytes(4, "big")], files)
-        connection.sendall(text)
-        return int.from_bytes(connection.recv(4), "big", signed=True)
+    address: str, command: Sequence[str], files: Sequence[int], cwd: str, env: Mapping[str, str]
+) -> socket.socket:
+    """Have a command run with these streams; its exit code comes from the connection."""
+    text = json.dumps({"command": command, "cwd": cwd, "env": env}).encode()
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(address)
+    socket.send_fds(connection, [len(text).to_bytes(4, "big")], files)
+    connection.sendall(text)
+    return connection
+
+
+def be_forked(address: str, name: str, own: str) -> None:
+    """Stand for a forked command: give it the signals that come, and end as it does."""
+    words = [name, *sys.argv[1:]]
+    if name == "python" and not option(words):
+        os.execv(own, [own, *words[1:]])  # noqa: S606
+    connection = order(address, words, (0, 1, 2), os.getcwd(), dict(os.environ))
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: connection.sendall(bytes([number])))
+    code = int.from_bytes(connection.recv(4), "big", signed=True)
+    if code < 0:
+        with suppress(OSError):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+def option(command: Sequence[str]) -> str:
+    """Give `-c` or `-m` of a Python command that has no other option before it but `-P`."""
+    first = [*(word for word in command[1:] if word != "-P"), ""][0]
+    return first if first in {"-c", "-m"} else ""
 
 
 def serve(listening: socket.socket) -> dict[str, Any]:
-    """Fork for each order, one after the other, and give it to the child."""
-    for name in SLOW:
-        with suppress(ImportError):
-            __import__(name)
+    """Fork for each order, and give it to the child."""
+    with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
+        for name in SLOW:
+            with suppress(ImportError):
+                importlib.import_module(name)
+    # It goes through all modules the first time, and Kedro's settings need it.
+    inspect.stack()
     # Else each child looks at all of these objects once more when it ends, for a second.
     gc.collect()
     gc.freeze()
+    children: dict[int, socket.socket] = {}
+    # A child that ends wakes the selector.
+    ended, wake = socket.socketpair()
+    wake.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    waiting = selectors.DefaultSelector()
+    waiting.register(listening, selectors.EVENT_READ)
+    waiting.register(ended, selectors.EVENT_READ)
     while True:
-        connection = listening.accept()[0]
-        size, files, _, _ = socket.recv_fds(connection, 4, 3)
-        text = b""
-        while len(text) < int.from_bytes(size, "big"):
-            text += connection.recv(int.from_bytes(size, "big") - len(text))
-        child = os.fork()
-        if not child:
-            connection.close()
-            listening.close()
-            for number, file in enumerate(files):
-                os.dup2(file, number)
-                os.close(file)
-            return dict(json.loads(text))
-        for file in files:
-            os.close(file)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        connection.sendall(code.to_bytes(4, "big", signed=True))
-        connection.close()
+        for key, _ in waiting.select():
+            ready: Any = key.fileobj
+            if ready is ended:
+                ended.recv(1024)
+            elif ready is not listening:
+                # A signal, or the end of whom the child works for.
+                number = (ready.recv(1) or bytes([signal.SIGKILL]))[0]
+                [pid] = [pid for pid, connection in children.items() if connection is ready]
+                os.kill(pid, number)
+                if number == signal.SIGKILL:
+                    waiting.unregister(ready)
+            else:
+                connection = listening.accept()[0]
+                told, files = received(connection)
+                pid = os.fork()
+                if not pid:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    for other in (listening, ended, wake, connection, *children.values()):
+                        other.close()
+                    waiting.close()
+                    for number, file in enumerate(files):
+                        os.dup2(file, number)
+                        os.close(file)
+                    return told
+                for file in files:
+                    os.close(file)
+                children[pid] = connection
+                waiting.register(connection, selectors.EVENT_READ)
+        reap(children, waiting)
+
+
+def received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Give an order and its streams."""
+    size, files, _, _ = socket.recv_fds(connection, 4, 3)
+    text = b""
+    while len(text) < int.from_bytes(size, "big"):
+        text += connection.recv(int.from_bytes(size, "big") - len(text))
+    return json.loads(text), files
+
+
+def reap(children: dict[int, socket.socket], waiting: selectors.BaseSelector) -> None:
+    """Tell the exit codes of the children that have ended."""
+    for pid in [*children]:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            connection = children.pop(pid)
+            with suppress(KeyError):
+                waiting.unregister(connection)
+            with suppress(OSError), connection:
+                connection.sendall(
+                    os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True)
+                )
 
 
 def become(told: dict[str, Any]) -> None:
     """Be the command."""
+    os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(told["cwd"])
     os.environ.clear()
     os.environ.update(told["env"])
+    if "PYTHONUNBUFFERED" in os.environ:
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(write_through=True)
     # What Python itself does when it starts.
     path = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     sys.path[:0] = path
-    sys.argv = told["command"]
-    sys.modules["mlrun"].mlconf.reload()
-    if sys.argv[0] != "kedro":
-        _, _, code, *arguments = sys.argv
-        sys.argv = ["-c", *arguments]
+    configure_mlrun()
+    name, *sys.argv = told["command"]
+    if name in {"kedro", "mlrun"}:
+        sys.argv = told["command"]
+        # It has read the working folder and the environment.
+        sys.modules["kedro.framework.project"].LOGGING.__init__()
+        program = {"kedro": "kedro.framework.cli.cli", "mlrun": "mlrun.__main__"}[name]
+        sys.exit(sys.modules[program].main())
+    if "-P" not in sys.argv:
         sys.path.insert(0, "")
+    how, what, *arguments = [word for word in sys.argv if word != "-P"]
+    sys.argv = [how, *arguments]
+    if how == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
         main = sys.modules["__main__"] = types.ModuleType("__main__")
-        exec(code, vars(main))  # noqa: S102
-        return
-    from kedro.framework.cli.cli import main  # noqa: PLC0415 - it reads the working folder
+        exec(what, vars(main))  # noqa: S102
 
-    main()
+
+def configure_mlrun() -> None:
+    """Read MLRun's settings as while it is imported, but connect to an embedded store later."""
+    settings = sys.modules["mlrun"].mlconf
+    dbpath = os.environ.get("MLRUN_DBPATH", "")
+    if not dbpath.startswith("sqlite:"):
+        settings.reload()
+        return
+    del os.environ["MLRUN_DBPATH"]
+    settings.reload()
+    os.environ["MLRUN_DBPATH"] = settings.dbpath = dbpath
+
+
+def end(error: BaseException | None) -> None:
+    """End as Python does, but for freeing all that was imported."""
+    code: Any = 0
+    if isinstance(error, SystemExit):
+        code = error.code
+        if not isinstance(code, int | None):
+            sys.stderr.write(f"{code}\n")
+            code = 1
+    elif error:
+        sys.last_type, sys.last_value = type(error), error
+        sys.last_traceback = error.__traceback__
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code or 0)
+
+
+def main(listening: str, executable: str) -> None:
+    """Serve, and in a child be the command to its end."""
+    told = serve(socket.socket(fileno=int(listening)))
+    sys.executable = executable
+    try:
+        become(told)
+    except BaseException as error:
+        end(error)
+    end(None)
 
 
 if __name__ == "__main__":
     # Python has put this file's folder there.
     sys.path.pop(0)
-    become(serve(socket.socket(fileno=int(sys.argv[1]))))
+    main(*sys.argv[1:])

@@ -24,6 +24,7 @@ for name in list(os.environ):
 os.environ.update(MLRUN_IGNORE_ENV_FILE="true", DO_NOT_TRACK="true", COLUMNS="200")
 
 from cookiecutter.main import cookiecutter  # noqa: E402
+from kedro.framework.project import pipelines  # noqa: E402
 from kedro.framework.startup import ProjectMetadata, bootstrap_project  # noqa: E402
 
 Store = SimpleNamespace
@@ -107,6 +108,8 @@ def new_store(dbpath: str, folder: Path) -> Iterator[Store]:
         # What MLRun's functions leave behind when they ran in this process.
         for name in ("MLRUN_META_TMPFILE", "MLRUN_EXEC_CONFIG"):
             os.environ.pop(name, None)
+        # Kedro keeps which pipelines were asked for last.
+        pipelines.configure(f"{metadata().package_name}.pipeline_registry")
         # MLRun keeps the first store that it resolved a store:// URL in.
         mlrun.datastore.store_manager._db = None
 

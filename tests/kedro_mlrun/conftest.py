@@ -1,12 +1,12 @@
 """Stores for the package's tests."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forkserver import fork_server
 from helpers import API, PROJECT, Store, new_store
 from store_api import store_api
 
@@ -65,9 +65,7 @@ def python(embedded: Store, tmp_path: Path) -> Callable[[str], str]:
             "PYTHONPATH": str(PROJECT / "src"),
         }
         code = f"from kedro_mlrun import *\n{code}"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
-        )
+        done = fork_server(Path(sys.executable)).run(["python", "-c", code], Path.cwd(), env)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

@@ -120,7 +120,7 @@ def _archive(
                 entry.type = tarfile.SYMTYPE
                 entry.linkname = os.path.relpath(target, path.parent.resolve())
             archive.addfile(entry, io.BytesIO(content))
-    return gzip.compress(buffer.getvalue(), mtime=0)
+    return gzip.compress(buffer.getvalue(), compresslevel=6, mtime=0)
 
 
 def _never(name: str, conf: str) -> str:
