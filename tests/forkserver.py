@@ -146,8 +146,8 @@ def be_forked(address: str, name: str, own: str) -> None:
 
 def option(command: Sequence[str]) -> str:
     """Give `-c` or `-m` of a Python command that has no other option before it but `-P`."""
-    first = [*(word for word in command[1:] if word != "-P"), ""][0]
-    return first if first in {"-c", "-m"} else ""
+    first = [word for word in command[1:3] if word != "-P"][:1]
+    return first[0] if first in (["-c"], ["-m"]) else ""
 
 
 def serve(listening: socket.socket) -> dict[str, Any]:
@@ -247,9 +247,11 @@ def become(told: dict[str, Any]) -> None:
         sys.modules["kedro.framework.project"].LOGGING.__init__()
         program = {"kedro": "kedro.framework.cli.cli", "mlrun": "mlrun.__main__"}[name]
         sys.exit(sys.modules[program].main())
-    if "-P" not in sys.argv:
+    if sys.argv[0] == "-P":
+        del sys.argv[0]
+    else:
         sys.path.insert(0, "")
-    how, what, *arguments = [word for word in sys.argv if word != "-P"]
+    how, what, *arguments = sys.argv
     sys.argv = [how, *arguments]
     if how == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
@@ -288,6 +290,9 @@ def end(error: BaseException | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
+    if isinstance(error, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     os._exit(code or 0)
 
 
