@@ -8,6 +8,7 @@ import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
 
 from ..setup.manifest import version
+from ..text import visible
 
 COMMANDS = {
     "jobs": "abort build doctor logs schedules submit workflow",
@@ -26,6 +27,17 @@ class _RunCommand(click.Command):
         return [*kedro_run.params, *super().get_params(ctx)]
 
 
+class _Group(LazyGroup):
+    """Commands whose errors are `visible`: they may tell what was recorded."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            vars(error).update(message=visible(error.message))
+            raise
+
+
 # Without a help text, for Kedro would put it into its own.
 cli = click.Group("kedro_mlrun", context_settings=CONTEXT_SETTINGS)
 
@@ -38,7 +50,7 @@ def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
 
 @cli.group(
     "mlrun",
-    cls=LazyGroup,
+    cls=_Group,
     lazy_subcommands={
         name: f"{__package__}.{module}.{name}"
         for module, names in COMMANDS.items()
@@ -101,9 +113,11 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
         by_kedro = raised_in.startswith(("kedro.framework.", "kedro.pipeline."))
         if isinstance(exc, ImportError) and by_kedro and not exc.__cause__:
             # Kedro looks for a module of a pipeline's name.
-            raise click.UsageError(f"{exc} To list all pipelines: kedro registry list") from None
+            raise click.UsageError(
+                visible(f"{exc} To list all pipelines: kedro registry list")
+            ) from None
         if isinstance(exc, ParameterValidationError) or (isinstance(exc, ValueError) and by_kedro):
-            raise click.UsageError(" ".join(str(exc).split())) from None
+            raise click.UsageError(visible(" ".join(str(exc).split()))) from None
         raise
 
 

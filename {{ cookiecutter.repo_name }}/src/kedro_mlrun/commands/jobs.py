@@ -29,7 +29,7 @@ from ..runs.provenance import flatten
 from ..runs.report import print_run
 from ..text import kedro_command, nearest
 from . import tables
-from .base import Answer, command, one_sentence
+from .base import Answer, command, one_sentence, tell
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends
 # What MLRun's API can tell of the end of a run.
@@ -118,7 +118,7 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     jobs.submit(plan, schedule, retry, notify)
     text = f"Submitted run '{title}' {uid}."
     if watch:
-        click.echo(text, err=True)
+        tell(text)
         return partial(_watch, uid, records)
     told = {"uid": "" if schedule else uid, "schedule": schedule or None, "store": shown["store"]}
     text += f"\n{_how_to_follow(uid)}\nTo abort it: {kedro_command()} mlrun abort {uid[:8]}"
@@ -148,13 +148,13 @@ def _watch(uid: str, records: Records) -> int:
 
 def _leave_or_abort(uid: str, records: Records) -> int:
     """Ask after Ctrl-C whether to abort the job that was followed; unasked, it goes on."""
-    click.echo(err=True)
+    tell("\n", nl=False)
     if sys.stdin.isatty() and click.confirm(f"Abort run {uid[:8]} as well?", err=True):
         with one_sentence(f". Run {uid} wasn't aborted. {_how_to_follow(uid)}"):
             records.db.abort_run(uid, records.project, status_text="It was aborted by Ctrl-C.")
-        click.echo(f"Aborted run {uid}.", err=True)
+        tell(f"Aborted run {uid}.")
     else:
-        click.echo(f"Run {uid} goes on. {_how_to_follow(uid)}", err=True)
+        tell(f"Run {uid} goes on. {_how_to_follow(uid)}")
     return INTERRUPTED
 
 
@@ -196,7 +196,7 @@ def workflow(
         # A job in this process has ended with that.
         if prepared.waits_for:
             _leave_or_abort(prepared.waits_for, records)
-        click.echo(f"No more jobs are started. {_CONTINUE} {prepared.id}", err=True)
+        tell(f"No more jobs are started. {_CONTINUE} {prepared.id}")
         raise click.exceptions.Exit(INTERRUPTED) from None
     error = ""
     if told["state"] == "error":
@@ -292,8 +292,8 @@ def doctor() -> Answer:
     with redirect_stdout(sys.stderr):
         for item in examine(current_project()):
             found.append(item._asdict())
-            state = click.style(f"{item.state:8}", fg=COLOURS.get(item.state))
             fix = f"\n{'':23} {item.fix}" if item.fix else ""
             if not as_json:
-                click.echo(f"{state} {item.name:14} {item.found}{fix}", file=stdout)
+                tell(f"{item.state:8}", nl=False, file=stdout, fg=COLOURS.get(item.state))
+                tell(f" {item.name:14} {item.found}{fix}", file=stdout)
     return Answer(found, exit_code=any(item["state"] == WRONG for item in found))

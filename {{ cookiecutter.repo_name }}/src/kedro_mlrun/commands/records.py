@@ -14,8 +14,9 @@ from rich.console import Group
 from ..records import summaries
 from ..records.records import LAST, RecordNotFoundError, Records
 from ..records.summaries import Record, artifact_key, artifact_summary, summary
+from ..text import visible
 from . import tables
-from .base import Answer, command
+from .base import Answer, command, tell
 
 STATES = ("created", "pending", "running", "completed", "error", "aborted")
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -180,15 +181,15 @@ def delete(records: Records, which: str, artifacts: bool, yes: bool) -> Answer:
     for item in saved:
         users = [user["metadata"] for user in records.runs_using(item)[:3]]
         if others := ", ".join(_named(user) for user in users if user["uid"] != uid):
-            click.echo(f"Warning: {artifact_key(item)} is an input of {others}.", err=True)
+            tell(f"Warning: {artifact_key(item)} is an input of {others}.")
     if artifacts:
         keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
         what += f" with {len(saved)} artifacts ({keys})"
     if not yes:
-        click.confirm(f"Delete {what}?", abort=True, err=True)
+        click.confirm(visible(f"Delete {what}?"), abort=True, err=True)
     outcome = records.delete(found, artifacts)
     for item in outcome["kept"]:
-        click.echo(f"Warning: {item['reason']}", err=True)
+        tell(f"Warning: {item['reason']}")
     return Answer({"uid": uid, **outcome}, f"Deleted {what}.")
 
 
@@ -223,7 +224,7 @@ def _tell(run: Record) -> None:
     told = run["reason"] or f"{run['address']} has {_named(run)} already."
     if run["state"] == "sent":
         told = f"Sent {_named(run)} with {_size([run])}, to {run['address']}"
-    click.echo("\n".join([told, *run["warnings"]]), err=True)
+    tell("\n".join([told, *run["warnings"]]))
 
 
 def _named(run: Record) -> str:

@@ -1,11 +1,13 @@
 """Starting a job: here by MLRun's local launcher, or where the run database has jobs run."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from typing import Any
 
 from ..lazy import mlrun
+from ..text import Visible
 from .function import SubmitError
 from .parameters import JobError
 from .plan import Plan
@@ -23,7 +25,9 @@ def run_here(plan: Plan) -> bool:
 
 def wait_for(uid: str, project: str) -> bool:
     """Print a job's log as it comes, and tell whether the job completed."""
-    state, _ = mlrun.get_run_db().watch_log(uid, project)
+    stream: Any = Visible(sys.stdout)
+    with redirect_stdout(stream):
+        state, _ = mlrun.get_run_db().watch_log(uid, project)
     return str(state) == "completed"
 
 

@@ -1,5 +1,6 @@
 """What a person or a script wants to know of a run, a version of an artifact, or several runs."""
 
+import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -91,10 +92,20 @@ def _difference(*pair: Any) -> Any:
     return pair[0] - pair[1] if are_numbers else None
 
 
+def _escaped(value: Any) -> Any:
+    """Give a record in which no text is HTML."""
+    if isinstance(value, Mapping):
+        return {_escaped(name): _escaped(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_escaped, value)]
+    return html.escape(value) if isinstance(value, str) else value
+
+
 def plot(runs: Iterable[Record], file: str) -> None:
     """Write MLRun's own comparison of runs, parallel coordinates, as HTML."""
     found = mlrun.lists.RunList()
-    for run in map(dict, runs):
+    # MLRun puts texts into the page as they are.
+    for run in map(_escaped, runs):
         for part, field in ("spec", "parameters"), ("status", "results"):
             values = section(run, part, field)
             scalars = {

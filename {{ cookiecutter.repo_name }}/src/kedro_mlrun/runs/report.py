@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..lazy import mlrun
 from ..store.fields import OWN, artifact_file
-from ..text import kedro_command, shown, shown_path
+from ..text import Visible, kedro_command, shown, shown_path
 from .manager import MLRunContextManager
 
 
@@ -42,7 +42,7 @@ def print_run(uid: str, project: str) -> None:
         hint = f"To look further: {kedro_command()} mlrun show {uid[:8]}{option}"
     parts += [Text(f"\n{where}"), Text(hint)]
     # Never cut or folded to the terminal's width: a path is there to be copied.
-    Console(soft_wrap=True, width=1000).print(Group(*parts))
+    Console(soft_wrap=True, width=1000).print(Visible(Group(*parts)))
 
 
 def pairs(*rows: tuple[str, Any]) -> Table:
