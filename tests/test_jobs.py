@@ -67,7 +67,7 @@ def test_each_way_to_run_gives_the_same_records(bake: Callable[..., Folder]) -> 
     watched = project.make("submit-mlrun", f"PARAMS={PARAMS}", "WATCH=1").stdout
     assert records(shown(project)) == expected
     # Its log as it came, then the table that run-local ends with.
-    log, _, table = watched.partition("MLRun run 'default'")
+    log, _, table = watched.partition("MLRun run 'training+evaluation'")
     assert "Completed node: rank" in log
     assert "best_model" in table and "leaderboard.parquet" in table
     assert "Completed node: rank" in project.run(KEDRO, "mlrun", "logs", "last").stdout

@@ -25,7 +25,7 @@ def kedro_run(store: Store, pipeline: str, **parameters: Any) -> dict[str, Any]:
         # Kedro's type for a session doesn't know all that a KedroSession takes.
         session.run(pipeline_names=[pipeline])  # type: ignore[call-arg]
     store.new_process()
-    name = pipeline.strip("_")
+    name = "training-evaluation" if pipeline == "__default__" else pipeline
     record = mlrun.get_run_db().list_runs(project=store.project, name=name)[0]
     uid = record["metadata"]["uid"]
     return dict(mlrun.get_run_db().read_run(uid, store.project))

@@ -25,8 +25,8 @@ from ..jobs.workflow import WorkflowParameters, prepare_workflow, run_workflow
 from ..project import current_project
 from ..records.records import Records
 from ..records.summaries import UNENDED
-from ..runs.provenance import flatten
 from ..runs.report import print_run
+from ..store.fields import flatten
 from ..text import kedro_command, nearest
 from . import tables
 from .base import Answer, command, one_sentence, tell

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
 
+from ..runs.provenance import DEFAULT
 from .function import mounted
 from .parameters import JobError
-from .plan import DEFAULT, MEMORY, Plan, Project, stem, together
+from .plan import MEMORY, Plan, Project, stem, together
 
 GroupBy = Literal["pipeline", "namespace", "tag"]
 Parts = Mapping[str, Pipeline]

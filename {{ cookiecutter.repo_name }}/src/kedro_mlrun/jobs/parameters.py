@@ -13,7 +13,7 @@ from mergedeep import merge  # type: ignore[import-untyped]
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from ..runs.provenance import flatten
+from ..store.fields import flatten
 from ..text import nearest
 
 GIVEN = "kedro-given-parameters"

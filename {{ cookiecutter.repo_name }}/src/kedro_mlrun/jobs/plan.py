@@ -19,7 +19,7 @@ from ..project import config_loader, current_project
 from ..runs.chain import chain_id
 from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
-from ..runs.provenance import git_labels
+from ..runs.provenance import DEFAULT, git_labels, ran
 from ..secrets import known as secrets
 from ..store.fields import run_name
 from ..text import nearest
@@ -28,7 +28,6 @@ from .function import load_function, on_cluster
 from .parameters import JobError, JobParameters, check_names
 from .source import Archive, git_source, pack
 
-DEFAULT = "__default__"  # Kedro's name of the pipeline that runs where none is named
 MEMORY = "memory"  # the place of a dataset that no other process finds
 
 
@@ -157,8 +156,9 @@ def make_plan(
         workdir = "/".join(part for part in (subfolder, workdir) if part)
     if source not in {None, "archive", "image"}:
         function.with_source_archive(source, workdir=workdir)
+    title = "-".join(part.strip("_") for part in ran(parameters.pipeline, pipeline))
     task = mlrun.new_task(
-        name=run_name(name or parameters.title),
+        name=run_name(name or title),
         project=function.metadata.project,
         params=parameters.to_dict(),
         inputs=_inputs(project, pipeline, inputs or {}),

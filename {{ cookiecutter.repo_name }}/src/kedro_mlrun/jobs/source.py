@@ -22,6 +22,7 @@ import yaml
 from ..lazy import mlrun
 from ..runs import provenance
 from ..secrets import known as secrets
+from ..store.fields import flatten
 from .function import SubmitError
 
 MEGABYTE = 1_000_000
@@ -189,7 +190,7 @@ def _credentials(
             # A reference itself is no secret.
             literals = yaml.safe_load(_REFERENCE.sub("null", text))
             secrets.register(literals, everything=True)
-            literals, values = provenance.flatten(literals), yaml.safe_load(text)
+            literals, values = flatten(literals), yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, AttributeError):
             # Kedro will say that when it reads it.
             literals = values = None

@@ -17,8 +17,7 @@ from ..records.records import Records
 from ..records.summaries import UNENDED, summary
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
-from ..runs.provenance import flatten
-from ..store.fields import run_name
+from ..store.fields import flatten, run_name
 from .checks import check
 from .function import mounted, on_cluster
 from .groups import Group, GroupBy, check_crossing, crossing, grouped

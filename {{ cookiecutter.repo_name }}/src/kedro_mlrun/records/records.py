@@ -52,35 +52,49 @@ class Records:
 
     def runs(self, limit: int | None = 20, pipeline: str = "", **filters: Any) -> list[Record]:
         """List runs, newest start first, with MLRun's filters."""
+        return list(islice(self.each_run(limit, pipeline, **filters), limit))
+
+    def each_run(self, size: int | None, pipeline: str = "", **filters: Any) -> Iterator[Record]:
+        """Give runs one by one, as long as they are asked for; about so many will be."""
+        names = _pipelines(pipeline)
         if pipeline:
-            # A part of the label, for a run of several pipelines has all of them in it.
-            label = f"pipeline=~{pipeline.partition(',')[0]}"
-            filters["labels"] = [*filters.get("labels", ()), label]
+            # A part of the label, for a run of several pipelines has all of them in it; but
+            # `__default__` may be what was asked for, where the label names what that was.
+            first = min(names, key="default".__eq__)
+            label = [f"pipeline=~{first}"] if first != "default" else []
+            filters["labels"] = [*filters.get("labels", ()), *label]
         # Without a time, MLRun gives the runs of a week, and of each name the newest.
         filters["start_time_from"] = filters.get("start_time_from") or _LONG_AGO
-        found = (
+        return (
             run
-            for run in self._pages("runs", limit, **filters)
+            for run in self._pages("runs", size, **filters)
             if not pipeline
-            or _pipelines(pipeline)
-            <= _pipelines(section(run, "metadata", "labels").get("pipeline"))
+            or names <= _pipelines(section(run, "metadata", "labels").get("pipeline"))
+            or names <= _pipelines(section(run, "spec", "parameters").get("kedro.pipeline"))
         )
-        return list(islice(found, limit))
 
     def run(self, which: str) -> Record:
-        """Find a run by its id, the unique beginning of one, a name (its newest run), or `last`."""
-        found: list[Record] = []
-        if which == LAST:
-            found = self.runs(limit=1)
+        """Find a run by its id, the unique beginning of one, a name (its newest run), or `last`.
+
+        `last:NAME` is the newest run of a pipeline, `~1` after a name or `last` the run before.
+        """
         # Anything else would ask MLRun another question.
-        elif re.fullmatch(r"\w[-\w.]*", which):
-            if whole := self._read(which):
+        parts = re.fullmatch(r"(\w[-+\w.]*)(:[-+\w.]+)?(~\d{1,6})?", which)
+        name, of, back = parts.groups() if parts else ("", None, None)
+        found, before = list[Record](), int((back or "~0")[1:])
+
+        def newest(**filters: Any) -> list[Record]:
+            return self.runs(limit=before + 1, **filters)[before:]
+
+        if name == LAST:
+            pipelines = (of or "")[1:].replace("+", ",")
+            found = newest(pipeline=pipelines) or (newest(name=of[1:]) if of else [])
+        elif name and not of:
+            if not back and "+" not in name and (whole := self._read(name)):
                 return whole
-            found = (
-                self.runs(name=which, limit=1)
-                or self.runs(name=fields.run_name(which), limit=1)
-                or self._beginning_with(which, "runs")
-            )
+            found = newest(name=name) or newest(name=fields.run_name(name))
+            if not (found or back):
+                found = self._beginning_with(name, "runs")
         if found:
             # Lists leave out some of what a run has.
             return self._read(uid_of(found[0])) or found[0]

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..lazy import mlrun
-from ..store.fields import artifact_file, moment, producer
+from ..store.fields import artifact_file, flatten, moment, producer
 
 Record = dict[str, Any]
 
+# What is told of a run, and where its summary has it.
+ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time", "took": "seconds"}
 UNENDED = ("created", "pending", "running", "aborting", "pendingRetry")  # states of a run
 
 
@@ -33,6 +35,15 @@ def summary(run: Mapping[str, Any]) -> Record:
         "inputs": section(run, "spec", "inputs"),
         "error": status.get("error") or (status.get("status_text") if state == "aborted" else None),
     }
+
+
+def fields_of(run: Mapping[str, Any]) -> Record:
+    """Give what runs are chosen and told apart by: what is told of one, `params.split.seed`, …."""
+    told = summary(run)
+    found = {name: told[field] for name, field in ABOUT.items()}
+    for prefix, part in (("params", "parameters"), ("results", "results"), ("labels", "labels")):
+        found |= flatten(told[part], f"{prefix}.")
+    return found
 
 
 def artifact_summary(record: Mapping[str, Any]) -> Record:
@@ -71,8 +82,11 @@ def artifact_key(record: Mapping[str, Any]) -> str:
     return str(record["spec"].get("db_key") or record["metadata"]["key"])
 
 
-def compare(runs: Sequence[Mapping[str, Any]]) -> Record:
-    """List the parameters and results that differ, with each number's difference to the first."""
+def compare(runs: Sequence[Mapping[str, Any]], everything: bool = False) -> Record:
+    """List the parameters and results that differ, with each number's difference to the first.
+
+    With `everything`, those that don't differ are listed, too.
+    """
     compared: Record = {"runs": [summary(run) for run in runs]}
     for title in ("parameters", "results"):
         dicts = [run[title] for run in compared["runs"]]
@@ -80,7 +94,7 @@ def compare(runs: Sequence[Mapping[str, Any]]) -> Record:
         for name in dict.fromkeys(name for values in dicts for name in values):
             values = [values.get(name) for values in dicts]
             # As texts, for NaN isn't equal to itself, and True is to 1.
-            if len(set(map(repr, values))) > 1:
+            if everything or len(set(map(repr, values))) > 1:
                 differences = [_difference(value, values[0]) for value in values]
                 row = {"name": name, "values": values, "differences": differences}
                 compared[title].append(row)

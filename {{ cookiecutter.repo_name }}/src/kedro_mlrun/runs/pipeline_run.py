@@ -47,11 +47,13 @@ class PipelineRun:
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
         """Open the run, and record what is known of it."""
-        names = run_params.get("pipeline_names") or ["__default__"]
+        names = provenance.ran(run_params.get("pipeline_names"), pipeline)
         kept = self.parameters if self.tracking.parameters else {}
         parameters = provenance.parameters(kept, run_params, secrets.command_line(sys.argv))
         short = provenance.shortened(parameters, f"{OWN}parameters")
-        labels = provenance.labels(run_params, run_params["project_path"])
+        labels = provenance.labels(
+            {**run_params, "pipeline_names": names}, run_params["project_path"]
+        )
         name = "-".join(name.strip("_") for name in names)
         MLRunContextManager().open_run(name, self.run_id, labels, short)
         if self.tracking.parameters:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..lazy import mlrun
-from ..store.fields import OWN, artifact_file
+from ..store.fields import OWN, artifact_file, run_title
 from ..text import Visible, kedro_command, shown, shown_path
 from .manager import MLRunContextManager
 
@@ -21,7 +21,7 @@ def print_run(uid: str, project: str) -> None:
     run = client.read_run(uid, project)
     status, environment = run["status"], (run["metadata"].get("labels") or {}).get("environment")
     parts: list[Any] = [
-        Text(f"\nMLRun run '{run['metadata']['name']}'"),
+        Text(f"\nMLRun run '{run_title(run['metadata'])}'"),
         pairs(("id", uid), ("state", status["state"])),
     ]
     if status.get("error"):

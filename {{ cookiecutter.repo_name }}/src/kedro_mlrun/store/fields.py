@@ -19,6 +19,13 @@ def run_name(name: str) -> str:
     return re.sub(r"[^-A-Za-z0-9_.]+", "-", name)[:63].strip("-_.") or DEFAULT_CONTEXT_NAME
 
 
+def run_title(run: Mapping[str, Any]) -> str:
+    """Give the name that people see: with `+` between the pipelines that a run is named after."""
+    names = str((run.get("labels") or {}).get("pipeline") or "").split(",")
+    title, name = "+".join(part.strip("_") for part in names), str(run.get("name") or "")
+    return title if run_name(title) == name else name
+
+
 def artifact_file(record: Mapping[str, Any]) -> str:
     """Give the path or URL of an artifact's bytes, of a model its own file; "" if it is inline."""
     spec = record["spec"]
@@ -38,6 +45,15 @@ def producer(record: Mapping[str, Any]) -> str:
     # An iteration of a run has the run's id with its number.
     iteration = (record.get("metadata") or {}).get("iter")
     return str(of.get("uri") or "").rpartition("/")[2].removesuffix(f"-{iteration}")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested dicts as one, with dots in the names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping) and value
+        flat |= flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
 
 
 def moment(text: Any) -> datetime | None:

@@ -1,0 +1,120 @@
+"""Which runs are chosen, and in what order, by their fields, such as `params.split.seed`."""
+
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from math import isnan
+from typing import Any, NamedTuple
+
+from ..text import nearest
+from .records import RecordNotFoundError, Records
+from .summaries import Record, fields_of
+
+_OPERATORS = {
+    **{"=": operator.eq, "!=": operator.ne, "<": operator.lt},
+    **{"<=": operator.le, ">": operator.gt, ">=": operator.ge},
+}
+_CONDITION = re.compile(
+    r"""\s*([^\s=!<>"']+)\s*(=|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)(?:\s+and\s+(?=\S)|\s*$)""",
+    re.IGNORECASE,
+)
+_PREFIXES = ("", "params.", "results.", "labels.")
+
+
+class Condition(NamedTuple):
+    """A field of a run, a comparison, and the text to compare with."""
+
+    field: str
+    comparison: str
+    text: str
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        """Compare as numbers where both are, else as texts; what a run lacks never holds."""
+        value, compare = value_of(fields, self.field), _OPERATORS[self.comparison]
+        text, number = self.text, _number(self.text)
+        if isinstance(value, int | float) and not isinstance(value, bool) and number is not None:
+            return bool(compare(value, number))
+        if isinstance(value, bool):
+            value, text = str(value).lower(), text.lower()
+        # A text is neither less nor more than a number.
+        fits = self.comparison in {"=", "!="} or (isinstance(value, str) and number is None)
+        return value is not None and fits and bool(compare(str(value), text))
+
+
+def conditions(texts: Iterable[str]) -> list[Condition]:
+    """Read `FIELD OPERATOR VALUE`, several with `and`; all of them have to hold."""
+    found = []
+    for text in texts:
+        end = 0
+        while end < len(text) or not text:
+            if not (part := _CONDITION.match(text, end)):
+                raise RecordNotFoundError(
+                    f"'{text}' is no condition. Write a field, one of {' '.join(_OPERATORS)} and a "
+                    'value, such as "params.split.seed = 7 and results.auc >= 0.9".'
+                )
+            field, comparison, value = part.groups()
+            found.append(Condition(field, comparison, value.strip("\"'")))
+            end = part.end()
+    return found
+
+
+def value_of(fields: Mapping[str, Any], name: str) -> Any:
+    """Give a field by its name, which needs no `params.`, `results.` or `labels.` before it."""
+    name = re.sub("^parameters[.]", "params.", name)
+    return next((fields[each] for p in _PREFIXES if (each := p + name) in fields), None)
+
+
+def check_fields(names: Iterable[str], runs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a field that none of these runs has."""
+    known = {name: None for fields in runs for name in fields}
+    for name in names if runs else ():
+        if all(value_of(fields, name) is None for fields in runs):
+            raise RecordNotFoundError(
+                f"No run has a field '{name}'. {nearest(name, known)}There are id, name, state, "
+                "started, took, params.NAME, results.NAME and labels.NAME."
+            )
+
+
+def select(
+    records: Records,
+    where: Iterable[str] = (),
+    sort: str = "",
+    ascending: bool = False,
+    limit: int | None = 20,
+    **filters: Any,
+) -> list[Record]:
+    """List the runs for which all conditions hold, newest or, by a field, largest first."""
+    wanted, seen = conditions(where), list[Record]()
+
+    def holds(run: Record) -> bool:
+        fields = fields_of(run)
+        seen.append(fields)
+        return all(each.holds(fields) for each in wanted)
+
+    if not (wanted or sort):
+        return records.runs(limit, **filters)
+    found = filter(holds, records.each_run(None, **filters))
+    chosen = list(islice(found, None if sort else limit))
+    if not chosen or sort:
+        check_fields([each.field for each in wanted if not chosen] + [sort] * bool(sort), seen)
+    if sort:
+        keys = {id(run): _rank(value_of(fields_of(run), sort)) for run in chosen}
+        ranked = [run for run in chosen if keys[id(run)]]
+        ranked.sort(key=lambda run: keys[id(run)], reverse=not ascending)
+        # What lacks the field comes last, whichever is first.
+        chosen = [*ranked, *(run for run in chosen if not keys[id(run)])][:limit]
+    return chosen
+
+
+def _number(text: str) -> float | None:
+    try:
+        return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else float(text)
+    except ValueError:
+        return None
+
+
+def _rank(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, int | float):
+        return () if isnan(value) else (1, value)
+    return () if value is None else (0, str(value))
