@@ -257,7 +257,7 @@ def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None
     evaluated = run("evaluation", "--chain-id", "morning")
 
     inputs = evaluated["spec"]["inputs"]
-    assert inputs.keys() == {"random_forest.model", "xgboost.model", "test_set"}
+    assert inputs.keys() == {"random_forest_model", "xgboost_model", "test_set"}
     for key, uri in inputs.items():
         assert uri == trained["status"]["artifact_uris"][key]
     assert evaluated["metadata"]["labels"]["workflow"] == "morning"
@@ -266,8 +266,8 @@ def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None
 
     # Without a chain, the newest model of all; a chosen one goes before the chain's.
     uid = newer["metadata"]["uid"]
-    chosen = run("evaluation", "--chain-id=morning", f"--load-versions=random_forest.model:{uid}")
-    model = "random_forest.model"
+    chosen = run("evaluation", "--chain-id=morning", f"--load-versions=random_forest_model:{uid}")
+    model = "random_forest_model"
     assert chosen["spec"]["inputs"][model] == newer["status"]["artifact_uris"][model]
     assert run("evaluation")["spec"]["inputs"] == {
         key: other["status"]["artifact_uris"][key] for key in inputs

@@ -55,7 +55,7 @@ def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
     assert files(first) == recorded
     for trees, record in {5: first, 7: second}.items():
         of_run = {"load_args": {"uid": record["metadata"]["uid"]}}
-        model = datasets.MLRunModel(key="random_forest.model", **of_run).load()
+        model = datasets.MLRunModel(key="random_forest_model", **of_run).load()
         assert model.n_estimators == trees
         test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
         metrics = datasets.MLRunResult(key="evaluation_metrics", flatten=True, **of_run).load()
@@ -77,19 +77,19 @@ def test_what_a_run_records(store: Store) -> None:
     assert record["status"]["artifact_uris"].keys() == OWN | {
         "training_set",
         "test_set",
-        "random_forest.model",
-        "xgboost.model",
-        "xgboost.learning_curve",
-        "xgboost.learning_curve.chart",
+        "random_forest_model",
+        "xgboost_model",
+        "xgboost_learning_curve",
+        "xgboost_learning_curve.chart",
         "leaderboard",
         "roc_curve",
         "confusion_matrix",
     }
     models = store.manager.project.list_models(tag="latest")
     assert {model.spec.framework for model in models} == {"sklearn", "xgboost"}
-    for key in ("roc_curve", "confusion_matrix", "xgboost.learning_curve.chart"):
+    for key in ("roc_curve", "confusion_matrix", "xgboost_learning_curve.chart"):
         assert datasets.MLRunAbstractDataset(key=key).load().startswith(b"\x89PNG")
-    curve = datasets.MLRunMetricHistory(key="xgboost.learning_curve").load()
+    curve = datasets.MLRunMetricHistory(key="xgboost_learning_curve").load()
     assert curve["test"].loc[20] == pytest.approx(results["test.xgboost.log_loss"], rel=1e-5)
 
 
@@ -119,7 +119,7 @@ def test_evaluation_by_itself(store: Store) -> None:
     evaluated = kedro_run(store, "evaluation", **forest(7))
     assert trained["status"]["results"].keys().isdisjoint(evaluated["status"]["results"])
     of_run = {"load_args": {"uid": trained["metadata"]["uid"]}}
-    model = datasets.MLRunModel(key="random_forest.model", **of_run).load()
+    model = datasets.MLRunModel(key="random_forest_model", **of_run).load()
     test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
     accuracy = model.score(test_set.drop(columns="diagnosis"), test_set["diagnosis"].cat.codes)
     assert evaluated["status"]["results"]["test.random_forest.accuracy"] == accuracy

@@ -62,8 +62,8 @@ def test_the_project_becomes_a_job_for_training_and_one_for_evaluation():
     both = parts([training, evaluation])
     assert {data["dataset"] for data in groups.crossing(both, both)} == {
         "test_set",
-        "random_forest.model",
-        "xgboost.model",
+        "random_forest_model",
+        "xgboost_model",
     }
 
 

@@ -386,7 +386,7 @@ def test_on_a_real_api(monkeypatch, tmp_path):
         run = mlrun.get_run_db().read_run(uid, project)
         assert state == "completed", run["status"]
         assert run["status"]["results"]["train.xgboost.accuracy"] > 0.5
-        model = import_module("kedro_mlrun.datasets").MLRunModel(key="random_forest.model").load()
+        model = import_module("kedro_mlrun.datasets").MLRunModel(key="random_forest_model").load()
         assert model.n_estimators == 5
         assert store.manager.project.metadata.name == project
 

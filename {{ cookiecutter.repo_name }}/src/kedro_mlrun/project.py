@@ -18,8 +18,15 @@ from pydantic import BaseModel, Field, ValidationError
 from .secrets.known import mlrun_secret
 
 warnings.filterwarnings("ignore", r"register_new_resolver\(\) is deprecated")  # by Kedro 1.7
-# Kedro says which logging configuration it takes when a script imports it.
-logging.getLogger("kedro.framework.project").addFilter(lambda record: record.levelno > logging.INFO)
+# Kedro says which logging configuration it takes when a script imports it, and advises what helps
+# nobody whose runs are recorded: --async, or to repeat the command.
+for _name in (
+    "framework.project",
+    *(f"runner.{n}_runner" for n in ("sequential", "thread", "parallel")),
+):
+    logging.getLogger(f"kedro.{_name}").addFilter(
+        lambda record: not str(record.msg).startswith(("Using ", "No nodes ran. "))
+    )
 
 
 class MLRunConfigError(click.ClickException, ValueError):

@@ -40,6 +40,14 @@ class Visible:
         self.inner.flush()
 
 
+def rendered(console: Any, shown: Any) -> str:
+    """Give what a console of Rich would print, without the padding of tables at their right."""
+    with console.capture() as capture:
+        console.print(Visible(shown), soft_wrap=True)
+    # A terminal would fold it into empty lines.
+    return "\n".join(map(str.rstrip, capture.get().splitlines()))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Ask whether another name was meant: a question with a space after it, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -170,7 +170,7 @@ def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
         return {name: dataset.load() for name, dataset in outputs.items()}
 
     first, again = run(), run()
-    curves = {f"{name}.learning_curve" for name in boosted}
+    curves = {f"{name}_learning_curve" for name in boosted}
     plots_and_tables = {"training_metrics", "leaderboard", "roc_curve", "confusion_matrix"}
     assert set(first) == plots_and_tables | curves
     assert {len(first[curve]) for curve in curves} <= {9}
@@ -185,5 +185,5 @@ def test_evaluation_runs_by_itself():
     """It loads only what the training pipeline saves, so it can run alone, later."""
     needed = evaluation.create_pipeline().inputs()
     datasets = {name for name in needed if not name.startswith("params:")}
-    assert datasets == {"test_set", *(f"{name}.model" for name in candidates)}
+    assert datasets == {"test_set", *(f"{name}_model" for name in candidates)}
     assert datasets <= training.create_pipeline().all_outputs()

@@ -239,9 +239,9 @@ def test_candidates_are_namespaces():
         train, *others = pipeline.only_nodes_with_namespaces([name]).nodes
         predict, *curve = sorted(others, key=lambda node: node.name, reverse=True)
         assert train.inputs == ["training_set", "params:split.target", f"params:{name}.model"]
-        assert train.outputs == [f"{name}.model"]
-        assert predict.inputs == [f"{name}.model", "training_set", "params:split.target"]
-        outputs = [f"{name}.learning_curve"] if name in boosted else []
+        assert train.outputs == [f"{name}_model"]
+        assert predict.inputs == [f"{name}_model", "training_set", "params:split.target"]
+        outputs = [f"{name}_learning_curve"] if name in boosted else []
         assert [output for node in curve for output in node.outputs] == outputs
     datasets = {name for name in pipeline.inputs() if not name.startswith("params:")}
     assert datasets == {"measurements"}

@@ -11,7 +11,7 @@ import click
 from kedro.framework.cli.utils import ENV_HELP
 from rich.console import Console
 
-from ..text import Visible, visible
+from ..text import rendered, visible
 
 # The columns of what is no terminal: nothing is cut or folded there.
 NO_LIMIT = 100_000
@@ -49,11 +49,7 @@ class Answer(NamedTuple):
         if not fits or not console.is_terminal:
             # The terminal itself folds such lines, so that ids and paths can be copied.
             console.width = NO_LIMIT
-        with console.capture() as capture:
-            shown = self.shown(console.width) if fits else self.shown
-            console.print(Visible(shown), soft_wrap=True)
-        # Without the padding of tables, which a terminal would fold into empty lines.
-        return "\n".join(map(str.rstrip, capture.get().splitlines()))
+        return rendered(console, self.shown(console.width) if fits else self.shown)
 
 
 def tell(text: str, err: bool = True, nl: bool = True, file: Any = None, **style: Any) -> None:

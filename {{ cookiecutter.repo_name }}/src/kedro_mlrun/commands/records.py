@@ -128,7 +128,7 @@ def open(records: Records, which: str, view: bool) -> Answer:
     return Answer(found, path, error=error)
 
 
-@command("lineage", "kedro mlrun lineage xgboost.model")
+@command("lineage", "kedro mlrun lineage xgboost_model")
 @argument("which", metavar="ARTIFACT_OR_RUN")
 @option("--depth", type=IntRange(1, 50), default=4, help="Runs to go each way, by default 4.")
 def lineage(records: Records, which: str, depth: int) -> Answer:
@@ -151,7 +151,7 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
     return Answer(data, Group(tables.node_text(back), came_from, came_of))
 
 
-@command("tag", "kedro mlrun tag xgboost.model@last production")
+@command("tag", "kedro mlrun tag xgboost_model@last production")
 @argument("which", metavar="ARTIFACT")
 @argument("name", metavar="TAG")
 def tag(records: Records, which: str, name: str) -> Answer:

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..records.summaries import Record
-from ..runs.report import pairs
+from ..runs.report import pairs, results_view
 from ..store.fields import artifact_uid, moment
 from ..text import shown, shown_path
 from .base import NO_LIMIT
@@ -95,7 +95,8 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
     for title in ("labels", "parameters", "inputs", "results", "artifacts"):
         values = files if title == "artifacts" else run[title]
         if values:
-            parts += [Text(f"\n{title.capitalize()}", style="bold"), pairs(*values.items())]
+            view = results_view(values) if title == "results" else pairs(*values.items())
+            parts += [Text(f"\n{title.capitalize()}", style="bold"), view]
     if run["error"]:
         parts += [Text("\nError", style="bold red"), Text(indent(run["error"].strip(), "  "))]
     return Group(*parts)

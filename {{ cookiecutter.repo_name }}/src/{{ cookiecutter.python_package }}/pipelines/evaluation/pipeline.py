@@ -20,7 +20,7 @@ def create_pipeline() -> Pipeline:
             )
         ]
     )
-    # Kedro reserves names with dots for nodes inside the namespace, and these leave it.
+    # Kedro keeps names with dots for datasets that stay inside a namespace, and these leave it.
     predictions = {name: f"{name}_test_prediction" for name in CANDIDATES}
     return Pipeline(
         [
@@ -28,7 +28,7 @@ def create_pipeline() -> Pipeline:
                 Pipeline(
                     candidate,
                     namespace=name,
-                    inputs="test_set",
+                    inputs={"model": f"{name}_model", "test_set": "test_set"},
                     parameters="params:split.target",
                     outputs={"prediction": predictions[name]},
                 )
