@@ -69,7 +69,8 @@ def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
 def mlrun_group() -> None:
     """Look at recorded runs, models and artifacts, and run jobs.
 
-    RUN is a run's id or the beginning of one, the name of a run (the newest one counts), or `last`.
+    RUN is a run's id or the beginning of one, its name (the newest one counts), `last`, `last~1`
+    (the one before), or `last:PIPELINE`.
 
     ARTIFACT is a key (the latest version counts), KEY:TAG, KEY@RUN, a store:// URI, or a uid.
     """

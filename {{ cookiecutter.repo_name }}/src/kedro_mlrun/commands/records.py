@@ -1,7 +1,10 @@
 """Commands that look at what is recorded, and change it."""
 
+import os
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,13 +15,16 @@ from click import Choice, IntRange, argument, option
 from rich.console import Group
 
 from ..records import summaries
+from ..records.query import check_fields, select
 from ..records.records import LAST, RecordNotFoundError, Records
-from ..records.summaries import Record, artifact_key, artifact_summary, summary
+from ..records.summaries import Record, artifact_key, artifact_summary, fields_of, summary, uid_of
+from ..store.fields import run_title
 from ..text import visible
 from . import tables
 from .base import Answer, command, tell
 
 STATES = ("created", "pending", "running", "completed", "error", "aborted")
+_DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -38,19 +44,64 @@ _TAG = option("--tag", "-t", default="", help="Only versions with this tag.")
 _LIMIT = option("--limit", "-n", type=IntRange(1), default=20, help="How many, by default 20.")
 
 
-@command("runs", "kedro mlrun runs --pipeline training --state error --since 7d")
+_WHERE = option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help='Only runs for which this holds: "params.split.seed = 7 and results.auc >= 0.9".',
+)
+_STATE = option("--state", "states", multiple=True, type=Choice(STATES), help="Only in this state.")
+
+
+@command("runs", "kedro mlrun runs --where 'params.split.seed = 7' --sort results.test.auc")
 @option("--pipeline", "-p", default="", help="Only runs of this Kedro pipeline.")
-@option("--state", "states", multiple=True, type=Choice(STATES), help="Only in this state.")
+@_STATE
 @option("--label", "labels", multiple=True, metavar="NAME[=VALUE]", help="Only with this label.")
 @option("--since", "start_time_from", callback=_since, help="Only runs since 12h, 7d or a date.")
+@_WHERE
+@option("--sort", default="", metavar="FIELD", help="Largest first by this field.")
+@option("--ascending", is_flag=True, help="With --sort: smallest first.")
+@option(
+    "--columns",
+    metavar="FIELD,…",
+    help="Show these fields, now and later; `auto` shows again what differs.",
+)
 @_LIMIT
-def runs(records: Records, limit: int, **filters: Any) -> Answer:
-    """List runs, newest first."""
-    found = [summary(run) for run in records.runs(limit, **filters)]
+def runs(records: Records, columns: str | None, **filters: Any) -> Answer:
+    """List runs, newest first, with the parameters that differ and the results.
+
+    A field is id, name, state, started, took, params.NAME, results.NAME or labels.NAME.
+    """
+    found = [*map(summary, select(records, **filters))]
+    chosen = [name.strip() for name in _kept(columns).split(",") if name.strip()]
     if found:
-        return Answer(found, partial(tables.runs_table, found))
-    none = "no such run." if any(filters.values()) else "no runs yet. To make one: kedro run"
+        if columns and chosen:
+            check_fields(chosen, [*map(fields_of, found)])
+        first = [filters["sort"]] if filters["sort"] else []
+        shown = partial(tables.runs_table, found, columns=chosen or None, first=first)
+        return Answer(found, shown)
+    none = (
+        "no such run."
+        if any(filters[name] for name in {*filters} - {"limit", "sort"})
+        else "no runs yet. To make one: kedro run"
+    )
     return Answer(found, note=f"Project '{records.project}' has {none}")
+
+
+def _kept(columns: str | None) -> str:
+    """Keep the columns that are chosen beside the embedded store, or give those kept there."""
+    from ..runs.manager import MLRunContextManager
+
+    store = Path(MLRunContextManager().embedded_store.removeprefix("sqlite:///"))
+    file = store.with_name("columns")
+    # A folder that can't be written to is no reason to list no runs.
+    with suppress(OSError):
+        if columns is None:
+            return file.read_text(encoding="utf-8")
+        columns = "" if columns == "auto" else columns
+        if store.parent.is_dir():
+            file.write_text(columns, encoding="utf-8")
+    return columns or ""
 
 
 @command("show", "kedro mlrun show last")
@@ -62,22 +113,40 @@ def show(records: Records, which: str) -> Answer:
     return Answer(run, tables.run_view(run, saved))
 
 
-@command("compare", "kedro mlrun compare 3f2a last --html compared.html")
-@argument("which", metavar="RUN RUN…", nargs=-1, required=True)
+@command("compare", "kedro mlrun compare last~1 last --html compared.html")
+@argument("which", metavar="[RUN]…", nargs=-1)
+@option("--last", type=IntRange(2), help="Compare so many of the newest runs.")
+@_WHERE
+@option("--all", "everything", is_flag=True, help="Also show what doesn't differ.")
 @option("--html", type=click.Path(dir_okay=False, writable=True), help="Write a plot to this file.")
-def compare(records: Records, which: Sequence[str], html: str | None) -> Answer:
+def compare(
+    records: Records,
+    which: Sequence[str],
+    last: int | None,
+    where: Sequence[str],
+    everything: bool,
+    html: str | None,
+) -> Answer:
     """Show how the parameters and results of runs differ.
 
     Each number is followed by its difference to the first run's. The plot of --html is MLRun's
     parallel coordinates.
     """
-    if len(which) < 2:  # noqa: PLR2004
-        raise click.UsageError("Name two runs or more to compare.")
-    found = [records.run(name) for name in which]
-    compared = summaries.compare(found)
+    runs, same = dict[str, Record](), ""
+    for name in which:
+        run = records.run(name)
+        if runs.setdefault(uid_of(run), run) is not run:
+            same = f"'{name}' is run {uid_of(run)[:8]}, which is named already."
+    if last or where:
+        runs |= {uid_of(run): run for run in select(records, where, limit=last or 20)}
+    if len(runs) < 2:  # noqa: PLR2004
+        only = "" if which else f" Of such runs, there is {'one' if runs else 'none'}."
+        raise click.UsageError(same + f" Name two runs or more to compare.{only}".lstrip(" "))
+    found = [*runs.values()]
+    compared = summaries.compare(found, everything)
     if html:
         summaries.plot(found, html)
-    return Answer(compared, html or partial(tables.comparison, compared))
+    return Answer(compared, html or partial(tables.comparison, compared), same)
 
 
 @command("artifacts", "kedro mlrun artifacts --run last")
@@ -99,12 +168,20 @@ def artifacts(records: Records, which: str | None, **filters: Any) -> Answer:
 @_TAG
 @_LIMIT
 def models(records: Records, **filters: Any) -> Answer:
-    """List versions of models, newest first."""
+    """List versions of models, newest first, with their metrics.
+
+    These are results of the runs that made a model or used it: those with a part of its key in
+    their names, such as test.xgboost.roc_auc of xgboost_model, or else all.
+    """
     return _artifacts(records, kind="model", **filters)
 
 
 def _artifacts(records: Records, **filters: Any) -> Answer:
-    found = list(map(artifact_summary, records.artifacts(**filters)))
+    versions = records.artifacts(**filters)
+    found = list(map(artifact_summary, versions))
+    if filters.get("kind") == "model":
+        metrics = records.metrics(versions)
+        found = [{**told, "metrics": of} for told, of in zip(found, metrics, strict=True)]
     if not found:
         return Answer(found, note=f"Project '{records.project}' has no such artifact.")
     return Answer(found, partial(tables.artifacts_table, found))
@@ -112,9 +189,12 @@ def _artifacts(records: Records, **filters: Any) -> Answer:
 
 @command("open", "kedro mlrun open roc_curve --view")
 @argument("which", metavar="ARTIFACT")
-@option("--view", is_flag=True, help="Also open it in the desktop's viewer.")
+@option("--view", is_flag=True, help="Open it even if the output isn't a terminal.")
 def open(records: Records, which: str, view: bool) -> Answer:
-    """Print the path of an artifact's file or folder."""
+    """Open an artifact's file or folder, and print its path.
+
+    If the output is no terminal, or is JSON, the path is printed only.
+    """
     found = artifact_summary(records.artifact(which))
     path, problem = found["path"], ""
     if not path:
@@ -123,9 +203,13 @@ def open(records: Records, which: str, view: bool) -> Answer:
         problem = f"{path} does not exist. It was written on another machine, or deleted since."
     if problem:
         raise click.ClickException(problem)
-    failed = view and click.launch(path)
-    error = "No viewer could be opened here. Copy the file to look at it." if failed else ""
-    return Answer(found, path, error=error)
+    as_json = click.get_current_context().params["as_json"]
+    # A server has a terminal, but nothing that could show a window.
+    has_desktop = os.name == "nt" or sys.platform == "darwin" or _DISPLAYS & os.environ.keys()
+    unasked = os.isatty(1) and not as_json and has_desktop and "://" not in path
+    failed = click.launch(path) if view or unasked else 0
+    problem = "No viewer could be opened here. Copy the file to look at it." if failed else ""
+    return Answer(found, path, note="" if view else problem, error=problem if view else "")
 
 
 @command("lineage", "kedro mlrun lineage xgboost_model")
@@ -166,31 +250,59 @@ def tag(records: Records, which: str, name: str) -> Answer:
     return Answer(tagged, f"{tagged['key']} of run {tagged['run']} is tagged {tags}")
 
 
-@command("delete", "kedro mlrun delete 3f2a --artifacts")
-@argument("which", metavar="RUN")
+@command("delete", "kedro mlrun delete --state error --where 'params.split.seed = 7'")
+@argument("which", metavar="[RUN]…", nargs=-1)
+@_STATE
+@_WHERE
 @option("--artifacts", is_flag=True, help="Also delete what it saved: records and files.")
 @option("--yes", "-y", is_flag=True, help="Don't ask.")
-def delete(records: Records, which: str, artifacts: bool, yes: bool) -> Answer:
-    """Delete a run.
+def delete(
+    records: Records,
+    which: Sequence[str],
+    states: Sequence[str],
+    where: Sequence[str],
+    artifacts: bool,
+    yes: bool,
+) -> Answer:
+    """Delete runs: those that are named, or all in a state and for which a condition holds.
 
-    Its artifacts stay and can be loaded, unless --artifacts is given.
+    Their artifacts stay and can be loaded, unless --artifacts is given.
     """
-    found = records.run(which)
-    uid, what = found["metadata"]["uid"], _named(found["metadata"])
-    saved = records.artifacts_of(found) if artifacts else []
-    for item in saved:
-        users = [user["metadata"] for user in records.runs_using(item)[:3]]
-        if others := ", ".join(_named(user) for user in users if user["uid"] != uid):
-            tell(f"Warning: {artifact_key(item)} is an input of {others}.")
-    if artifacts:
-        keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
-        what += f" with {len(saved)} artifacts ({keys})"
+    if bool(which) == bool(states or where):
+        raise click.UsageError("Name runs to delete, or choose them by --state and --where.")
+    chosen = [records.run(name) for name in which]
+    if not which:
+        # Those that go on can't be deleted.
+        ended = states or [state for state in STATES if state not in summaries.UNENDED]
+        chosen = select(records, where, limit=None, states=[*ended])
+    runs = {uid_of(run): run for run in chosen}
+    for run in runs.values():
+        records.check_ended(run)
+    saved = {uid: records.artifacts_of(run) if artifacts else [] for uid, run in runs.items()}
+    told = {uid: _named(run["metadata"]) for uid, run in runs.items()}
+    for uid, items in saved.items():
+        for item in items:
+            users = [user["metadata"] for user in records.runs_using(item)[:3]]
+            if others := ", ".join(_named(user) for user in users if user["uid"] not in runs):
+                tell(f"Warning: {artifact_key(item)} is an input of {others}.")
+        if artifacts:
+            keys = ", ".join(dict.fromkeys(map(artifact_key, items)))
+            told[uid] += f" with {len(items)} artifacts ({keys})"
+    if not runs:
+        return Answer([], note=f"Project '{records.project}' has no such run.")
     if not yes:
-        click.confirm(visible(f"Delete {what}?"), abort=True, err=True)
-    outcome = records.delete(found, artifacts)
-    for item in outcome["kept"]:
-        tell(f"Warning: {item['reason']}")
-    return Answer({"uid": uid, **outcome}, f"Deleted {what}.")
+        what = f"Delete {next(iter(told.values()))}?"
+        if len(runs) > 1:
+            tell("\n".join(told.values()))
+            what = f"Delete these {len(runs)} runs?"
+        click.confirm(visible(what), abort=True, err=True)
+    outcomes = []
+    for uid, run in runs.items():
+        outcomes.append({"uid": uid, **records.delete(run, artifacts)})
+        for item in outcomes[-1]["kept"]:
+            tell(f"Warning: {item['reason']}")
+    data = outcomes[0] if len(which) == 1 else outcomes
+    return Answer(data, "\n".join(f"Deleted {what}." for what in told.values()))
 
 
 @command("push", "kedro mlrun push last")
@@ -228,7 +340,7 @@ def _tell(run: Record) -> None:
 
 
 def _named(run: Record) -> str:
-    return f"run '{run['name']}' {run['uid']}"
+    return f"run '{run_title(run)}' {run['uid']}"
 
 
 def _size(runs: list[Record]) -> str:

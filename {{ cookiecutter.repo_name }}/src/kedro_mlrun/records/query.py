@@ -2,14 +2,14 @@
 
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 from math import isnan
 from typing import Any, NamedTuple
 
 from ..text import nearest
 from .records import RecordNotFoundError, Records
-from .summaries import Record, fields_of
+from .summaries import Record, fields_of, summary
 
 _OPERATORS = {
     **{"=": operator.eq, "!=": operator.ne, "<": operator.lt},
@@ -23,16 +23,17 @@ _PREFIXES = ("", "params.", "results.", "labels.")
 
 
 class Condition(NamedTuple):
-    """A field of a run, a comparison, and the text to compare with."""
+    """A field of a run, a comparison, and what to compare with, which in quotes is no number."""
 
     field: str
     comparison: str
     text: str
+    number: float | None
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Compare as numbers where both are, else as texts; what a run lacks never holds."""
         value, compare = value_of(fields, self.field), _OPERATORS[self.comparison]
-        text, number = self.text, _number(self.text)
+        text, number = self.text, self.number
         if isinstance(value, int | float) and not isinstance(value, bool) and number is not None:
             return bool(compare(value, number))
         if isinstance(value, bool):
@@ -54,15 +55,20 @@ def conditions(texts: Iterable[str]) -> list[Condition]:
                     'value, such as "params.split.seed = 7 and results.auc >= 0.9".'
                 )
             field, comparison, value = part.groups()
-            found.append(Condition(field, comparison, value.strip("\"'")))
+            found.append(Condition(field, comparison, value.strip("\"'"), _number(value)))
             end = part.end()
     return found
 
 
-def value_of(fields: Mapping[str, Any], name: str) -> Any:
-    """Give a field by its name, which needs no `params.`, `results.` or `labels.` before it."""
+def full_name(name: str, known: Container[str]) -> str:
+    """Give a field's name with `params.`, `results.` or `labels.`, which may be left out."""
     name = re.sub("^parameters[.]", "params.", name)
-    return next((fields[each] for p in _PREFIXES if (each := p + name) in fields), None)
+    return next((each for prefix in _PREFIXES if (each := prefix + name) in known), name)
+
+
+def value_of(fields: Mapping[str, Any], name: str) -> Any:
+    """Give a field by its name; None where a run lacks it."""
+    return fields.get(full_name(name, fields))
 
 
 def check_fields(names: Iterable[str], runs: Sequence[Mapping[str, Any]]) -> None:
@@ -88,7 +94,7 @@ def select(
     wanted, seen = conditions(where), list[Record]()
 
     def holds(run: Record) -> bool:
-        fields = fields_of(run)
+        fields = fields_of(summary(run))
         seen.append(fields)
         return all(each.holds(fields) for each in wanted)
 
@@ -99,7 +105,7 @@ def select(
     if not chosen or sort:
         check_fields([each.field for each in wanted if not chosen] + [sort] * bool(sort), seen)
     if sort:
-        keys = {id(run): _rank(value_of(fields_of(run), sort)) for run in chosen}
+        keys = {id(run): _rank(value_of(fields_of(summary(run)), sort)) for run in chosen}
         ranked = [run for run in chosen if keys[id(run)]]
         ranked.sort(key=lambda run: keys[id(run)], reverse=not ascending)
         # What lacks the field comes last, whichever is first.

@@ -2,9 +2,10 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ from ..lazy import mlrun
 from ..store import fields
 from ..store.sqlite import SCHEME
 from ..text import nearest
-from .summaries import Record, artifact_key, artifact_summary, section, summary, uid_of
+from .summaries import (
+    Record,
+    artifact_key,
+    artifact_summary,
+    section,
+    short_metric,
+    summary,
+    uid_of,
+)
 
 LAST = "last"
 _TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,54}[A-Za-z0-9])?")
@@ -222,17 +231,38 @@ class Records:
 
     def runs_using(self, record: Mapping[str, Any]) -> list[Record]:
         """List the runs that have an artifact as an input, newest first."""
-        uid = uid_of(record)
+        return self._using([record])[uid_of(record)]
+
+    def _using(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {uid_of(record): [] for record in records}
         if self._store:
-            return list(self._store.find_runs(project=self.project, using=uid))
-        # What has used it was still going on after it was made.
-        since = fields.moment(record["metadata"].get("created")) or _LONG_AGO
-        using = [
-            run
-            for run in self._pages("runs", last_update_time_from=since)
-            if uid in map(fields.artifact_uid, section(run, "spec", "inputs").values())
-        ]
-        return sorted(using, key=lambda run: str(run["status"].get("start_time")), reverse=True)
+            find = partial(self._store.find_runs, project=self.project)
+            return {uid: list(find(using=uid)) for uid in found}
+        # What has used one was still going on after the first was made.
+        made = (fields.moment(record["metadata"].get("created")) for record in records)
+        since = min((time or _LONG_AGO for time in made), default=_LONG_AGO)
+        for run in self._pages("runs", last_update_time_from=since) if found else ():
+            inputs = section(run, "spec", "inputs").values()
+            for uid in found.keys() & {*map(fields.artifact_uid, inputs)}:
+                found[uid].append(run)
+        for runs in found.values():
+            runs.sort(key=lambda run: str(run["status"].get("start_time")), reverse=True)
+        return found
+
+    def metrics(self, models: Sequence[Record]) -> list[Record]:
+        """Give the results that say how good models are, of the runs that used and made them."""
+        users, told = self._using(models), []
+        for model in models:
+            runs = [*users[uid_of(model)], self.producing_run(model) or {}]
+            every = [*(section(run, "status", "results") for run in runs)]
+            found: Record = {}
+            # What was found out last counts.
+            for results in (*every, model["spec"].get("metrics") or {}):
+                found |= {n: v for n, v in fields.flatten(results).items() if n not in found}
+            key = artifact_key(model)
+            own = {name: found[name] for name in found if short_metric(name, key) != name}
+            told.append(own or found)
+        return told
 
     def lineage(self, start: Record, depth: int, back: bool) -> Record:
         """Make the tree of what something came from, or of what came of it, so many runs away."""
@@ -280,14 +310,19 @@ class Records:
         found = [item for item in saved if not artifact_key(item).startswith(fields.OWN)]
         return {uid_of(item): item for item in found}, len(found)
 
-    def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
-        """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
-        uid, state = run["metadata"]["uid"], run["status"].get("state")
+    def check_ended(self, run: Mapping[str, Any]) -> None:
+        """Refuse to delete a run that goes on."""
+        state = run["status"].get("state")
         if state not in mlrun.common.runtimes.constants.RunStates.terminal_states():
             raise mlrun.errors.MLRunPreconditionFailedError(
-                f"Run {uid} is {state}, so it can't be deleted. Wait for its end, or abort it."
+                f"Run {uid_of(run)} is {state}, so it can't be deleted. Wait for its end, or abort "
+                "it."
             )
-        deleted, kept = [], []
+
+    def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
+        """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
+        self.check_ended(run)
+        uid, deleted, kept = uid_of(run), [], []
         for record in self.artifacts_of(run) if artifacts else ():
             key, tree = artifact_key(record), record["metadata"]["tree"]
             # The record first: a crash then leaves bytes without a record, never one without bytes.

@@ -37,9 +37,8 @@ def summary(run: Mapping[str, Any]) -> Record:
     }
 
 
-def fields_of(run: Mapping[str, Any]) -> Record:
-    """Give what runs are chosen and told apart by: what is told of one, `params.split.seed`, …."""
-    told = summary(run)
+def fields_of(told: Record) -> Record:
+    """Give, of a run's summary, what runs are chosen and told apart by, as `params.split.seed`."""
     found = {name: told[field] for name, field in ABOUT.items()}
     for prefix, part in (("params", "parameters"), ("results", "results"), ("labels", "labels")):
         found |= flatten(told[part], f"{prefix}.")
@@ -80,6 +79,12 @@ def uid_of(record: Mapping[str, Any]) -> str:
 def artifact_key(record: Mapping[str, Any]) -> str:
     """Give the key that an artifact is found by."""
     return str(record["spec"].get("db_key") or record["metadata"]["key"])
+
+
+def short_metric(name: str, key: str) -> str:
+    """Leave out of a result's name the part that a model's key begins with: `test.auc`."""
+    begins = f"{key}.".replace("_", ".").startswith
+    return ".".join(p for p in name.split(".") if not begins(p.replace("_", ".") + ".")) or name
 
 
 def compare(runs: Sequence[Mapping[str, Any]], everything: bool = False) -> Record:
