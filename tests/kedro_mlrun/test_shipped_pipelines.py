@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import click
 import mlrun
 import pytest
 import yaml
 from helpers import PROJECT, Store, metadata
+from kedro.framework.cli.project import run
 from kedro.framework.session import KedroSession
 from kedro.validation import DataValidationError
 
@@ -29,6 +31,12 @@ def kedro_run(store: Store, pipeline: str, **parameters: Any) -> dict[str, Any]:
     record = mlrun.get_run_db().list_runs(project=store.project, name=name)[0]
     uid = record["metadata"]["uid"]
     return dict(mlrun.get_run_db().read_run(uid, store.project))
+
+
+def read_params(text: str) -> dict[str, Any]:
+    """Read parameters as `kedro run --params` does."""
+    (option,) = (option for option in run.params if option.name == "params")
+    return dict(option.process_value(click.Context(run), text))
 
 
 def forest(trees: int) -> dict[str, Any]:
@@ -123,3 +131,17 @@ def test_evaluation_by_itself(store: Store) -> None:
     test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
     accuracy = model.score(test_set.drop(columns="diagnosis"), test_set["diagnosis"].cat.codes)
     assert evaluated["status"]["results"]["test.random_forest.accuracy"] == accuracy
+
+
+def test_the_command_line_swaps_an_estimator(store: Store) -> None:
+    """Law 9: the arguments of the other estimator aren't passed on, as the refusal says."""
+    swap = "random_forest.model.estimator=sklearn.naive_bayes.GaussianNB"
+    with pytest.raises(ValueError, match=r"GaussianNB does not accept .*`arguments=null`"):
+        kedro_run(store, "training", **read_params(swap))
+    arguments = "random_forest.model.arguments"
+    each = f"{arguments}.n_estimators=null,{arguments}.random_state=null"
+    for nulls in (f"{arguments}=null", each):
+        record = kedro_run(store, "training", **read_params(f"{swap},{nulls}"))
+        assert record["status"]["state"] == "completed"
+        model = datasets.MLRunModel(key="random_forest_model").load()
+        assert type(model).__name__ == "GaussianNB"

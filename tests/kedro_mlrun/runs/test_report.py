@@ -21,6 +21,7 @@ def test_results_with_the_same_last_names_stand_side_by_side() -> None:
     assert lines[0] == [*METRICS]
     assert lines[1:5] == [[row, *["0.5000"] * len(METRICS)] for row in rows]
     assert lines[5:] == [["best_model", "forest"]]
+    assert shown(results) == lines[:5]
 
 
 def test_other_results_stand_below_each_other() -> None:

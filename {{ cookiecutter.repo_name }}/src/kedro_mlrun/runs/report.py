@@ -62,7 +62,7 @@ def results_view(results: Mapping[str, Any]) -> Group:
             alike = [name for name in ends if ends[name] == heads]
             rows = [(name, *(others.pop(f"{name}.{end}") for end in heads)) for name in alike]
             parts.append(pairs(("", *heads), *rows))
-    return Group(*parts, pairs(*others.items()))
+    return Group(*parts, *([pairs(*others.items())] if others else []))
 
 
 def pairs(*rows: tuple[Any, ...]) -> Table:
