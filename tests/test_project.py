@@ -8,18 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from conftest import KEDRO, PYTHON, VENV, Folder
 from test_jobs import PARAMS
-
-
-def shell_commands(readme: Path) -> list[str]:
-    """The lines of a document's bash blocks."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
 
 
 def commit(folder: Folder) -> None:
@@ -42,34 +35,6 @@ def environment_of_the_lock(folder: Folder) -> Path:
         if not re.match(r"_?(editable_impl_)?kedro_mlrun", path.name):
             (packages / path.name).symlink_to(path)
     return folder.path / ".venv" / "bin" / "python"
-
-
-def test_a_clone_and_make_demo_end_with_a_recorded_run(starter: Folder, tmp_path: Path) -> None:
-    """As in the README's first lines, but in the environment that `make install` has made here."""
-    starter.run("git", "clone", "--quiet", starter.path, tmp_path / "clone")
-    clone = starter.at(tmp_path / "clone")
-    (clone.path / ".venv").symlink_to(VENV)
-    done = clone.run("make", "--assume-old=.venv/installed", "demo")
-    assert "completed" in done.stdout
-    # A warning that a new user can do nothing about.
-    assert "WARNING" not in done.stdout + done.stderr
-    assert changes(clone) == ""
-
-
-def test_the_commands_of_its_readme_work_and_leave_the_work_tree_clean(
-    bake: Callable[..., Folder],
-) -> None:
-    project = bake()
-    commit(project)
-    commands = shell_commands(project.path / "README.md")
-    assert commands[0] == "make run-local"
-    for command in commands:
-        program, *arguments = command.split()
-        assert program in {"make", ".venv/bin/kedro"}
-        run = project.make if program == "make" else partial(project.run, KEDRO)
-        expected = "can be written and read" if command.endswith("doctor") else "completed"
-        assert expected in run(*arguments).stdout, command
-    assert changes(project) == ""
 
 
 # What Kedro tells that doesn't help here.
