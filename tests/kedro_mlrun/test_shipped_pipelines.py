@@ -76,7 +76,11 @@ def test_what_a_run_records(store: Store) -> None:
     """Models, sets, leaderboard, learning curve, pictures; six metrics for each model and set."""
     record = kedro_run(store, "__default__")
     results = record["status"]["results"]
-    assert results["best_model"] in {"random_forest", "xgboost"}
+    best = results["best_model"]
+    assert best in {"random_forest", "xgboost"}
+    # Law 4: what decided is a result, beside the name.
+    scores = {name: results[f"test.{name}.roc_auc"] for name in ("random_forest", "xgboost")}
+    assert results["best_score.roc_auc"] == scores[best] == max(scores.values())
     for data in ("train", "test"):
         for candidate in ("random_forest", "xgboost"):
             prefix = f"{data}.{candidate}."

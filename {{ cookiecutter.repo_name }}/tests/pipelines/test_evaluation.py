@@ -111,8 +111,9 @@ def test_best_comes_first(metric, order):
         "a": {"accuracy": 0.9, "roc_auc": 0.8, "log_loss": 0.2},
     }
     options = parameters.EvaluationParameters(metric=metric)
-    best, leaderboard = nodes.rank_candidates({"test": scores}, options)
+    best, score, leaderboard = nodes.rank_candidates({"test": scores}, options)
     assert best == order[0]
+    assert score == {"best_score": {metric: scores[best][metric]}}
     assert leaderboard["candidate"].to_list() == order
     assert leaderboard.index.to_list() == [0, 1, 2]
     assert leaderboard.columns.to_list() == ["candidate", "accuracy", "roc_auc", "log_loss"]
@@ -171,8 +172,8 @@ def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
 
     first, again = run(), run()
     curves = {f"{name}_learning_curve" for name in boosted}
-    plots_and_tables = {"training_metrics", "leaderboard", "roc_curve", "confusion_matrix"}
-    assert set(first) == plots_and_tables | curves
+    made = {"training_metrics", "best_score", "leaderboard", "roc_curve", "confusion_matrix"}
+    assert set(first) == made | curves
     assert {len(first[curve]) for curve in curves} <= {9}
     assert set(first["training_metrics"]["train"]) == set(candidates)
     assert first["leaderboard"]["f1"].is_monotonic_decreasing

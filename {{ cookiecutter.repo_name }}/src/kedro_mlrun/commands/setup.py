@@ -31,6 +31,12 @@ def init(metadata: ProjectMetadata, catalog: bool, vendor: bool, undo: bool) -> 
     """
     project = metadata.project_path
     if undo:
+        if not (project / setup.MEMORY).exists():
+            raise click.ClickException(
+                f"There is no {setup.MEMORY}, so what init wrote isn't known: only the clone where "
+                "init ran has it, until it is undone. Undo it there, or revert the commit that "
+                "added mlrun.yml."
+            )
         done, left = setup.undo(metadata)
         if left:
             raise click.ClickException(

@@ -38,7 +38,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 rank_candidates,
                 inputs=["evaluation_metrics", "params:evaluation"],
-                outputs=["best_model", "leaderboard"],
+                outputs=["best_model", "best_score", "leaderboard"],
                 name="rank",
             ),
             Node(plot_roc_curve, inputs=predictions, outputs="roc_curve", name="plot_roc_curve"),
