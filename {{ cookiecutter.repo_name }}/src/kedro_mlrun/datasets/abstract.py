@@ -122,7 +122,7 @@ class MLRunAbstractDataset(RunDataset):
     def _log(self, context: "mlrun.MLClientCtx", data: Any, temporary: Path) -> None:
         log, kind = getattr(context, self.LOG[0]), getattr(mlrun.artifacts, self.LOG[1])
         # What MLRun's function doesn't name itself it hands on to the artifact's class.
-        known = {*inspect.signature(log).parameters, *inspect.signature(kind).parameters}
+        known = {*_parameters(log), *_parameters(kind)}
         self._check_names(self._save_args, known - OURS, "save_args")
         labels = self._save_args.get("labels") or {}
         if not isinstance(labels, dict):
@@ -136,23 +136,33 @@ class MLRunAbstractDataset(RunDataset):
         folder = f"{run_folder(path, context.uid)}/{self.key}/{uuid.uuid4().hex[:8]}"
         before = context.artifact_uris.get(self.key)
         try:
-            self._prepare(data, temporary, folder, arguments)
             # About statistics of booleans, infinities and such.
             with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-                log(self.key, **arguments)
+                item = self._prepare(data, temporary, folder, arguments)
+                context.log_artifact(item, **arguments)
         except BaseException:
             # Where only the update of the run failed, the artifact's record points here.
             if "://" not in folder and context.artifact_uris.get(self.key) == before:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
-        """Write an object to a file, and tell MLRun's function of it; the folder is the save's."""
+    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
+        """Write an object to a file, and give what MLRun logs; the folder is the save's.
+
+        What MLRun's function is to know of the file is added to its arguments.
+        """
         # MLRun takes an empty body for none, but not an empty file.
         file = self._write(data, temporary)
         target = f"{folder}/{self.key}{''.join(file.suffixes)}"
         arguments.update(local_path=str(file), target_path=target)
         arguments["format"] = arguments.get("format") or file.suffix[1:]
+        return self.key
+
+    def _own(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Take out those arguments that are the artifact's class's and not MLRun's function's."""
+        names = _parameters(getattr(mlrun.artifacts, self.LOG[1]))
+        names -= _parameters(mlrun.MLClientCtx.log_artifact)
+        return {name: arguments.pop(name) for name in names & arguments.keys()}
 
     def _write(self, data: Any, folder: Path) -> Path:
         """Write an object to a file whose ending tells how to read it."""
@@ -270,11 +280,14 @@ class MLRunAbstractDataset(RunDataset):
             ) from (None if missing or isinstance(exc, DatasetError) else exc)
 
 
-def verified_bytes(artifact: Any, file: str = "", hash_needed: bool = True) -> bytes:
+def verified_bytes(
+    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str = ""
+) -> bytes:
     """Read an artifact's bytes, or those of its file, and compare them with the recorded hash."""
-    path, recorded = file or artifact.target_path, artifact.metadata.hash
+    path, recorded = file or artifact.target_path, recorded or artifact.metadata.hash
     try:
-        content = artifact.get_body() if artifact.is_inline() else mlrun.get_dataitem(path).get()
+        inline = artifact.is_inline() and not file
+        content = artifact.get_body() if inline else mlrun.get_dataitem(path).get()
     except FileNotFoundError:
         raise DatasetError(f"its file {path} is gone") from None
     content = content.encode() if isinstance(content, str) else bytes(content)
@@ -296,6 +309,10 @@ def file_format(artifact: Any) -> str:
 def type_name(data: Any) -> str:
     """Give the full name of an object's type."""
     return f"{type(data).__module__}.{type(data).__qualname__}"
+
+
+def _parameters(function: Any) -> set[str]:
+    return {*inspect.signature(function).parameters}
 
 
 def _is_json(data: Any) -> bool:

@@ -9,6 +9,7 @@ import joblib
 from kedro.io import DatasetError, Version
 from kedro.utils import load_obj
 
+from ..lazy import mlrun
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, type_name, verified_bytes
 
 PICKLED = ("pkl", "joblib")
@@ -60,11 +61,19 @@ class MLRunModel(MLRunAbstractDataset):
         self._format = model_format.lower().lstrip(".")
         self._check_names([self._format], PICKLED + XGBOOST, "model_format")
 
-    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
+    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
         file = self._write(data, temporary)
         arguments.setdefault("framework", self._framework)
         arguments.setdefault("algorithm", type(data).__name__)
         arguments.update(model_dir=str(temporary), model_file=file.name, target_path=f"{folder}/")
+        training_set, label = (
+            arguments.pop("training_set", None),
+            arguments.pop("label_column", None),
+        )
+        made = mlrun.artifacts.ModelArtifact(self.key, **self._own(arguments))
+        if training_set is not None:
+            made.infer_from_df(training_set, label)
+        return made
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
