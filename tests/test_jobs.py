@@ -19,7 +19,7 @@ KEDRO, MLRUN = BIN / "kedro", BIN / "mlrun"
 PACKAGE = "breast_cancer"
 FILES = {
     "training_set": "training_set.parquet",
-    "xgboost_model": "model.ubj",
+    "xgboost_model": "model.pkl",
     "kedro.nodes": "kedro.nodes.parquet",
 }
 # Few trees, so that it is quick.

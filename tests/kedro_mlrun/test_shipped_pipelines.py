@@ -6,16 +6,20 @@ from typing import Any
 
 import click
 import mlrun
+import numpy as np
 import pytest
 import yaml
 from helpers import PROJECT, Store, metadata
 from kedro.framework.cli.project import run
 from kedro.framework.session import KedroSession
 from kedro.validation import DataValidationError
+from mlrun.frameworks.sklearn import SKLearnModelServer
+from mlrun.frameworks.xgboost import XGBoostModelServer
 
 from kedro_mlrun import datasets
 
 OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
+SERVERS = {"sklearn": SKLearnModelServer, "xgboost": XGBoostModelServer}
 METRICS = {"accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"}
 
 
@@ -73,7 +77,7 @@ def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
 
 
 def test_what_a_run_records(store: Store) -> None:
-    """Models, sets, leaderboard, learning curve, pictures; six metrics for each model and set."""
+    """Law 6: models that MLRun serves, sets, leaderboard, learning curve, plots, six metrics each."""
     record = kedro_run(store, "__default__")
     results = record["status"]["results"]
     best = results["best_model"]
@@ -97,7 +101,20 @@ def test_what_a_run_records(store: Store) -> None:
         "roc_curve",
         "confusion_matrix",
     }
+    test_set = datasets.MLRunDataframeDataset(key="test_set").load()
+    rows = test_set.drop(columns="diagnosis")
     models = store.manager.project.list_models(tag="latest")
+    for model, server in zip(
+        models, map(SERVERS.get, (m.spec.framework for m in models)), strict=True
+    ):
+        assert [one.name for one in model.spec.inputs] == [*rows]
+        assert [*model.spec.outputs][0].labels == {"0": "benign", "1": "malignant"}
+        assert model.spec.feature_stats.keys() == {*rows}
+        served = server(name="model", model_path=model.uri)
+        served.load()
+        answers = served.predict({"inputs": rows.to_numpy().tolist()})
+        own = datasets.MLRunModel(key=model.spec.db_key).load()
+        np.testing.assert_array_equal(answers, own.predict(rows))
     assert {model.spec.framework for model in models} == {"sklearn", "xgboost"}
     for key in ("roc_curve", "confusion_matrix", "xgboost_learning_curve.chart"):
         assert datasets.MLRunAbstractDataset(key=key).load().startswith(b"\x89PNG")

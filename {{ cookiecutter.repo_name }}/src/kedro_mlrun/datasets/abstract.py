@@ -72,6 +72,7 @@ class MLRunAbstractDataset(RunDataset):
 
     LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project", "path")
     LOG: tuple[str, str] = ("log_artifact", "Artifact")  # MLRun's function, and what it makes.
+    READS_FILES = True  # without a record, named by `path` in load_args
     versioned = True  # Kedro gives each dataset of a class that has this its load version.
 
     def __init__(
@@ -86,6 +87,13 @@ class MLRunAbstractDataset(RunDataset):
         self.metadata = metadata
         self._check_names(load_args or {}, self.LOAD_ARGS, "load_args")
         self._load_args = {k: v for k, v in (load_args or {}).items() if v is not None}
+        path = str(self._load_args.get("path", "store://"))
+        if not (self.READS_FILES or path.startswith("store://")):
+            raise DatasetError(
+                f"load_args of {type(self).__name__} '{key}' has the path {path}, a file without a "
+                "record, whose hash nobody knows. Give a store:// URI, or read the file with a "
+                "dataset of its own format."
+            )
         self._save_args = dict(save_args or {})
         self._load_version = version.load if version else None
 

@@ -1,33 +1,49 @@
 """Trained models as MLRun model artifacts."""
 
 import io
-import math
+import json
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 from kedro.io import DatasetError, Version
 from kedro.utils import load_obj
 
 from ..lazy import mlrun
+from ..runs.dataset import CATALOGS
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, type_name, verified_bytes
+from .dataframe import MLRunDataframeDataset
+from .pickles import dump
 
 PICKLED = ("pkl", "joblib")
 XGBOOST = ("json", "ubj")
+# An attribute of a booster, for what XGBoost's own formats don't hold of an estimator.
+NOTE = "kedro-mlrun"
 
 
 class MLRunModel(MLRunAbstractDataset):
     """A trained model as an MLRun model artifact.
 
+    The record has the model's inputs and outputs, as MLRun's serving and monitoring want them: from
+    the training set, with statistics of its features, or else from the fitted model. The names of
+    the classes are the `labels` of the output, by their position in `predict_proba`.
+
     Args:
-        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
+        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`. A
+            `path` in `load_args` is a `store://` URI.
         framework: the framework's name in MLRun, such as `sklearn`, `xgboost`, `lightgbm`.
-        model_format: how the model is kept and how its file's name ends: `pkl` or `joblib` with
-            joblib; `json` or `ubj` in XGBoost's own format, which gives back the model but none of
-            the training arguments that it no longer needs. A pickle can run code: load pickled
-            models only from a project whose members you trust.
+        model_format: how the model is kept and how its file's name ends: `pkl` as a pickle, which
+            MLRun's model servers and `AutoMLRun.load_model` read, also where the project's own
+            classes can't be imported; `joblib`; `json` or `ubj` in XGBoost's own format, which is
+            refused if it loses anything. A pickle can run code: load pickled models only from a
+            project whose members you trust.
         save_args: further arguments of MLRun's `log_model`, such as `tag`, `labels`, `metrics`,
-            `parameters`, `algorithm`, `training_set` or `extra_data`.
+            `parameters`, `algorithm` or `extra_data`; `training_set`: the name of a catalog entry
+            of the run, or a frame; `label_column`, by default the columns of the training set that
+            the model doesn't take.
 
     Example:
         ```yaml
@@ -35,6 +51,8 @@ class MLRunModel(MLRunAbstractDataset):
           type: kedro_mlrun.MLRunModel
           framework: sklearn
           model_format: pkl
+          save_args:
+            training_set: user_data
         ```
 
         ```python
@@ -45,6 +63,7 @@ class MLRunModel(MLRunAbstractDataset):
     """
 
     LOG = ("log_model", "ModelArtifact")
+    READS_FILES = False
 
     def __init__(
         self,
@@ -60,36 +79,71 @@ class MLRunModel(MLRunAbstractDataset):
         self._framework = framework
         self._format = model_format.lower().lstrip(".")
         self._check_names([self._format], PICKLED + XGBOOST, "model_format")
+        training_set = self._save_args.get("training_set")
+        self.uses = [training_set] if isinstance(training_set, str) else []
 
     def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
         file = self._write(data, temporary)
         arguments.setdefault("framework", self._framework)
         arguments.setdefault("algorithm", type(data).__name__)
         arguments.update(model_dir=str(temporary), model_file=file.name, target_path=f"{folder}/")
-        training_set, label = (
-            arguments.pop("training_set", None),
-            arguments.pop("label_column", None),
-        )
-        made = mlrun.artifacts.ModelArtifact(self.key, **self._own(arguments))
-        if training_set is not None:
-            made.infer_from_df(training_set, label)
+        source, label = arguments.pop("training_set", None), arguments.pop("label_column", None)
+        own = self._own(arguments)
+        try:
+            frame = self._training_set(source) if self.uses else source
+            return self._described(own, data, frame, [label] if isinstance(label, str) else label)
+        except Exception as error:
+            what = f"training set '{source}'" if self.uses else "the training set"
+            message = (
+                "'%s' is recorded without inputs and outputs, which MLRun can't make of %s: %s"
+            )
+            logging.getLogger(__name__).warning(message, self.key, what, error)
+            return mlrun.artifacts.ModelArtifact(self.key, **own)
+
+    def _training_set(self, name: str) -> Any:
+        entry = CATALOGS[self.run_id].get(name) if self.run_id in CATALOGS else None
+        return (entry or MLRunDataframeDataset(name)).load()
+
+    def _described(self, own: dict[str, Any], model: Any, frame: Any, label: list[Any]) -> Any:
+        """Make the artifact with its inputs, outputs and statistics, in MLRun's own words."""
+        made = mlrun.artifacts.ModelArtifact(self.key, **own)
+        feature, spec = mlrun.features.Feature, made.spec
+        inputs, classes = _answer(model, "feature_names_in_"), _answer(model, "classes_")
+        if frame is not None:
+            if inputs is not None:
+                label = label or [name for name in frame.columns if name not in inputs]
+                frame = frame[[*inputs, *label]]
+            elif _answer(model, "n_features_in_") not in {
+                None,
+                len(frame.columns) - len(label or []),
+            }:
+                raise DatasetError("the model has another number of features; set label_column")
+            # A label of rows is no feature.
+            made.infer_from_df(frame.reset_index(drop=True), label)
+        elif inputs is not None and not spec.inputs:
+            spec.inputs = [feature(name=str(name)) for name in inputs]
+            for one in spec.inputs:
+                one.value_type = None  # which nobody has told; MLRun's default is text
+        if np.ndim(classes) == 1:
+            if not spec.outputs:
+                kind = type(np.asarray(classes).tolist()[0])
+                spec.outputs = [feature(kind, name=str((label or ["label"])[0]))]
+            if len(spec.outputs) == 1:
+                names = _class_names(
+                    classes, frame[label[0]] if frame is not None and label else None
+                )
+                [*spec.outputs][0].labels = {str(number): name for number, name in enumerate(names)}
+        mlrun.utils.dict_to_json(made.to_dict())
         return made
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
-        if self._format in PICKLED:
+        if self._format == "joblib":
             joblib.dump(data, file)
-            return file
-        problem, missing = "", getattr(data, "missing", None)
-        if not type_name(data).startswith("xgboost."):
-            problem = f"is XGBoost's own, and this is a {type_name(data)}"
-        elif callable(getattr(data, "objective", None)) or not (
-            missing is None or math.isnan(missing)
-        ):
-            problem = "doesn't keep `missing` or an `objective` of one's own: it predicts otherwise"
-        if problem:
-            raise DatasetError(f"model_format '{self._format}' {problem}; use model_format: pkl")
-        data.save_model(file)
+        elif self._format == "pkl":
+            dump(data, file)
+        else:
+            _save_xgboost(data, file)
         return file
 
     def _read(self, artifact: Any) -> Any:
@@ -97,10 +151,89 @@ class MLRunModel(MLRunAbstractDataset):
             raise DatasetError(f"it is of kind '{artifact.kind}' and not a model")
         file = artifact.model_target_file or artifact.model_file
         content = verified_bytes(artifact, artifact.target_path + file)
-        ending = Path(file).suffix[1:]
-        if ending not in XGBOOST:
+        if Path(file).suffix[1:] not in XGBOOST:
+            # It reads plain pickles, too.
             return joblib.load(io.BytesIO(content))
         kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
-        model = load_obj(kind)()
-        model.load_model(bytearray(content))
-        return model
+        return _load_xgboost(content, load_obj(kind))
+
+
+def _answer(model: Any, name: str) -> Any:
+    with suppress(Exception):  # of somebody else's class, whose property it may be
+        return getattr(model, name)
+    return None
+
+
+def _class_names(classes: Any, labels: Any) -> list[str]:
+    """Give the names of a model's classes, which may have been trained as a category's codes."""
+    found = np.asarray(classes).tolist()
+    names = [] if labels is None else [*getattr(labels, "cat", labels).categories]
+    coded = names and not {*found} <= {*names} and {*found} <= {*range(len(names))}
+    return [str(names[code] if coded else code) for code in found]
+
+
+def _save_xgboost(model: Any, file: Path) -> None:
+    """Save a model in XGBoost's own format, and make sure that it answers the same afterwards."""
+    from xgboost import Booster, XGBModel
+
+    if not isinstance(model, Booster | XGBModel):
+        what = f"is XGBoost's own, and this is a {type_name(model)}"
+        raise DatasetError(f"model_format '{file.suffix[1:]}' {what}; use model_format: pkl")
+    before = _answers(model)
+    booster = model if isinstance(model, Booster) else model.get_booster()
+    note = {name: json.loads(text) for name in vars(model) if (text := before.get(name))}
+    booster.set_attr(**{NOTE: json.dumps(note, sort_keys=True)})
+    try:
+        model.save_model(file)
+    finally:
+        booster.set_attr(**{NOTE: None})
+    after = _answers(_load_xgboost(file.read_bytes(), type(model)))
+    lost = [name for name, answer in before.items() if answer is None or after.get(name) != answer]
+    if lost:
+        raise DatasetError(
+            f"model_format '{file.suffix[1:]}' doesn't keep {', '.join(sorted(lost))} of this "
+            f"{type(model).__name__}; use model_format: pkl"
+        )
+
+
+def _load_xgboost(content: bytes, kind: type) -> Any:
+    from xgboost import Booster, XGBModel
+
+    # Before the call: what stands in a record must not run just any function.
+    if not (isinstance(kind, type) and issubclass(kind, Booster | XGBModel)):
+        raise DatasetError(f"its file is XGBoost's, and {kind} is no model of XGBoost's")
+    model = kind()
+    model.load_model(bytearray(content))
+    booster = model if isinstance(model, Booster) else model.get_booster()
+    vars(model).update(json.loads(booster.attr(NOTE) or "{}"))
+    booster.set_attr(**{NOTE: None})
+    return model
+
+
+def _answers(model: Any) -> dict[str, str | None]:
+    """Give what a model says of itself, as JSON: None is for what JSON can't hold.
+
+    What ends with an underscore is what a fitted model of scikit-learn's kind has learnt.
+    """
+    is_estimator = hasattr(model, "get_params")
+    booster = model.get_booster() if is_estimator else model
+    found = {
+        f"its booster's {name}": getattr(booster, name)
+        for name in ("feature_names", "feature_types")
+    }
+    found["its booster's attributes"] = booster.attributes()
+    if is_estimator:
+        found |= {name: value for name, value in vars(model).items() if name[0] != "_"}
+        found |= model.get_params()
+    for name in dir(model):
+        if name[-1] == "_" != name[0] and (answer := _answer(model, name)) is not None:
+            found[name] = answer
+    return {name: _as_json(value) for name, value in found.items()}
+
+
+def _as_json(value: Any) -> str | None:
+    with suppress(TypeError):
+        return json.dumps(value, default=np.ndarray.tolist)
+    with suppress(TypeError):
+        return json.dumps(value, default=np.generic.item)
+    return None
