@@ -16,9 +16,13 @@ from helpers import PROJECT, Store, metadata, project_module, states
 from kedro.framework.session import KedroSession
 from kedro.io import AbstractDataset, DatasetError
 from kedro.pipeline import node, pipeline
+from kedro.runner import ThreadRunner
+from sklearn.linear_model import Ridge
 
 import kedro_mlrun
 from kedro_mlrun import datasets, hooks
+from kedro_mlrun.runs import dataset
+from kedro_mlrun.runs.dataset import InputError
 
 CATALOG = """
 named:
@@ -45,6 +49,12 @@ table:
   type: pandas.CSVDataset
   filepath: FOLDER/table.csv
   save_args: {index: false}
+model:
+  type: kedro_mlrun.MLRunModel
+  save_args: {training_set: table}
+"{name}_model":
+  type: kedro_mlrun.MLRunModel
+  save_args: {training_set: "{name}"}
 """
 OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
 
@@ -103,6 +113,14 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "of_others": pipeline(
             [node(lambda n: (n, n), "params:number", ["foreign", "derived"], name="both")]
         ),
+        "models": pipeline(
+            [
+                node(lambda n: 2 * [pd.DataFrame({"x": [n]})], "params:number", ["table", "rows"]),
+                node(lambda *_: Ridge().fit([[0.0]], [0.0]), ["table", "rows"], "model"),
+                node(lambda *_: Ridge().fit([[0.0]], [0.0]), ["table", "rows"], "rows_model"),
+            ]
+        ),
+        "misspelt": pipeline([node(fail, "params:number", "row_model")]),
         "waiting": pipeline([node(meet, "params:number", "named")]),
         "broken": pipeline([node(lambda table: table, "table", "named", name="uses_table")]),
     }
@@ -155,6 +173,26 @@ def test_earlier_versions_by_load_versions(store: Store, conf: Path) -> None:
     assert older["spec"]["inputs"] == {"saved": first["status"]["artifact_uris"]["saved"]}
     assert later["spec"]["inputs"].keys() == {"saved"}
     assert later["spec"]["inputs"] != older["spec"]["inputs"]
+
+
+@pytest.mark.parametrize("options", [{}, {"runner": ThreadRunner()}], ids=["sequential", "threads"])
+def test_a_training_set_is_any_entry_of_the_run(
+    embedded: Store, conf: Path, options: dict[str, Any]
+) -> None:
+    """Law 6: of a file or in memory, the record of a model has its features and statistics."""
+    run(conf, "models", 7, **options)
+    for key in ("model", "rows_model"):
+        spec = mlrun.get_run_db().read_artifact(key, project=embedded.project)["spec"]
+        assert spec["inputs"] == [{"name": "x", "value_type": "int"}]
+        assert spec["feature_stats"]["x"]["mean"] == 7
+    assert dataset.CATALOGS == {}
+
+
+def test_a_misspelt_training_set_stops_a_run_at_its_start(embedded: Store, conf: Path) -> None:
+    """Law 9: before any node; no run is recorded."""
+    with pytest.raises(InputError, match="save_args of 'row_model' names 'row', which is not an"):
+        run(conf, "misspelt")
+    assert states(embedded) == []
 
 
 def test_only_missing_outputs(embedded: Store, conf: Path) -> None:
@@ -370,7 +408,7 @@ class Derived(datasets.MLRunAbstractDataset):
 def test_datasets_are_known_by_their_class(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not by their attributes, nor by how their type begins; tracked or not."""
+    """Law 1: not by attributes, nor by how a type begins; tracked or not, nothing is lost."""
     team = ModuleType("team_datasets")
     team.Foreign, team.Derived = Foreign, Derived  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "team_datasets", team)

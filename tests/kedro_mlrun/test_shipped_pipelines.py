@@ -77,7 +77,7 @@ def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
 
 
 def test_what_a_run_records(store: Store) -> None:
-    """Law 6: models that MLRun serves, sets, leaderboard, learning curve, plots, six metrics each."""
+    """Law 6: models that MLRun serves; sets, leaderboard, plots, six metrics for each."""
     record = kedro_run(store, "__default__")
     results = record["status"]["results"]
     best = results["best_model"]
