@@ -290,10 +290,10 @@ def test_a_record_has_features_of_the_model(embedded: Store) -> None:
 @pytest.mark.parametrize(
     ("training_set", "label", "said"),
     [
-        ("nothing", None, "of training set 'nothing': 'nothing' can't be loaded"),
+        ("nothing", None, "'nothing' can't be loaded"),
         (FRAME, None, "another number of features; set label_column"),
         (FRAME, "knid", "'knid'"),
-        (FRAME.rename(columns={"width": 1.5j}), "kind", "the training set"),
+        (FRAME.rename(columns={"width": 1.5j}), "kind", "keys must be str"),
     ],
     ids=["missing", "which is it", "misspelt", "strange"],
 )

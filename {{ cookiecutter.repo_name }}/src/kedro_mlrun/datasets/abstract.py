@@ -289,10 +289,11 @@ class MLRunAbstractDataset(RunDataset):
 
 
 def verified_bytes(
-    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str = ""
+    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str | None = None
 ) -> bytes:
     """Read an artifact's bytes, or those of its file, and compare them with the recorded hash."""
-    path, recorded = file or artifact.target_path, recorded or artifact.metadata.hash
+    path = file or artifact.target_path
+    recorded = artifact.metadata.hash if recorded is None else recorded
     try:
         inline = artifact.is_inline() and not file
         content = artifact.get_body() if inline else mlrun.get_dataitem(path).get()

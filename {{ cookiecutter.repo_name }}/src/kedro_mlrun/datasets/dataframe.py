@@ -140,11 +140,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             frame = _read_parquet(verified_bytes(artifact, hash_needed=False))
         elif schema := artifact.spec.extra_data.get(SCHEMA):
             digest = re.search(r"\.([0-9a-f]{40})\.schema\.", schema)  # not in earlier versions
-            types = (
-                verified_bytes(artifact, schema, recorded=digest[1])
-                if digest
-                else mlrun.get_dataitem(schema).get()
-            )
+            types = verified_bytes(artifact, schema, False, digest[1] if digest else "")
             frame = _read_csv(verified_bytes(artifact), types)
         else:
             # MLRun itself wrote it, without a hash.

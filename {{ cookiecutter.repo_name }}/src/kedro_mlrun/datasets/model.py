@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 from kedro.io import DatasetError, Version
 from kedro.utils import load_obj
 
@@ -89,52 +90,20 @@ class MLRunModel(MLRunAbstractDataset):
         arguments.update(model_dir=str(temporary), model_file=file.name, target_path=f"{folder}/")
         source, label = arguments.pop("training_set", None), arguments.pop("label_column", None)
         own = self._own(arguments)
+        made = mlrun.artifacts.ModelArtifact(self.key, **own)
         try:
             frame = self._training_set(source) if self.uses else source
-            return self._described(own, data, frame, [label] if isinstance(label, str) else label)
+            _describe(made, data, frame, [label] if isinstance(label, str) else label or [])
+            mlrun.utils.dict_to_json(made.to_dict())
         except Exception as error:
-            what = f"training set '{source}'" if self.uses else "the training set"
-            message = (
-                "'%s' is recorded without inputs and outputs, which MLRun can't make of %s: %s"
-            )
-            logging.getLogger(__name__).warning(message, self.key, what, error)
-            return mlrun.artifacts.ModelArtifact(self.key, **own)
+            message = "'%s' is recorded without inputs and outputs: %s"
+            logging.getLogger(__name__).warning(message, self.key, error)
+            made = mlrun.artifacts.ModelArtifact(self.key, **own)
+        return made
 
     def _training_set(self, name: str) -> Any:
         entry = CATALOGS[self.run_id].get(name) if self.run_id in CATALOGS else None
         return (entry or MLRunDataframeDataset(name)).load()
-
-    def _described(self, own: dict[str, Any], model: Any, frame: Any, label: list[Any]) -> Any:
-        """Make the artifact with its inputs, outputs and statistics, in MLRun's own words."""
-        made = mlrun.artifacts.ModelArtifact(self.key, **own)
-        feature, spec = mlrun.features.Feature, made.spec
-        inputs, classes = _answer(model, "feature_names_in_"), _answer(model, "classes_")
-        if frame is not None:
-            if inputs is not None:
-                label = label or [name for name in frame.columns if name not in inputs]
-                frame = frame[[*inputs, *label]]
-            elif _answer(model, "n_features_in_") not in {
-                None,
-                len(frame.columns) - len(label or []),
-            }:
-                raise DatasetError("the model has another number of features; set label_column")
-            # A label of rows is no feature.
-            made.infer_from_df(frame.reset_index(drop=True), label)
-        elif inputs is not None and not spec.inputs:
-            spec.inputs = [feature(name=str(name)) for name in inputs]
-            for one in spec.inputs:
-                one.value_type = None  # which nobody has told; MLRun's default is text
-        if np.ndim(classes) == 1:
-            if not spec.outputs:
-                kind = type(np.asarray(classes).tolist()[0])
-                spec.outputs = [feature(kind, name=str((label or ["label"])[0]))]
-            if len(spec.outputs) == 1:
-                names = _class_names(
-                    classes, frame[label[0]] if frame is not None and label else None
-                )
-                [*spec.outputs][0].labels = {str(number): name for number, name in enumerate(names)}
-        mlrun.utils.dict_to_json(made.to_dict())
-        return made
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
@@ -164,12 +133,33 @@ def _answer(model: Any, name: str) -> Any:
     return None
 
 
-def _class_names(classes: Any, labels: Any) -> list[str]:
-    """Give the names of a model's classes, which may have been trained as a category's codes."""
-    found = np.asarray(classes).tolist()
-    names = [] if labels is None else [*getattr(labels, "cat", labels).categories]
-    coded = names and not {*found} <= {*names} and {*found} <= {*range(len(names))}
-    return [str(names[code] if coded else code) for code in found]
+def _describe(made: Any, model: Any, frame: pd.DataFrame | None, labels: list[Any]) -> None:
+    """Give an artifact a model's inputs and outputs, with statistics, in MLRun's own words."""
+    feature, spec, names = mlrun.features.Feature, made.spec, list[Any]()
+    inputs, classes = _answer(model, "feature_names_in_"), _answer(model, "classes_")
+    if frame is not None:
+        if inputs is not None:
+            labels = labels or [name for name in frame.columns if name not in inputs]
+            frame = frame[[*inputs, *labels]]
+        elif _answer(model, "n_features_in_") not in {None, len(frame.columns) - len(labels)}:
+            raise DatasetError("the model has another number of features; set label_column")
+        # The index is no feature.
+        made.infer_from_df(frame.reset_index(drop=True), labels)
+        if labels and isinstance(kind := frame[labels[0]].dtype, pd.CategoricalDtype):
+            names = [*kind.categories]
+    elif inputs is not None and not spec.inputs:
+        spec.inputs = [feature(name=str(name)) for name in inputs]
+        for one in spec.inputs:
+            one.value_type = None  # which nobody has told; MLRun's default is text
+    if isinstance(classes, np.ndarray) and classes.ndim == 1:
+        found = classes.tolist()
+        if not spec.outputs:
+            spec.outputs = [feature(type(found[0]), name=str([*labels, "label"][0]))]
+        # It may have learnt the codes of a category.
+        is_code = {*found} <= {*range(len(names))} and not {*found} <= {*names}
+        named = [str(names[code] if is_code else code) for code in found]
+        if len(spec.outputs) == 1:
+            [*spec.outputs][0].labels = {str(number): name for number, name in enumerate(named)}
 
 
 def _save_xgboost(model: Any, file: Path) -> None:
@@ -188,12 +178,9 @@ def _save_xgboost(model: Any, file: Path) -> None:
     finally:
         booster.set_attr(**{NOTE: None})
     after = _answers(_load_xgboost(file.read_bytes(), type(model)))
-    lost = [name for name, answer in before.items() if answer is None or after.get(name) != answer]
-    if lost:
-        raise DatasetError(
-            f"model_format '{file.suffix[1:]}' doesn't keep {', '.join(sorted(lost))} of this "
-            f"{type(model).__name__}; use model_format: pkl"
-        )
+    if lost := [name for name, text in before.items() if text is None or after.get(name) != text]:
+        what = f"doesn't keep {', '.join(sorted(lost))} of this {type(model).__name__}"
+        raise DatasetError(f"model_format '{file.suffix[1:]}' {what}; use model_format: pkl")
 
 
 def _load_xgboost(content: bytes, kind: type) -> Any:
@@ -211,29 +198,17 @@ def _load_xgboost(content: bytes, kind: type) -> Any:
 
 
 def _answers(model: Any) -> dict[str, str | None]:
-    """Give what a model says of itself, as JSON: None is for what JSON can't hold.
-
-    What ends with an underscore is what a fitted model of scikit-learn's kind has learnt.
-    """
-    is_estimator = hasattr(model, "get_params")
-    booster = model.get_booster() if is_estimator else model
-    found = {
-        f"its booster's {name}": getattr(booster, name)
-        for name in ("feature_names", "feature_types")
-    }
-    found["its booster's attributes"] = booster.attributes()
-    if is_estimator:
-        found |= {name: value for name, value in vars(model).items() if name[0] != "_"}
-        found |= model.get_params()
-    for name in dir(model):
-        if name[-1] == "_" != name[0] and (answer := _answer(model, name)) is not None:
-            found[name] = answer
+    """Give parameters and what was learnt, which ends with `_`, as JSON: None if it can't be."""
+    if not hasattr(model, "get_params"):
+        return {}  # a Booster, of which the format is made
+    found = {name: value for name, value in vars(model).items() if name[0] != "_"}
+    found |= model.get_params()
+    learnt = (name for name in dir(model) if name[-1] == "_" != name[0])
+    found |= {name: answer for name in learnt if (answer := _answer(model, name)) is not None}
     return {name: _as_json(value) for name, value in found.items()}
 
 
 def _as_json(value: Any) -> str | None:
-    with suppress(TypeError):
-        return json.dumps(value, default=np.ndarray.tolist)
-    with suppress(TypeError):
-        return json.dumps(value, default=np.generic.item)
+    with suppress(TypeError, AttributeError):
+        return json.dumps(value, default=lambda array: array.tolist())
     return None

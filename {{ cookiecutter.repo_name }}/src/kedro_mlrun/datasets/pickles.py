@@ -12,29 +12,25 @@ from kedro.framework import project
 
 def dump(data: Any, file: Path) -> None:
     """Pickle an object; the classes and functions of the project have their code with them."""
-    with file.open("wb") as stream:
-        _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(data)
+    package = sys.modules.get(project.PACKAGE_NAME or "")
+    if package:
+        cloudpickle.register_pickle_by_value(package)
+    try:
+        with file.open("wb") as stream:
+            _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(data)
+    finally:
+        if package:
+            cloudpickle.unregister_pickle_by_value(package)
 
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if obj is _imported:
-            return pickle.loads, (_with_code(obj),)
-        package = (getattr(obj, "__module__", None) or "").partition(".")[0]
-        if not isinstance(obj, type | FunctionType) or package != project.PACKAGE_NAME:
-            return NotImplemented
-        return _imported, (obj.__module__, obj.__qualname__, _with_code(obj))
-
-
-def _with_code(obj: Any) -> bytes:
-    """Pickle a class or a function with its code, and what of its package it uses."""
-    module = sys.modules[obj.__module__]
-    package = module if obj is _imported else sys.modules[obj.__module__.partition(".")[0]]
-    cloudpickle.register_pickle_by_value(package)
-    try:
-        return bytes(cloudpickle.dumps(obj))
-    finally:
-        cloudpickle.unregister_pickle_by_value(package)
+            return pickle.loads, (cloudpickle.dumps(obj),)
+        if isinstance(obj, type | FunctionType):
+            if obj.__module__.partition(".")[0] == project.PACKAGE_NAME:
+                return _imported, (obj.__module__, obj.__qualname__, cloudpickle.dumps(obj))
+        return NotImplemented
 
 
 def _imported(module: str, name: str, code: bytes) -> Any:
@@ -48,3 +44,6 @@ def _imported(module: str, name: str, code: bytes) -> Any:
         return attrgetter(name)(import_module(module))
     except (ImportError, AttributeError):
         return loads(code)  # noqa: S301
+
+
+_imported.__module__ = "__main__"  # whose functions cloudpickle takes with their code

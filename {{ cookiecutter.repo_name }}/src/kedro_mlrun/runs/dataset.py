@@ -103,7 +103,7 @@ def _with_input(
     wrapped = entry.get("dataset")
     if is_run and is_file and isinstance(wrapped, Mapping):
         # A file without a record is for the dataset that knows its format.
-        kept: dict[str, Any] = {key: entry[key] for key in _KEPT if key in entry}
+        kept: dict[str, Any] = {key: entry[key] for key in _KEPT & entry.keys()}
         return kept | _with_input(name, dict(wrapped), source, fetch)
     if is_run:
         return {**entry, "load_args": {"path": source}}
