@@ -231,20 +231,21 @@ def test_a_class_of_the_project_is_read_where_the_project_is_not(
     assert (done.stdout, done.stderr) == ("False True\n", "")
 
 
-@pytest.mark.parametrize("model_format", ["pkl", "joblib"])
+@pytest.mark.parametrize("model_format", ["pkl", "joblib", "ubj"])
 def test_models_of_earlier_versions_are_read(embedded: Store, model_format: str) -> None:
-    """Law 1: both formats were joblib's, and `joblib` is so still."""
-    model = LogisticRegression().fit(X, Y)
+    """Law 1: `pkl` was joblib's format, and XGBoost's own had no notes."""
+    model = forest() if model_format == "ubj" else LogisticRegression().fit(X, Y)
     Dataset(key="model", model_format=model_format).save(model)
     artifact = embedded.manager.project.get_artifact("model")
     file = Path(artifact.target_path) / artifact.model_file
     if model_format == "joblib":
         assert b"joblib.numpy_pickle" in file.read_bytes()
-    joblib.dump(model, file)
+    model.save_model(file) if model_format == "ubj" else joblib.dump(model, file)
     artifact.metadata.hash = mlrun.utils.helpers.calculate_local_file_hash(str(file))
     artifact.spec.db_key = "earlier"
     embedded.manager.db.store_artifact("earlier", artifact.to_dict(), project=embedded.project)
-    np.testing.assert_array_equal(Dataset(key="earlier").load().coef_, model.coef_)
+    loaded = Dataset(key="earlier").load()
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
 FRAME = pd.DataFrame(
@@ -272,6 +273,10 @@ def test_a_record_has_features_of_the_training_set(store: Store, label: dict[str
     assert found["outputs"] == [{"name": "kind", "value_type": "str", "labels": labels}]
     assert found["feature_stats"]["width"]["mean"] == 10
     assert sum(found["feature_stats"]["length"]["hist"][0]) == 10
+    # The specification beside the model's file says the same, for who has the folder only.
+    folder = store.manager.project.get_artifact("model").target_path
+    _, beside, _ = mlrun.artifacts.get_model(folder)
+    assert beside.to_dict()["spec"]["outputs"] == found["outputs"]
 
 
 def test_a_record_has_features_of_the_model(embedded: Store) -> None:
