@@ -105,8 +105,8 @@ def test_a_training_set_is_an_entry():
     """Law 9: a misspelt name is said before a model is trained, and not afterwards."""
     model = datasets.MLRunModel("model", save_args={"training_set": "row"})
     with pytest.raises(dataset.InputError, match="of 'model' names 'row', .* Did you mean 'rows'"):
-        dataset.check_uses({"model": model}, ["rows"])
-    dataset.check_uses({"model": model}, ["rows", "row"])
+        dataset.check_uses({"model": model}, {"rows"})
+    dataset.check_uses({"model": model}, {"rows", "row"})
 
 
 @pytest.mark.parametrize(

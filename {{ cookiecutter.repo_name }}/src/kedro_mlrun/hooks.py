@@ -25,16 +25,9 @@ from omegaconf.errors import InterpolationResolutionError
 
 from .lazy import ipython
 from .project import MLRunConfig, TrackingConfig, prepared
+from .runs import dataset as entries
 from .runs import provenance, workers
-from .runs.dataset import (
-    CATALOGS,
-    RunDataset,
-    check_used,
-    check_uses,
-    is_run_type,
-    run_dataset,
-    with_inputs,
-)
+from .runs.dataset import RunDataset, check_used, is_run_type, run_dataset, with_inputs
 from .runs.manager import MLRunContextManager
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
@@ -119,7 +112,7 @@ class MLRunHooks:
             _keep_in_memory(pipeline, catalog, ours)
             return
         saved = {name: ours[name] for name in ours.keys() & pipeline.all_outputs()}
-        check_uses(saved, {*catalog.keys(), *pipeline.datasets()})
+        entries.check_uses(saved, {*catalog.keys(), *pipeline.datasets()})
         self._watch_for_interrupts()
         run = self._thread.next_run
         self._runs[run.run_id] = run
@@ -158,7 +151,7 @@ class MLRunHooks:
             if not is_parameter(name):
                 note = {"node": node.name, "action": "load", "dataset": name, "seconds": seconds}
                 self._note_data(catalog, note, data)
-        CATALOGS[_run_id(catalog)] = catalog
+        entries.CATALOGS[_run_id(catalog)] = catalog
         # Its saves happen in this thread.
         self._thread.catalogs[node.name] = catalog
         self._thread.started[node.name] = perf_counter()
@@ -214,7 +207,7 @@ class MLRunHooks:
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)
-        CATALOGS.pop(run_id, None)
+        entries.CATALOGS.pop(run_id, None)
         if run:
             run.end(error, aborted)
         if not self._runs:

@@ -28,19 +28,17 @@ NOTE = "kedro-mlrun"
 class MLRunModel(MLRunAbstractDataset):
     """A trained model as an MLRun model artifact.
 
-    The record has the model's inputs and outputs, as MLRun's serving and monitoring want them: from
-    the training set, with statistics of its features, or else from the fitted model. The names of
-    the classes are the `labels` of the output, by their position in `predict_proba`.
+    The record has its inputs and outputs: of the training set, with statistics, or of the fitted
+    model. The classes' names are the output's `labels`, by their position in `predict_proba`.
 
     Args:
         key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`. A
             `path` in `load_args` is a `store://` URI.
         framework: the framework's name in MLRun, such as `sklearn`, `xgboost`, `lightgbm`.
-        model_format: how the model is kept and how its file's name ends: `pkl` as a pickle, which
-            MLRun's model servers and `AutoMLRun.load_model` read, also where the project's own
-            classes can't be imported; `joblib`; `json` or `ubj` in XGBoost's own format, which is
-            refused if it loses anything. A pickle can run code: load pickled models only from a
-            project whose members you trust.
+        model_format: how the model is kept and how its file's name ends: `pkl`, a pickle, which
+            MLRun's model servers read, also where the project's classes can't be imported;
+            `joblib`; `json` or `ubj` in XGBoost's own format, which is refused if it loses
+            anything. A pickle can run code: load them only from people whom you trust.
         save_args: further arguments of MLRun's `log_model`, such as `tag`, `labels`, `metrics`,
             `parameters`, `algorithm` or `extra_data`; `training_set`: the name of a catalog entry
             of the run, or a frame; `label_column`, by default the columns of the training set that

@@ -131,13 +131,11 @@ def check_used(inputs: Iterable[str], used: set[str]) -> None:
             )
 
 
-def check_uses(datasets: Mapping[str, RunDataset], known: Iterable[str]) -> None:
+def check_uses(datasets: Mapping[str, RunDataset], known: set[str]) -> None:
     """Make sure that the entries exist whose data are recorded with what a run saves."""
-    known = [*known]
-    for name, dataset in datasets.items():
-        for wanted in dataset.uses:
-            if wanted not in known:
-                raise InputError(
-                    f"save_args of '{name}' names '{wanted}', which is not an entry of the "
-                    f"catalog. {nearest(wanted, known)}Name one whose data the run has."
-                )
+    for name, wanted in [(key, each) for key in datasets for each in datasets[key].uses]:
+        if wanted not in known:
+            raise InputError(
+                f"save_args of '{name}' names '{wanted}', which is not an entry of the catalog. "
+                f"{nearest(wanted, known)}Name one whose data the run has."
+            )
