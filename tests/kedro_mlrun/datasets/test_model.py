@@ -279,6 +279,19 @@ def test_a_record_has_features_of_the_training_set(store: Store, label: dict[str
     assert beside.to_dict()["spec"]["outputs"] == found["outputs"]
 
 
+def test_classes_are_named_as_they_were_learnt(embedded: Store) -> None:
+    """Law 4: text as it is, and a number that is a category itself is no code of one."""
+    numbers = pd.Categorical(np.where(Y, 0, 1), categories=[1, 0])
+    for key, kind in {"text": FRAME["kind"].astype(str), "number": numbers}.items():
+        frame = FRAME.assign(kind=kind)
+        model = LogisticRegression().fit(frame[["width"]], frame["kind"].to_numpy())
+        Dataset(key=key, save_args={"training_set": frame, "label_column": "kind"}).save(model)
+    (text,), (number,) = (recorded(embedded, key)["outputs"] for key in ("text", "number"))
+    assert text["labels"] == {"0": "long", "1": "wide"}
+    assert number["labels"] == {"0": "0", "1": "1"}
+    assert [one["name"] for one in recorded(embedded, "text")["inputs"]] == ["width"]
+
+
 def test_a_record_has_features_of_the_model(embedded: Store) -> None:
     """Law 6: without a training set the fitted model tells them; what it isn't told stays out."""
     Dataset(key="text").save(LogisticRegression().fit(FRAME[["width"]], FRAME["kind"].astype(str)))
