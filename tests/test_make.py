@@ -2,13 +2,15 @@
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import VENV, Folder
+from conftest import KEDRO, VENV, Folder
+from test_project import commit
 
 SH = shutil.which("sh")
 
@@ -92,6 +94,22 @@ def test_a_run_gets_what_is_typed(
         refused = project.run("make", "test", f"VENV=no {text}", ok=False)
         assert refused.stderr.startswith(f"VENV=no {text} has no bin/python: ")
     assert not (project.path / "made").exists()
+
+
+def test_the_examples_of_the_help_can_be_typed(
+    bake: Callable[..., Folder], kedro_that_prints: str
+) -> None:
+    """Law 9: the command that each of them becomes is accepted."""
+    project = bake()
+    raw = project.path / "data" / "01_raw" / "measurements.csv"
+    shutil.copy(raw, project.path / "other.csv")
+    commit(project)
+    examples = re.findall(r"^  (make \S+ [A-Z]+=.+)$", project.make().stdout, re.MULTILINE)
+    assert len(examples) > 3
+    for example in examples:
+        printed = project.run(*shlex.split(example), kedro_that_prints).stdout.splitlines()
+        done = project.run(KEDRO, *printed, "--dry-run")
+        assert "kedro_mlrun.jobs.handler.run" in done.stdout, example
 
 
 def test_a_release_gets_what_is_typed(starter: Folder) -> None:
