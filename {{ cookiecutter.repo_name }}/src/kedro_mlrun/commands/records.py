@@ -73,19 +73,19 @@ def runs(records: Records, columns: str | None, **filters: Any) -> Answer:
     A field is id, name, state, started, took, params.NAME, results.NAME or labels.NAME.
     """
     found = [*map(summary, select(records, **filters))]
-    chosen = [name.strip() for name in _kept(columns).split(",") if name.strip()]
+    if columns and columns != "auto":
+        check_fields(_names(columns), {name for run in found for name in fields_of(run)})
+    chosen = _names(_kept(columns)) or None
     if found:
-        if columns and chosen:
-            check_fields(chosen, [*map(fields_of, found)])
-        first = [filters["sort"]] if filters["sort"] else []
-        shown = partial(tables.runs_table, found, columns=chosen or None, first=first)
-        return Answer(found, shown)
-    none = (
-        "no such run."
-        if any(filters[name] for name in {*filters} - {"limit", "sort"})
-        else "no runs yet. To make one: kedro run"
-    )
+        first = _names(filters["sort"])
+        return Answer(found, partial(tables.runs_table, found, columns=chosen, first=first))
+    some = any(filters[name] for name in {*filters} - {"limit", "sort"})
+    none = "no such run." if some else "no runs yet. To make one: kedro run"
     return Answer(found, note=f"Project '{records.project}' has {none}")
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def _kept(columns: str | None) -> str:
@@ -97,7 +97,7 @@ def _kept(columns: str | None) -> str:
     # A folder that can't be written to is no reason to list no runs.
     with suppress(OSError):
         if columns is None:
-            return file.read_text(encoding="utf-8")
+            return file.read_text(encoding="utf-8", errors="replace")
         columns = "" if columns == "auto" else columns
         if store.parent.is_dir():
             file.write_text(columns, encoding="utf-8")
@@ -140,8 +140,8 @@ def compare(
     if last or where:
         runs |= {uid_of(run): run for run in select(records, where, limit=last or 20)}
     if len(runs) < 2:  # noqa: PLR2004
-        only = "" if which else f" Of such runs, there is {'one' if runs else 'none'}."
-        raise click.UsageError(same + f" Name two runs or more to compare.{only}".lstrip(" "))
+        few = f"There is {'one such run' if runs else 'no such run'}." if last or where else ""
+        raise click.UsageError(f"{same or few} Name two runs or more to compare.".strip())
     found = [*runs.values()]
     compared = summaries.compare(found, everything)
     if html:

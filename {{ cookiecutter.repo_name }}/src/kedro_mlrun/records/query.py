@@ -2,7 +2,7 @@
 
 import operator
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from math import isnan
 from typing import Any, NamedTuple
@@ -60,7 +60,7 @@ def conditions(texts: Iterable[str]) -> list[Condition]:
     return found
 
 
-def full_name(name: str, known: Container[str]) -> str:
+def full_name(name: str, known: Collection[str]) -> str:
     """Give a field's name with `params.`, `results.` or `labels.`, which may be left out."""
     name = re.sub("^parameters[.]", "params.", name)
     return next((each for prefix in _PREFIXES if (each := prefix + name) in known), name)
@@ -71,11 +71,10 @@ def value_of(fields: Mapping[str, Any], name: str) -> Any:
     return fields.get(full_name(name, fields))
 
 
-def check_fields(names: Iterable[str], runs: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a field that none of these runs has."""
-    known = {name: None for fields in runs for name in fields}
-    for name in names if runs else ():
-        if all(value_of(fields, name) is None for fields in runs):
+def check_fields(names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a field that isn't among those of any run, unless there are no runs."""
+    for name in names if known else ():
+        if full_name(name, known) not in known:
             raise RecordNotFoundError(
                 f"No run has a field '{name}'. {nearest(name, known)}There are id, name, state, "
                 "started, took, params.NAME, results.NAME and labels.NAME."
@@ -91,25 +90,25 @@ def select(
     **filters: Any,
 ) -> list[Record]:
     """List the runs for which all conditions hold, newest or, by a field, largest first."""
-    wanted, seen = conditions(where), list[Record]()
+    wanted, known = conditions(where), set[str]()
 
     def holds(run: Record) -> bool:
         fields = fields_of(summary(run))
-        seen.append(fields)
+        known.update(fields)
         return all(each.holds(fields) for each in wanted)
 
     if not (wanted or sort):
         return records.runs(limit, **filters)
     found = filter(holds, records.each_run(None, **filters))
     chosen = list(islice(found, None if sort else limit))
-    if not chosen or sort:
-        check_fields([each.field for each in wanted if not chosen] + [sort] * bool(sort), seen)
+    if not chosen:
+        check_fields([each.field for each in wanted], known)
     if sort:
-        keys = {id(run): _rank(value_of(fields_of(summary(run)), sort)) for run in chosen}
-        ranked = [run for run in chosen if keys[id(run)]]
-        ranked.sort(key=lambda run: keys[id(run)], reverse=not ascending)
+        check_fields([sort], known)
+        ranks = [(_rank(value_of(fields_of(summary(run)), sort)), run) for run in chosen]
+        ranked = sorted(filter(operator.itemgetter(0), ranks), key=operator.itemgetter(0), reverse=not ascending)
         # What lacks the field comes last, whichever is first.
-        chosen = [*ranked, *(run for run in chosen if not keys[id(run)])][:limit]
+        chosen = [run for _, run in [*ranked, *(each for each in ranks if not each[0])]][:limit]
     return chosen
 
 
