@@ -18,6 +18,7 @@ from ..records.summaries import UNENDED, summary
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
 from ..store.fields import flatten, run_name
+from ..text import visible
 from .checks import check
 from .function import mounted, on_cluster
 from .groups import Group, GroupBy, check_crossing, crossing, grouped
@@ -167,7 +168,7 @@ def run_jobs(workflow: Workflow, local: bool, logs: bool) -> bool:
     for name, plan in workflow.jobs.items():
         uid, project = plan.task.metadata.uid, plan.function.metadata.project
         plan.task.metadata.labels |= {GROUP: run_name(name), WORKFLOW: workflow.id}
-        click.echo(f"Job '{name}': run {uid}", err=True)
+        click.echo(visible(f"Job '{name}': run {uid}"), err=True)
         if local:
             completed = run_here(plan)
         else:

@@ -106,7 +106,9 @@ def select(
     if sort:
         check_fields([sort], known)
         ranks = [(_rank(value_of(fields_of(summary(run)), sort)), run) for run in chosen]
-        ranked = sorted(filter(operator.itemgetter(0), ranks), key=operator.itemgetter(0), reverse=not ascending)
+        ranked = sorted(
+            filter(operator.itemgetter(0), ranks), key=operator.itemgetter(0), reverse=not ascending
+        )
         # What lacks the field comes last, whichever is first.
         chosen = [run for _, run in [*ranked, *(each for each in ranks if not each[0])]][:limit]
     return chosen
