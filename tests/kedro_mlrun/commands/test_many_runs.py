@@ -131,7 +131,7 @@ def test_columns_can_not_be_kept(ten: list[str], tmp_path: Path) -> None:
         ("note > 5", []),
         ("best >= x and split.seed = 3", [3]),
         ("labels.pipeline = training,evaluation and split.seed = 0", [0]),
-        ("name = training-evaluation and split.seed = '4'", [4]),
+        ("name = training+evaluation and split.seed = '4'", [4]),
     ],
 )
 def test_runs_are_chosen_by_a_condition(ten: list[str], where: str, seeds: list[int]) -> None:
@@ -312,16 +312,27 @@ def test_a_run_that_goes_on_keeps_all_from_being_deleted(embedded: Store) -> Non
     assert uids() == [running]
 
 
+def test_a_deletion_that_fails_says_what_is_gone(ten: list[str], tmp_path: Path) -> None:
+    """Law 9: the runs before the one that could not be deleted, and then why not."""
+    log = tmp_path / "logs" / mlrun.mlconf.active_project / f"{ten[1]}.log"
+    log.mkdir(parents=True)
+    done = kedro_mlrun("delete", ten[0], ten[1], ten[2], "-y")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"Deleted run 'training+evaluation' {ten[0]}." in done.stderr
+    assert done.stderr.count("Deleted") == 1 and log.name in done.stderr
+    assert ten[2] in uids()
+
+
 def test_artifacts_of_deleted_runs_warn_of_other_runs_only(embedded: Store) -> None:
     """Law 9: a run that goes with them is no reason to warn."""
     first = make(embedded, 1, models=["model"])
     db = mlrun.get_run_db()
     uri = db.read_run(first, embedded.project)["status"]["artifact_uris"]["model"]
-    users = [make(embedded, seed) for seed in (2, 3)]
+    users = [make(embedded, seed) for seed in (6, 2, 3, 4, 5)]
     for uid in users:
         db.update_run({"spec.inputs": {"model": uri}}, uid, embedded.project)
-    asked = kedro_mlrun("delete", first, users[0], "--artifacts", input="n\n").stderr
-    assert f"model is an input of run 'training+evaluation' {users[1]}." in asked
+    asked = kedro_mlrun("delete", first, *users[1:], "--artifacts", input="n\n").stderr
+    assert f"model is an input of run 'training+evaluation' {users[0]}." in asked
     assert "with 1 artifacts (model)" in asked
     everything = kedro_mlrun("delete", first, *users, "--artifacts", input="n\n").stderr
     assert "is an input of" not in everything

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -278,16 +278,9 @@ def delete(
     runs = {uid_of(run): run for run in chosen}
     for run in runs.values():
         records.check_ended(run)
-    saved = {uid: records.artifacts_of(run) if artifacts else [] for uid, run in runs.items()}
     told = {uid: _named(run["metadata"]) for uid, run in runs.items()}
-    for uid, items in saved.items():
-        for item in items:
-            users = [user["metadata"] for user in records.runs_using(item)[:3]]
-            if others := ", ".join(_named(user) for user in users if user["uid"] not in runs):
-                tell(f"Warning: {artifact_key(item)} is an input of {others}.")
-        if artifacts:
-            keys = ", ".join(dict.fromkeys(map(artifact_key, items)))
-            told[uid] += f" with {len(items)} artifacts ({keys})"
+    for uid, run in runs.items() if artifacts else ():
+        told[uid] += _with_artifacts(records, run, runs)
     if not runs:
         return Answer([], note=f"Project '{records.project}' has no such run.")
     if not yes:
@@ -296,13 +289,29 @@ def delete(
             tell("\n".join(told.values()))
             what = f"Delete these {len(runs)} runs?"
         click.confirm(visible(what), abort=True, err=True)
-    outcomes = []
-    for uid, run in runs.items():
-        outcomes.append({"uid": uid, **records.delete(run, artifacts)})
-        for item in outcomes[-1]["kept"]:
-            tell(f"Warning: {item['reason']}")
-    data = outcomes[0] if len(which) == 1 else outcomes
-    return Answer(data, "\n".join(f"Deleted {what}." for what in told.values()))
+    outcomes, deleted = [], list[str]()
+    try:
+        for uid, run in runs.items():
+            outcomes.append({"uid": uid, **records.delete(run, artifacts)})
+            deleted.append(f"Deleted {told[uid]}.")
+            for item in outcomes[-1]["kept"]:
+                tell(f"Warning: {item['reason']}")
+    except Exception:
+        # Of the others, the error tells why not.
+        tell("\n".join(deleted))
+        raise
+    return Answer(outcomes[0] if len(which) == 1 else outcomes, "\n".join(deleted))
+
+
+def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> str:
+    """Name what goes with a run; warn where a run uses it that isn't one of these others."""
+    saved = records.artifacts_of(run)
+    for item in saved:
+        users = [user for user in records.runs_using(item) if uid_of(user) not in others]
+        if named := ", ".join(_named(user["metadata"]) for user in users[:3]):
+            tell(f"Warning: {artifact_key(item)} is an input of {named}.")
+    keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
+    return f" with {len(saved)} artifacts ({keys})"
 
 
 @command("push", "kedro mlrun push last")

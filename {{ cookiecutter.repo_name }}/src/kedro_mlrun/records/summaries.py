@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..lazy import mlrun
-from ..store.fields import artifact_file, flatten, moment, producer
+from ..store.fields import artifact_file, flatten, moment, producer, run_title
 
 Record = dict[str, Any]
 
@@ -39,7 +39,7 @@ def summary(run: Mapping[str, Any]) -> Record:
 
 def fields_of(told: Record) -> Record:
     """Give, of a run's summary, what runs are chosen and told apart by, as `params.split.seed`."""
-    found = {name: told[field] for name, field in ABOUT.items()}
+    found = {name: told[field] for name, field in ABOUT.items()} | {"name": run_title(told)}
     for prefix, part in (("params", "parameters"), ("results", "results"), ("labels", "labels")):
         found |= flatten(told[part], f"{prefix}.")
     return found
