@@ -6,6 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
@@ -365,6 +366,50 @@ def test_a_workflow_may_be_sent_as_one(api, image):
     assert (arguments["names"], arguments["archive"]) == (["training"], told["source"])
     # Which its jobs have as their label, and `--resume` takes.
     assert started["workflow"] == arguments["chain_id"]
+
+
+@contextmanager
+def environment_with(**files: Any) -> Iterator[str]:
+    """Give a Kedro environment with these files, which no test beside has."""
+    folder = PROJECT / "conf" / f"only-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    try:
+        for name, content in files.items():
+            (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
+        yield folder.name
+    finally:
+        shutil.rmtree(folder)
+
+
+LOCAL = {"type": "pandas.CSVDataset", "filepath": "data/leaderboard.csv"}
+
+
+@pytest.mark.parametrize("source", ["archive", "image"])
+def test_a_file_that_only_the_job_would_have_is_named_before(api, image, source):
+    """Law 9: such a job completes, and the file is nowhere; also where no archive is sent."""
+    submit = "submit", "-p", "evaluation", "--dry-run", "--source", source
+    with environment_with(catalog={"leaderboard": LOCAL}) as env:
+        done = kedro_mlrun(*submit, "-e", env, code=2)
+        assert f"`leaderboard` is a file of the job's own machine: {PROJECT}/data" in done.stderr
+        assert "submit it all the same: --allow-lost leaderboard" in done.stderr
+        kedro_mlrun(*submit, "-e", env, "--allow-lost", "leader*")
+        kedro_mlrun("submit", "-p", "evaluation", "--local", "--dry-run", "-e", env)
+        done = kedro_mlrun("workflow", "--dry-run", "-e", env, code=2)
+        assert "--allow-lost leaderboard" in done.stderr
+        kedro_mlrun("workflow", "--dry-run", "-e", env, "--allow-lost", "leaderboard")
+
+
+def test_a_file_that_is_recorded_or_stays_here_is_not_lost(embedded, tmp_path):
+    """Law 9: what `tracking.datasets` names is an artifact; a run that isn't recorded has none."""
+    submit = "submit", "-p", "evaluation", "--dry-run", "-e"
+    elsewhere = {**LOCAL, "filepath": f"{tmp_path}/leaderboard.csv"}
+    with environment_with(catalog={"leaderboard": elsewhere}) as env:
+        kedro_mlrun(*submit, env)
+    tracking = {"datasets": ["leader*"]}
+    for skipped, code in (([], 0), (["evaluation"], 2)):
+        settings = {"project": "p", "tracking": {**tracking, "skip_pipelines": skipped}}
+        with environment_with(catalog={"leaderboard": LOCAL}, mlrun=settings) as env:
+            kedro_mlrun(*submit, env, code=code)
 
 
 @pytest.mark.skipif(not API, reason=f"{API_VARIABLE} names no MLRun API")

@@ -37,6 +37,12 @@ NOTIFICATIONS = Choice(["git", "mail", "slack", "webhook"])
 SOURCES = Choice(["archive", "git", "image"])
 GROUPINGS = Choice(["pipeline", "namespace", "tag"])
 COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
+_ALLOW_LOST = option(
+    "--allow-lost",
+    multiple=True,
+    metavar="NAME",
+    help="Data that may be lost with the job: a name or a pattern.",
+)
 _CONTINUE = "To continue, add this to the command: --resume"
 
 
@@ -73,6 +79,7 @@ def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]
 @option("--name", help="Name of the run; by default the names of its pipelines.")
 @option("--local", is_flag=True, help="Run the job in this process; nothing is sent.")
 @option("--source", type=SOURCES, default="archive", help="Where the job gets the code.")
+@_ALLOW_LOST
 @option("--dry-run", is_flag=True, help="Check the job and print it, but don't send it.")
 @option("--watch", "-w", is_flag=True, help="Follow the log until the job ends.")
 @option("--schedule", metavar="CRON", help='When to run it: "0 2 * * *" is every day at two.')
@@ -93,6 +100,7 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     """
     own = ("name", "source", "inputs", "dry_run", "local", "watch", "schedule", "retry", "notify")
     name, source, inputs, dry_run, local, watch, schedule, retry, notify = map(options.pop, own)
+    allow_lost = options.pop("allow_lost")
     if (local and (schedule or retry or notify)) or (schedule and watch):
         raise click.UsageError(
             "--local runs the job here and now: leave out --schedule, --retry and --notify. The "
@@ -108,7 +116,7 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
         )
     job = JobParameters.of({**params, **options})
     with project_for(job, None if local else source) as project:
-        plan = check(make_plan(project, job, inputs, name))
+        plan = check(make_plan(project, job, inputs, name, allow_lost=allow_lost))
     shown, title, uid = plan.to_dict(), plan.task.metadata.name, plan.task.metadata.uid
     if dry_run:
         text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
@@ -170,6 +178,7 @@ def _how_to_follow(uid: str) -> str:
 @option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
 @option("--resume", default="", metavar="ID", help="Continue this workflow where it failed.")
 @option("--watch", "-w", is_flag=True, help="Show the jobs' logs; wait for the end.")
+@_ALLOW_LOST
 @option("--dry-run", is_flag=True, help="Show jobs and datasets between them; start nothing.")
 def workflow(
     records: Records, names: Sequence[str], engine: str, local: bool, **options: Any

@@ -8,7 +8,7 @@ from ..runs.dataset import check_used, with_inputs
 from ..secrets import known as secrets
 from . import doctor, image
 from .function import SubmitError, mounted, on_cluster
-from .groups import check_inputs, check_later
+from .groups import check_inputs, check_later, check_outputs
 from .handler import runner
 from .parameters import JobError
 from .plan import Plan
@@ -78,10 +78,13 @@ def _cluster(plan: Plan) -> None:
 def _data(plan: Plan) -> None:
     """The job finds its data and credentials, and later ones find what it makes."""
     project = plan.project
+    if project.archive:
+        check_inputs(plan)
+    if project.source:
+        check_later(plan)
+        check_outputs(plan)
     if not project.archive:
         return
-    check_inputs(plan)
-    check_later(plan)
     for name, entry in project.context.config_loader["catalog"].items():
         needed = entry.get("credentials") if isinstance(entry, dict) else None
         sent = not isinstance(needed, str) or needed in project.archive.credentials

@@ -41,6 +41,7 @@ class WorkflowParameters(BaseModel, extra="forbid", coerce_numbers_to_str=True):
     resume: Text = None
     chain_id: Text = None
     archive: Text = None
+    allow_lost: Names = []
 
 
 @dataclass
@@ -98,7 +99,9 @@ def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -
         plans, parts = dict[str, Plan](), {group.name: group.part for group in groups}
         for group in groups:
             job, changed = common.model_copy(update=group.told), overrides.get(group.name)
-            plans[group.name] = make_plan(project, job, name=group.name, overrides=changed)
+            plans[group.name] = make_plan(
+                project, job, name=group.name, overrides=changed, allow_lost=told.allow_lost
+            )
         mounts = set.intersection(*(set(mounted(plan.function)) for plan in plans.values()))
         check_crossing(project, parts, parts, mounts)
         jobs = {name: check(plan) for name, plan in plans.items() if name not in done}
