@@ -273,6 +273,9 @@ def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None
         key: other["status"]["artifact_uris"][key] for key in inputs
     }
 
+    # What no run of a chain makes is loaded as without one.
+    assert run("evaluation", "--chain-id=night")["spec"]["inputs"][model]
+    run("training", "--chain-id=noon", "--nodes=split")
     printed = kedro(project, "run", "--pipelines=evaluation", "--chain-id=noon", ok=False)
     assert "chain noon has no artifact" in printed
     assert "Run the pipeline that saves it with `--chain-id noon`" in printed

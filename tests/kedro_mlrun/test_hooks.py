@@ -122,6 +122,8 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         "misspelt": pipeline([node(fail, "params:number", "row_model")]),
         "waiting": pipeline([node(meet, "params:number", "named")]),
+        "result_reader": pipeline([node(lambda number: number, "keyed", "a_number")]),
+        "failing": pipeline([node(fail, "params:number", ["saved", "keyed"], name="fails")]),
         "broken": pipeline([node(lambda table: table, "table", "named", name="uses_table")]),
     }
     registry = project_module("pipeline_registry")
@@ -144,6 +146,30 @@ def test_a_kedro_run_is_an_mlrun_run(store: Store, conf: Path) -> None:
     record = newest(store, "good")
     assert record["status"]["results"] == {"named": 1, "own-key": 1}
     assert set(record["status"]["artifact_uris"]) == {"a_number", "saved"} | OWN
+
+
+def test_a_chain_ties_only_what_its_own_pipelines_make(
+    store: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 9: what no run of the chain makes, by name or key, loads as without a chain."""
+    run(conf, "good", 3)
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    run(conf, "reader")
+    assert newest(store, "reader")["status"]["results"] == {"named": 3}
+    run(conf, "result_reader")
+    run(conf, "good", 5)
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "")
+    run(conf, "good", 7)
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    run(conf, "reader")
+    assert newest(store, "reader")["status"]["results"] == {"named": 5}
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "tuesday")
+    with pytest.raises(ValueError, match="no luck"):
+        run(conf, "failing")
+    with pytest.raises(DatasetError, match=r"chain tuesday has no artifact .*--chain-id tuesday"):
+        run(conf, "reader")
+    with pytest.raises(DatasetError, match="no run in chain tuesday has such a result"):
+        run(conf, "result_reader")
 
 
 def test_two_runs_in_one_process(store: Store, conf: Path) -> None:

@@ -27,6 +27,7 @@ from .lazy import ipython
 from .project import MLRunConfig, TrackingConfig, prepared
 from .runs import dataset as entries
 from .runs import provenance, workers
+from .runs.chain import chain_id, made_in_chain
 from .runs.dataset import RunDataset, check_used, is_run_type, run_dataset, with_inputs
 from .runs.manager import MLRunContextManager
 from .runs.pipeline_run import PipelineRun, record_dataset
@@ -108,6 +109,12 @@ class MLRunHooks:
         for name in pipeline.datasets():
             if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
                 ours[name] = dataset
+        if ours and chain_id():
+            made, entries = made_in_chain(manager), self._thread.next_run.catalog
+            own = [entries[name] for name in entries if name.partition("@")[0] in made]
+            made |= {entry.get("key", "") for entry in own if isinstance(entry, dict)}
+            for name, dataset in ours.items():
+                dataset.of_chain = not made.isdisjoint({name.partition("@")[0], dataset.key})
         if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
             _keep_in_memory(pipeline, catalog, ours)
             return

@@ -40,8 +40,8 @@ class MLRunAbstractDataset(RunDataset):
     pickle. What is loaded has the hash that was recorded with it.
 
     Without `load_args`, loading gives what the run that is going on has saved, and otherwise the
-    artifact that was saved last; in a chain of runs (`kedro run --chain-id`) the chain's. What
-    comes from an earlier run becomes an input of this one.
+    artifact that was saved last; in a chain of runs (`kedro run --chain-id`) the chain's, unless no
+    pipeline of the chain makes it. What comes from an earlier run becomes an input of this one.
 
     Args:
         key: the artifact's key in MLRun: letters, digits, hyphens, underscores and dots. In a
@@ -246,7 +246,7 @@ class MLRunAbstractDataset(RunDataset):
             current = MLRunContextManager().current_of(self.run_id)
             if uri := current and current.artifact_uris.get(self.key):
                 return _of_uri(uri, project)
-            args = {"tree": chain_id()}
+            args = {"tree": self._chain()}
         tag, uid, tree, iteration = map(args.get, ("tag", "uid", "tree", "iter"))
         if tree and not uid:
             return _of_tree(tree, key, project, tag=tag, iter=iteration)
@@ -259,6 +259,10 @@ class MLRunAbstractDataset(RunDataset):
                 return _of_run(run, key, project, iteration or 0)
             raise
         return mlrun.artifacts.dict_to_artifact(record)
+
+    def _chain(self) -> str:
+        """Give the chain of runs that the version to load is of, if it is of one."""
+        return "" if self._load_args or not self.of_chain else chain_id()
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
@@ -274,8 +278,7 @@ class MLRunAbstractDataset(RunDataset):
             if missing and self._load_version:
                 advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
             elif missing:
-                chain = "" if self._load_args else chain_id()
-                how = f" with `--chain-id {chain}`" if chain else ""
+                how = f" with `--chain-id {chain}`" if (chain := self._chain()) else ""
                 advice = f"Run the pipeline that saves it{how}, or check `key` and `load_args`."
             location = "MLRun"
             with suppress(Exception):  # MLRun connects while it is imported; the reason says so.

@@ -13,7 +13,6 @@ import numpy as np
 from kedro.io import DatasetError, Version
 
 from ..lazy import mlrun
-from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
 from .abstract import MLRunAbstractDataset
 
@@ -28,7 +27,8 @@ class MLRunResult(MLRunAbstractDataset):
     """A number, a text, or a list or dict of them, as results of the run.
 
     Results belong to a run and have no versions of their own: loading gives those of the run that
-    is going on, and otherwise those of the newest run that has them, in a chain of that chain.
+    is going on, and otherwise those of the newest run that has them, in a chain of that chain,
+    unless no pipeline of the chain makes them.
 
     Args:
         key: the result's name. With `flatten` the names are those of the dict's values, and the key
@@ -98,7 +98,7 @@ class MLRunResult(MLRunAbstractDataset):
             if text or self.key in results:
                 # What was logged without this dataset has no annotation.
                 return _nested(json.loads(text) if text else [[self.key, []]], results)
-        where = f" in chain {chain_id()}" if chain_id() and not self._load_args else ""
+        where = f" in chain {chain}" if (chain := self._chain()) else ""
         raise mlrun.errors.MLRunNotFoundError(f"no run{where} has such a result")
 
     def _read(self, artifact: Any) -> Any:
@@ -112,7 +112,7 @@ class MLRunResult(MLRunAbstractDataset):
         current = manager.current_of(self.run_id)
         if current and not args and not uid:
             yield current.to_dict()
-        tree = args.get("tree") or (chain_id() if not args else "")
+        tree = args.get("tree") or self._chain()
         one = [db.read_run(uid, project, iter=iteration or 0)] if uid else None
         for run in one or _newest_runs(db, project, tree, iteration is not None):
             if iteration in {None, run["metadata"].get("iteration")}:

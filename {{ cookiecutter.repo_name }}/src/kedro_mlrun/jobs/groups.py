@@ -155,7 +155,7 @@ def check_later(plan: Plan) -> None:
 
 
 def check_outputs(plan: Plan) -> None:
-    """Refuse a job whose files would go with its folder, but for what is recorded or may be lost."""
+    """Refuse a job whose files would go with its folder, unless they are recorded or unwanted."""
     problems, tracking = {}, plan.project.tracking
     recorded = tracking.datasets if tracking.records(plan.parameters.pipeline or [DEFAULT]) else []
     for name in sorted(plan.pipeline.all_outputs()):

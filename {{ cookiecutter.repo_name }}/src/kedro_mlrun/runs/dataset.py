@@ -23,6 +23,9 @@ class RunDataset(AbstractDataset[Any, Any]):
     """A dataset that saves to an MLRun run; the base of all of `kedro_mlrun.datasets`."""
 
     run_id: str | None = None  # of the pipeline's run that the dataset is in
+    key: Any = None
+    # In a chain it loads what the chain has saved; False where no run of the chain makes it.
+    of_chain = True
     uses: Sequence[str] = ()  # the catalog entries whose data are recorded with what is saved
 
 
