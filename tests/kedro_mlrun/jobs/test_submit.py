@@ -368,6 +368,16 @@ def test_a_workflow_may_be_sent_as_one(api, image):
     assert started["workflow"] == arguments["chain_id"]
 
 
+def test_a_remote_workflow_has_no_runs_of_an_earlier_one(api, image, monkeypatch):
+    """Law 4: they have the same id where a chain is given, and are completed before it begins."""
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    told = json.loads(kedro_mlrun("workflow", "--json").stdout)
+    assert (told["workflow"], told["state"]) == ("monday", "completed")
+    remote = json.loads(kedro_mlrun("workflow", "--engine=remote", "--json").stdout)
+    assert (remote["workflow"], remote["state"]) == ("monday", "running")
+    assert [group["state"] for group in remote["groups"]] == ["created", "created"]
+
+
 @contextmanager
 def environment_with(**files: Any) -> Iterator[str]:
     """Give a Kedro environment with these files, which no test beside has."""

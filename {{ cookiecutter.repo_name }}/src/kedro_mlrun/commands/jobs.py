@@ -172,11 +172,16 @@ def _how_to_follow(uid: str) -> str:
 
 @command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
 @argument("names", metavar="[NAME]…", nargs=-1)
-@option("--group-by", type=GROUPINGS, default="pipeline", help="What becomes a job.")
+@option("--group-by", type=GROUPINGS, help="What becomes a job; by default each pipeline.")
 @option("--engine", type=Choice(["local", "remote"]), default="local", help="What starts the jobs.")
 @option("--local/--remote", help="Run the jobs in this process, or submit them (the default).")
 @option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
-@option("--resume", default="", metavar="ID", help="Continue this workflow where it failed.")
+@option(
+    "--resume",
+    default="",
+    metavar="ID",
+    help="Continue this workflow where it failed, with what it was told at first.",
+)
 @option("--watch", "-w", is_flag=True, help="Show the jobs' logs; wait for the end.")
 @_ALLOW_LOST
 @option("--dry-run", is_flag=True, help="Show jobs and datasets between them; start nothing.")
