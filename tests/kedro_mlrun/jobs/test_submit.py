@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import shutil
+import socket
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,6 +27,7 @@ from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import function as functions
 from kedro_mlrun.jobs import plan
 from kedro_mlrun.secrets import known as secrets
+from kedro_mlrun.store.process import process_label
 
 QUICK = {"random_forest.model.arguments.n_estimators": 5, "xgboost.model.arguments.n_estimators": 5}
 
@@ -193,11 +197,39 @@ def test_schedules_retries_and_notifications(api, image):
 
 
 def test_a_job_is_aborted(api, image):
+    """By the API, which knows the jobs of its cluster."""
     api.job_state = "running"
     uid = json.loads(kedro_mlrun("submit", "-p", "training", "--json").stdout)["uid"]
     kedro_mlrun("abort", uid)
     assert api.runs[uid]["status"]["state"] == "aborted"
     assert "has ended: it is aborted" in kedro_mlrun("abort", uid, code=1).stderr
+
+
+def test_a_run_that_is_not_on_the_cluster_is_aborted_where_it_is(api):
+    """Law 9: an API would change its record alone; its process ends, or nothing is changed."""
+    names = {
+        "name": "long",
+        "uid": (uid := uuid.uuid4().hex),
+        "project": mlrun.mlconf.active_project,
+    }
+    with subprocess.Popen(["sleep", "600"]) as other:  # noqa: S607
+        here = {"kind": "local", "host": socket.gethostname(), "process": process_label(other.pid)}
+
+        def go_on(**labels: str) -> None:
+            run = {"metadata": {**names, "labels": {**here, **labels}}, "spec": {}}
+            mlrun.get_run_db().store_run({**run, "status": {"state": "running"}}, uid)
+
+        for labels in ({"host": "elsewhere"}, {"host": ""}, {"process": ""}):
+            go_on(**labels)
+            done = kedro_mlrun("abort", uid, code=1)
+            assert f"Run {uid} " in done.stderr
+            assert re.search("Abort it there|End that yourself", done.stderr)
+            assert (api.runs[uid]["status"]["state"], other.poll()) == ("running", None)
+        go_on()
+        assert "Aborted" in kedro_mlrun("abort", uid).stdout
+        assert other.wait(10) < 0
+    assert api.runs[uid]["status"]["state"] == "aborted"
+    assert not [path for _, path, _ in api.requests if path.endswith("/abort")]
 
 
 def test_what_the_api_refuses_is_heard(api, image):

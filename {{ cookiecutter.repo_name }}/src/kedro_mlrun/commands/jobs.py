@@ -159,7 +159,7 @@ def _leave_or_abort(uid: str, records: Records) -> int:
     tell("\n", nl=False)
     if sys.stdin.isatty() and click.confirm(f"Abort run {uid[:8]} as well?", err=True):
         with one_sentence(f". Run {uid} wasn't aborted. {_how_to_follow(uid)}"):
-            records.db.abort_run(uid, records.project, status_text="It was aborted by Ctrl-C.")
+            _abort(records, records.run(uid), "It was aborted by Ctrl-C.")
         tell(f"Aborted run {uid}.")
     else:
         tell(f"Run {uid} goes on. {_how_to_follow(uid)}")
@@ -246,6 +246,13 @@ def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], in
     return Answer({"uid": uid, "log": text}, text.rstrip("\n"), note)
 
 
+def _abort(records: Records, run: Mapping[str, Any], reason: str) -> None:
+    # It imports MLRun, which no other command here needs at once.
+    from ..jobs import background
+
+    background.abort(records.db, dict(run), reason)
+
+
 @command("abort", "kedro mlrun abort last")
 @argument("which", metavar="RUN")
 def abort(records: Records, which: str) -> Answer:
@@ -254,7 +261,7 @@ def abort(records: Records, which: str) -> Answer:
     name, uid, state = run["metadata"]["name"], run["metadata"]["uid"], run["status"]["state"]
     if state not in UNENDED:
         raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
-    records.db.abort_run(uid, records.project, status_text="It was aborted by kedro mlrun abort.")
+    _abort(records, run, "It was aborted by kedro mlrun abort.")
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 
