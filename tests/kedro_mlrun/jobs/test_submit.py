@@ -288,6 +288,9 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
         (["-i", "measurements"], 2, "is not NAME=VALUE"),
         (["--nodes", "nope"], 2, "nope"),
         (["--runner", "Nope"], 2, "no runner 'Nope'"),
+        (["--runner", "os.abort"], 2, "no subclass of Kedro's AbstractRunner"),
+        (["--runner", "pathlib.Path"], 2, "no subclass of Kedro's AbstractRunner"),
+        (["--runner", "AbstractRunner"], 2, "no runner 'AbstractRunner' (Can't instantiate"),
         (["--load-versions", "x"], 2, "DATASET:VERSION"),
         (["--env", "nowhere"], 1, "name an environment that is there"),
         (["--local", "--schedule", "0 2 * * *"], 2, "--local runs the job here and now"),
@@ -300,7 +303,7 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
     ids=str,
 )
 def test_a_bad_value_is_one_sentence(embedded, options, code, reason):
-    """Row 6: and nothing has run."""
+    """Law 9: and nothing has run."""
     done = kedro_mlrun("submit", *options, code=code)
     assert reason in done.stderr
     assert done.stdout == ""

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from unittest.mock import patch
 
 import mlrun
@@ -244,6 +245,19 @@ def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(CHAIN, "no/chain")
     with pytest.raises(import_module("kedro_mlrun.project").MLRunConfigError, match="no/chain"):
         store.manager.open_run("training")
+
+
+def test_files_of_mlruns_project_are_the_kedro_projects(store: Store, tmp_path: Path) -> None:
+    """Law 6: MLRun looks for them in its folder, and writes none there by itself."""
+    (tmp_path / "g.py").write_text("def handler(context):\n    context.log_result('x', 1)\n")
+    (tmp_path / "project.yaml").write_text("kind: project\n")
+    for _ in range(2):  # in a project that is created, and in one that is there
+        project = store.manager.project
+        project.set_function(func="./g.py", name="g", kind="job", image="mlrun/mlrun")
+        run = project.run_function("g", handler="handler", local=True)
+        assert run.status.results == {"x": 1}
+        store.new_process()
+    assert (tmp_path / "project.yaml").read_text() == "kind: project\n"
 
 
 def test_a_user_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,9 +135,9 @@ def check_inputs(plan: Plan) -> None:
         place = plan.project.place(name, mounted(plan.function))
         if is_parameter(name) or stem(name) in given:
             continue
-        if place == MEMORY:
-            problems.append(f"`{name}` is made by no node that runs, and isn't in the catalog.")
-        elif place and not plan.project.is_sent(place):
+        if place == MEMORY and not plan.project.catalog[name].exists():
+            problems.append(f"`{name}` is made by no node that runs, and the catalog has no data.")
+        elif place not in {"", MEMORY} and not plan.project.is_sent(place):
             problems.append(f"`{name}` is a file of this machine that isn't sent: {place}.")
     if problems:
         raise JobError("\n".join(["The job would not find its data.", *problems, _SENT]))

@@ -69,11 +69,17 @@ def run(context: "mlrun.MLClientCtx") -> None:
 
 def runner(name: str | None) -> Any:
     """Make a runner of `kedro.runner`, or of the class at an import path; None without a name."""
+    from kedro.runner import AbstractRunner
     from kedro.utils import load_obj
 
     try:
-        return load_obj(name, "kedro.runner")() if name else None
-    except (ImportError, AttributeError, ValueError) as error:
+        found = load_obj(name, "kedro.runner") if name else None
+        if found is not None and not (
+            isinstance(found, type) and issubclass(found, AbstractRunner)
+        ):
+            raise ValueError("it is no subclass of Kedro's AbstractRunner")
+        return found() if found else None
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise JobError(
             f"There is no runner '{name}' ({error}). Use SequentialRunner, ThreadRunner, "
             "ParallelRunner, or the import path of one of your own."

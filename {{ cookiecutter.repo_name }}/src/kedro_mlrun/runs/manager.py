@@ -167,9 +167,10 @@ class MLRunContextManager:
                     "MLRUN_DBPATH, or `project` and `dbpath` in mlrun.yml."
                 )
             if (store, name) not in self._projects:
+                own = str(self._folder or Path.cwd())
                 # Not the Kedro project's own folder, for MLRun records the git remote that it finds
                 # there, and that may hold a password.
-                folder = str(Path(self._folder or ".") / ".mlrun")
+                folder = str(Path(own) / ".mlrun")
                 project = mlrun.get_or_create_project(name, context=folder, save=False)
                 if not project.metadata.created:
                     try:
@@ -177,6 +178,8 @@ class MLRunContextManager:
                     except mlrun.errors.MLRunConflictError:
                         # Another process was faster.
                         project = mlrun.get_run_db().get_project(name)
+                # There MLRun looks for the files that it is told of.
+                project.spec.context = own
                 self._projects[store, name] = project
             return self._projects[store, name]
 
