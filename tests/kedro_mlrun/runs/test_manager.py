@@ -12,7 +12,7 @@ import pytest
 from helpers import Store, states
 from kedro.io import DatasetError
 
-from kedro_mlrun.runs import manager, workers
+from kedro_mlrun.runs import manager, provenance, workers
 from kedro_mlrun.runs.chain import CHAIN
 from kedro_mlrun.store.fields import run_folder, run_name
 
@@ -245,6 +245,26 @@ def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(CHAIN, "no/chain")
     with pytest.raises(import_module("kedro_mlrun.project").MLRunConfigError, match="no/chain"):
         store.manager.open_run("training")
+
+
+@pytest.mark.parametrize(("kind", "size"), [("local", 5_000_000), ("job", 100_000)])
+def test_a_large_parameter_of_a_job_is_in_its_record_once(
+    embedded: Store, kind: str, size: int
+) -> None:
+    """Law 7: each list of runs reads it; what a cluster may run again keeps what it was given."""
+
+    def handler(context: mlrun.MLClientCtx) -> None:
+        context.set_label("kind", kind)
+        recorded = provenance.shortened({"big": context.parameters["big"], "kedro.params": "p"})
+        embedded.manager.open_run("training", parameters=recorded)
+        embedded.manager.close_run()
+
+    function = mlrun.new_function("kedro", kind="local", project=embedded.project)
+    run = function.run(handler=handler, params={"big": "x" * size, "small": 1}, local=True)
+    found = mlrun.get_run_db().read_run(run.metadata.uid, embedded.project)["spec"]["parameters"]
+    assert (found["small"], found["kedro.params"]) == (1, "p")
+    whole = "x" * size if kind == "job" else "4883 KiB: see the artifact 'kedro.parameters'"
+    assert found["big"] == whole
 
 
 def test_files_of_mlruns_project_are_the_kedro_projects(store: Store, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import psutil
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
-from ..store.fields import PROCESS, run_folder, run_name
+from ..store.fields import OWN, PROCESS, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from . import workers
+from .provenance import shortened
 
 # What a worker process may add to; each is a dict.
 ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
@@ -92,9 +93,14 @@ def add_to_job(
         # A chain that is given wins over the workflow; a process over its starter.
         context.set_label(label, value, replace=label in {"workflow", PROCESS})
     # MLRun has no public way to add several at once. What the job was given stays as it was, for
-    # MLRun may run it again; but no secret does.
+    # MLRun may run it again; but no secret does, nor here, where it doesn't, what is large.
     job = context._parameters
     given = {name: value for name, value in job.items() if parameters.get(name) != REDACTED}
+    if (
+        parameters
+        and context.labels.get("kind") not in mlrun.runtimes.RuntimeKinds.retriable_runtimes()
+    ):
+        given = shortened(given, f"{OWN}parameters")
     context._parameters = {**parameters, **given}
 
 
