@@ -17,12 +17,14 @@ from typing import Any
 from unittest.mock import patch
 
 import mlrun
+import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 from helpers import API, API_VARIABLE, PROJECT, new_store
 from stub_api import StubAPI, stub_api
 
+from kedro_mlrun import MLRunDataframeDataset
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import function as functions
 from kedro_mlrun.jobs import plan
@@ -292,6 +294,10 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
         (["--runner", "pathlib.Path"], 2, "no subclass of Kedro's AbstractRunner"),
         (["--runner", "AbstractRunner"], 2, "no runner 'AbstractRunner' (Can't instantiate"),
         (["--load-versions", "x"], 2, "DATASET:VERSION"),
+        (["--load-versions", "test_se:1"], 2, "which no node of this run uses. Did you mean 'test"),
+        (["--load-versions", "xgboost.model:1f"], 2, "it has no such version, or its file is gone"),
+        (["-p", "evaluation", "-i", "test_set=store://artifacts/p/x"], 2, "which isn't there (Art"),
+        (["-p", "evaluation", "--pipelines", "training"], 2, "(-p), not both"),
         (["--env", "nowhere"], 1, "name an environment that is there"),
         (["--local", "--schedule", "0 2 * * *"], 2, "--local runs the job here and now"),
         (["--watch", "--schedule", "0 2 * * *"], 2, "leave out --watch"),
@@ -308,6 +314,38 @@ def test_a_bad_value_is_one_sentence(embedded, options, code, reason):
     assert reason in done.stderr
     assert done.stdout == ""
     assert mlrun.get_run_db().list_runs(project=embedded.project) == []
+
+
+def test_what_is_to_be_loaded_is_looked_up(embedded):
+    """Law 9: a version by the beginning of a run's id or a tag, an artifact by its URI."""
+    uid = embedded.manager.open_run("training").uid
+    MLRunDataframeDataset("test_set", save_args={"tag": "best"}).save(pd.DataFrame({"x": [1]}))
+    embedded.manager.close_run()
+    submit = "submit", "--dry-run", "-p", "evaluation"
+    for version in (uid, uid[:8], "best"):
+        kedro_mlrun(*submit, "--load-versions", f"test_set:{version}")
+    uri = f"store://datasets/{embedded.project}/test_set@{uid}"
+    kedro_mlrun(*submit, "-i", f"test_set={uri}")
+    shutil.rmtree(mlrun.mlconf.artifact_path)
+    done = kedro_mlrun(*submit, "--load-versions", "test_set:best", code=2)
+    assert "or its file is gone" in done.stderr
+
+
+def test_an_artifact_that_is_here_alone_is_no_input_of_a_cluster(api, image):
+    """Law 9: its record is known to the API, but its file is on this machine."""
+    item = {"kind": "artifact", "metadata": {"key": "x", "tree": "t"}, "spec": {"db_key": "x"}}
+    for path, code in (("/here/x.csv", 1), ("memory://x.csv", 0)):
+        item["spec"]["target_path"] = path
+        api.artifact("PUT", "x", {}, json.loads(json.dumps(item)))
+        given = f"measurements=store://artifacts/{mlrun.mlconf.active_project}/x"
+        done = kedro_mlrun("submit", "--dry-run", "-i", given, code=code)
+        assert ("is /here/x.csv, which is on this machine" in done.stderr) == bool(code)
+
+
+def test_schedules_need_an_api(embedded):
+    """Law 9: in the words of the user."""
+    message = kedro_mlrun("schedules", code=1).stderr
+    assert "has no schedules: it needs an MLRun API" in message
 
 
 def test_the_code_may_be_in_the_image(api, monkeypatch):

@@ -18,7 +18,7 @@ from ..jobs import image
 from ..jobs import submit as jobs
 from ..jobs.checks import check
 from ..jobs.doctor import WRONG, examine
-from ..jobs.function import load_function
+from ..jobs.function import load_function, on_cluster
 from ..jobs.parameters import JobParameters
 from ..jobs.plan import make_plan, project_for
 from ..jobs.workflow import WorkflowParameters, prepare_workflow, run_workflow
@@ -107,7 +107,10 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
             "runs of --schedule start later: leave out --watch."
         )
     params, options["nodes"] = flatten(options.pop("params")), options.pop("node_names")
-    options["pipeline"] = options.pop("pipelines") or options["pipeline"]
+    pipelines = options.pop("pipelines")
+    if pipelines and options["pipeline"]:
+        raise click.UsageError("Give --pipelines or --pipeline (-p), not both.")
+    options["pipeline"] = pipelines or options["pipeline"]
     options["env"] = click.get_current_context().params["env"]
     for taken in params.keys() & options.keys():
         raise click.UsageError(
@@ -269,6 +272,8 @@ def abort(records: Records, which: str) -> Answer:
 @option("--remove", metavar="NAME", help="Remove this schedule.")
 def schedules(records: Records, remove: str | None) -> Answer:
     """List the scheduled jobs."""
+    if not on_cluster():
+        raise records.db.needs_api("schedules")
     found = {
         item.name: {
             "name": item.name,

@@ -10,6 +10,7 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from ..runs.chain import chain_id
 from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
 from ..store.fields import run_folder
+from ..store.sqlite import SCHEME
 
 # The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"
@@ -276,7 +278,7 @@ class MLRunAbstractDataset(RunDataset):
             missing = getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
             advice = "Check the dataset's entry in the catalog, and its data."
             if missing and self._load_version:
-                advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
+                advice = "Give `--load-versions` the id of a run that saved it, or a tag."
             elif missing:
                 how = f" with `--chain-id {chain}`" if (chain := self._chain()) else ""
                 advice = f"Run the pipeline that saves it{how}, or check `key` and `load_args`."
@@ -342,7 +344,25 @@ def _of_uri(uri: str, project: str) -> Any:
     return mlrun.datastore.get_store_resource(uri, project=project)
 
 
+def whole_id(uid: str, project: str) -> str:
+    """Give a run's id for the beginning of one, as people copy it; anything else as it is."""
+    db = mlrun.get_run_db()
+    if not re.fullmatch("[0-9a-f]{1,31}", uid):
+        return uid
+    if db.kind == SCHEME:
+        rows = db.find_runs(project=project, beginning=uid)
+    else:
+        # Without a time, MLRun lists the runs of one week.
+        rows = db.list_runs(project=project, start_time_from=datetime(2000, 1, 1, tzinfo=UTC))
+    found = sorted({i for row in rows if (i := str(row["metadata"]["uid"])).startswith(uid)})
+    if len(found) > 1:
+        several = ", ".join(found[:3])
+        raise DatasetError(f"'{uid}' is the beginning of several runs' ids: {several}")
+    return found[0] if found else uid
+
+
 def _of_run(uid: str, key: str, project: str, iteration: int) -> Any:
+    uid = whole_id(uid, project)
     run = mlrun.get_run_db().read_run(uid, project, iter=iteration)
     for uri in (run["status"].get("artifact_uris") or {}).values():
         if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:

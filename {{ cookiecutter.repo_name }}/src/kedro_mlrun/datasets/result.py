@@ -14,7 +14,7 @@ from kedro.io import DatasetError, Version
 
 from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
-from .abstract import MLRunAbstractDataset
+from .abstract import MLRunAbstractDataset, whole_id
 
 # How annotations begin that tell where each flattened result stood in the nested dict.
 PATHS = "kedro-mlrun.result."
@@ -113,6 +113,7 @@ class MLRunResult(MLRunAbstractDataset):
         if current and not args and not uid:
             yield current.to_dict()
         tree = args.get("tree") or self._chain()
+        uid = whole_id(uid, project) if uid else ""
         one = [db.read_run(uid, project, iter=iteration or 0)] if uid else None
         for run in one or _newest_runs(db, project, tree, iteration is not None):
             if iteration in {None, run["metadata"].get("iteration")}:

@@ -71,7 +71,7 @@ def with_inputs(
     """
     changed = dict(catalog)
     for name, source in inputs.items():
-        entry = _entry(name, catalog)
+        entry = entry_of(name, catalog)
         if "://" not in str(source) and not Path(source).exists():
             raise InputError(
                 f"Input '{name}' is {source}, and there is no such file in {Path.cwd()}. "
@@ -81,7 +81,8 @@ def with_inputs(
     return changed
 
 
-def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
+def entry_of(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the entry that a catalog has for an input, also by a pattern."""
     if name in catalog:
         return dict(catalog[name])
     # The file needs no credentials; what matches no pattern of the catalog needs one of its own.
