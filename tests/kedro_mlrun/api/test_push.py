@@ -130,6 +130,20 @@ def test_a_run_is_there_once_and_whole(embedded, kept, api, tmp_path):
     assert push(kept, api.url, folder=there) == []
 
 
+def test_a_folder_of_this_machine_is_named(embedded, kept, api):
+    """Law 9: once, for nothing but records reaches the API; not where files go to a URL."""
+    runs = train(embedded), train(embedded)
+    first, second = push(kept, api.url)
+    assert first["bytes"] == second["bytes"] == 0
+    (warning,) = first["warnings"]
+    assert f"{mlrun.mlconf.artifact_path} is a folder of this machine" in warning
+    assert second["warnings"] == []
+    with stub_api() as other:
+        other.projects.update(api.projects)
+        outcome, _ = push(kept, other.url, *runs, folder="memory://team")
+        assert outcome["bytes"] and outcome["warnings"] == []
+
+
 def test_an_interruption_at_any_moment_is_made_good(embedded, kept, api, tmp_path):
     """What arrived isn't sent again, and nothing is there twice."""
     uid = train(embedded)
@@ -163,7 +177,7 @@ def test_the_newest_stays_the_latest_and_tags_stay_where_they_are(embedded, kept
     assert outcome["uid"] == older
     assert {api.tags[key, "latest"] == uid for (key, _), uid in api.tags.items()} == {True}
     assert api.tags["model", "candidate"] == api.tags["model", "production"] == model
-    (warning,) = outcome["warnings"]
+    _, warning = outcome["warnings"]
     assert f"'model' has the tag 'production' at {api.url} on the version of run {newer}" in warning
 
 
