@@ -163,6 +163,10 @@ def test_a_chain_ties_only_what_its_own_pipelines_make(
     monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
     run(conf, "reader")
     assert newest(store, "reader")["status"]["results"] == {"named": 5}
+    # What a run makes itself is always of its chain.
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "wednesday")
+    run(conf, "good", 9, only_missing_outputs=True)
+    assert newest(store, "good")["status"]["results"]["named"] == 9
     monkeypatch.setenv("MLRUN_CHAIN_ID", "tuesday")
     with pytest.raises(ValueError, match="no luck"):
         run(conf, "failing")

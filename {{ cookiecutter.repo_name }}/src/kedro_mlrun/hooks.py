@@ -113,7 +113,8 @@ class MLRunHooks:
             made, entries = made_in_chain(manager), self._thread.next_run.catalog
             own = [entries[name] for name in entries if name.partition("@")[0] in made]
             made |= {entry.get("key", "") for entry in own if isinstance(entry, dict)}
-            for name, dataset in ours.items():
+            for name in pipeline.inputs().intersection(ours):
+                dataset = ours[name]
                 dataset.of_chain = not made.isdisjoint({name.partition("@")[0], dataset.key})
         if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
             _keep_in_memory(pipeline, catalog, ours)

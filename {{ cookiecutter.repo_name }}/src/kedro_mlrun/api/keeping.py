@@ -111,12 +111,12 @@ def _newest(before: Any, name: str, arguments: dict[str, Any]) -> tuple[str, dic
         return name, arguments
     earlier, merged, _ = before
     if earlier == "update_run":
-        updates = {**merged["updates"], **arguments["updates"]}
-        return earlier, {**arguments, "updates": updates}
-    struct = as_dict(merged["struct"])
-    for field, value in arguments["updates"].items():
-        update_in(struct, field, value)
-    return earlier, {**merged, "struct": struct}
+        merged["updates"] |= arguments["updates"]
+    else:
+        merged["struct"] = as_dict(merged["struct"])
+        for field, value in arguments["updates"].items():
+            update_in(merged["struct"], field, value)
+    return earlier, merged
 
 
 for _name in (*WRITES, *READS):

@@ -153,18 +153,15 @@ def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[b
 
 
 def abort(db: Any, run: Record, reason: str) -> None:
-    """Abort a run, whatever runs it: the cluster, or a process of this machine.
-
-    An MLRun API would change the record alone of a run that isn't on its cluster.
-    """
+    """Abort a run, whatever runs it: the cluster, or a process of this machine."""
     uid, project = run["metadata"]["uid"], run["metadata"]["project"]
     kind = (run["metadata"].get("labels") or {}).get("kind")
     on_cluster = kind in mlrun.runtimes.RuntimeKinds.runtime_with_handlers()
     if on_cluster or isinstance(db, LocalRunDB):
         db.abort_run(uid, project, status_text=reason)
         return
+    # An API would change the record alone.
     end_processes(db, run)
-    # What could not record its end itself.
     MLRunContextManager().abort_lost_runs(db)
     if (state := db.read_run(uid, project)["status"]["state"]) != "aborted":
         raise mlrun.errors.MLRunConflictError(f"Run {uid} has ended before: it is {state}.")
@@ -174,8 +171,7 @@ def end_processes(db: Any, run: Record) -> None:
     """End all processes of a run on this machine, by SIGTERM and ten seconds later by SIGKILL."""
     uid, project = run["metadata"]["uid"], run["metadata"]["project"]
     labels, here = run["metadata"].get("labels") or {}, socket.gethostname()
-    is_store = isinstance(db, LocalRunDB)
-    own = str(labels.get(PROCESS) or "")
+    own, is_store = str(labels.get(PROCESS) or ""), isinstance(db, LocalRunDB)
     host = labels.get("host") or (here if is_store else "a machine that its record doesn't name")
     queued = db.job_processes(uid, project) if is_store else {}
     above = [psutil.Process(), *psutil.Process().parents()]

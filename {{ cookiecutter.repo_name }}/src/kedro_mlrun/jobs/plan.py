@@ -92,10 +92,7 @@ class Project:
 
 @dataclass
 class Plan:
-    """A job that can be started: what is sent, and where to.
-
-    `allow_lost` are names or patterns of data that may go with the job.
-    """
+    """A job that can be started: what is sent, and where to, and which data may go with it."""
 
     project: Project
     pipeline: Pipeline

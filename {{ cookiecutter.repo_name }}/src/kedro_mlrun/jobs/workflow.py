@@ -163,15 +163,15 @@ def run_workflow(
     """
     remote, ended = engine == "remote", engine == "local" or watch
     # With an id of the user's own there may be others.
-    there = _newest(workflow.id) if remote and workflow.id else {}
-    others = {run["metadata"]["uid"] for run in there.values()} - {*workflow.done.values()}
+    others = _newest(workflow.id).values() if remote and workflow.id else ()
+    before = {run["metadata"]["uid"] for run in others} - {*workflow.done.values()}
     if workflow.jobs and remote:
         _run_remote(workflow, watch)
     else:
         run_jobs(workflow, local, watch)
     own = {plan.task.metadata.uid for plan in workflow.jobs.values()} | {*workflow.done.values()}
     found = map(summary, _newest(workflow.id).values())
-    new = (run for run in found if run["uid"] in own or (remote and run["uid"] not in others))
+    new = (run for run in found if run["uid"] in own or (remote and run["uid"] not in before))
     runs = {run["labels"].get(GROUP): run for run in new}
     nothing = {"state": "not started" if ended else "created"}
     groups = [

@@ -37,22 +37,16 @@ def in_chain(value: str | None) -> Iterator[None]:
 
 
 def made_in_chain(manager: Any) -> set[str]:
-    """Give the names of the data that the pipelines of the chain's runs make, failed ones too.
-
-    Nothing else is tied to the chain: it has no version of its own, and may be of any run.
-    """
+    """Give the names of the data that the pipelines of the chain's other runs make, even failed."""
     from kedro.framework.project import pipelines
 
-    chain, own = chain_id(), manager.current
-    found = manager.db.list_runs(
-        project=manager.project.metadata.name,
-        labels=[f"workflow={chain}"],
-        # Without it, MLRun lists the runs of one week.
-        start_time_from=datetime(2000, 1, 1, tzinfo=UTC),
-    )
-    # The run that is going on makes its inputs itself, or takes them from others.
-    others = [run for run in found if not own or run["metadata"]["uid"] != own.uid]
-    told = (run["spec"].get("parameters") or {} for run in others)
-    names = {name for each in told for name in str(each.get("kedro.pipeline")).split(",")}
+    own, project = manager.current, manager.project.metadata.name
+    # Without a time, MLRun lists the runs of one week.
+    since, names = datetime(2000, 1, 1, tzinfo=UTC), set[str]()
+    label = [f"workflow={chain_id()}"]
+    for run in manager.db.list_runs(project=project, labels=label, start_time_from=since):
+        if not own or run["metadata"]["uid"] != own.uid:
+            told = run["spec"].get("parameters") or {}
+            names.update(str(told.get("kedro.pipeline")).split(","))
     parts = [pipelines[name] for name in names if name in pipelines]
     return {name.partition("@")[0] for part in parts for name in part.all_outputs()}

@@ -96,10 +96,8 @@ def add_to_job(
     # MLRun may run it again; but no secret does, nor here, where it doesn't, what is large.
     job = context._parameters
     given = {name: value for name, value in job.items() if parameters.get(name) != REDACTED}
-    if (
-        parameters
-        and context.labels.get("kind") not in mlrun.runtimes.RuntimeKinds.retriable_runtimes()
-    ):
+    retriable = mlrun.runtimes.RuntimeKinds.retriable_runtimes()
+    if parameters and context.labels.get("kind") not in retriable:
         given = shortened(given, f"{OWN}parameters")
     context._parameters = {**parameters, **given}
 
