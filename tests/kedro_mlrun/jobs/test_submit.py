@@ -295,7 +295,7 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
         (["--runner", "AbstractRunner"], 2, "no runner 'AbstractRunner' (Can't instantiate"),
         (["--load-versions", "x"], 2, "DATASET:VERSION"),
         (["--load-versions", "test_se:1"], 2, "which no node of this run uses. Did you mean 'test"),
-        (["--load-versions", "xgboost.model:1f"], 2, "it has no such version, or its file is gone"),
+        (["--load-versions", "test_set:1f"], 2, "it has no such version, or its file is gone"),
         (["-p", "evaluation", "-i", "test_set=store://artifacts/p/x"], 2, "which isn't there (Art"),
         (["-p", "evaluation", "--pipelines", "training"], 2, "(-p), not both"),
         (["--env", "nowhere"], 1, "name an environment that is there"),
