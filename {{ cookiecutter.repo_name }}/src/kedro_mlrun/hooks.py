@@ -110,8 +110,8 @@ class MLRunHooks:
             if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
                 ours[name] = dataset
         if ours and chain_id():
-            made, entries = made_in_chain(manager), self._thread.next_run.catalog
-            own = [entries[name] for name in entries if name.partition("@")[0] in made]
+            made, written = made_in_chain(manager), self._thread.next_run.catalog
+            own = [written[name] for name in written if name.partition("@")[0] in made]
             made |= {entry.get("key", "") for entry in own if isinstance(entry, dict)}
             for name in pipeline.inputs().intersection(ours):
                 dataset = ours[name]
