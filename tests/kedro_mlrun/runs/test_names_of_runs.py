@@ -49,6 +49,7 @@ def test_a_part_of_it_is_named_by_what_runs(monkeypatch: pytest.MonkeyPatch) -> 
     """Law 4: with `--tags` or `--from-nodes`, pipelines of which nothing runs aren't named."""
     monkeypatch.setattr(project, "pipelines", {"__default__": ALL, **PARTS})
     assert ran(None, Pipeline(NODES[3:])) == ["evaluation"]
+    assert ran(None, Pipeline([])) == ["__default__"]
 
 
 def test_such_a_run_is_found_by_each_of_its_pipelines(store: Store) -> None:

@@ -62,7 +62,7 @@ def ran(names: Sequence[str] | None, pipeline: Pipeline) -> list[str]:
             rest -= new
     parted = [name for name in found if not any(parts[name] < parts[other] for other in found)]
     parted.sort(key=found.__getitem__)
-    return [DEFAULT] if rest or len("-".join(parted)) > LONGEST_NAME else parted
+    return [DEFAULT] if rest or len("-".join(parted)) > LONGEST_NAME else parted or [DEFAULT]
 
 
 def plain(value: Any) -> Any:
