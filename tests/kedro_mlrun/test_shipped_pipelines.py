@@ -161,8 +161,14 @@ def test_the_command_line_swaps_an_estimator(store: Store) -> None:
         kedro_run(store, "training", **read_params(swap))
     arguments = "random_forest.model.arguments"
     each = f"{arguments}.n_estimators=null,{arguments}.random_state=null"
+    other = "xgboost.model.estimator=sklearn.tree.DecisionTreeClassifier"
+    swap += f",{other},xgboost.model.arguments=null"
     for nulls in (f"{arguments}=null", each):
         record = kedro_run(store, "training", **read_params(f"{swap},{nulls}"))
         assert record["status"]["state"] == "completed"
         model = datasets.MLRunModel(key="random_forest_model").load()
         assert type(model).__name__ == "GaussianNB"
+        model = datasets.MLRunModel(key="xgboost_model").load()
+        assert type(model).__name__ == "DecisionTreeClassifier"
+        # It learns in no rounds.
+        assert datasets.MLRunMetricHistory(key="xgboost_learning_curve").load().empty
