@@ -55,6 +55,10 @@ def pass_on(frame):
     return frame, float(frame["x"].mean())
 
 
+def double(number):
+    return 2 * number
+
+
 def register_pipelines():
     made = Node(make, "params:made", "made", name="make")
     many = [Node(make, "params:made", "frame_0", name="node_0")]
@@ -82,6 +86,8 @@ def register_pipelines():
                 Node(make, "params:made", "frame_1", name="after"),
             ]
         ),
+        "first": Pipeline([Node(double, "params:made.rows", "mean_first", name="first")]),
+        "second": Pipeline([Node(double, "mean_first", "mean_second", name="second")]),
         "telling": Pipeline([Node(tell, "params:db", "told", name="tell")]),
     }
 """
@@ -232,6 +238,22 @@ def test_each_runner_records_all_of_a_run_once(project: Folder, runner: str) -> 
             {"node_0"} if action == "load" else set()
         )
         assert all(step["seconds"] >= 0 for step in steps)
+
+
+def test_a_result_as_input_is_found_in_every_kind_of_process(project: Folder) -> None:
+    """Law 7: in a worker that isn't forked, and in a run that isn't recorded, too."""
+    kedro(project, "run", "--pipelines=first")
+    spawned = {"KEDRO_MP_CONTEXT": "spawn", "PYTHONPATH": "src"}
+    command = (KEDRO, "run", "--pipelines=second", "--runner=ParallelRunner")
+    project.run(*command, fork=False, **spawned)
+    second, _ = records(project)
+    assert second["status"]["results"] == {"mean_second": 28}
+    settings = project.path / "conf" / "base" / "mlrun.yml"
+    skipped = settings.read_text().replace("skip_pipelines: []", "skip_pipelines: [second]")
+    settings.write_text(skipped)
+    project.run(*command, fork=False, **spawned)
+    kedro(project, "run", "--pipelines=second")
+    assert len(records(project)) == 2
 
 
 def test_a_load_that_fails_names_its_node(project: Folder) -> None:

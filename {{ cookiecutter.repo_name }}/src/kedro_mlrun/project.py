@@ -17,6 +17,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from .secrets.known import mlrun_secret
 
+# What MLRun itself puts into MLRUN_DBPATH when it is asked for a store and was told of none.
+NOT_TOLD = "./"
+
 warnings.filterwarnings("ignore", r"register_new_resolver\(\) is deprecated")  # by Kedro 1.7
 # Kedro says which logging configuration it takes when a script imports it, and advises what helps
 # nobody whose runs are recorded: --async, or to repeat the command.
@@ -191,8 +194,10 @@ def find_config() -> tuple[MLRunConfig | None, Path]:
 
 def mlrun_dbpath() -> str:
     """Find out, without importing MLRun, which run database it is told by the environment."""
-    if os.environ.get("MLRUN_DBPATH") or os.environ.get("MLRUN_IGNORE_ENV_FILE"):
-        return os.environ.get("MLRUN_DBPATH", "")
+    told = os.environ.get("MLRUN_DBPATH", "")
+    told = "" if told == NOT_TOLD else told
+    if told or os.environ.get("MLRUN_IGNORE_ENV_FILE"):
+        return told
     default = os.environ.get("MLRUN_DEFAULT_ENV_FILE", "~/.mlrun.env")
     file = Path(os.environ.get("MLRUN_ENV_FILE", default)).expanduser()
     return dotenv.dotenv_values(file).get("MLRUN_DBPATH") or ""

@@ -238,7 +238,8 @@ class MLRunAbstractDataset(RunDataset):
         if mlrun.datastore.is_store_uri(path):
             if {*args} - {"path"} or self._load_version:
                 raise DatasetError("a store:// URL says by itself which version; leave others out")
-            return mlrun.datastore.get_store_resource(path, project=project)
+            db = MLRunContextManager().run_db
+            return mlrun.datastore.get_store_resource(path, db, project=project)
         if path != self.key:
             return mlrun.artifacts.Artifact(key=self.key, target_path=path)
         key = str(self._save_args.get("db_key") or self.key)
@@ -255,7 +256,8 @@ class MLRunAbstractDataset(RunDataset):
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
         best = 0 if iteration is None and not uid else iteration
         try:
-            record = mlrun.get_run_db().read_artifact(key, tag, best, project, tree, uid)
+            db = MLRunContextManager().run_db
+            record = db.read_artifact(key, tag, best, project, tree, uid)
         except mlrun.errors.MLRunNotFoundError:
             if run := self._load_version or (not (tag or tree) and uid):
                 return _of_run(run, key, project, iteration or 0)
@@ -341,12 +343,13 @@ def _is_json(data: Any) -> bool:
 def _of_uri(uri: str, project: str) -> Any:
     # Without the tag, which may move on to a later version.
     uri = str(mlrun.utils.remove_tag_from_artifact_uri(uri))
-    return mlrun.datastore.get_store_resource(uri, project=project)
+    db = MLRunContextManager().run_db
+    return mlrun.datastore.get_store_resource(uri, db, project=project)
 
 
 def whole_id(uid: str, project: str) -> str:
     """Give a run's id for the beginning of one, as people copy it; anything else as it is."""
-    db = mlrun.get_run_db()
+    db = MLRunContextManager().run_db
     if not re.fullmatch("[0-9a-f]{1,31}", uid):
         return uid
     if db.kind == SCHEME:
@@ -363,7 +366,7 @@ def whole_id(uid: str, project: str) -> str:
 
 def _of_run(uid: str, key: str, project: str, iteration: int) -> Any:
     uid = whole_id(uid, project)
-    run = mlrun.get_run_db().read_run(uid, project, iter=iteration)
+    run = MLRunContextManager().run_db.read_run(uid, project, iter=iteration)
     for uri in (run["status"].get("artifact_uris") or {}).values():
         if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
             return _of_uri(uri, project)
@@ -373,7 +376,8 @@ def _of_run(uid: str, key: str, project: str, iteration: int) -> Any:
 def _of_tree(tree: str, key: str, project: str, **which: Any) -> Any:
     # Not read_artifact: MLRun's API then looks only at what is the latest of all trees.
     best = which["iter"] is None
-    found = mlrun.get_run_db().list_artifacts(key, project, tree=tree, best_iteration=best, **which)
+    db = MLRunContextManager().run_db
+    found = db.list_artifacts(key, project, tree=tree, best_iteration=best, **which)
     if not found:
         what = "chain" if tree == chain_id() else "tree"
         raise mlrun.errors.MLRunNotFoundError(f"{what} {tree} has no artifact '{key}'")

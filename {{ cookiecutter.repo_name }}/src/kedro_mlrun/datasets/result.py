@@ -106,7 +106,8 @@ class MLRunResult(MLRunAbstractDataset):
 
     def _runs(self) -> Iterator[dict[str, Any]]:
         """Give the runs to look at, in the order to look at them."""
-        args, manager, db = self._load_args, MLRunContextManager(), mlrun.get_run_db()
+        args, manager = self._load_args, MLRunContextManager()
+        db = manager.run_db
         project = args.get("project") or manager.project.metadata.name
         uid, iteration = args.get("uid") or self._load_version, args.get("iter")
         current = manager.current_of(self.run_id)

@@ -91,7 +91,7 @@ def _store(_: Path) -> str:
 
 def check_server(_: Path | None = None) -> str:
     """Compare the versions of client and server as MLRun's client does, which only logs it."""
-    client, server = version("mlrun"), str(mlrun.get_run_db().server_version)
+    client, server = version("mlrun"), str(MLRunContextManager().run_db.server_version)
     found = f"MLRun {server or 'of unknown version'}, and the client is {client}"
     own, its = (re.match(r"(\d+)\.(\d+)", text) for text in (client, server))
     if not (own and its):

@@ -8,6 +8,7 @@ from contextlib import redirect_stdout, suppress
 from typing import Any
 
 from ..lazy import mlrun
+from ..runs.manager import MLRunContextManager
 from ..text import Visible
 from .function import SubmitError
 from .parameters import JobError
@@ -28,7 +29,7 @@ def wait_for(uid: str, project: str) -> bool:
     """Print a job's log as it comes, and tell whether the job completed."""
     stream: Any = Visible(sys.stdout)
     with redirect_stdout(stream):
-        state, _ = mlrun.get_run_db().watch_log(uid, project)
+        state, _ = MLRunContextManager().run_db.watch_log(uid, project)
     return str(state) == "completed"
 
 
@@ -70,7 +71,7 @@ def submit(
         url = upload(plan.project.archive, mlrun.mlconf.artifact_path)
         plan.function.with_source_archive(url, workdir=plan.function.spec.workdir)
     _quiet()
-    db: Any = mlrun.get_run_db()
+    db = MLRunContextManager().run_db
     submit_job = db.submit_job
 
     def heard(*args: Any, **kwargs: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from ..api import client as api
 from ..lazy import mlrun
-from ..project import JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
+from ..project import NOT_TOLD, JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
 from ..secrets.known import register as register_secrets
 from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS, run_folder
 from ..store.process import process_label
@@ -96,6 +96,8 @@ class MLRunContextManager:
         parent = None if self._runs else workers.announced()
         loaded = sys.modules.get("mlrun")
         told = loaded.mlconf.dbpath if loaded else mlrun_dbpath()
+        if told in {NOT_TOLD, self._applied.get("dbpath")}:
+            told = ""
         store = (parent and parent.dbpath) or told or config.dbpath
         if store and not store.startswith(("sqlite:", "http://", "https://")):
             raise MLRunConfigError(
@@ -112,7 +114,7 @@ class MLRunContextManager:
                 mlrun.utils.logger.set_logger_level("WARNING")
         for name in ("dbpath", "active_project", "artifact_path"):
             current = getattr(mlrun.mlconf, name)
-            if not current or current == self._applied.get(name):
+            if current in {"", None, NOT_TOLD, self._applied.get(name)}:
                 self._applied[name] = getattr(config, name.removeprefix("active_"))
                 setattr(mlrun.mlconf, name, self._applied[name])
         if parent:
@@ -120,15 +122,21 @@ class MLRunContextManager:
 
     def connect(self) -> str:
         """Make sure that the configured store can be used, and give its URL; nothing is written."""
-        self._connect()
-        mlrun.get_run_db()
+        _ = self.run_db
         return str(mlrun.mlconf.dbpath)
 
     @property
-    def db(self) -> Any:
-        """MLRun's run database, connected, in which runs whose process was killed are aborted."""
-        self.abort_lost_runs()
+    def run_db(self) -> Any:
+        """MLRun's run database, connected."""
+        # Before, MLRun would make one that records nothing, and keep it.
+        self._connect()
         return mlrun.get_run_db()
+
+    @property
+    def db(self) -> Any:
+        """MLRun's run database, in which runs whose process was killed are aborted."""
+        self.abort_lost_runs()
+        return self.run_db
 
     def abort_lost_runs(self, db: Any = None) -> None:
         """Abort the runs whose process was killed, in the configured store or another one."""
@@ -186,9 +194,6 @@ class MLRunContextManager:
     def adopt(self, context: mlrun.MLClientCtx) -> None:
         """Log to an MLRun job's context from now on, in the project's store if it is in none."""
         with self.lock:
-            if "://" not in mlrun.mlconf.dbpath:
-                # What MLRun puts there where it is told nothing.
-                mlrun.mlconf.dbpath = ""
             if context.project:
                 # What mlrun.yml says of it may be older than the job.
                 mlrun.mlconf.active_project = context.project

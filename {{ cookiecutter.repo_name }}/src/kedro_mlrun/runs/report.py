@@ -10,7 +10,6 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from ..lazy import mlrun
 from ..store.fields import OWN, artifact_file, run_title
 from ..text import kedro_command, rendered, shown, shown_path
 from .manager import MLRunContextManager
@@ -20,7 +19,7 @@ def print_run(uid: str, project: str) -> None:
     """Print a run: its name, id, state, results and artifacts, and where to look next."""
     from ..api.keeping import unsent
 
-    client = mlrun.get_run_db()
+    client = MLRunContextManager().run_db
     run = client.read_run(uid, project)
     status, environment = run["status"], (run["metadata"].get("labels") or {}).get("environment")
     parts: list[Any] = [
