@@ -94,6 +94,13 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "bad_pipeline": pipeline(
             [node(lambda number: number, "params:number", "saved"), node(fail, "saved", None)]
         ),
+        "nested": pipeline(
+            [
+                node(lambda trees: trees["kind"], "params:model.trees", "saved"),
+                node(lambda n: pd.DataFrame({"x": [n]}), "params:model.depth", "table"),
+            ]
+        ),
+        "all": pipeline([node(lambda all: all["number"], "parameters", "named")]),
         "reader": pipeline([node(lambda number: number, "old", "named")]),
         "tables": pipeline(
             [
@@ -232,6 +239,36 @@ def test_only_missing_outputs(embedded: Store, conf: Path) -> None:
     assert newest(embedded, "good")["status"]["artifact_uris"].keys() == OWN - {"kedro.nodes"}
 
 
+def taken(store: Store, name: str) -> dict[str, Any]:
+    """The parameters of a run's record, but for the run's own options."""
+    parameters = newest(store, name)["spec"]["parameters"]
+    return {name: value for name, value in parameters.items() if not name.startswith("kedro.")}
+
+
+def test_a_run_has_the_parameters_that_its_nodes_take(
+    embedded: Store, conf: Path, tmp_path: Path
+) -> None:
+    """Law 4: what was configured beyond, for other pipelines, is in the artifact alone."""
+    (conf / "base" / "parameters.yml").write_text(
+        "number: 1\nmodel: {depth: 4, trees: {number: 10, kind: tall}}\nunused: true"
+    )
+    run(conf, "good")
+    assert taken(embedded, "good") == {"number": 1}
+    whole = yaml.safe_load(datasets.MLRunAbstractDataset(key="kedro.parameters").load())
+    assert whole["model"]["depth"] == 4 and whole["unused"]
+    run(conf, "reader")
+    assert taken(embedded, "reader") == {}
+    run(conf, "nested")
+    trees = {"model.trees.number": 10, "model.trees.kind": "tall"}
+    assert taken(embedded, "nested") == {"model.depth": 4, **trees}
+    run(conf, "all")
+    assert taken(embedded, "all") == {"model.depth": 4, "number": 1, "unused": True, **trees}
+    # A node that isn't run, because its output is there, takes nothing.
+    (tmp_path / "table.csv").unlink()
+    run(conf, "nested", only_missing_outputs=True)
+    assert taken(embedded, "nested") == {"model.depth": 4}
+
+
 def test_the_run_is_shown(embedded: Store, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """At its end a person sees name, id, state, results, artifacts, and where to look next."""
     run(conf, "good")
@@ -284,8 +321,8 @@ def test_what_a_run_tells(store: Store, conf: Path) -> None:
 def test_a_large_parameter_is_in_the_artifact_only(embedded: Store, conf: Path) -> None:
     """The run's record, which each list of runs reads, stays small; nothing is lost."""
     (conf / "base" / "parameters.yml").write_text(f"number: 1\ntext: {'x' * 100_000}")
-    run(conf, "good")
-    shown = newest(embedded, "good")["spec"]["parameters"]["text"]
+    run(conf, "all")
+    shown = newest(embedded, "all")["spec"]["parameters"]["text"]
     assert len(shown) < 100
     assert "kedro.parameters" in shown
     whole = datasets.MLRunAbstractDataset(key="kedro.parameters").load()

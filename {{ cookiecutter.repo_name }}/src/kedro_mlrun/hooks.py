@@ -92,9 +92,8 @@ class MLRunHooks:
         self, conf_catalog: dict[str, Any], parameters: dict[str, Any]
     ) -> None:
         """Learn what the run that is about to begin has to work with."""
-        typed = parameters["parameters"]
-        secrets.register(typed)
-        self._thread.next_run = PipelineRun(self._tracking, typed, conf_catalog)
+        secrets.register(parameters["parameters"])
+        self._thread.next_run = PipelineRun(self._tracking, parameters, conf_catalog)
 
     @hook_impl
     def before_pipeline_run(

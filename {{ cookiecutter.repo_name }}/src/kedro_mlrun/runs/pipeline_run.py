@@ -38,18 +38,20 @@ class PipelineRun:
     """What is recorded of one run of a pipeline, beside what its nodes save."""
 
     tracking: TrackingConfig
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any]  # as catalog entries: `parameters`, `params:split`, …
     catalog: Mapping[str, Any]
     # Not Kedro's, which is a time, and two sessions may begin in the same millisecond.
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     notes: list[dict[str, Any]] = field(default_factory=list)
     thread: threading.Thread = field(default_factory=threading.current_thread)
+    partly: Pipeline | None = None  # of which Kedro runs only what makes missing outputs
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
         """Open the run, and record what is known of it."""
         names = provenance.ran(run_params.get("pipeline_names"), pipeline)
-        kept = self.parameters if self.tracking.parameters else {}
-        parameters = provenance.parameters(kept, run_params, secrets.command_line(sys.argv))
+        self.partly = pipeline if run_params.get("only_missing_outputs") else None
+        command = secrets.command_line(sys.argv)
+        parameters = provenance.parameters(self._taken(pipeline), run_params, command)
         short = provenance.shortened(parameters, f"{OWN}parameters")
         labels = provenance.labels(
             {**run_params, "pipeline_names": names}, run_params["project_path"]
@@ -57,7 +59,9 @@ class PipelineRun:
         name = "-".join(name.strip("_") for name in names)
         MLRunContextManager().open_run(name, self.run_id, labels, short)
         if self.tracking.parameters:
-            _save(self.run_id, f"{OWN}parameters", provenance.config_yaml(kept), "yaml")
+            # All that was configured, whoever takes it.
+            configured = provenance.config_yaml(self.parameters["parameters"])
+            _save(self.run_id, f"{OWN}parameters", configured, "yaml")
         if self.tracking.catalog:
             _save(self.run_id, f"{OWN}catalog", provenance.config_yaml(self.catalog), "yaml")
         if self.tracking.pipeline:
@@ -76,6 +80,16 @@ class PipelineRun:
             with manager.lock:
                 self.notes += merge_workers(context)
             steps = [note for note in self.notes if "action" in note]
+            if self.partly and not (error or aborted):
+                ran = {note["node"] for note in steps}
+                left = Pipeline(node for node in self.partly.nodes if node.name in ran)
+                untaken = self._taken(self.partly).keys() - self._taken(left).keys()
+                # MLRun has no public way to take a parameter back.
+                context._parameters = {
+                    name: value
+                    for name, value in context._parameters.items()
+                    if name not in untaken
+                }
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
                 table = pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
@@ -86,6 +100,11 @@ class PipelineRun:
             manager.recorded_error, manager.failure = error, secrets.hide(failure or "")
         if ended:
             print_run(context.uid, context.project)
+
+    def _taken(self, pipeline: Pipeline) -> dict[str, Any]:
+        """Give the parameters that a pipeline's nodes take, as the run's record has them."""
+        taken = provenance.taken(self.parameters, pipeline) if self.tracking.parameters else {}
+        return provenance.flatten(provenance.plain(taken))
 
     def _failure(self, error: BaseException) -> str:
         """Tell which node failed, with what, and where in the code."""

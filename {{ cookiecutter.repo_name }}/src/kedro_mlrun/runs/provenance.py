@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 from pydantic_core import to_jsonable_python
 
@@ -30,6 +31,14 @@ _GIT_SECONDS = 2.0
 _OF_GIT_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"}
 # Their shape, or even their length, is computed when one asks for it.
 _LAZY = {"dask", "dask_expr", "ibis", "modin", "pyspark"}
+
+
+def taken(feed: Mapping[str, Any], pipeline: Pipeline) -> dict[str, Any]:
+    """Give the parameters that the nodes of a pipeline take, by names with dots."""
+    names = {name for name in pipeline.inputs() if is_parameter(name)}
+    if "parameters" in names:
+        return dict(feed["parameters"])
+    return {name.removeprefix("params:"): feed[name] for name in sorted(names & feed.keys())}
 
 
 def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") -> dict[str, Any]:
