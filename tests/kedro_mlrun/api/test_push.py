@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from kedro_mlrun import datasets
 from kedro_mlrun.api import push as push_module
 from kedro_mlrun.api.keeping import KeepingRunDB, unsent
 from kedro_mlrun.records import records as records_module
+from kedro_mlrun.runs.open_runs import abort_lost_runs
 from kedro_mlrun.store import fields
 
 FRAME = pd.DataFrame({"x": [1, 2, 3], "kind": pd.Categorical(["a", "b", "a"])})
@@ -232,7 +234,7 @@ def test_two_versions_of_a_key_in_one_run_are_two_there(embedded, kept, api, tmp
 
 
 def test_a_run_that_an_api_has_missed(embedded, kept, tmp_path):
-    """Its label says which one, so that nobody needs to name it; then the label goes."""
+    """Law 4: nobody calls it aborted; its label says where to send it, and then goes."""
     with stub_api() as api:
         api.projects[embedded.project] = {"metadata": {"name": embedded.project}, "spec": {}}
         client = KeepingRunDB(lambda: embedded.dbpath, api.url)
@@ -252,6 +254,13 @@ def test_a_run_that_an_api_has_missed(embedded, kept, tmp_path):
         client.store_run(run, uid, embedded.project)
         assert unsent(client).url == embedded.dbpath
         api.is_away = False
+
+        # Back again, it has the run as going on, of a process that is gone by now.
+        api.runs[uid]["metadata"]["labels"] = {"host": gethostname(), "process": "4000000000-1"}
+        abort_lost_runs(KeepingRunDB(lambda: embedded.dbpath, api.url), embedded.project)
+        status = api.runs[uid]["status"]
+        assert (status["state"], status.get("error")) == ("completed", None)
+        assert f"in {embedded.dbpath}. To send it: kedro mlrun push" in status["status_text"]
 
         lost = kept.run(uid)
         assert lost["metadata"]["labels"] == {"unsent-to": api.url}

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from functools import partialmethod
 from inspect import signature
 from itertools import chain
+from socket import gethostname
 from typing import Any
 
 import requests
@@ -126,6 +127,21 @@ for _name in (*WRITES, *READS):
 def unsent(client: Any) -> LocalRunDB | None:
     """Give the embedded store with what a client could not send; None while nothing is lost."""
     return getattr(client, "kept", None)
+
+
+def kept_run(client: Any, uid: str, project: str) -> tuple[str, str] | None:
+    """Tell how a run has ended that an API was not sent to its end, and where it is kept."""
+    store = LocalRunDB(client.embedded_store()) if isinstance(client, KeepingRunDB) else None
+    if not (store and store.path.exists()):
+        return None
+    with suppress(MLRunNotFoundError):
+        run = store.find_run(uid, project)
+        state = run["status"].get("state")
+        if UNSENT in (run["metadata"].get("labels") or {}) and state in TERMINAL_STATES:
+            # It may be another machine's user who reads this.
+            where = f"The API stopped answering. The run is kept on {gethostname()} in {store.url}."
+            return state, f"{where} To send it: kedro mlrun push {uid[:8]}"
+    return None
 
 
 @contextmanager

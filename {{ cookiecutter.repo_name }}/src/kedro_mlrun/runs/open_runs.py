@@ -43,7 +43,8 @@ class OpenRun:
         if aborted and ended:
             # An iteration takes its sweep with it.
             for iteration in {0, context.iteration}:
-                _set_aborted(mlrun.get_run_db(), context._uid, context.project, aborted, iteration)
+                of_run = (mlrun.get_run_db(), context._uid, context.project)
+                _set_ended(*of_run, "aborted", aborted, iteration)
             context.set_state("aborted", commit=False)
         return ended
 
@@ -150,7 +151,12 @@ def add_from(copy: mlrun.MLClientCtx) -> None:
 
 
 def abort_lost_runs(db: Any, project: str) -> None:
-    """Set the runs to aborted whose process on this host was killed, also while it waited."""
+    """Set the runs to aborted whose process on this host was killed, also while it waited.
+
+    One that an API has missed to its end has ended as the embedded store has it.
+    """
+    from ..api.keeping import kept_run
+
     # How a submitted job of this machine died is recorded by the process that watches it.
     is_watched = getattr(db, "job_is_alive", lambda *_: False)
     going_on = db.list_runs(
@@ -165,14 +171,21 @@ def abort_lost_runs(db: Any, project: str) -> None:
         # Read again, for it may have ended since, and older APIs list others as well.
         if lost(run) and not is_watched(uid, project):
             if reason := lost(db.read_run(uid, project)):
-                _set_aborted(db, uid, project, reason)
+                state = "aborted"
+                if kept := kept_run(db, uid, project):
+                    state, reason = kept
+                _set_ended(db, uid, project, state, reason)
                 workers.take_notes(uid)
 
 
-def _set_aborted(db: Any, uid: str, project: str, reason: str, iteration: int = 0) -> None:
+def _set_ended(
+    db: Any, uid: str, project: str, state: str, reason: str, iteration: int = 0
+) -> None:
     record = db.read_run(uid, project, iter=iteration)
     now = datetime.now(UTC).isoformat()
     record["status"].pop("artifacts", None)
-    record["status"].update(state="aborted", error=reason, status_text=reason, last_update=now)
+    record["status"].update(state=state, status_text=reason, last_update=now)
+    if state != "completed":
+        record["status"]["error"] = reason
     # Not by update_run, for MLRun's API aborts only what runs in the cluster.
     db.store_run(record, uid, project, iter=iteration)

@@ -207,13 +207,23 @@ class Rows(Database):
         if state in TERMINAL_STATES:
             status["end_time"] = status.get("end_time") or status["last_update"]
         end_time = utc(status["end_time"]) if status.get("end_time") else None
-        times = {"start_time": utc(status["start_time"]), "updated": utc(status["last_update"])}
         identity = {"project": project, "uid": uid, "iteration": iteration}
+        started = max(utc(status["start_time"]), self._not_before(identity))
+        times = {"start_time": started, "updated": utc(status["last_update"])}
         others = {"name": metadata.get("name") or "", "state": state, "end_time": end_time}
         owner = self.write("runs", identity, body, **others, **times)
         inputs = (body.get("spec") or {}).get("inputs") or {}
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
+
+    def _not_before(self, identity: Record) -> str:
+        """Give where at least a run is in the order of starts, which a clock that is set spoils."""
+        if known := self.select("start_time FROM runs", Where().equal(**identity)):
+            return str(known[0]["start_time"]) if known[0]["start_time"] > now() else ""
+        of_project = Where().equal(project=identity["project"], iteration=identity["iteration"])
+        [(newest,)] = self.select("MAX(start_time) FROM runs", of_project)
+        # Who began after one that begins in the future, by this clock, is newer all the same.
+        return str(newest) if newest and newest > now() else ""
 
     def end_run(
         self, uid: str, project: str, state: str, reason: str, replace: bool = False
