@@ -104,13 +104,16 @@ def test_data_and_secrets_from_the_command_line(bake: Callable[..., Folder]) -> 
     project.run(KEDRO, "run", "--pipelines=training", f"--params={PARAMS}", DB_PASSWORD=PLANTED[3])
 
 
-def test_a_job_that_fails(bake: Callable[..., Folder]) -> None:
-    """Row 1: exit code 1 with the node's own error, here and in the background."""
+def test_a_job_that_fails(bake: Callable[..., Folder], tmp_path: Path) -> None:
+    """Law 11: exit code 1 with the node's own error, and nothing stays in the temporary folder."""
     project = bake()
+    temporary = project.at(tmp_path / "temporary").path
+    away = {"TMPDIR": str(temporary), "fork": False}
     params = "--params=split.target=nothing"
     for how in ("--local", "--watch"):
-        done = project.run(KEDRO, "mlrun", "submit", "-p", "training", params, how, ok=False)
-        assert done.returncode == 1
+        command = (KEDRO, "mlrun", "submit", "-p", "training", params, how)
+        done = project.run(*command, ok=False, **away)
+        assert (done.returncode, [*temporary.iterdir()]) == (1, [])
         table = done.stdout.partition("MLRun run 'training'")[2]
         assert "Node 'split': ValueError: Column 'nothing' is not in the data" in table
         run = shown(project)

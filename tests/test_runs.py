@@ -59,6 +59,13 @@ def double(number):
     return 2 * number
 
 
+def log_city(city):
+    from kedro_mlrun import MLRunContextManager
+
+    MLRunContextManager().context.log_artifact("by_mlrun", body=city)
+    return f"{city} →"
+
+
 def register_pipelines():
     made = Node(make, "params:made", "made", name="make")
     many = [Node(make, "params:made", "frame_0", name="node_0")]
@@ -87,6 +94,7 @@ def register_pipelines():
             ]
         ),
         "first": Pipeline([Node(double, "params:made.rows", "mean_first", name="first")]),
+        "city": Pipeline([Node(log_city, "params:city", "mean_city", name="größe")]),
         "second": Pipeline([Node(double, "mean_first", "mean_second", name="second")]),
         "telling": Pipeline([Node(tell, "params:db", "told", name="tell")]),
     }
@@ -106,7 +114,7 @@ told:
   filepath: data/told.txt
   credentials: db
 """
-PARAMETERS = "made: {rows: 7}\ndb: {user: me, password: hunter2}\n"
+PARAMETERS = "made: {rows: 7}\ncity: Zürich\ndb: {user: me, password: hunter2}\n"
 SCRIPT = """
 import json
 from kedro_mlrun.datasets import *
@@ -128,7 +136,7 @@ def project(bake: Callable[..., Folder]) -> Folder:
     settings.write_text(settings.read_text().replace("datasets: []", "datasets: [told]"))
     with (project.path / "conf" / "base" / "catalog.yml").open("a") as catalog:
         catalog.write(CATALOG)
-    (project.path / "conf" / "base" / "parameters.yml").write_text(PARAMETERS)
+    (project.path / "conf" / "base" / "parameters.yml").write_text(PARAMETERS, encoding="utf-8")
     (project.path / "conf" / "local" / "credentials.yml").write_text(
         "db: {user: me, password: hunter2}\n"
     )
@@ -254,6 +262,40 @@ def test_a_result_as_input_is_found_in_every_kind_of_process(project: Folder) ->
     project.run(*command, fork=False, **spawned)
     kedro(project, "run", "--pipelines=second")
     assert len(records(project)) == 2
+
+
+def test_a_run_needs_no_git(project: Folder, tmp_path: Path) -> None:
+    """Law 10: a container without git on its PATH runs, and the record lacks the commit alone."""
+    empty = project.at(tmp_path / "empty").path
+    project.run(KEDRO, "run", "--pipelines=first", fork=False, PATH=str(empty))
+    (run,) = records(project)
+    assert run["status"]["state"] == "completed"
+    assert "git-commit" not in run["metadata"]["labels"]
+
+
+def test_a_run_needs_no_utf8(project: Folder) -> None:
+    """Law 10: files are UTF-8 in any locale, and a terminal gets what it has letters for."""
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = project.run(KEDRO, "run", "--pipelines=city", fork=False, **ascii_only)
+    assert "mean_city  Z\\xfcrich \\u2192" in done.stdout
+    (run,) = records(project)
+    assert run["status"]["results"] == {"mean_city": "Zürich →"}
+    assert run["spec"]["parameters"]["city"] == "Zürich"
+    [written] = (project.path / ".mlrun").rglob("by_mlrun*")
+    assert written.read_bytes() == "Zürich".encode()
+    done = project.run(KEDRO, "mlrun", "show", "last", fork=False, **ascii_only)
+    assert "Zürich →" in done.stdout  # click makes UTF-8 of ASCII
+
+
+def test_a_run_needs_no_place_in_the_projects_folder(project: Folder, tmp_path: Path) -> None:
+    """Law 11: nothing is written beside store and artifacts, here because it can't be."""
+    (project.path / ".mlrun").touch()
+    elsewhere = {"MLRUN_DBPATH": f"sqlite:///{tmp_path}/store/runs.db"}
+    elsewhere["MLRUN_ARTIFACT_PATH"] = f"{tmp_path}/artifacts"
+    before = project.files().keys()
+    kedro(project, "run", "--pipelines=many", PYTHONDONTWRITEBYTECODE="1", **elsewhere)
+    assert "completed" in kedro(project, "mlrun", "runs", **elsewhere)
+    assert project.files().keys() == before
 
 
 def test_a_load_that_fails_names_its_node(project: Folder) -> None:

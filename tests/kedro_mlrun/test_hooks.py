@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from helpers import PROJECT, Store, metadata, project_module, states
+from kedro.framework.hooks import hook_impl
 from kedro.framework.session import KedroSession
 from kedro.io import AbstractDataset, DatasetError
 from kedro.pipeline import node, pipeline
@@ -138,10 +139,12 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def run(conf: Path, name: str, number: int = 1, **options: Any) -> None:
+def run(conf: Path, name: str, number: int = 1, plugin: Any = None, **options: Any) -> None:
     with KedroSession.create(
         PROJECT, conf_source=str(conf), runtime_params={"number": number}
     ) as session:
+        if plugin:
+            session._hook_manager.register(plugin)
         # Kedro's type for a session doesn't know all that a KedroSession takes.
         session.run(pipeline_names=[name], **options)  # type: ignore[call-arg]
 
@@ -267,6 +270,52 @@ def test_a_run_has_the_parameters_that_its_nodes_take(
     (tmp_path / "table.csv").unlink()
     run(conf, "nested", only_missing_outputs=True)
     assert taken(embedded, "nested") == {"model.depth": 4}
+
+
+def test_a_store_that_is_full_is_one_sentence(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 3: a run that can't be recorded doesn't begin, and one that has begun keeps its error."""
+    run(conf, "good")
+    store = mlrun.get_run_db()
+    [(pages,)] = store.connection.execute("PRAGMA page_count")
+    # As on a disk without space, for this connection.
+    store.connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(
+        hooks.RecordingError, match=r"can't be recorded: .*database or disk is full"
+    ):
+        run(conf, "good")
+    assert states(embedded)[0] == ("good", "completed")
+    store.connection.execute(f"PRAGMA max_page_count = {pages + 100}")
+
+
+@pytest.mark.parametrize("when", ["before_pipeline_run", "after_pipeline_run"])
+def test_an_error_of_another_plugin_is_the_runs(embedded: Store, conf: Path, when: str) -> None:
+    """Law 3: the run has failed, and says why, though the process goes on."""
+
+    def fail_there() -> None:
+        raise ValueError("no luck there")
+
+    plugin = type("Plugin", (), {when: staticmethod(hook_impl(fail_there))})
+    with pytest.raises(ValueError, match="no luck there"):
+        run(conf, "good", plugin=plugin)
+    status = newest(embedded, "good")["status"]
+    assert status["state"] == "error"
+    assert status["error"].startswith("ValueError: no luck there")
+
+
+def test_another_plugin_that_fails_on_an_error_hides_none(embedded: Store, conf: Path) -> None:
+    """Law 3: the record has the node's own error."""
+
+    class Plugin:
+        @hook_impl
+        def on_pipeline_error(self) -> None:
+            raise RuntimeError("no mail could be sent")
+
+    with pytest.raises(RuntimeError, match="no mail"):
+        run(conf, "bad_pipeline", plugin=Plugin())
+    status = newest(embedded, "bad_pipeline")["status"]
+    assert status["error"].startswith("Node 'fail") and "no luck [/bad]" in status["error"]
 
 
 def test_the_run_is_shown(embedded: Store, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """MLRunContextManager."""
 
+import getpass
+import json
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -201,8 +203,12 @@ def add_results(worker: int) -> None:
 
 
 def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
-    """Nothing is lost, though all of them write to the one run."""
+    """Law 11: nothing is lost, nobody else can read or replace it, and no file stays behind."""
     uid = store.manager.open_run("parallel", "parallel").uid
+    folder = Path(
+        workers.RunReference(*json.loads(os.environ[workers.VARIABLE])["parallel"]).folder
+    )
+    assert (folder.stat().st_mode & 0o777, folder.owner()) == (0o700, getpass.getuser())
     processes = [
         multiprocessing.get_context("fork").Process(target=add_results, args=(number,))
         for number in range(4)
@@ -218,7 +224,7 @@ def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
     assert record["status"]["state"] == "completed"
     assert record["status"]["results"].keys() == {f"result_{name}" for name in names}
     assert record["status"]["artifact_uris"].keys() == {f"artifact_{name}" for name in names}
-    assert workers.take_notes(uid) is None
+    assert workers.notes(uid) is None and not folder.exists()
 
 
 def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -591,3 +591,35 @@ def test_what_is_done_often_is_as_quick_in_a_full_store(stores, name):
     """To read or write one thing costs the same beside a thousand others or versions of it."""
     few, many = (steps(db, QUERIES[name]) for db in stores)
     assert many < few * 1.5 + 10
+
+
+def test_a_store_that_cannot_be_written_to_is_read(tmp_path: Path) -> None:
+    """Law 9: an archive on a read-only medium is listed; what would change it is refused."""
+    store = LocalRunDB(f"sqlite:///{tmp_path}/old/mlrun.db").connect()
+    store.store_run({"metadata": {"name": "train"}, "status": {"state": "completed"}}, "1f", "iris")
+    store.connection.close()
+    code = f"""
+import sys
+sys.path.insert(0, {str(PROJECT / "src")!r})
+from kedro_mlrun.store.rows import Rows
+import sqlite3
+rows = Rows({store.url!r})
+print([run["metadata"]["name"] for run in rows.find_runs(project="iris")])
+try:
+    with rows.transaction():
+        rows.insert_project({{"metadata": {{"name": "other"}}}})
+except Exception as error:
+    print(error)
+"""
+    os.chmod(tmp_path / "old" / "mlrun.db", 0o444)
+    os.chmod(tmp_path / "old", 0o555)
+    # Root may write everywhere, unless that is taken away.
+    as_anybody = ["setpriv", "--bounding-set=-dac_override"] if not os.getuid() else []
+    command = [*as_anybody, sys.executable, "-c", code]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    finally:
+        os.chmod(tmp_path / "old", 0o755)
+    listed, refused = done.stdout.splitlines()
+    assert listed == "['train']"
+    assert "can't be written to: attempt to write a readonly database" in refused

@@ -49,6 +49,18 @@ def __dir__() -> list[str]:
     return __all__
 
 
+@wrapt.when_imported("mlrun.datastore.filestore")
+def _write_utf8(filestore: ModuleType) -> None:
+    def put(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        def encoded(key: str, data: Any, append: bool = False) -> Any:
+            return wrapped(key, data.encode() if isinstance(data, str) else data, append)
+
+        return encoded(*args, **kwargs)
+
+    # MLRun writes text in the encoding of the locale, which need not have the characters.
+    wrapt.wrap_function_wrapper(filestore, "FileStore.put", put)
+
+
 @wrapt.when_imported("mlrun.db.factory")
 def _register_run_db(factory: ModuleType) -> None:
     from dependency_injector import providers

@@ -5,18 +5,20 @@ import logging
 import multiprocessing
 import os
 import signal
+import sqlite3
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from fnmatch import fnmatchcase
 from time import perf_counter
 from types import FrameType
 from typing import Any
 
+import click
 from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, MemoryDataset, SharedMemoryDataCatalog
+from kedro.io import CatalogProtocol, DatasetError, MemoryDataset, SharedMemoryDataCatalog
 from kedro.io.core import is_parameter
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from kedro.pipeline import Pipeline
@@ -32,6 +34,7 @@ from .runs.dataset import RunDataset, check_used, is_run_type, run_dataset, with
 from .runs.manager import MLRunContextManager
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
+from .text import show_all
 
 # What a person calls it, and what Python does on it where nobody says otherwise.
 SIGNALS: dict[int, tuple[str, Any]] = {
@@ -39,6 +42,13 @@ SIGNALS: dict[int, tuple[str, Any]] = {
     signal.SIGTERM: ("SIGTERM", signal.SIG_DFL),
 }
 RUN_ID = "mlrun_run_id"  # an attribute of a run's catalog, in its worker processes too
+
+
+_OF_STORES = (OSError, DatasetError, sqlite3.Error)
+
+
+class RecordingError(click.ClickException):
+    """A run can't be recorded: one line for the user of Kedro."""
 
 
 class _Thread(threading.local):
@@ -73,6 +83,7 @@ class MLRunHooks:
     @hook_impl(trylast=True)
     def after_context_created(self, context: KedroContext) -> None:
         """Take over mlrun.yml, and give each MLRun dataset its catalog name as key."""
+        show_all(sys.stdout)  # where Kedro logs to as well
         loader, manager = prepared(context.config_loader), MLRunContextManager()
         config = MLRunConfig.load(loader, context.project_path)
         manager.configure(config, context.project_path)
@@ -95,11 +106,22 @@ class MLRunHooks:
         secrets.register(parameters["parameters"])
         self._thread.next_run = PipelineRun(self._tracking, parameters, conf_catalog)
 
-    @hook_impl
+    # These three are around the same hooks of other plugins, whose errors are the run's.
+    @hook_impl(wrapper=True)
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
-    ) -> None:
+    ) -> Generator[None, Any, Any]:
         """Open the run."""
+        self._begin(run_params, pipeline, catalog)
+        try:
+            return (yield)
+        except Exception as error:
+            self._end_failed(_run_id(catalog), error)
+            raise
+
+    def _begin(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         manager = MLRunContextManager()
         check_used(manager.job_inputs, pipeline.inputs())
         # They are of this run, and not of one that a node of it may start.
@@ -130,7 +152,9 @@ class MLRunHooks:
             run.begin(pipeline, run_params)
         except Exception as error:
             # Kedro tells of no error that comes before the first node.
-            self._end_run(run.run_id, error)
+            self._end_failed(run.run_id, error)
+            if type(error).__module__.startswith("mlrun.") or isinstance(error, _OF_STORES):
+                raise RecordingError(f"The run can't be recorded: {error}") from error
             raise
 
     @hook_impl
@@ -202,15 +226,32 @@ class MLRunHooks:
             return reference.datasets
         return ()
 
-    @hook_impl
-    def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
+    @hook_impl(wrapper=True)
+    def after_pipeline_run(self, catalog: CatalogProtocol) -> Generator[None, Any, Any]:
         """Complete the run, and show it."""
+        try:
+            answer = yield
+        except Exception as error:
+            self._end_failed(_run_id(catalog), error)
+            raise
         self._end_run(_run_id(catalog))
+        return answer
 
-    @hook_impl
-    def on_pipeline_error(self, catalog: CatalogProtocol, error: Exception) -> None:
+    @hook_impl(wrapper=True)
+    def on_pipeline_error(
+        self, catalog: CatalogProtocol, error: Exception
+    ) -> Generator[None, Any, Any]:
         """End the run as failed, and show it."""
-        self._end_run(_run_id(catalog), error)
+        try:
+            return (yield)
+        finally:
+            self._end_failed(_run_id(catalog), error)
+
+    def _end_failed(self, run_id: str, error: Exception) -> None:
+        try:
+            self._end_run(run_id, error)
+        except Exception as failure:  # of a store that can't be written to
+            logging.getLogger(__name__).warning("The run's end isn't recorded: %s", failure)
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)

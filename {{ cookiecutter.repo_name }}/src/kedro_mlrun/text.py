@@ -1,6 +1,7 @@
 """Words for a person: what several rooms write in messages and tables."""
 
 import difflib
+import io
 import math
 import re
 import shlex
@@ -46,6 +47,12 @@ def rendered(console: Any, shown: Any) -> str:
         console.print(Visible(shown), soft_wrap=True)
     # A terminal would fold it into empty lines.
     return "\n".join(map(str.rstrip, capture.get().splitlines()))
+
+
+def show_all(stream: Any) -> None:
+    """Let a stream write what its encoding has no character for as an escape, and not fail."""
+    if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+        stream.reconfigure(errors="backslashreplace")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

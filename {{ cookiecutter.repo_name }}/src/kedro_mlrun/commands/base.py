@@ -11,7 +11,7 @@ import click
 from kedro.framework.cli.utils import ENV_HELP
 from rich.console import Console
 
-from ..text import rendered, visible
+from ..text import rendered, show_all, visible
 
 # The columns of what is no terminal: nothing is cut or folded there.
 NO_LIMIT = 100_000
@@ -28,6 +28,7 @@ class Answer(NamedTuple):
 
     def print(self, as_json: bool) -> None:
         """Print it, the error last, and exit."""
+        show_all(sys.stdout)
         if as_json:
             from pydantic_core import to_json
 

@@ -1,6 +1,9 @@
 """What MLRun runs: one job is one Kedro run, in the job's own MLRun context."""
 
+import atexit
 import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
 from ..lazy import mlrun
@@ -37,6 +40,9 @@ def run(context: "mlrun.MLClientCtx") -> None:
     """
     folder = current_project()
     manager = MLRunContextManager()
+    if copy := os.environ.get("MLRUN_META_TMPFILE"):
+        # MLRun's launcher leaves it behind, for a parent process that isn't there.
+        atexit.register(Path(copy).unlink, missing_ok=True)
     with contextlib.chdir(folder):
         # In the project's folder, for there Kedro looks for conf/logging.yml when it is imported.
         from kedro.framework.session import KedroSession

@@ -7,8 +7,9 @@ import multiprocessing.util
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import RLock
 from typing import Any, ClassVar
 
@@ -142,7 +143,8 @@ class MLRunContextManager:
         """Abort the runs whose process was killed, in the configured store or another one."""
         # First the project, which connects.
         project = self.project.metadata.name
-        open_runs.abort_lost_runs(db or mlrun.get_run_db(), project)
+        with suppress(mlrun.errors.MLRunRuntimeError):  # of a store that can only be read
+            open_runs.abort_lost_runs(db or mlrun.get_run_db(), project)
 
     @property
     def jobs(self) -> JobsConfig:
@@ -177,9 +179,9 @@ class MLRunContextManager:
             if (store, name) not in self._projects:
                 own = str(self._folder or Path.cwd())
                 # Not the Kedro project's own folder, for MLRun records the git remote that it finds
-                # there, and that may hold a password.
-                folder = str(Path(own) / ".mlrun")
-                project = mlrun.get_or_create_project(name, context=folder, save=False)
+                # there, and that may hold a password. It needs no other one either.
+                with TemporaryDirectory() as folder:
+                    project = mlrun.get_or_create_project(name, context=folder, save=False)
                 if not project.metadata.created:
                     try:
                         project = project.save_to_db(store=False)

@@ -50,8 +50,8 @@ class OpenRun:
 
 
 def merge_workers(context: mlrun.MLClientCtx) -> list[dict[str, Any]]:
-    """Take over what worker processes have added to a run, and give the notes they left."""
-    notes = workers.take_notes(context._uid)
+    """Take over what worker processes have added to a run, and give the notes they have left."""
+    notes = workers.notes(context._uid)
     if notes is None:
         return []
     db = mlrun.get_run_db()
@@ -175,7 +175,6 @@ def abort_lost_runs(db: Any, project: str) -> None:
                 if kept := kept_run(db, uid, project):
                     state, reason = kept
                 _set_ended(db, uid, project, state, reason)
-                workers.take_notes(uid)
 
 
 def _set_ended(

@@ -127,16 +127,39 @@ class Database:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 # Records are not committed, whatever the project's own .gitignore says.
                 (self.path.parent / ".gitignore").write_text("*\n")
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            connection = self._connect("rwc")
             self._prepare(connection)
         except (sqlite3.Error, OSError) as exc:
             if connection:
                 connection.close()
+            if read_only := self._open_to_read(exc):
+                return read_only
             raise mlrun.errors.MLRunInvalidArgumentError(
-                f"{self.path} can't be used as an embedded store: {exc}. "
-                "Name another file in MLRUN_DBPATH or mlrun.yml."
+                f"{self.path} can't be used as an embedded store: {exc}. Check its disk and "
+                "permissions, or name another file in MLRUN_DBPATH or mlrun.yml."
             ) from exc
         return connection
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        uri, options = f"{self.path.as_uri()}?mode={mode}", {"isolation_level": None, "uri": True}
+        return sqlite3.connect(uri, timeout=BUSY_SECONDS, **options)  # type: ignore[arg-type]
+
+    def _open_to_read(self, exc: Exception) -> sqlite3.Connection | None:
+        """Open a store that can't be written to: a read-only one, or one on a full disk."""
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # without the details
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        unwritable = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+        # What is still in the WAL would not be seen.
+        if code not in unwritable or not self.inode() or (wal.exists() and wal.stat().st_size):
+            return None
+        connection = self._connect("ro&immutable=1")
+        with suppress(sqlite3.Error):
+            connection.row_factory = sqlite3.Row
+            ((version,),) = connection.execute("PRAGMA user_version")
+            if version == len(MIGRATIONS):
+                return connection
+        connection.close()
+        return None
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check the file before anything in it is changed, and make or migrate the store."""
