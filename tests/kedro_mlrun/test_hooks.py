@@ -1,9 +1,13 @@
 """MLRunHooks: Kedro's runs are MLRun's runs."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -14,16 +18,18 @@ import pytest
 import yaml
 from helpers import PROJECT, Store, metadata, project_module, states
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import settings
 from kedro.framework.session import KedroSession
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset, DataCatalog, DatasetError
 from kedro.pipeline import node, pipeline
-from kedro.runner import ThreadRunner
+from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
 from sklearn.linear_model import Ridge
 
 import kedro_mlrun
 from kedro_mlrun import datasets, hooks
 from kedro_mlrun.runs import dataset
 from kedro_mlrun.runs.dataset import InputError
+from kedro_mlrun.secrets import known
 
 CATALOG = """
 named:
@@ -46,6 +52,11 @@ cached:
   type: kedro_mlrun.MLRunDataframeDataset
 "frame@loaded":
   type: kedro_mlrun.MLRunDataframeDataset
+parts:
+  type: partitions.PartitionedDataset
+  path: FOLDER/parts
+  dataset: pandas.CSVDataset
+  filename_suffix: .csv
 table:
   type: pandas.CSVDataset
   filepath: FOLDER/table.csv
@@ -66,6 +77,23 @@ BARRIER = threading.Barrier(2, timeout=60)
 def meet(number: int) -> int:
     BARRIER.wait()
     return number
+
+
+def stop(number: int) -> int:
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(0.2)
+    return number
+
+
+@dataclass
+class Lengthy:
+    """What no pickle can hold."""
+
+    length: Callable[[], int]
+
+
+def frame_of(number: int) -> pd.DataFrame:
+    return pd.DataFrame({"x": [number]})
 
 
 def fail(_: Any) -> None:
@@ -110,12 +138,14 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 node(lambda found: found["rows"], "in_memory", "named"),
             ]
         ),
+        "write_parts": pipeline([node(lambda n: {"a": frame_of(n)}, "params:number", "parts")]),
+        "read_parts": pipeline([node(lambda parts: len(parts["a"]()), "parts", "named")]),
         "wrapped": pipeline(
             [
                 node(lambda number: number, "params:number", "cached"),
                 node(lambda n: pd.DataFrame({"x": [n]}), "cached", "frame@saved"),
-                node(lambda frame: lambda: len(frame), "frame@loaded", "function"),
-                node(lambda function: function(), "function", "named"),
+                node(lambda frame: Lengthy(lambda: len(frame)), "frame@loaded", "function"),
+                node(lambda function: function.length(), "function", "named"),
             ]
         ),
         "of_others": pipeline(
@@ -129,6 +159,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ]
         ),
         "misspelt": pipeline([node(fail, "params:number", "row_model")]),
+        "stopping": pipeline([node(stop, "params:number", "named")]),
         "waiting": pipeline([node(meet, "params:number", "named")]),
         "result_reader": pipeline([node(lambda number: number, "keyed", "a_number")]),
         "failing": pipeline([node(fail, "params:number", ["saved", "keyed"], name="fails")]),
@@ -287,6 +318,19 @@ def test_a_store_that_is_full_is_one_sentence(
         run(conf, "good")
     assert states(embedded)[0] == ("good", "completed")
     store.connection.execute(f"PRAGMA max_page_count = {pages + 100}")
+
+
+@pytest.mark.parametrize("runner", [ThreadRunner, SequentialRunner])
+def test_a_run_that_is_stopped_says_what_it_waits_for(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture, runner: type[AbstractRunner]
+) -> None:
+    """Law 9: Ctrl-C ends a node of the sequential runner alone; others end before the run does."""
+    with pytest.raises(KeyboardInterrupt):
+        run(conf, "stopping", runner=runner())
+    said = "Ctrl-C: the run ends when the nodes that are at work have ended." in caplog.text
+    assert said == (runner is ThreadRunner)
+    settings.HOOKS[0]._at_exit()
+    assert states(embedded) == [("stopping", "aborted")]
 
 
 @pytest.mark.parametrize("when", ["before_pipeline_run", "after_pipeline_run"])
@@ -449,6 +493,52 @@ def test_other_datasets_can_be_recorded(store: Store, conf: Path) -> None:
     assert datasets.MLRunAbstractDataset(key="table", **of_run).load() == b"x\n5\n"
 
 
+def test_what_only_leads_to_data_is_not_recorded(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 4: the load functions of partitions are no data, and a pickle of them isn't a record."""
+    configure(conf, datasets=["*"])
+    run(conf, "write_parts")
+    assert newest(embedded, "write_parts")["status"]["artifact_uris"].keys() == {"parts"} | OWN
+    run(conf, "read_parts")
+    assert newest(embedded, "read_parts")["status"]["artifact_uris"].keys() == OWN
+    assert "'parts' isn't recorded, for it is a builtins.method" in caplog.text
+
+
+def test_a_secret_of_an_env_file_is_in_no_record(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 8: though the parameter that has it is called otherwise; `not_secret` names the rest."""
+    monkeypatch.setattr(known, "_known", known._Known())
+    (conf / "base" / "parameters.yml").write_text(
+        "number: 1\naddress: swordfish7\nvisit_token: 17\nother_token: hunter2"
+    )
+    configure(conf, not_secret=["visit_*"])
+    env = PROJECT / ".env"
+    env.write_text("API_KEY=swordfish7\n")
+    try:
+        run(conf, "all")
+    finally:
+        env.unlink()
+        known.allow([])
+    expected = {"number": 1, "address": "*****", "visit_token": 17, "other_token": "*****"}
+    assert taken(embedded, "all") == expected
+    assert b"swordfish7" not in Path(embedded.dbpath.removeprefix("sqlite:///")).read_bytes()
+
+
+def test_data_are_never_searched_for_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 8: a worker that isn't forked learns the secrets of its node's parameters alone."""
+    monkeypatch.setattr(known, "_known", known._Known())
+    monkeypatch.setattr(hooks.multiprocessing, "parent_process", object)
+    looked_at = []
+    monkeypatch.setattr(known, "is_secret", lambda name, _: looked_at.append(name) or True)
+    inputs = {"frame": [{"token": f"data{n}"} for n in range(1000)], "params:db": {"pw": "xyz12"}}
+    one = node(lambda frame, db: None, [*inputs], None, name="one")
+    hooks.MLRunHooks().before_node_run(one, DataCatalog(), inputs)
+    assert looked_at == ["params:db", "pw"]
+    assert known.hide("data1 xyz12") == "data1 *****"
+
+
 def test_a_run_that_cannot_begin_has_failed(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,8 +570,8 @@ def test_what_cannot_be_loaded_is_its_nodes_error(embedded: Store, conf: Path) -
 
 
 def configure(conf: Path, **tracking: Any) -> None:
-    settings = {"project": "never-used", "tracking": tracking}
-    (conf / "base" / "mlrun.yml").write_text(yaml.safe_dump(settings))
+    content = {"project": "never-used", "tracking": tracking}
+    (conf / "base" / "mlrun.yml").write_text(yaml.safe_dump(content))
 
 
 def test_keys_for_the_catalog() -> None:

@@ -299,7 +299,8 @@ def test_a_user_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) ->
 def test_names_of_runs() -> None:
     """MLRun takes at most 63 letters, digits, dots, hyphens and underscores."""
     assert run_name("__default__") == "default"
-    assert run_name("data science/ä") == "data-science"
+    assert run_name("data science/→") == "data-science"
+    assert run_name("Größe_né") == "Grosse_ne"
     assert run_name("a" * 80) == "a" * 63
     assert run_name("***") == "kedro-mlrun-ctx"
 

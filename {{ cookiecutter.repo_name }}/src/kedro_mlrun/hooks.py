@@ -26,7 +26,7 @@ from kedro.pipeline.node import Node
 from omegaconf.errors import InterpolationResolutionError
 
 from .lazy import ipython
-from .project import MLRunConfig, TrackingConfig, prepared
+from .project import MLRunConfig, TrackingConfig, prepared, register_env_files
 from .runs import dataset as entries
 from .runs import provenance, workers
 from .runs.chain import chain_id, made_in_chain
@@ -88,6 +88,8 @@ class MLRunHooks:
         config = MLRunConfig.load(loader, context.project_path)
         manager.configure(config, context.project_path)
         self._tracking = config.tracking
+        secrets.allow(config.tracking.not_secret)
+        register_env_files(context.project_path)
         parts = {kind: _read(loader, kind) for kind in ("credentials", "parameters", "catalog")}
         for kind, part in parts.items():
             secrets.register(part, everything=kind == "credentials")
@@ -282,6 +284,10 @@ class MLRunHooks:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Note the signal, and let the nodes' own clean-up and the end of the run take place."""
         self._stopped_by, default = SIGNALS[number]
+        if any(run.side_by_side for run in self._runs.values()):
+            logging.getLogger(__name__).warning(
+                "%s: the run ends when the nodes that are at work have ended.", self._stopped_by
+            )
         if callable(default):
             default(number, frame)
         sys.exit(128 + number)

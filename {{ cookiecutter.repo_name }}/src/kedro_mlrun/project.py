@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
 from pydantic import BaseModel, Field, ValidationError
 
-from .secrets.known import mlrun_secret
+from .secrets.known import mlrun_secret, register
 
 # What MLRun itself puts into MLRUN_DBPATH when it is asked for a store and was told of none.
 NOT_TOLD = "./"
@@ -47,6 +48,7 @@ class TrackingConfig(BaseModel, extra="forbid", frozen=True):
         nodes: a table of how long each node took, and the size of what it loaded and saved.
         pipeline: the pipeline's graph.
         catalog: the catalog that the run had.
+        not_secret: names or patterns of what is called like a secret, and isn't one.
     """
 
     enabled: bool = True
@@ -56,6 +58,7 @@ class TrackingConfig(BaseModel, extra="forbid", frozen=True):
     nodes: bool = True
     pipeline: bool = True
     catalog: bool = True
+    not_secret: list[str] = []
 
     def records(self, pipelines: list[str]) -> bool:
         """Tell whether a run of these pipelines is recorded: not if each is one to skip."""
@@ -174,6 +177,13 @@ def prepared(loader: Any) -> Any:
         loader.config_patterns.setdefault("mlrun", ["mlrun*", "mlrun*/**", "**/mlrun*"])
     OmegaConf.register_new_resolver("mlrun.secret", mlrun_secret, replace=True)
     return loader
+
+
+def register_env_files(folder: Path) -> None:
+    """Remember the secrets that a project's `.env` files have, by their names."""
+    for file in filter(Path.is_file, folder.glob(".env*")):
+        with suppress(OSError, UnicodeDecodeError):
+            register(dotenv.dotenv_values(file, interpolate=False))
 
 
 def has_config(loader: Any) -> bool:

@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-import dotenv
 import yaml
 
 from ..lazy import mlrun
+from ..project import register_env_files
 from ..runs import provenance
 from ..secrets import known as secrets
 from ..store.fields import flatten
@@ -59,6 +59,7 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
 
     project_path, conf = project_path.resolve(), str(settings.CONF_SOURCE)
     # Where git ignores these, what they hold is to be known all the same.
+    register_env_files(project_path)
     here = [path.name for path in project_path.glob(".env*") if _never(path.name, conf)]
     usable, left_out = _credentials(project_path, conf, envs)
     # Written anew, for a comment may hold what the reference is for. Kedro reads all of these with
@@ -69,9 +70,6 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
         path = project_path / name
         if reason := _never(name, conf):
             left_out.setdefault(name, reason)
-            if path.name.startswith(".env") and path.is_file():
-                with suppress(UnicodeDecodeError):
-                    secrets.register(dotenv.dotenv_values(path, interpolate=False))
         elif path.is_symlink() and path.exists():
             links.append(name)
         elif not path.is_file():

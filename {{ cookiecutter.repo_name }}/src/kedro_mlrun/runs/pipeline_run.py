@@ -45,10 +45,13 @@ class PipelineRun:
     notes: list[dict[str, Any]] = field(default_factory=list)
     thread: threading.Thread = field(default_factory=threading.current_thread)
     partly: Pipeline | None = None  # of which Kedro runs only what makes missing outputs
+    side_by_side: bool = False  # by a runner that waits for its threads or processes
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
         """Open the run, and record what is known of it."""
         names = provenance.ran(run_params.get("pipeline_names"), pipeline)
+        runner = str(run_params.get("runner"))  # "None" is the sequential one
+        self.side_by_side = not re.search("None|SequentialRunner", runner)
         self.partly = pipeline if run_params.get("only_missing_outputs") else None
         command = secrets.command_line(sys.argv)
         parameters = provenance.parameters(self._taken(pipeline), run_params, command)
@@ -160,5 +163,8 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
     with _extra():
         if file := provenance.file_of(dataset):
             _save(run_id, key, file.read_bytes(), file.suffix.removeprefix(".") or "bin")
+        elif what := provenance.stand_in(data):
+            reason = f"it is {what}, and not the data itself"
+            logging.getLogger(__name__).warning("'%s' isn't recorded, for %s.", name, reason)
         else:
             _save(run_id, key, data)

@@ -4,9 +4,11 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
+from inspect import isroutine
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,17 @@ def size_of(dataset: Any, data: Any) -> dict[str, int]:
         elif isinstance(data, Sequence | Mapping | Set) and not isinstance(data, str | bytes):
             sizes = {"rows": len(data)}
     return sizes | ({"bytes": file.stat().st_size} if file else {})
+
+
+def stand_in(data: Any) -> str:
+    """Name what only leads to data, as the load functions of partitions do; "" for data."""
+    if isinstance(data, Mapping | list | tuple | Set):
+        items = data.values() if isinstance(data, Mapping) else data
+        return next(filter(None, map(stand_in, items)), "")
+    kind = type(data)
+    is_lazy = kind.__module__.partition(".")[0] in _LAZY or kind.__name__ == "LazyFrame"
+    leads = is_lazy or isroutine(data) or isinstance(data, partial | Iterator)
+    return f"a {kind.__module__}.{kind.__qualname__}" if leads else ""
 
 
 def file_of(dataset: Any) -> Path | None:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import pairwise
 from threading import Lock
@@ -72,6 +73,7 @@ class _Known:
     lock: Lock = dataclasses.field(default_factory=Lock)
     # Longest first; True for what is hidden as a whole word only.
     forms: dict[str, bool] = dataclasses.field(default_factory=dict)
+    allowed: tuple[str, ...] = ()  # names or patterns of what only sounds like a secret
 
 
 _known = _Known()
@@ -82,11 +84,19 @@ def is_secret(name: str, below: bool = False) -> bool:
     """Tell whether a name is a secret's; so is all below such a name, but hosts and the like."""
     for part in re.split("[.=]", name):
         words = "_".join(_BETWEEN_WORDS.split(part)).lower().strip("_")
-        if _SECRET.search(words):
+        if any(fnmatchcase(part, pattern) for pattern in _known.allowed):
+            below = False
+        elif _SECRET.search(words):
             below = not _TOKEN_OF_TEXT.search(words)
         elif words.rpartition("_")[2] in _PUBLIC:
             below = False
     return below
+
+
+def allow(names: Sequence[str]) -> None:
+    """Take names, or patterns of them, for no secrets' from now on."""
+    _known.allowed = tuple(names)
+    is_secret.cache_clear()
 
 
 def register(values: Any, *, everything: bool = False) -> None:

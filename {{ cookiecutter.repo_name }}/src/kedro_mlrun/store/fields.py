@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,9 @@ PROCESS = "process"  # the label that tells which process of the host has the ru
 
 
 def run_name(name: str) -> str:
-    """Make a name that MLRun takes for a run: `__default__` becomes `default`."""
+    """Make a name that MLRun takes for a run: `__default__` is `default`, and `é` is `e`."""
+    name = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    name = "".join(letter for letter in name if not unicodedata.combining(letter))
     return re.sub(r"[^-A-Za-z0-9_.]+", "-", name)[:63].strip("-_.") or DEFAULT_CONTEXT_NAME
 
 
