@@ -502,7 +502,7 @@ def test_what_only_leads_to_data_is_not_recorded(
     assert newest(embedded, "write_parts")["status"]["artifact_uris"].keys() == {"parts"} | OWN
     run(conf, "read_parts")
     assert newest(embedded, "read_parts")["status"]["artifact_uris"].keys() == OWN
-    assert "'parts' isn't recorded, for it is a builtins.method" in caplog.text
+    assert "'parts' isn't recorded: it is a builtins.method" in caplog.text
 
 
 def test_a_secret_of_an_env_file_is_in_no_record(

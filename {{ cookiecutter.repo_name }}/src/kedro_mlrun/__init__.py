@@ -52,10 +52,8 @@ def __dir__() -> list[str]:
 @wrapt.when_imported("mlrun.datastore.filestore")
 def _write_utf8(filestore: ModuleType) -> None:
     def put(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
-        def encoded(key: str, data: Any, append: bool = False) -> Any:
-            return wrapped(key, data.encode() if isinstance(data, str) else data, append)
-
-        return encoded(*args, **kwargs)
+        key, data, *others = args
+        return wrapped(key, data.encode() if isinstance(data, str) else data, *others, **kwargs)
 
     # MLRun writes text in the encoding of the locale, which need not have the characters.
     wrapt.wrap_function_wrapper(filestore, "FileStore.put", put)

@@ -42,9 +42,7 @@ SIGNALS: dict[int, tuple[str, Any]] = {
     signal.SIGTERM: ("SIGTERM", signal.SIG_DFL),
 }
 RUN_ID = "mlrun_run_id"  # an attribute of a run's catalog, in its worker processes too
-
-
-_OF_STORES = (OSError, DatasetError, sqlite3.Error)
+OF_STORES = (OSError, DatasetError, sqlite3.Error)  # beside MLRun's own
 
 
 class RecordingError(click.ClickException):
@@ -155,7 +153,8 @@ class MLRunHooks:
         except Exception as error:
             # Kedro tells of no error that comes before the first node.
             self._end_failed(run.run_id, error)
-            if type(error).__module__.startswith("mlrun.") or isinstance(error, _OF_STORES):
+            of_store = isinstance(error, OF_STORES) or type(error).__module__.startswith("mlrun.")
+            if of_store and not isinstance(error, click.ClickException):
                 raise RecordingError(f"The run can't be recorded: {error}") from error
             raise
 

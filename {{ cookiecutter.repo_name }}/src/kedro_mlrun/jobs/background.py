@@ -206,5 +206,5 @@ def end_processes(db: Any, run: Record) -> None:
 
 
 def _pid(label: str) -> int:
-    found = re.fullmatch(r"([1-9]\d*)-\d+", label)
+    found = re.fullmatch(r"([1-9]\d*)-b?\d+", label)
     return int(found[1]) if found else 0

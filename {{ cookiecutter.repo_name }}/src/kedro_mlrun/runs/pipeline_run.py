@@ -88,11 +88,8 @@ class PipelineRun:
                 left = Pipeline(node for node in self.partly.nodes if node.name in ran)
                 untaken = self._taken(self.partly).keys() - self._taken(left).keys()
                 # MLRun has no public way to take a parameter back.
-                context._parameters = {
-                    name: value
-                    for name, value in context._parameters.items()
-                    if name not in untaken
-                }
+                for name in untaken:
+                    context._parameters.pop(name, None)
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
                 table = pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
@@ -164,7 +161,6 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
         if file := provenance.file_of(dataset):
             _save(run_id, key, file.read_bytes(), file.suffix.removeprefix(".") or "bin")
         elif what := provenance.stand_in(data):
-            reason = f"it is {what}, and not the data itself"
-            logging.getLogger(__name__).warning("'%s' isn't recorded, for %s.", name, reason)
+            raise TypeError(f"'{name}' isn't recorded: it is {what}, and not the data itself.")
         else:
             _save(run_id, key, data)

@@ -150,7 +150,11 @@ class Database:
         wal = self.path.with_name(f"{self.path.name}-wal")
         unwritable = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
         # What is still in the WAL would not be seen.
-        if code not in unwritable or not self.inode() or (wal.exists() and wal.stat().st_size):
+        if (
+            code not in unwritable
+            or not self.path.is_file()
+            or (wal.exists() and wal.stat().st_size)
+        ):
             return None
         connection = self._connect("ro&immutable=1")
         with suppress(sqlite3.Error):
