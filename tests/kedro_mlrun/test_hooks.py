@@ -79,6 +79,14 @@ def meet(number: int) -> int:
     return number
 
 
+def fill_store(number: int) -> str:
+    """Leave the store as on a disk without space, for this connection."""
+    connection = mlrun.get_run_db().connection
+    [(pages,)] = connection.execute("PRAGMA page_count")
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    return "x" * number
+
+
 def stop(number: int) -> int:
     signal.raise_signal(signal.SIGINT)
     time.sleep(0.2)
@@ -159,6 +167,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ]
         ),
         "misspelt": pipeline([node(fail, "params:number", "row_model")]),
+        "fill": pipeline([node(fill_store, "params:number", "saved")]),
         "stopping": pipeline([node(stop, "params:number", "named")]),
         "waiting": pipeline([node(meet, "params:number", "named")]),
         "result_reader": pipeline([node(lambda number: number, "keyed", "a_number")]),
@@ -306,18 +315,15 @@ def test_a_run_has_the_parameters_that_its_nodes_take(
 def test_a_store_that_is_full_is_one_sentence(
     embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Law 3: a run that can't be recorded doesn't begin, and one that has begun keeps its error."""
+    """Law 3: a run that can't be recorded ends, and what was recorded before is there."""
     run(conf, "good")
-    store = mlrun.get_run_db()
-    [(pages,)] = store.connection.execute("PRAGMA page_count")
-    # As on a disk without space, for this connection.
-    store.connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(
-        hooks.RecordingError, match=r"can't be recorded: .*database or disk is full"
-    ):
-        run(conf, "good")
+    # Of a run that has begun, and of one that can't.
+    for name in ("fill", "good"):
+        with pytest.raises(hooks.RecordingError, match=r"can't be recorded: .*disk is full"):
+            run(conf, name)
+    assert "The run's end isn't recorded" in caplog.text
     assert states(embedded)[0] == ("good", "completed")
-    store.connection.execute(f"PRAGMA max_page_count = {pages + 100}")
+    mlrun.get_run_db().connection.execute("PRAGMA max_page_count = 1000000")
 
 
 @pytest.mark.parametrize("runner", [ThreadRunner, SequentialRunner])

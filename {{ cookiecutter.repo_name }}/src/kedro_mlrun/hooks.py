@@ -253,6 +253,8 @@ class MLRunHooks:
             self._end_run(run_id, error)
         except Exception as failure:  # of a store that can't be written to
             logging.getLogger(__name__).warning("The run's end isn't recorded: %s", failure)
+            if isinstance(error, OF_STORES):
+                raise RecordingError(f"The run can't be recorded: {error}") from error
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)
