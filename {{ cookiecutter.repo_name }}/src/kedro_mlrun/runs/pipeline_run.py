@@ -22,7 +22,7 @@ from kedro.runner import task
 
 from ..project import TrackingConfig
 from ..secrets import known as secrets
-from ..store.fields import OWN
+from ..store.fields import OWN, flatten
 from . import provenance
 from .dataset import RunDataset, run_dataset
 from .manager import MLRunContextManager
@@ -104,7 +104,7 @@ class PipelineRun:
     def _taken(self, pipeline: Pipeline) -> dict[str, Any]:
         """Give the parameters that a pipeline's nodes take, as the run's record has them."""
         taken = provenance.taken(self.parameters, pipeline) if self.tracking.parameters else {}
-        return provenance.flatten(provenance.plain(taken))
+        return flatten(provenance.plain(taken))
 
     def _failure(self, error: BaseException) -> str:
         """Tell which node failed, with what, and where in the code."""
