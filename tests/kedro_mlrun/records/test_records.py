@@ -1,7 +1,6 @@
 """Questions asked of the run database, on the embedded store and on an MLRun API."""
 
 import os
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +11,8 @@ import pytest
 from helpers import Store
 from mlrun.errors import MLRunPreconditionFailedError
 
-from kedro_mlrun import datasets
 from kedro_mlrun.records import records as records_module
 from kedro_mlrun.records import summaries
-from kedro_mlrun.store.db import LocalRunDB
 from kedro_mlrun.store.fields import artifact_file, own_folder, producer
 
 RecordNotFoundError = records_module.RecordNotFoundError
@@ -340,25 +337,6 @@ def test_files_outside_of_the_runs_folder_stay(embedded, tmp_path):
     assert {item["key"] for item in outcome["kept"]} == {"shared", "linked", "climbing"}
     assert not os.path.exists(own.target_path)
     assert sorted(path.name for path in outside.iterdir()) == ["linked.txt", "shared.txt"]
-
-
-def test_a_copied_store_deletes_nothing_of_the_original(embedded, tmp_path):
-    """Law 12: its records name the original's files, which are kept and said to be."""
-    uid = embedded.manager.open_run("training").uid
-    dataset = datasets.MLRunAbstractDataset("told", load_args={"uid": uid})
-    dataset.save({"number": 1})
-    embedded.manager.close_run()
-    copy = tmp_path.with_name(f"{tmp_path.name}-copy")
-    shutil.copytree(tmp_path, copy)
-    records = records_module.Records(LocalRunDB(f"sqlite:///{copy}/mlrun.db"), embedded.project)
-    outcome = records.delete(records.run(uid), artifacts=True)
-    (kept,) = outcome["kept"]
-    assert "belongs to another store" in kept["reason"]
-    assert dataset.load() == {"number": 1}
-    # The original's own records may go with their files.
-    original = records_module.Records(mlrun.get_run_db(), embedded.project)
-    assert original.delete(original.run(uid), artifacts=True)["kept"] == []
-    assert not Path(kept["path"]).exists()
 
 
 def test_a_run_that_goes_on_is_not_deleted(embedded):

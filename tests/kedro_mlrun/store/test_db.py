@@ -225,7 +225,7 @@ def test_a_newer_schema_is_refused(db, url):
     change(db.path, "PRAGMA user_version = 99")
     before = db.path.read_bytes()
     for _ in range(2):
-        with pytest.raises(MLRunInvalidArgumentError, match="schema 99, .* newer than 3"):
+        with pytest.raises(MLRunInvalidArgumentError, match="schema 99, .* newer than 4"):
             mlrun.get_run_db(url).store_run(run_(), "u1", "iris")
     assert db.path.read_bytes() == before
     assert {path.name for path in db.path.parent.iterdir()} == {".gitignore", db.path.name}
@@ -240,7 +240,7 @@ def test_an_older_schema_is_migrated(db, url, monkeypatch):
     assert migrated.read_run("u1", "iris")["metadata"]["name"] == "train"
     assert migrated.connection.execute("SELECT a FROM runs").fetchone()[0] is None
     monkeypatch.undo()
-    with pytest.raises(MLRunInvalidArgumentError, match="schema 4"):
+    with pytest.raises(MLRunInvalidArgumentError, match="schema 5"):
         LocalRunDB(url).connect()
 
 
@@ -347,7 +347,7 @@ def test_what_is_deleted_leaves_nothing(db):
     db.store_run({**run_(), "metadata": {"labels": {"a": "b"}}}, "u1", "iris")
     db.del_artifact("model", project="iris")
     db.del_run("u1", "iris")
-    for table in TABLES - {"projects"}:
+    for table in TABLES - {"projects", "homes"}:
         assert not db.connection.execute(f"SELECT * FROM {table}").fetchall(), table
 
 

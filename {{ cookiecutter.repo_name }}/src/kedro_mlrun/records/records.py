@@ -329,7 +329,7 @@ class Records:
             self.db.del_artifact(key, project=self.project, tree=tree, uid=uid_of(record))
             deleted.append(key)
             try:
-                fields.delete_data(record, self._store and self._store.path)
+                fields.delete_data(record, self._store)
             except Exception as exc:
                 path = fields.artifact_file(record)
                 kept.append({"key": key, "path": path, "reason": str(exc)})
@@ -338,8 +338,10 @@ class Records:
             if not any(self._versions(name=key, tag="latest")):
                 for record in self.artifacts(key, limit=1):
                     self.tag(record, "latest")
-        folder = fields.own_folder(run["spec"].get("output_path") or "", uid) if artifacts else ""
-        if folder and "://" not in folder and not kept and not Path(folder).is_symlink():
+        # Where nothing was deleted, the folder may be that of another store's run, too.
+        path = run["spec"].get("output_path") if deleted and not kept else ""
+        folder = fields.own_folder(path or "", uid)
+        if folder and "://" not in folder and not Path(folder).is_symlink():
             # What is beside the artifacts' files, such as the schema of a CSV.
             shutil.rmtree(folder, ignore_errors=True)
         self.db.del_run(uid, self.project)

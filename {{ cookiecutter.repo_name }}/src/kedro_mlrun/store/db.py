@@ -205,7 +205,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         utils.validate_artifact_key_name(key, "artifact.key")
         metadata["key"] = metadata.get("key") or key
         metadata["project"] = metadata.get("project") or project
-        uid = fill_artifact_object_hash(body, iter, tree or None)
+        uid = self._artifact_uid(key, body, project, iter, tree or None)
         body["kind"] = body.get("kind") or "artifact"
         spec["db_key"] = spec.get("db_key") or key
         metadata["created"] = str(metadata.get("created") or now())
@@ -232,6 +232,18 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
                 self._tag(owner, name)
         metadata["tag"] = tag
         return body
+
+    def _artifact_uid(
+        self, key: str, body: Record, project: str, iteration: int, tree: str | None
+    ) -> str:
+        """Fill in the uid, MLRun's hash of all that makes a version what it is, and give it."""
+        given = body["metadata"].get("uid")
+        uid = fill_artifact_object_hash(body, iteration, tree)
+        # Its path counts, too, and is another one where the store was moved since.
+        for known in self.find_artifacts(project=project, name=key, uid=given)[:1] if given else ():
+            if fill_artifact_object_hash(known, iteration, tree) == uid:
+                body["metadata"]["uid"] = uid = given
+        return cast(str, uid)
 
     def _tag(self, owner: int, tag: str) -> None:
         (this,) = self.select("* FROM artifacts", Where("id = ?", owner))

@@ -13,6 +13,7 @@ from ..lazy import mlrun
 OWN = "kedro."  # begins the keys of what is recorded beside what the nodes save
 DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"  # of a run that saving something in a notebook opens
 PROCESS = "process"  # the label that tells which process of the host has the run open
+OWN_ID = re.compile("[0-9a-f]{32}")  # of a run; another one may be the name of any folder
 
 
 def run_name(name: str) -> str:
@@ -76,13 +77,15 @@ def run_folder(artifact_path: str, uid: str) -> str:
 
 def own_folder(path: str, run_id: str) -> str:
     """Give the folder of a run that a path or URL is in, up to the run's id; "" if in none."""
-    # The ids that MLRun and this project make. Another one may be the name of any folder.
     before, found, _ = f"{path}/".partition(f"/{run_id}/")
-    return before + f"/{run_id}" if found and re.fullmatch("[0-9a-f]{32}", run_id) else ""
+    return before + f"/{run_id}" if found and OWN_ID.fullmatch(run_id) else ""
 
 
-def delete_data(record: Mapping[str, Any], store: Path | None = None) -> None:
-    """Delete an artifact's bytes, or refuse if they aren't those of its own run and store."""
+def delete_data(record: Mapping[str, Any], store: Any = None) -> None:
+    """Delete an artifact's bytes, or refuse if they aren't those of its own run and store.
+
+    `store` is the embedded store that has the record, or None.
+    """
     target = record["spec"].get("target_path")
     if not target:
         return
@@ -91,11 +94,8 @@ def delete_data(record: Mapping[str, Any], store: Path | None = None) -> None:
     if is_own and "://" not in target:
         # A link in the path may lead anywhere; one at its end is deleted itself.
         real = path.parent.resolve() / path.name
-        # The records of a copied project name files of the original, beside which its store is.
-        beside = [parent / store.name for parent in real.parents] if store else []
-        copied = any(file.exists() and not (store and file.samefile(store)) for file in beside)
         is_own = real.is_relative_to(Path(folder).resolve()) and not Path(folder).is_symlink()
-        is_own = is_own and not copied
+        is_own = is_own and not (store and store.others_naming(real, record["metadata"]["uid"]))
     if not is_own:
         raise mlrun.errors.MLRunInvalidArgumentError(
             f"{target} is not in a folder of the run that made it, or belongs to another store, so "

@@ -4,9 +4,11 @@ It needs no MLRun. Queries are what MLRun's client calls the arguments of its li
 """
 
 import json
+import os
 import shutil
 import sqlite3
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, cast
@@ -14,6 +16,7 @@ from urllib.parse import quote
 
 from ..lazy import mlrun
 from .fields import artifact_uid, moment
+from .places import Places
 from .process import is_alive
 from .sqlite import Database
 
@@ -95,7 +98,9 @@ class Rows(Database):
     def write(self, table: str, identity: Record, body: Record, **columns: Any) -> int:
         """Write a record whole, with its labels and a missing project; give its id."""
         self.insert_project({"metadata": {"name": identity["project"]}, "spec": {}})
-        columns |= {"body": json.dumps(body)}
+        home = str(self.path.parent)
+        self.connection.execute("INSERT OR IGNORE INTO homes (folder) VALUES (?)", (home,))
+        columns |= {"body": self.places.dump(table, body)}
         changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
         names, values = ", ".join(identity | columns), [*identity.values(), *columns.values()]
         ((owner,),) = self.connection.execute(
@@ -178,9 +183,11 @@ class Rows(Database):
             raise self.needs_api(f"'{argument}' of lists")
         tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
         if table == "runs":
-            return [json.loads(body) for (body,) in self.select("body FROM runs", where, tail)]
+            runs = self.select("body FROM runs", where, tail)
+            return [self.places.load(table, body) for (body,) in runs]
         source = f"body, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
-        found = [(json.loads(body), tag) for body, tag in self.select(source, where, tail)]
+        rows = self.select(source, where, tail)
+        found = [(self.places.load(table, body), tag) for body, tag in rows]
         return [body | {"metadata": body["metadata"] | {"tag": tag}} for body, tag in found]
 
     def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
@@ -195,6 +202,25 @@ class Rows(Database):
         uris = (run["status"].get("artifact_uris") or {}).values()
         project, uids = run["metadata"]["project"], filter(None, map(artifact_uid, uris))
         return [item for uid in uids for item in self.find_artifacts(project=project, uid=uid)[:1]]
+
+    def others_naming(self, file: Path, uid: str) -> list[Path]:
+        """Give the stores, of which this one may be a copy, whose artifact is the same file."""
+        homes = [folder for (folder,) in self.select("folder FROM homes", Where())]
+        found, query = [], "SELECT body FROM artifacts WHERE uid = ?"
+        for path in {Path(home, self.path.name) for home in (*homes, *file.parents)}:
+            if not path.is_file() or path.samefile(self.path):
+                continue
+            # Not as a store, which would be migrated.
+            try:
+                with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+                    rows = connection.execute(query, (uid,)).fetchall()
+                bodies = [Places(path).load("artifacts", body) for (body,) in rows]
+            except (sqlite3.Error, ValueError):
+                found.append(path)
+                continue
+            named = [os.path.realpath(body["spec"].get("target_path") or "") for body in bodies]
+            found += [path] * (os.path.realpath(file) in named)
+        return found
 
     def write_run(self, body: Record, uid: str, project: str, iteration: int) -> None:
         """Write a run whole."""

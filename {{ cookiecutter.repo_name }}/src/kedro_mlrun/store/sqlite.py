@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from ..lazy import mlrun
+from .places import Places
 
 SCHEME = "sqlite"
 APPLICATION_ID = int.from_bytes(b"mlrn", "big")  # tells a store from other SQLite files
@@ -77,6 +78,13 @@ MIGRATIONS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, uid TEXT NOT NULL,
         inode INTEGER NOT NULL, supervisor TEXT NOT NULL, process TEXT, UNIQUE (project, uid));
     """,
+    # Paths that are found from the store's folder, see `places.py`, and the folders it has been in.
+    """
+    CREATE TABLE homes (folder TEXT PRIMARY KEY);
+    UPDATE runs SET body = portable('runs', body);
+    UPDATE artifacts SET body = portable('artifacts', body);
+    UPDATE functions SET body = portable('functions', body);
+    """,
 )
 
 
@@ -92,6 +100,7 @@ class Database:
             )
         self.url = str(url)
         self.path = Path(path).absolute()
+        self.places = Places(self.path)
         self._local = threading.local()
 
     def needs_api(self, what: str) -> Exception:
@@ -186,6 +195,7 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         # Read again: another process may have migrated while this one waited.
         ((version,),) = connection.execute("PRAGMA user_version")
+        connection.create_function("portable", 2, self.places.portable)
         for statement in ";".join(MIGRATIONS[version:]).split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
