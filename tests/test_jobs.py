@@ -147,6 +147,9 @@ def test_mlruns_own_command_without_a_store(bake: Callable[..., Folder]) -> None
     for key, file in FILES.items():
         assert re.search(rf"\.mlrun/artifacts/{run['uid']}(-{best})?/{key}/\w{{8}}/{file}", text)
     assert shown(project)["state"] == "error"
+    # The sweep's summary is with its run, too.
+    assert not (project.path / "kedro-run").exists()
+    assert list(project.path.glob(f".mlrun/artifacts/{run['uid']}/**/iteration_results.csv"))
 
 
 def test_two_submitted_at_once(bake: Callable[..., Folder]) -> None:

@@ -322,12 +322,13 @@ class Records:
     def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
         """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
         self.check_ended(run)
-        uid, deleted, kept = uid_of(run), [], []
+        uid, deleted, kept, folders = uid_of(run), [], [], set[str]()
         for record in self.artifacts_of(run) if artifacts else ():
             key, tree = artifact_key(record), record["metadata"]["tree"]
             # The record first: a crash then leaves bytes without a record, never one without bytes.
             self.db.del_artifact(key, project=self.project, tree=tree, uid=uid_of(record))
             deleted.append(key)
+            folders.add(fields.own_folder(record["spec"].get("target_path") or "", uid))
             try:
                 fields.delete_data(record, self._store)
             except Exception as exc:
@@ -338,12 +339,10 @@ class Records:
             if not any(self._versions(name=key, tag="latest")):
                 for record in self.artifacts(key, limit=1):
                     self.tag(record, "latest")
-        # Where nothing was deleted, the folder may be that of another store's run, too.
-        path = run["spec"].get("output_path") if deleted and not kept else ""
-        folder = fields.own_folder(path or "", uid)
-        if folder and "://" not in folder and not Path(folder).is_symlink():
-            # What is beside the artifacts' files, such as the schema of a CSV.
-            shutil.rmtree(folder, ignore_errors=True)
+        # What is beside the artifacts' files, such as the schema of a CSV.
+        for folder in filter(None, folders) if not kept else ():
+            if "://" not in folder and not Path(folder).is_symlink():
+                shutil.rmtree(folder, ignore_errors=True)
         self.db.del_run(uid, self.project)
         return {"deleted": sorted(deleted), "kept": kept}
 

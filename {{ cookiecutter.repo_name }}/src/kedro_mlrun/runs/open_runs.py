@@ -137,6 +137,14 @@ def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
     return context
 
 
+def own_place(path: str, producer: Any) -> str:
+    """Give the folder for what a run logs, its own where MLRun would take one for all runs."""
+    if not isinstance(producer, mlrun.MLClientCtx) or path not in {"", producer.artifact_path}:
+        return path
+    place = path or mlrun.mlconf.artifact_path
+    return run_folder(place, producer._uid) if place else path
+
+
 def add_from(copy: mlrun.MLClientCtx) -> None:
     """Add to a run what a worker process has logged to a copy of it."""
     db, struct, get_in = mlrun.get_run_db(), copy.to_dict(), mlrun.utils.get_in

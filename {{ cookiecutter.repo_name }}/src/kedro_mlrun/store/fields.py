@@ -77,8 +77,9 @@ def run_folder(artifact_path: str, uid: str) -> str:
 
 def own_folder(path: str, run_id: str) -> str:
     """Give the folder of a run that a path or URL is in, up to the run's id; "" if in none."""
-    before, found, _ = f"{path}/".partition(f"/{run_id}/")
-    return before + f"/{run_id}" if found and OWN_ID.fullmatch(run_id) else ""
+    # An iteration of a sweep has the sweep's id with its number.
+    found = OWN_ID.fullmatch(run_id) and re.match(rf"(.*?/{run_id}(-\d+)?)/", f"{path}/")
+    return found[1] if found else ""
 
 
 def delete_data(record: Mapping[str, Any], store: Any = None) -> None:
