@@ -17,7 +17,7 @@ from rich.text import Text
 from ..jobs import image
 from ..jobs import submit as jobs
 from ..jobs.checks import check
-from ..jobs.doctor import WRONG, examine
+from ..jobs.doctor import WRONG, embedded_store, examine
 from ..jobs.function import load_function, on_cluster
 from ..jobs.parameters import JobParameters
 from ..jobs.plan import make_plan, project_for
@@ -26,6 +26,7 @@ from ..project import current_project
 from ..records.records import Records
 from ..records.summaries import UNENDED
 from ..runs.report import print_run
+from ..store import rescue
 from ..store.fields import flatten
 from ..text import kedro_command, nearest
 from . import tables
@@ -307,12 +308,16 @@ def build(_records: Records, again: bool) -> Answer:
     return Answer({"image": name}, name)
 
 
-@command("doctor", "kedro mlrun doctor", opens=False)
-def doctor() -> Answer:
+@command("doctor", "kedro mlrun doctor --store", opens=False)
+@option("--store", "of_store", is_flag=True, help="Check the embedded store's file, row by row.")
+def doctor(of_store: bool) -> Answer:
     """Check everything that runs and jobs need, and say how to fix what is wrong.
 
-    The exit code is 1 if something is wrong, and 0 if there are only warnings.
+    The exit code is 1 if something is wrong, and 0 if there are only warnings. With --store, what
+    can be read of a damaged store is copied to a new file beside it, and the store stays as it is.
     """
+    if of_store:
+        return _of_store()
     as_json, stdout, found = click.get_current_context().params["as_json"], sys.stdout, []
     # MLRun logs to stdout, where nothing belongs but the answer.
     with redirect_stdout(sys.stderr):
@@ -323,3 +328,18 @@ def doctor() -> Answer:
                 tell(f"{item.state:8}", nl=False, file=stdout, fg=COLOURS.get(item.state))
                 tell(f" {item.name:14} {item.found}{fix}", file=stdout)
     return Answer(found, exit_code=any(item["state"] == WRONG for item in found))
+
+
+def _of_store() -> Answer:
+    path = embedded_store()
+    if not path.is_file():
+        raise click.ClickException(f"There is no store {path} yet. To make one: kedro run")
+    readable, problems = rescue.examine(path)
+    number = ", ".join(f"{readable[table]} {table}" for table in rescue.RECORDS)
+    found: dict[str, Any] = {"store": str(path), "problems": problems, "readable": dict(readable)}
+    if not problems:
+        return Answer(found, f"{path} is whole: {number}.")
+    found["rescued"] = new = str(rescue.rescue(path))
+    told = "\n".join(problems[:20] + ["…"] * (len(problems) > 20))  # noqa: PLR2004
+    advice = f"Look at it with MLRUN_DBPATH=sqlite:///{new}, then put it in the place of {path}."
+    return Answer(found, f"{told}\n{number} can be read, and are in {new}. {advice}", exit_code=1)

@@ -142,7 +142,7 @@ class Records:
         """List versions of artifacts, last written first; those of our own only by key or run."""
         filters = {"name": key, "kind": kind, "tag": tag}
         # Each version comes once for each of its tags.
-        items = self.artifacts_of(run) if run else self._versions(limit and 2 * limit, **filters)
+        items = self.artifacts_of(run) if run else self.versions(limit and 2 * limit, **filters)
         found = (
             item
             for item in items
@@ -156,7 +156,7 @@ class Records:
             item["metadata"]["tags"] = self._tags(item)
         return versions
 
-    def _versions(self, size: int | None = None, **filters: Any) -> Iterable[Record]:
+    def versions(self, size: int | None = None, **filters: Any) -> Iterable[Record]:
         """Give versions of artifacts, last written first, each once with the tags that match."""
         rows = self._pages("artifacts", size, **filters)
         if self._store:
@@ -171,7 +171,7 @@ class Records:
         trees = dict.fromkeys(
             filter(None, (section(run, "metadata", "labels").get("workflow"), uid))
         )
-        found = (item for name in trees for item in self._versions(tree=name))
+        found = (item for name in trees for item in self.versions(tree=name))
         return sorted((item for item in found if fields.producer(item) == uid), key=_written)
 
     def artifact(self, which: str) -> Record:
@@ -189,7 +189,7 @@ class Records:
             )
         # Tree and uid name the version for good, and the tag may have moved on.
         tag = None if tree or uid else tag or "latest"
-        versions = self._versions(name=key, tree=tree, tag=tag)
+        versions = self.versions(name=key, tree=tree, tag=tag)
         found = [item for item in versions if uid in {None, uid_of(item)}]
         if not found and tree and not uid:
             with suppress(RecordNotFoundError):
@@ -199,7 +199,7 @@ class Records:
         if "#" in text:
             found = [item for item in found if (item["metadata"].get("iter") or 0) == iteration]
         if not found:
-            keys = [artifact_key(item) for item in self._versions(tag="latest")]
+            keys = [artifact_key(item) for item in self.versions(tag="latest")]
             of_key, hint = (f" --key {key}", "") if key in keys else ("", nearest(key, keys))
             raise RecordNotFoundError(
                 f"Project '{self.project}' has no artifact '{which}'. {hint}To list what there is: "
@@ -211,7 +211,7 @@ class Records:
 
     def _tags(self, record: Record) -> list[str]:
         tree = record["metadata"]["tree"]
-        versions = self._versions(name=artifact_key(record), tree=tree)
+        versions = self.versions(name=artifact_key(record), tree=tree)
         same = (item["metadata"]["tags"] for item in versions if uid_of(item) == uid_of(record))
         return sorted({tag for tags in same for tag in tags})
 
@@ -336,7 +336,7 @@ class Records:
                 kept.append({"key": key, "path": path, "reason": str(exc)})
         for key in set(deleted):
             # MLRun doesn't tag another version when the latest one is deleted, and then finds none.
-            if not any(self._versions(name=key, tag="latest")):
+            if not any(self.versions(name=key, tag="latest")):
                 for record in self.artifacts(key, limit=1):
                     self.tag(record, "latest")
         # What is beside the artifacts' files, such as the schema of a CSV.

@@ -67,7 +67,10 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
     def get_project(self, name: str) -> MlrunProject:
         """Read a project."""
         for (body,) in self.select("body FROM projects", Where("name = ?", name)):
-            return MlrunProject.from_dict(json.loads(body))
+            with suppress(ValueError):
+                return MlrunProject.from_dict(json.loads(body))
+            # It is damaged, and had little but its name.
+            return MlrunProject.from_dict({"metadata": {"name": name}})
         raise errors.MLRunNotFoundError(f"Project {name} not found")
 
     @as_mlrun

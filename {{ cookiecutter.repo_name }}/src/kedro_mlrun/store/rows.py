@@ -4,6 +4,7 @@ It needs no MLRun. Queries are what MLRun's client calls the arguments of its li
 """
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -22,6 +23,11 @@ from .sqlite import Database
 
 Record = dict[str, Any]
 LATEST = "latest"
+LOG = logging.getLogger(__name__)
+UNREADABLE = (
+    "%s '%s' (row %d) of %s can't be read, and is left out: %s. "
+    "To see what else is damaged, and rescue the rest: kedro mlrun doctor --store"
+)
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
 
@@ -89,7 +95,11 @@ class Rows(Database):
     def select(self, what: str, where: Where, tail: str = "") -> list[sqlite3.Row]:
         """Read rows; the texts are constants of this package."""
         query = f"SELECT {what} WHERE {where} {tail}"
-        return self.connection.execute(query, where.values).fetchall()
+        try:
+            return self.connection.execute(query, where.values).fetchall()
+        except sqlite3.DatabaseError as exc:
+            self.say_if_damaged(exc)
+            raise
 
     def delete(self, table: str, where: Where) -> None:
         """Delete rows."""
@@ -182,13 +192,25 @@ class Rows(Database):
         for argument in filter(others.get, others):
             raise self.needs_api(f"'{argument}' of lists")
         tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
-        if table == "runs":
-            runs = self.select("body FROM runs", where, tail)
-            return [self.places.load(table, body) for (body,) in runs]
-        source = f"body, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
-        rows = self.select(source, where, tail)
-        found = [(self.places.load(table, body), tag) for body, tag in rows]
-        return [body | {"metadata": body["metadata"] | {"tag": tag}} for body, tag in found]
+        source, broken = f"id, name, body FROM {table}", self.broken.setdefault(table, set())
+        if table != "runs":
+            name = "key AS name" if table == "artifacts" else "name"
+            source = f"id, {name}, body, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
+        without = Where(str(where), *where.values)
+        # Also for pages, which begin where the one before ended.
+        without.add(f"id NOT IN ({', '.join(map(str, broken))})")
+        found, known = [], len(broken)
+        for row in self.select(source, without if broken else where, tail):
+            try:
+                body = self.places.load(table, row["body"])
+                if table != "runs":
+                    body = {**body, "metadata": {**body["metadata"], "tag": row["tag"]}}
+                found.append(body)
+            except (ValueError, KeyError) as exc:
+                if row["id"] not in broken:
+                    LOG.warning(UNREADABLE, table[:-1], row["name"], row["id"], self.path, exc)
+                broken.add(row["id"])
+        return found if len(broken) == known else self.records(table, where, order, limit, offset)
 
     def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
         """Read a run."""
@@ -258,9 +280,9 @@ class Rows(Database):
         text = reason.partition("\n\n")[0]
         with self.transaction():
             where = Where("project = ? AND uid = ?", project, uid)
-            for row in self.select("iteration, state, body FROM runs", where):
+            for row in self.select("iteration, state FROM runs", where):
                 if row["state"] not in TERMINAL_STATES or (replace and row["iteration"] == 0):
-                    body = json.loads(row["body"])
+                    body = self.find_run(uid, project, row["iteration"])
                     body["status"].update(state=state, error=reason, status_text=text)
                     self.write_run(body, uid, project, row["iteration"])
 

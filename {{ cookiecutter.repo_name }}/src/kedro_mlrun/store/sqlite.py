@@ -102,6 +102,7 @@ class Database:
         self.path = Path(path).absolute()
         self.places = Places(self.path)
         self._local = threading.local()
+        self.broken: dict[str, set[int]] = {}  # the rows of each table that are no record
 
     def needs_api(self, what: str) -> Exception:
         """Give the error for what the embedded store can't do."""
@@ -109,6 +110,14 @@ class Database:
             f"The embedded store {self.url} has no {what}: it needs an MLRun API. "
             "Set MLRUN_DBPATH to the address of one."
         )
+
+    def say_if_damaged(self, exc: Exception) -> None:
+        """Raise another error for a damaged file, which says what to do."""
+        if (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+            raise mlrun.errors.MLRunRuntimeError(
+                f"The embedded store {self.path} is damaged ({exc}). To copy what can be read into "
+                "a new store: kedro mlrun doctor --store"
+            ) from exc
 
     def inode(self) -> int | None:
         """Tell the file from its copies and from others of its name; None if there is none."""
@@ -141,6 +150,7 @@ class Database:
         except (sqlite3.Error, OSError) as exc:
             if connection:
                 connection.close()
+            self.say_if_damaged(exc)
             if read_only := self._open_to_read(exc):
                 return read_only
             raise mlrun.errors.MLRunInvalidArgumentError(
@@ -215,6 +225,9 @@ class Database:
                 f"The embedded store {self.path} can't be written to: {exc}. "
                 "Check its disk and permissions, and whether another process holds it."
             ) from exc
+        except sqlite3.DatabaseError as exc:
+            self.say_if_damaged(exc)
+            raise
         finally:
             # SQLite may have rolled back by itself: when the disk is full, for example.
             if connection.in_transaction:
