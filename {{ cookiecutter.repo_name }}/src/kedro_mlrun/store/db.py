@@ -121,10 +121,12 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
             raise errors.MLRunBadRequestError(
                 f"Run {uid} is a job that goes on. Wait for its end, or abort it."
             )
+        self.make_room()
         with self.transaction():
             for table in ("logs", "runs"):
                 self.delete(table, Where("project = ? AND uid = ?", project, uid))
         self.log_file(uid, project).unlink(missing_ok=True)
+        self.give_back()
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:
         """Start a run of a stored function as a background process of this machine."""
@@ -289,6 +291,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         where = Where("project = ? AND key = ?", project, key)
         where.equal(tree=tree, uid=uid, iteration=iter, tag=tag)
         found = f"SELECT id FROM artifacts LEFT JOIN artifact_tags ON owner = id WHERE {where}"  # noqa: S608
+        self.make_room()
         with self.transaction():
             self.delete("artifacts", Where(f"id IN ({found})", *where.values))
 

@@ -45,10 +45,12 @@ class Places:
 
     def dump(self, table: str, body: dict[str, Any]) -> str | bytes:
         """Write a record as the store keeps it."""
-        text = json.dumps(_changed(table, body, self._kept))
+        body = _changed(table, body, self._kept)
+        text = json.dumps(body)
+        if table != "artifacts" or len(text) < LONG:
+            return text
         # What is said of each column of a data frame makes a record long.
-        is_long = table == "artifacts" and len(text) > LONG
-        return zlib.compress(text.encode()) if is_long else text
+        return zlib.compress(json.dumps(_histograms(body, _ends)).encode())
 
     def load(self, table: str, text: str | bytes) -> dict[str, Any]:
         """Read a record as MLRun sees it."""
@@ -59,6 +61,10 @@ class Places:
         with suppress(ValueError):
             return self.dump(table, _changed(table, read(text), self._moved))
         return text
+
+    def has(self, path: str) -> bool:
+        """Tell whether a file is the store's own, which moves and is copied with it."""
+        return HERE in self._kept(path)
 
     def _kept(self, path: str) -> str:
         scheme, file, slash = _parts(path)
@@ -79,7 +85,7 @@ class Places:
     def _moved(self, path: str) -> str:
         """Give where a file lies that an earlier version has recorded elsewhere, if it is here."""
         scheme, file, slash = _parts(path)
-        if not os.path.isabs(file) or HERE in self._kept(path):
+        if not os.path.isabs(file) or self.has(path):
             return path
         parts = Path(file).parts
         for number in range(1, len(parts)):
@@ -102,7 +108,33 @@ def read(text: str | bytes) -> dict[str, Any]:
         raise ValueError(str(exc)) from None
     if not isinstance(body, dict):
         raise ValueError("it is no JSON object")
+    return body if isinstance(text, str) else _histograms(body, _edges)
+
+
+def _histograms(body: dict[str, Any], change: Callable[..., list[Any]]) -> dict[str, Any]:
+    """Copy a record with other edges of the bins that MLRun has counted each column's values in."""
+    with suppress(KeyError, TypeError, ValueError):
+        stats = dict(body["status"]["stats"])
+        for column in [column for column in stats if "hist" in stats[column]]:
+            counts, edges = stats[column]["hist"]
+            stats[column] = {**stats[column], "hist": [counts, change(counts, edges)]}
+        return {**body, "status": {**body["status"], "stats": stats}}
     return body
+
+
+def _ends(counts: list[int], edges: list[float]) -> list[float]:
+    ends = [edges[0], edges[-1]]
+    # They are half of a record, and follow from the first and the last to the last digit.
+    return ends if repr(_edges(counts, ends)) == repr(edges) else edges
+
+
+def _edges(counts: list[int], ends: list[float]) -> list[float]:
+    number, (first, *_, last) = len(counts), ends
+    if len(ends) != 2 or number < 2:  # noqa: PLR2004
+        return ends
+    # As NumPy's linspace.
+    step = (last - first) / number
+    return [*(index * step + first for index in range(number)), last]
 
 
 def _parts(path: str) -> tuple[str, str, str]:

@@ -6,10 +6,11 @@ It needs no MLRun. Queries are what MLRun's client calls the arguments of its li
 import json
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, cast
@@ -23,6 +24,7 @@ from .sqlite import Database
 
 Record = dict[str, Any]
 LATEST = "latest"
+SOURCE = re.compile(r"/source/[0-9a-f]{64}\.tar\.gz$")
 LOG = logging.getLogger(__name__)
 UNREADABLE = (
     "%s '%s' (row %d) of %s can't be read, and is left out: %s. "
@@ -222,8 +224,11 @@ class Rows(Database):
     def artifacts_of(self, run: Record) -> list[Record]:
         """Read the artifacts' records that a run's `status.artifact_uris` names."""
         uris = (run["status"].get("artifact_uris") or {}).values()
-        project, uids = run["metadata"]["project"], filter(None, map(artifact_uid, uris))
-        return [item for uid in uids for item in self.find_artifacts(project=project, uid=uid)[:1]]
+        uids = [*filter(None, map(artifact_uid, uris))]
+        project, found = run["metadata"]["project"], dict[str, Record]()
+        for item in self.find_artifacts(project=project, uid=uids) if uids else ():
+            found.setdefault(item["metadata"]["uid"], item)
+        return [found[uid] for uid in uids if uid in found]
 
     def others_naming(self, file: Path, uid: str) -> list[Path]:
         """Give the stores, of which this one may be a copy, whose artifact is the same file."""
@@ -243,6 +248,24 @@ class Rows(Database):
             named = [os.path.realpath(body["spec"].get("target_path") or "") for body in bodies]
             found += [path] * (os.path.realpath(file) in named)
         return found
+
+    def delete_source(self, run: Record) -> None:
+        """Delete the archive and the function that a deleted job had, unless others have them."""
+        sources: dict[int, tuple[str, str]] = {}
+        for row in self.select("id, body FROM functions", Where()):
+            with suppress(ValueError):
+                body = self.places.load("functions", row["body"])
+                source = (body["spec"].get("build") or {}).get("source") or ""
+                sources[row["id"]] = body["metadata"].get("hash") or "-", source
+        source = dict(sources.values()).get(str(run["spec"].get("function")).rpartition("@")[2], "")
+        same = {number: key for number, (key, other) in sources.items() if other == source}
+        # Elsewhere it may be a copied store's as well, or a person's.
+        if SOURCE.search(source) and self.places.has(source):
+            named = Where(" OR ".join(["instr(body, ?)"] * len(same)), *same.values())
+            with self.transaction():
+                if not self.select("1 FROM runs", named, "LIMIT 1"):
+                    self.delete("functions", Where(f"id IN ({', '.join(map(str, same))})"))
+                    Path(source).unlink(missing_ok=True)
 
     def write_run(self, body: Record, uid: str, project: str, iteration: int) -> None:
         """Write a run whole."""

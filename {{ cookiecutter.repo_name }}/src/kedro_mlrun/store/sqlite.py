@@ -1,6 +1,7 @@
 """The file of an embedded store: its schema, connections and transactions."""
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -14,6 +15,7 @@ from .places import Places
 
 SCHEME = "sqlite"
 APPLICATION_ID = int.from_bytes(b"mlrn", "big")  # tells a store from other SQLite files
+RESERVE = 2**20  # bytes of a file beside the store that make room to delete on a full disk
 BUSY_SECONDS = 60  # how long a process waits for others that write to the same store
 
 # What belongs to one row of another table, and goes with it.
@@ -146,7 +148,12 @@ class Database:
                 # Records are not committed, whatever the project's own .gitignore says.
                 (self.path.parent / ".gitignore").write_text("*\n")
             connection = self._connect("rwc")
-            self._prepare(connection)
+            try:
+                self._prepare(connection)
+            except sqlite3.OperationalError:
+                if not self.make_room():
+                    raise
+                self._prepare(connection)
         except (sqlite3.Error, OSError) as exc:
             if connection:
                 connection.close()
@@ -196,6 +203,8 @@ class Database:
         if version > len(MIGRATIONS):
             reason = f"it has schema {version}, and this project knows none newer than"
             raise sqlite3.DatabaseError(f"{reason} {len(MIGRATIONS)} before it is updated")
+        if not in_use:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(connection)
         # With WAL, NORMAL loses nothing when a process dies; a power cut can take the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -211,6 +220,25 @@ class Database:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
+        self._keep_reserve()
+
+    @property
+    def _reserve(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-reserve")
+
+    def _keep_reserve(self) -> None:
+        with suppress(OSError):
+            if not self._reserve.exists() and _free(self.path) > 8 * RESERVE:
+                # Not zeros, which some file systems keep in no space.
+                self._reserve.write_bytes(os.urandom(RESERVE))
+
+    def make_room(self) -> bool:
+        """Let what is reserved go if the disk is full: even to open a store takes some of it."""
+        with suppress(OSError):
+            if _free(self.path) < RESERVE:
+                self._reserve.unlink()
+                return True
+        return False
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -232,6 +260,31 @@ class Database:
             # SQLite may have rolled back by itself: when the disk is full, for example.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    def give_back(self) -> None:
+        """Give the space of what was deleted back to the disk, as far as that can be done now."""
+        connection = self.connection
+        ((mode,), (free,), (pages,)) = (
+            connection.execute(f"PRAGMA {name}").fetchone()
+            for name in ("auto_vacuum", "freelist_count", "page_count")
+        )
+        # Where others use the store, or a full disk has no place for it, the next deletion does it.
+        connection.execute("PRAGMA busy_timeout = 0")
+        with suppress(sqlite3.OperationalError):
+            if mode:
+                # As a script, for `execute` frees one page only.
+                connection.executescript("PRAGMA incremental_vacuum")
+            elif pages < 4 * free:
+                # An earlier version's store has to be written anew for that, once.
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        self._keep_reserve()
+
+
+def _free(path: Path) -> int:
+    return shutil.disk_usage(path.parent).free
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
