@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mlrun
+import numpy as np
 import pandas as pd
 import pytest
 from helpers import PROJECT, Store, new_store
@@ -195,6 +196,26 @@ def test_artifacts_beside_the_store_move_with_the_project(embedded: Store, tmp_p
     assert dataset.load() == data
 
 
+def test_a_store_is_handed_over_without_its_project(embedded: Store, tmp_path: Path) -> None:
+    """Law 12: what lies below its own folder goes with it, and so does a job's source."""
+    project, source = tmp_path / "project", "artifacts/source/a.tar.gz"
+    project.mkdir()
+    shutil.copy(PROJECT / "pyproject.toml", project)
+    records = use(embedded, project / ".mlrun")
+    dataset, data = SAVED["told"]
+    dataset.save(data)
+    build = {"source": f"file://{project}/.mlrun/{source}"}
+    function = {"kind": "job", "metadata": {"name": "kedro"}, "spec": {"build": build}}
+    records.db.store_function(function, "kedro", embedded.project)
+    embedded.manager.close_run()
+    shutil.copytree(project / ".mlrun", tmp_path / "colleague")
+    records = use(embedded, tmp_path / "colleague")
+    assert dataset.load() == data
+    assert paths(records)["told"].startswith(f"{tmp_path}/colleague/x/")
+    found = records.db.get_function("kedro", embedded.project)
+    assert found["spec"]["build"]["source"] == f"file://{tmp_path}/colleague/{source}"
+
+
 def test_a_folder_by_another_name_is_the_same(embedded: Store, tmp_path: Path) -> None:
     """Law 12: the store was reached by a link, and its artifacts were not, or the other way."""
     (tmp_path / "real").mkdir()
@@ -241,3 +262,29 @@ def test_text_that_looks_like_a_place_comes_back(embedded: Store, tmp_path: Path
     run = db.read_run("u1", embedded.project)
     assert (run["spec"]["parameters"], run["status"]["results"]) == (texts, texts)
     assert run["spec"]["inputs"] == body["spec"]["inputs"]
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        np.linspace(0.1, 0.7, 21).tolist(),
+        np.linspace(-1e300, 3e-9, 21).tolist(),
+        [*range(21)],
+        [0.0] * 21,
+        [0.0, 0.1],
+        [],
+        None,
+        ["a", "b"],
+    ],
+    ids=repr,
+)
+def test_statistics_come_back_as_they_are(embedded: Store, edges: Any) -> None:
+    """Law 1: what is left out of a long record, because it follows, is there again."""
+    db, hist = LocalRunDB(embedded.dbpath), [[1] * 20, edges]
+    stats = {name: {"hist": hist, "mean": 0.1} for name in map(str, range(40))}
+    for others in {}, {"odd": {"hist": [1]}}, {"odd": 3}:
+        body = {"status": {"stats": {**stats, **others}}}
+        made = db.store_artifact("frame", body, project=embedded.project, tree=f"t{len(others)}")
+        (record,) = db.list_artifacts(project=embedded.project, tree=made["metadata"]["tree"])
+
+        assert repr(record["status"]["stats"]) == repr(body["status"]["stats"])

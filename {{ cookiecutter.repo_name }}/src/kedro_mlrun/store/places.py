@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,11 +16,12 @@ from .fields import OWN_ID
 HERE = "{store}/"  # begins a path that is kept relative to the store's folder
 FIELDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "runs": (("spec", "output_path"), ("spec", "inputs")),
-    "artifacts": (("spec", "target_path"), ("spec", "extra_data")),
+    "artifacts": (("spec", "target_path"), ("spec", "src_path"), ("spec", "extra_data")),
     "functions": (("spec", "build", "source"),),
 }
 """Where records have paths: a text, or texts in a dict."""
 
+EDGES = "linspace"  # stands for edges that are as far from each other as NumPy's linspace has them
 LONG = 2_000  # characters; a longer record of an artifact is compressed
 
 
@@ -32,25 +34,29 @@ class Places:
 
     def __init__(self, store: Path) -> None:
         self.folder = store.parent
-        # The paths of an earlier version's records: which folder was what is now another one.
-        self._earlier: dict[Path, Path] = {}
+        # For an earlier version's records: which folder is another one now, and which is none.
+        self._earlier: dict[str, str] = {}
+        self._gone: set[str] = set()
 
     @cached_property
-    def _roots(self) -> list[tuple[Path, Path]]:
-        """Give what is found from the store, with the store's folder; also by their real paths."""
+    def _roots(self) -> dict[str, str]:
+        """Give the folders below which files are found from the store, and their way from it."""
         from kedro.utils import find_kedro_project
 
-        folders = self.folder, self.folder.resolve()
-        return [(find_kedro_project(folder) or folder, folder) for folder in folders]
+        ways = {}
+        for folder in self.folder, self.folder.resolve():
+            # The nearest first, for the store's folder may be handed over without the project.
+            for root in filter(None, (folder, find_kedro_project(folder))):
+                ways[root.as_posix()] = HERE + "../" * len(folder.relative_to(root).parts)
+        return ways
 
     def dump(self, table: str, body: dict[str, Any]) -> str | bytes:
         """Write a record as the store keeps it."""
         body = _changed(table, body, self._kept)
-        text = json.dumps(body)
-        if table != "artifacts" or len(text) < LONG:
-            return text
         # What is said of each column of a data frame makes a record long.
-        return zlib.compress(json.dumps(_histograms(body, _ends)).encode())
+        text = json.dumps(_histograms(body, _ends))
+        is_long = table == "artifacts" and len(text) > LONG
+        return zlib.compress(text.encode()) if is_long else json.dumps(body)
 
     def load(self, table: str, text: str | bytes) -> dict[str, Any]:
         """Read a record as MLRun sees it."""
@@ -58,8 +64,14 @@ class Places:
 
     def portable(self, table: str, text: str | bytes) -> str | bytes:
         """Rewrite an earlier version's record, also that of a store that was moved or copied."""
+        new: dict[str, str] = {}
         with suppress(ValueError):
-            return self.dump(table, _changed(table, read(text), self._moved))
+            body = _changed(table, read(text), lambda path: new.setdefault(path, self._moved(path)))
+            if len(text) < LONG or not isinstance(text, str):
+                return self.dump(table, body)
+            # To write what is said of data frames anew takes ten times as long.
+            for path, moved in new.items():
+                text = text.replace(json.dumps(path), json.dumps(self._kept(moved)))
         return text
 
     def has(self, path: str) -> bool:
@@ -68,12 +80,13 @@ class Places:
 
     def _kept(self, path: str) -> str:
         scheme, file, slash = _parts(path)
-        # Where the last name is a link to elsewhere, it is the link that counts.
-        names = [file, os.path.realpath(file)] if os.path.isabs(file) else []
-        for name, (root, folder) in product(names, self._roots):
-            if Path(name).is_relative_to(root) and ".." not in Path(file).parts:
-                return f"{scheme}{HERE}{Path(os.path.relpath(name, folder)).as_posix()}{slash}"
-        return path
+        if not os.path.isabs(file) or ".." in file.split("/"):
+            return path
+        return scheme + (self._below(file) or self._below(os.path.realpath(file)) or file) + slash
+
+    def _below(self, file: str) -> str:
+        ways = ((way, file.partition(f"{root}/")) for root, way in self._roots.items())
+        return next((way + rest for way, (no, found, rest) in ways if found and not no), "")
 
     def _found(self, path: str) -> str:
         scheme, file, slash = _parts(path)
@@ -85,18 +98,20 @@ class Places:
     def _moved(self, path: str) -> str:
         """Give where a file lies that an earlier version has recorded elsewhere, if it is here."""
         scheme, file, slash = _parts(path)
-        if not os.path.isabs(file) or self.has(path):
+        if not os.path.isabs(file) or self._below(file):
             return path
-        parts = Path(file).parts
-        for number in range(1, len(parts)):
-            before, after = Path(*parts[:number]), Path(*parts[number:])
-            # With a run's id in it, it is no other file.
-            if before not in self._earlier and any(map(OWN_ID.fullmatch, after.parts)):
-                places = [root / after for root in (self._roots[0][0], self.folder)]
-                if place := next(filter(Path.exists, places), None):
-                    self._earlier[before] = Path(*place.parts[: -len(after.parts)])
-            if root := self._earlier.get(before):
-                return f"{scheme}{(root / after).as_posix()}{slash}"
+        for before, root in self._earlier.items():
+            if file.startswith(f"{before}/"):
+                return scheme + root + file.removeprefix(before) + slash
+        # With a run's id in it, it is no other file.
+        own = re.match(rf".*?/{OWN_ID.pattern}(?=-\d+/|/|$)", file)
+        if own and own[0] not in self._gone and not self.has(path):
+            parts = own[0].split("/")
+            for number, root in product(range(2, len(parts)), self._roots):
+                if os.path.exists("/".join([root, *parts[number:]])):
+                    self._earlier["/".join(parts[:number])] = root
+                    return self._moved(path)
+            self._gone.add(own[0])
         return path
 
 
@@ -111,9 +126,9 @@ def read(text: str | bytes) -> dict[str, Any]:
     return body if isinstance(text, str) else _histograms(body, _edges)
 
 
-def _histograms(body: dict[str, Any], change: Callable[..., list[Any]]) -> dict[str, Any]:
+def _histograms(body: dict[str, Any], change: Callable[..., Any]) -> dict[str, Any]:
     """Copy a record with other edges of the bins that MLRun has counted each column's values in."""
-    with suppress(KeyError, TypeError, ValueError):
+    with suppress(LookupError, TypeError, ValueError, ArithmeticError):
         stats = dict(body["status"]["stats"])
         for column in [column for column in stats if "hist" in stats[column]]:
             counts, edges = stats[column]["hist"]
@@ -122,25 +137,24 @@ def _histograms(body: dict[str, Any], change: Callable[..., list[Any]]) -> dict[
     return body
 
 
-def _ends(counts: list[int], edges: list[float]) -> list[float]:
-    ends = [edges[0], edges[-1]]
+def _ends(counts: list[int], edges: Any) -> Any:
     # They are half of a record, and follow from the first and the last to the last digit.
+    ends = {EDGES: [edges[0], edges[-1]]}
     return ends if repr(_edges(counts, ends)) == repr(edges) else edges
 
 
-def _edges(counts: list[int], ends: list[float]) -> list[float]:
-    number, (first, *_, last) = len(counts), ends
-    if len(ends) != 2 or number < 2:  # noqa: PLR2004
+def _edges(counts: list[int], ends: Any) -> Any:
+    if not isinstance(ends, dict):
         return ends
-    # As NumPy's linspace.
-    step = (last - first) / number
-    return [*(index * step + first for index in range(number)), last]
+    first, last = ends[EDGES]
+    step = (last - first) / len(counts)
+    return [*(index * step + first for index in range(len(counts))), last]
 
 
 def _parts(path: str) -> tuple[str, str, str]:
     scheme = "file://" if path.startswith("file://") else ""
     # A model's path ends with a slash, which tells MLRun that it is a folder.
-    return scheme, path.removeprefix(scheme), "/" * path.endswith("/")
+    return scheme, path.removeprefix(scheme).rstrip("/"), "/" * path.endswith("/")
 
 
 def _changed(table: str, body: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
