@@ -344,8 +344,6 @@ class Records:
             if "://" not in folder and not Path(folder).is_symlink():
                 shutil.rmtree(folder, ignore_errors=True)
         self.db.del_run(uid, self.project)
-        if self._store:
-            self._store.delete_source(run)
         return {"deleted": sorted(deleted), "kept": kept}
 
 

@@ -122,10 +122,13 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
                 f"Run {uid} is a job that goes on. Wait for its end, or abort it."
             )
         self.make_room()
+        found = self.find_runs(project=project, uid=uid)
         with self.transaction():
             for table in ("logs", "runs"):
                 self.delete(table, Where("project = ? AND uid = ?", project, uid))
         self.log_file(uid, project).unlink(missing_ok=True)
+        for run in found:
+            self.delete_source(run)
         self.give_back()
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:

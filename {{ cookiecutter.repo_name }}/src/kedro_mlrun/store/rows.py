@@ -251,21 +251,22 @@ class Rows(Database):
 
     def delete_source(self, run: Record) -> None:
         """Delete the archive and the function that a deleted job had, unless others have them."""
-        sources: dict[int, tuple[str, str]] = {}
-        for row in self.select("id, body FROM functions", Where()):
+        uri, sources = str((run.get("spec") or {}).get("function")), dict[int, tuple[str, str]]()
+        for row in self.select("id, body FROM functions", Where()) if "@" in uri else ():
             with suppress(ValueError):
                 body = self.places.load("functions", row["body"])
-                source = (body["spec"].get("build") or {}).get("source") or ""
+                source = ((body.get("spec") or {}).get("build") or {}).get("source") or ""
                 sources[row["id"]] = body["metadata"].get("hash") or "-", source
-        source = dict(sources.values()).get(str(run["spec"].get("function")).rpartition("@")[2], "")
+        source = dict(sources.values()).get(uri.rpartition("@")[2], "")
         same = {number: key for number, (key, other) in sources.items() if other == source}
         # Elsewhere it may be a copied store's as well, or a person's.
         if SOURCE.search(source) and self.places.has(source):
             named = Where(" OR ".join(["instr(body, ?)"] * len(same)), *same.values())
             with self.transaction():
-                if not self.select("1 FROM runs", named, "LIMIT 1"):
+                if is_unused := not self.select("1 FROM runs", named, "LIMIT 1"):
                     self.delete("functions", Where(f"id IN ({', '.join(map(str, same))})"))
-                    Path(source).unlink(missing_ok=True)
+            if is_unused:
+                Path(source).unlink(missing_ok=True)
 
     def write_run(self, body: Record, uid: str, project: str, iteration: int) -> None:
         """Write a run whole."""
