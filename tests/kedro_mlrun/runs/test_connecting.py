@@ -26,7 +26,9 @@ def unconnected(embedded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         project=embedded.project, dbpath=embedded.dbpath, artifact_path=f"{tmp_path}/artifacts"
     )
     mlrun.mlconf.update({"dbpath": "", "active_project": "", "artifact_path": ""})
-    monkeypatch.delenv("MLRUN_DBPATH", raising=False)
+    # It is put back as it was, also where MLRun sets it.
+    monkeypatch.setenv("MLRUN_DBPATH", "")
+    monkeypatch.delenv("MLRUN_DBPATH")
     monkeypatch.setattr(embedded.manager, "_applied", {})
     monkeypatch.setattr(embedded.manager, "_reached", "")
     embedded.manager.configure(embedded.config, tmp_path)
