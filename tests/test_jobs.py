@@ -5,7 +5,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +107,7 @@ def test_a_job_that_fails(bake: Callable[..., Folder], tmp_path: Path) -> None:
     """Law 11: exit code 1 with the node's own error, and nothing stays in the temporary folder."""
     project = bake()
     temporary = project.at(tmp_path / "temporary").path
-    away = {"TMPDIR": str(temporary), "fork": False}
+    away = {"TMPDIR": str(temporary)}
     params = "--params=split.target=nothing"
     for how in ("--local", "--watch"):
         command = (KEDRO, "mlrun", "submit", "-p", "training", params, how)
@@ -269,14 +268,8 @@ def test_ctrl_c_asks_what_becomes_of_the_job(
     """On a terminal, while the job's log is followed."""
     project = bake()
     terminal, inner = os.openpty()
-    process = subprocess.Popen(
-        [KEDRO, "mlrun", "submit", "--watch", f"--params={PARAMS}"],
-        cwd=project.path,
-        env=dict(project.variables),
-        stdin=inner,
-        stdout=inner,
-        stderr=inner,
-    )
+    command = ("mlrun", "submit", "--watch", f"--params={PARAMS}")
+    process = project.start(*command, stdin=inner, stdout=inner, stderr=inner)
     os.close(inner)
 
     def read_until(text: str) -> None:

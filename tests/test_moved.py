@@ -13,7 +13,12 @@ def test_a_renamed_and_a_copied_project_use_their_own_files(
 ) -> None:
     """Law 12: evaluation, `open` and `delete` work with what lies in the project's own folder."""
     before = bake()
-    before.run(KEDRO, "run", "--pipelines=training", "--params=random_forest.model.arguments.n_estimators=5")
+    before.run(
+        KEDRO,
+        "run",
+        "--pipelines=training",
+        "--params=random_forest.model.arguments.n_estimators=5",
+    )
     before.path.rename(tmp_path / "renamed")
     project = before.at(tmp_path / "renamed")
     project.run(KEDRO, "run", "--pipelines=evaluation")
