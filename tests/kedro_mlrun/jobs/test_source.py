@@ -294,8 +294,9 @@ def test_large_file(project: Path) -> None:
 
 
 def test_no_git(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 9: what is missing is named, and what helps."""
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(source.SubmitError, match="No such file or directory: 'git'"):
+    with pytest.raises(source.SubmitError, match="^git isn't installed, .* --source image.$"):
         source.pack(project, 1)
 
 

@@ -299,9 +299,12 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
         (["-p", "evaluation", "-i", "test_set=store://artifacts/p/x"], 2, "which isn't there (Art"),
         (["-p", "evaluation", "--pipelines", "training"], 2, "(-p), not both"),
         (["--env", "nowhere"], 1, "name an environment that is there"),
-        (["--local", "--schedule", "0 2 * * *"], 2, "--local runs the job here and now"),
+        (["--local", "--schedule", "0 2 * * *"], 2, "here and now: leave out --schedule.\n"),
         (["--watch", "--schedule", "0 2 * * *"], 2, "leave out --watch"),
-        (["--schedule", "0 2 * * *"], 1, "it needs an MLRun API"),
+        (["--schedule", "0 2 * * *"], 1, "Error: The embedded store"),
+        (["--notify", "slack", "--dry-run"], 1, "has no notifications: it needs an MLRun API"),
+        (["--params", "split.seed={b"], 2, "A value can't be read as YAML (while parsing"),
+        (["--params", "split.seed=${b"], 2, "A value can't be read as YAML"),
         (["--notify", "pigeon"], 2, "'pigeon' is not one of"),
         (["--source", "floppy"], 2, "floppy"),
         (["-p", "evaluation", "--source", "git"], 1, "not a git repository"),
@@ -314,6 +317,13 @@ def test_a_bad_value_is_one_sentence(embedded, options, code, reason):
     assert reason in done.stderr
     assert done.stdout == ""
     assert mlrun.get_run_db().list_runs(project=embedded.project) == []
+
+
+def test_what_is_not_ascii_is_utf_8(embedded):
+    """Law 1: where Python takes the terminal for one of ASCII, as with LC_ALL=C."""
+    typed = "split.target=Zürich".encode().decode("ascii", "surrogateescape")
+    done = kedro_mlrun("submit", "--dry-run", "--json", "--params", typed)
+    assert json.loads(done.stdout)["task"]["spec"]["parameters"]["split.target"] == "Zürich"
 
 
 def test_what_is_to_be_loaded_is_looked_up(embedded):

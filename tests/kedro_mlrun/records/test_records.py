@@ -77,7 +77,8 @@ def test_runs_are_listed_newest_first(records, made):
     assert names(records.runs(limit=3)) == ["both", "evaluation", "training"]
     assert names(records.runs(pipeline="training", limit=None)) == ["training", "training"]
     assert records.runs(pipeline="train") == records.runs(pipeline="raining") == []
-    for pipeline in ("a", "b", "__b__", "a,__b__"):
+    # With the + that a run's name has.
+    for pipeline in ("a", "b", "__b__", "a,__b__", "a+b"):
         assert names(records.runs(pipeline=pipeline)) == ["both"]
     assert names(records.runs(states=["error", "running"])) == ["both"]
     assert names(records.runs(labels=["team=red"])) == ["training"]
@@ -199,6 +200,14 @@ def test_an_artifact_that_is_not_there(records, made, which, hint):
     assert hint in str(raised.value)
 
 
+def test_what_a_run_has_not_saved(records, made):
+    """Law 9: it is the run that is named, for the key may be right."""
+    with pytest.raises(
+        RecordNotFoundError, match=rf"Run {made.failed[:8]} saved no model\. .*--run"
+    ):
+        records.artifact("model@last")
+
+
 @pytest.mark.parametrize("which", ["", "~mod", "a b", "store://artifacts/another-project/model"])
 def test_what_names_no_artifact(records, made, which):
     with pytest.raises(RecordNotFoundError):
@@ -254,6 +263,17 @@ def test_lineage_goes_both_ways(records, made):
     inputs = [["model", ["training"]], ["s3://bucket/raw.csv"]]
     assert shape(back) == ["report", ["evaluation", *inputs]]
     assert back["follows"][0]["uid"] == made.evaluation
+
+
+def test_lineage_names_runs_as_all_commands_do(records, store):
+    """Law 6: by the names of its pipelines."""
+    labels = {"pipeline": "training,evaluation"}
+    uid = make_run(store, "training-evaluation", saves=["model"], labels=labels)
+    assert shape(upstream(records, records.artifact("model"), 1)) == [
+        "model",
+        ["training+evaluation"],
+    ]
+    assert records.run("training+evaluation")["metadata"]["uid"] == uid
 
 
 def test_lineage_ends_somewhere(records, made, store, monkeypatch):

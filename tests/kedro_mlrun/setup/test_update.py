@@ -282,6 +282,13 @@ def test_what_is_missing_is_said(
     assert said in done.output and "Traceback" not in done.output
 
 
+def test_without_git(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 9: one sentence says what is missing."""
+    monkeypatch.setenv("PATH", "")
+    done = update()
+    assert (done.exit_code, done.output) == (1, "Error: git isn't installed. Install it.\n")
+
+
 def test_a_project_in_a_folder_of_a_repository(project: Path) -> None:
     """As in a repository of several projects."""
     shutil.rmtree(project / ".git")

@@ -30,6 +30,11 @@ class _RunCommand(click.Command):
 class _Group(LazyGroup):
     """Commands whose errors are `visible`: they may tell what was recorded."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Where Python takes the terminal for one of ASCII, what isn't comes as surrogates.
+        utf8 = (arg.encode(errors="surrogateescape").decode(errors="replace") for arg in args)
+        return super().parse_args(ctx, [*utf8])
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

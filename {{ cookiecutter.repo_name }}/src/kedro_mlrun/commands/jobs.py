@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from click import Choice, IntRange, argument, option
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Group
 from rich.text import Text
 
@@ -58,6 +60,15 @@ def _pairs(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]
     return pairs
 
 
+def _params(context: Any, given: Any, value: str) -> Any:
+    """Read parameters as `kedro run` does."""
+    try:
+        return _split_params(context, given, value)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        why = " ".join(str(error).split())
+        raise click.BadParameter(f"A value can't be read as YAML ({why}). Quote it.") from None
+
+
 def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]:
     """Read KIND, or KIND:NAME=VALUE, with commas between several."""
     parts = [text.partition(":") for text in values]
@@ -102,11 +113,14 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     own = ("name", "source", "inputs", "dry_run", "local", "watch", "schedule", "retry", "notify")
     name, source, inputs, dry_run, local, watch, schedule, retry, notify = map(options.pop, own)
     allow_lost = options.pop("allow_lost")
-    if (local and (schedule or retry or notify)) or (schedule and watch):
-        raise click.UsageError(
-            "--local runs the job here and now: leave out --schedule, --retry and --notify. The "
-            "runs of --schedule start later: leave out --watch."
-        )
+    given = {"schedule": schedule, "retry": retry, "notify": notify}
+    if local and (wrong := " and ".join(f"--{name}" for name, value in given.items() if value)):
+        raise click.UsageError(f"--local runs the job here and now: leave out {wrong}.")
+    if schedule and watch:
+        raise click.UsageError("The runs of --schedule start later: leave out --watch.")
+    names = {"schedules": schedule, "retries of runs": retry, "notifications": notify}
+    for what in filter(names.get, names) if not on_cluster() else ():
+        raise records.db.needs_api(what)
     params, options["nodes"] = flatten(options.pop("params")), options.pop("node_names")
     pipelines = options.pop("pipelines")
     if pipelines and options["pipeline"]:
@@ -141,7 +155,8 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
 
 # Kedro's own, so that values are read as `kedro run` reads them.
 _KEDROS = "params pipeline pipelines runner node_names from_nodes to_nodes tags".split()
-submit.params += [given for given in kedro_run.params if given.name in _KEDROS]
+submit.params += [copy(given) for given in kedro_run.params if given.name in _KEDROS]
+next(given for given in submit.params if given.name == "params").callback = _params
 
 
 def _ended(completed: bool, uid: str, records: Records) -> int:
@@ -179,7 +194,7 @@ def _how_to_follow(uid: str) -> str:
 @option("--group-by", type=GROUPINGS, help="What becomes a job; by default each pipeline.")
 @option("--engine", type=Choice(["local", "remote"]), default="local", help="What starts the jobs.")
 @option("--local/--remote", help="Run the jobs in this process, or submit them (the default).")
-@option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
+@option("--params", default="", callback=_params, help="Parameters, as in `kedro run`.")
 @option(
     "--resume",
     default="",

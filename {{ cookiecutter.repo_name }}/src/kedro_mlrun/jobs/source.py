@@ -162,7 +162,12 @@ def _git(folder: Path, *arguments: str) -> str:
         if not done.returncode:
             return done.stdout
         why = " ".join(done.stderr.split()).rstrip(".")
-    except (FileNotFoundError, subprocess.TimeoutExpired) as exc:
+    except FileNotFoundError:
+        raise SubmitError(
+            "git isn't installed, which tells the files that a job gets. Install it, or submit "
+            "with --source image."
+        ) from None
+    except subprocess.TimeoutExpired as exc:
         why = str(exc)
     raise SubmitError(
         f"git {arguments[0]} fails in {folder} ({secrets.hide(why)}). Fix that, or submit with "

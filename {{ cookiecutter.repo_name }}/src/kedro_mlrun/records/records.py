@@ -96,8 +96,7 @@ class Records:
             return self.runs(limit=before + 1, **filters)[before:]
 
         if name == LAST:
-            pipelines = (of or "")[1:].replace("+", ",")
-            found = newest(pipeline=pipelines) or (newest(name=of[1:]) if of else [])
+            found = newest(pipeline=(of or "")[1:]) or (newest(name=of[1:]) if of else [])
         elif name and not of:
             if not back and "+" not in name and (whole := self._read(name)):
                 return whole
@@ -192,8 +191,16 @@ class Records:
         versions = self.versions(name=key, tree=tree, tag=tag)
         found = [item for item in versions if uid in {None, uid_of(item)}]
         if not found and tree and not uid:
+            run = None
             with suppress(RecordNotFoundError):
-                found = self.artifacts(key, run=self.run(tree))
+                run = self.run(tree)
+            found = self.artifacts(key, run=run) if run else []
+            if run and not found:
+                short = uid_of(run)[:8]
+                raise RecordNotFoundError(
+                    f"Run {short} saved no {key}. To list what it saved: kedro mlrun artifacts "
+                    f"--run {short}"
+                )
         if not found and text == key and re.fullmatch("[0-9a-f]{6,40}", key):
             found = self._beginning_with(key, "artifacts")
         if "#" in text:
@@ -273,7 +280,7 @@ class Records:
             about = (summary if is_run else artifact_summary)(record) if record else {}
             made: Record = {
                 "type": "run" if is_run else "artifact",
-                "name": about.get("name" if is_run else "key", name),
+                "name": fields.run_title(about) if about and is_run else about.get("key", name),
                 **{field: about.get(field) for field in shown},
                 # How many more runs there are; whether what follows is elsewhere, or too far away.
                 **{"unshown": 0, "repeated": about.get("uid") in seen, "cut": False, "follows": []},
@@ -352,7 +359,7 @@ def _written(record: Mapping[str, Any]) -> str:
 
 
 def _pipelines(names: Any) -> set[str]:
-    return {name.strip("_") for name in str(names).split(",")}
+    return {name.strip("_") for name in re.split("[,+]", str(names))}
 
 
 def _joined(rows: Iterable[Record]) -> Iterator[Record]:

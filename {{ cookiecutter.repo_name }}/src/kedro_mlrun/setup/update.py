@@ -181,7 +181,10 @@ def _run(*command: str, otherwise: str = "") -> str:
     # Inside of a git hook these name the repository of that hook.
     hooks_own = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}
     env = {name: value for name, value in os.environ.items() if name not in hooks_own}
-    done = subprocess.run(command, env=env, capture_output=True, check=False)  # noqa: S603
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, check=False)  # noqa: S603
+    except FileNotFoundError:
+        raise ClickException(f"{command[0]} isn't installed. Install it.") from None
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise ClickException(f"{otherwise}\n{said or f'{command} failed.'}".strip())
