@@ -110,8 +110,11 @@ def test_the_examples_of_the_help_can_be_typed(
     assert len(examples) > 3
     for example in examples:
         printed = project.run(*shlex.split(example), kedro_that_prints).stdout.splitlines()
-        done = project.run(KEDRO, *printed, "--dry-run")
-        assert "kedro_mlrun.jobs.handler.run" in done.stdout, example
+        done = project.run(KEDRO, *printed, "--dry-run", ok="SCHEDULE" not in example)
+        told = done.stdout + done.stderr
+        # The embedded store has none.
+        wanted = "needs an MLRun API" if done.returncode else "kedro_mlrun.jobs.handler.run"
+        assert wanted in told, example
 
 
 def test_a_release_gets_what_is_typed(starter: Folder) -> None:
