@@ -1,6 +1,7 @@
 """MLRunDataframeDataset."""
 
 import datetime as dt
+import sys
 import textwrap
 from collections.abc import Callable
 from decimal import Decimal
@@ -65,6 +66,16 @@ FRAMES = {
     "bytes as columns": pd.DataFrame([[1]], columns=[b"a"]),
     "months as columns": pd.DataFrame([[1]], columns=pd.period_range("2024-01", periods=1)),
     "flags as columns": pd.DataFrame([[1, 2]], columns=[True, False]),
+    "categories as columns": pd.DataFrame(
+        [[1, 2]], columns=pd.CategoricalIndex(["x", "y"], name="k")
+    ),
+    "bins as columns": pd.DataFrame([[1, 2, 3]], columns=pd.CategoricalIndex(pd.cut([1, 5, 9], 3))),
+    "numbered index": pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name=0)),
+    "numbered levels": pd.DataFrame(
+        {"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=[0, "q"])
+    ),
+    "numbered name of columns": pd.DataFrame([[1, 2]], columns=pd.Index(["x", "y"], name=0)),
+    "arrow": pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}).convert_dtypes(dtype_backend="pyarrow"),
     "subclass": Measured({"a": [1]}),
 }
 ONLY_PARQUET = {
@@ -90,6 +101,9 @@ ONLY_PARQUET = {
     "nullable index": pd.DataFrame({"a": [1, 2]}, index=pd.Index([3, 4], dtype="Int64")),
     "periods": pd.DataFrame({"a": pd.period_range("2024-01", periods=2, freq="M")}),
     "missing text": pd.DataFrame({"a": ["x", None, ""]}),
+    "categories among levels": pd.DataFrame(
+        [[1, 2]], columns=pd.MultiIndex.from_product([["v"], pd.Categorical(["x", "y"])])
+    ),
     "column levels": pd.DataFrame(
         [[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])
     ),
@@ -152,9 +166,11 @@ def test_any_frame_comes_back(embedded: Store, frame: pd.DataFrame) -> None:
             "objects of column 'a' change their types",
         ),
         (pd.DataFrame({"a": [[1], [2]]}), "objects of column 'a' change"),
+        (pd.DataFrame({"a": pd.Series(["x", pd.NaT], dtype=object)}), "of column 'a' change"),
+        (pd.DataFrame({"a": pd.Series(["x", pd.NA], dtype=object)}), "of column 'a' change"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "[Dd]uplicate column names"),
     ],
-    ids=["list", "mixed", "integers as objects", "lists", "twice"],
+    ids=["list", "mixed", "integers as objects", "lists", "no time", "not there", "twice"],
 )
 def test_what_would_change_is_refused(embedded: Store, data: Any, reason: str) -> None:
     """A frame that the format can't hold is not recorded; the message says what is wrong."""
@@ -176,12 +192,26 @@ def test_attributes_that_would_change_are_named(embedded: Store, attrs: dict[Any
     assert embedded.manager.project.list_artifacts() == []
 
 
-def test_a_subclass_that_would_lose_something_is_refused(embedded: Store) -> None:
+def test_a_refusal_gives_one_advice(embedded: Store) -> None:
+    """Its own, of which Kedro's user can do something; where it has none, a general one."""
+    with pytest.raises(DatasetError, match="which keeps any frame.$"):
+        Dataset(key="frame").save(pd.DataFrame({"a": [[1], [2]]}))
+    with pytest.raises(DatasetError, match="Check the dataset's entry in the catalog"):
+        Dataset(key="frame", save_args={"tag": "no tag!"}).save(FRAMES["numbers"])
+
+
+def test_a_subclass_that_would_lose_something_is_refused(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Law 1: what it has beside the frame, or its class itself where it can't be imported."""
     frame = Measured({"a": [1]})
     frame.unit = "mm"
     with pytest.raises(DatasetError, match="'unit' of a .*Measured is no part"):
         Dataset(key="frame").save(frame)
+    main = type("Main", (pd.DataFrame,), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "Main", main, raising=False)
+    with pytest.raises(DatasetError, match="can't import its class from __main__"):
+        Dataset(key="frame").save(main({"a": [1]}))
     local = type("Local", (pd.DataFrame,), {"__module__": __name__})
     with pytest.raises(DatasetError, match="no attribute 'Local'"):
         Dataset(key="frame").save(local({"a": [1]}))

@@ -29,6 +29,7 @@ from ..store.sqlite import SCHEME
 TYPE_LABEL = "python-type"
 # MLRun's own rule (mlrun.utils.regex.artifact_key), which lets a line end at the end pass.
 KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+CHECK = "Check the dataset's entry in the catalog, and its data."
 TEXT_FORMATS = ("txt", "html", "md", "csv", "yaml", "yml", "xml", "log")
 # Arguments of MLRun's log functions that the datasets set themselves.
 OURS = {"item", "key", "body", "df", "local_path", "src_path", "target_path", "model_dir"}
@@ -278,7 +279,8 @@ class MLRunAbstractDataset(RunDataset):
         except Exception as exc:
             # Not by the class, for which MLRun would be imported, which may be what failed.
             missing = getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
-            advice = "Check the dataset's entry in the catalog, and its data."
+            # A DatasetError of ours gives its own advice.
+            advice = "" if type(exc) is DatasetError and not exc.__cause__ else CHECK
             if missing and self._load_version:
                 advice = "Give `--load-versions` the id of a run that saved it, or a tag."
             elif missing:
@@ -291,7 +293,7 @@ class MLRunAbstractDataset(RunDataset):
             cause = exc.__cause__ if isinstance(exc, DatasetError) else None
             reason = (str(cause or exc) or type(exc).__name__).rstrip(".")
             raise DatasetError(
-                f"'{self.key}' can't be {action} in {location}: {reason}. {advice}"
+                f"'{self.key}' can't be {action} in {location}: {reason}. {advice}".rstrip()
             ) from (None if missing or isinstance(exc, DatasetError) else exc)
 
 

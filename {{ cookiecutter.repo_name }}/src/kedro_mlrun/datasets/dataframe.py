@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import re
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
 from kedro.io import DatasetError
 from kedro.utils import load_obj
 
@@ -20,12 +22,13 @@ from .abstract import TYPE_LABEL, MLRunAbstractDataset, file_format, type_name, 
 
 # Names in a frame's `attrs`, and in the artifact's `extra_data`.
 INDEX_FREQ, DTYPES = "kedro-mlrun-index-freq", "kedro-mlrun-dtypes"
-LABELS, SCHEMA = "kedro-mlrun-labels", "schema"
+LABELS, NAMES, SCHEMA = "kedro-mlrun-labels", "kedro-mlrun-index-names", "schema"
 # The labels of columns that Parquet keeps by itself.
 KEPT = ("string object", "integer int64", "floating float64", "empty object")
 # What pandas and Arrow say of what a format can't hold.
 NOT_HELD: tuple[type[Exception], ...] = (AssertionError, ValueError, TypeError, OverflowError)
 NOT_HELD += NotImplementedError, ImportError, AttributeError  # the last two of a subclass
+ARROW_TEXT = pd.ArrowDtype(pa.string())
 THREADS_FROM = 2**24  # bytes
 
 
@@ -99,9 +102,9 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         file, schema = folder / f"data.{ending}", folder / SCHEMA
         try:
             if unkept := [name for name, value in data.attrs.items() if not _is_kept(name, value)]:
-                raise ValueError(
-                    f"JSON can't keep {unkept} of its attrs: no tuples, no other keys than text"
-                )
+                raise ValueError(f"JSON can't keep {unkept} of its attrs as they are")
+            if type(data).__module__ == "__main__":
+                raise ValueError("another process can't import its class from __main__")
             if ending == "csv":
                 # CSV holds no types. They stand beside it, with the first row, for without one
                 # Parquet holds no categories.
@@ -114,14 +117,13 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             for name in data._metadata:
                 if repr(getattr(loaded, name, None)) != repr(getattr(data, name, None)):
                     raise ValueError(f"'{name}' of a {type_name(data)} is no part of it")
-            # Of a missing text, None or NaN, either may come back as the other.
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 pd.testing.assert_frame_equal(
                     loaded, data, check_exact=True, check_index_type=True, check_column_type=True
                 )
                 # Only objects can be equal and of another type.
                 objects = [frame.select_dtypes("object") for frame in (loaded, data)]
-                kinds = (frame.map(type).mask(frame.isna()).astype(object) for frame in objects)
+                kinds = (frame.map(_kind).astype(object) for frame in objects)
                 for (name, after), (_, before) in zip(
                     *(each.items() for each in kinds), strict=True
                 ):
@@ -155,7 +157,17 @@ def _is_kept(name: Any, value: Any) -> bool:
         same = repr(json.loads(json.dumps({name: value}))) == repr({name: value})
     except (TypeError, ValueError):
         return False
-    return same and name not in {INDEX_FREQ, DTYPES, LABELS}
+    return same and name not in {INDEX_FREQ, DTYPES, LABELS, NAMES}
+
+
+def _is_text(names: list[Any]) -> bool:
+    return all(name is None or isinstance(name, str) for name in names)
+
+
+def _kind(value: Any) -> Any:
+    """Give an object's type; of a missing text, None or NaN, either may come back."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return None if value is None or is_nan else type(value)
 
 
 def _as_class(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -174,11 +186,19 @@ def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     # A frame's `attrs` travel with it, and so can notes.
     written.attrs = dict(frame.attrs)
     columns, kind = frame.columns, f"{frame.columns.inferred_type} {frame.columns.dtype}"
-    if columns.nlevels == 1 and not (type(columns) is pd.Index and kind in KEPT):
+    if columns.nlevels > 1:
+        is_kept = not any(isinstance(kind, pd.CategoricalDtype) for kind in columns.dtypes)
+    else:
+        is_kept = type(columns) is pd.Index and kind in KEPT and _is_text([columns.name])
+    if not is_kept:
         # As an index they come back, whatever they are.
         _write_parquet(pd.DataFrame({"label": 0}, index=columns), file)
         written.attrs[LABELS] = base64.b64encode(file.read_bytes()).decode()
-        written.columns = columns if columns.inferred_type == "integer" else columns.map(str)
+        is_integer = columns.inferred_type == "integer"
+        written.columns = columns.rename(None) if is_integer else pd.Index([*map(str, columns)])
+    if not _is_text(names := [*frame.index.names]) and _is_kept("", names):
+        written.attrs[NAMES] = names
+        written.index = written.index.rename([None] * len(names) if len(names) > 1 else None)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and frame.index.freqstr:
         written.attrs[INDEX_FREQ] = frame.index.freqstr
     dtypes = _dtypes(frame)
@@ -198,6 +218,7 @@ def _read_parquet(content: bytes) -> pd.DataFrame:
     large = len(content) > THREADS_FROM
     frame = pd.read_parquet(io.BytesIO(content), use_threads=large, pre_buffer=large)
     _cast(frame, {int(n): _noted(note) for n, note in frame.attrs.pop(DTYPES, {}).items()})
+    frame.index.names = frame.attrs.pop(NAMES, frame.index.names)
     freq = frame.attrs.pop(INDEX_FREQ, None)
     if freq and len(frame):
         frame.index.freq = freq
@@ -208,7 +229,9 @@ def _read_parquet(content: bytes) -> pd.DataFrame:
 
 def _dtypes(frame: pd.DataFrame) -> dict[int, Any]:
     """Give the dtypes of the index's levels and of the columns, by position."""
-    return dict(enumerate(frame.reset_index(allow_duplicates=True).dtypes))
+    # Not by labels: among a CategoricalIndex's, those of the index's levels have no place.
+    numbered = frame.set_axis(range(frame.columns.size), axis=1)
+    return dict(enumerate(numbered.reset_index(allow_duplicates=True).dtypes))
 
 
 def _cast(frame: pd.DataFrame, dtypes: dict[int, Any]) -> None:
@@ -228,12 +251,16 @@ def _note(dtype: Any) -> Any:
         return {"ordered": dtype.ordered, "categories": base64.b64encode(values).decode()}
     if isinstance(dtype, pd.DatetimeTZDtype) and isinstance(dtype.tz, ZoneInfo):
         return {"unit": dtype.unit, "zone": dtype.tz.key}
+    if dtype == ARROW_TEXT:
+        return {"arrow": "string"}
     return f"string[{dtype.storage}]" if isinstance(dtype, pd.StringDtype) else str(dtype)
 
 
 def _noted(note: Any) -> Any:
     if isinstance(note, str):
         return note
+    if "arrow" in note:
+        return ARROW_TEXT  # whose text is also that of a StringDtype
     if "zone" in note:
         return pd.DatetimeTZDtype(note["unit"], ZoneInfo(note["zone"]))
     values = _read_parquet(base64.b64decode(note["categories"]))["categories"]

@@ -23,6 +23,7 @@ PICKLED = ("pkl", "joblib")
 XGBOOST = ("json", "ubj")
 # An attribute of a booster, for what XGBoost's own formats don't hold of an estimator.
 NOTE = "kedro-mlrun"
+TUPLE, ARRAY = "kedro-mlrun-tuple", "kedro-mlrun-array"
 
 
 class MLRunModel(MLRunAbstractDataset):
@@ -87,17 +88,20 @@ class MLRunModel(MLRunAbstractDataset):
         arguments.setdefault("algorithm", type(data).__name__)
         arguments.update(model_dir=str(temporary), model_file=file.name, target_path=f"{folder}/")
         source, label = arguments.pop("training_set", None), arguments.pop("label_column", None)
-        own = self._own(arguments)
-        made = mlrun.artifacts.ModelArtifact(self.key, **own)
-        try:
-            frame = self._training_set(source) if self.uses else source
-            _describe(made, data, frame, [label] if isinstance(label, str) else label or [])
-            mlrun.utils.dict_to_json(made.to_dict())
-        except Exception as error:
-            message = "'%s' is recorded without inputs and outputs: %s"
-            logging.getLogger(__name__).warning(message, self.key, error)
+        own, labels = self._own(arguments), [*label] if isinstance(label, list | tuple) else [label]
+        labels = [] if label is None else labels
+        for each in [source, None][source is None :]:
             made = mlrun.artifacts.ModelArtifact(self.key, **own)
-        return made
+            try:
+                frame = self._training_set(each) if isinstance(each, str) else each
+                _describe(made, data, frame, labels)
+                mlrun.utils.dict_to_json(made.to_dict())
+                return made
+            except Exception as error:
+                what = "" if each is None else " of its training set"
+                message = "'%s' is recorded without inputs and outputs%s: %s"
+                logging.getLogger(__name__).warning(message, self.key, what, error)
+        return mlrun.artifacts.ModelArtifact(self.key, **own)
 
     def _training_set(self, name: str) -> Any:
         entry = CATALOGS[self.run_id].get(name) if self.run_id in CATALOGS else None
@@ -169,7 +173,8 @@ def _save_xgboost(model: Any, file: Path) -> None:
         raise DatasetError(f"model_format '{file.suffix[1:]}' {what}; use model_format: pkl")
     before = _answers(model)
     booster = model if isinstance(model, Booster) else model.get_booster()
-    note = {name: json.loads(text) for name in vars(model) if (text := before.get(name))}
+    texts = {name: text for name in vars(model) if (text := before.get(name))}
+    note = {name: json.loads(text, object_hook=_without_arrays) for name, text in texts.items()}
     booster.set_attr(**{NOTE: json.dumps(note, sort_keys=True)})
     try:
         model.save_model(file)
@@ -190,7 +195,7 @@ def _load_xgboost(content: bytes, kind: type) -> Any:
     model = kind()
     model.load_model(bytearray(content))
     booster = model if isinstance(model, Booster) else model.get_booster()
-    vars(model).update(json.loads(booster.attr(NOTE) or "{}"))
+    vars(model).update(json.loads(booster.attr(NOTE) or "{}", object_hook=_with_tuples))
     booster.set_attr(**{NOTE: None})
     return model
 
@@ -208,5 +213,27 @@ def _answers(model: Any) -> dict[str, str | None]:
 
 def _as_json(value: Any) -> str | None:
     with suppress(TypeError, AttributeError):
-        return json.dumps(value, default=lambda array: array.tolist())
+        return json.dumps(_marked(value), sort_keys=True)
     return None
+
+
+def _marked(value: Any) -> Any:
+    """Mark what JSON would make a list of."""
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("JSON has no keys but text")
+        return {key: _marked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_marked(item) for item in value]
+        return items if isinstance(value, list) else {TUPLE: items}
+    if isinstance(value, np.ndarray | np.generic):
+        return {ARRAY: value.tolist()} if value.ndim else value.item()
+    return value
+
+
+def _with_tuples(found: dict[str, Any]) -> Any:
+    return tuple(found[TUPLE]) if [*found] == [TUPLE] else found
+
+
+def _without_arrays(found: dict[str, Any]) -> Any:
+    return found[ARRAY] if [*found] == [ARRAY] else found

@@ -149,14 +149,27 @@ def line_with_secret(content: bytes) -> int | None:
     return content.count(b"\n", 0, min(found)) + 1 if found else None
 
 
-def hide(text: str) -> str:
-    """Hide known secrets in a text, and what it shows by itself: `token=…`, a URL's password."""
+def has_secret(content: bytes, *places: Mapping[str, Any]) -> bool:
+    """Tell whether bytes hold a secret that is known, or that is named in the environment or so."""
+    for place in (os.environ, *places):
+        named = {name: place[name] for name in [*place] if not name.startswith("__")}
+        register({n: value for n, value in named.items() if isinstance(value, str | bytes | dict)})
+    text = content.decode(errors="replace")
+    return _without_known(text) != text
+
+
+def _without_known(text: str) -> str:
     for form, whole in _known.forms.items():
         if form in text:
             # A word isn't part of another one, nor digits of a fraction.
             pattern = r"(?<!\w)(?<!\d\.){}(?!\w)" if whole else "{}"
             text = re.sub(pattern.format(re.escape(form)), REDACTED, text)
-    text = _URL.sub(rf"\1{REDACTED}@", text)
+    return text
+
+
+def hide(text: str) -> str:
+    """Hide known secrets in a text, and what it shows by itself: `token=…`, a URL's password."""
+    text = _URL.sub(rf"\1{REDACTED}@", _without_known(text))
     return _NAMED.sub(
         lambda named: f"{named[1]}{named[2]}{REDACTED}" if is_secret(named[1]) else named[0], text
     )
