@@ -226,6 +226,19 @@ def test_a_chain_ties_only_what_its_own_pipelines_make(
         run(conf, "result_reader")
 
 
+def test_a_chain_without_runs_is_said(
+    store: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 9: its id may be misspelt; not where the chain begins with what no pipeline makes."""
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    run(conf, "good", 3)
+    run(conf, "reader")
+    assert "has no runs yet" not in caplog.text
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "mondey")
+    run(conf, "reader")
+    assert "Chain 'mondey' has no runs yet, so " in caplog.text
+
+
 def test_two_runs_in_one_process(store: Store, conf: Path) -> None:
     """Each is a run of its own with its own end, though the first one fails."""
     with pytest.raises(ValueError, match="no luck"):

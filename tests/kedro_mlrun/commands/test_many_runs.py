@@ -97,6 +97,20 @@ def test_ten_runs_are_told_apart(
     assert [row[7] for row in rows[2:10]] == list("76543210")
 
 
+def test_a_chain_takes_no_room_from_what_differs(
+    ten: list[str], embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 4: its id is shortened as others are, and comes where there is room left."""
+    uid = make(embedded, 11, 0.5, labels={"workflow": "0123456789abcdef" * 2})
+    on_terminal(monkeypatch, 80)
+    head, row, *_ = printed("runs")
+    assert head == ["id", "name", "state", "started", "took", "seed", "best"]
+    assert [*row[:2], *row[-2:]] == [uid[:8], "training+evaluation", "11", "xgboost"]
+    on_terminal(monkeypatch, 160)
+    head, row, *_ = printed("runs")
+    assert (head[-2:], row[-1]) == (["chain", "error"], "01234567")
+
+
 def test_columns_are_chosen_and_kept(ten: list[str], tmp_path: Path) -> None:
     """Law 11: beside the store; `auto` forgets them, and a list in JSON has everything."""
     chosen = printed("runs", "--columns", "test.xgboost.roc_auc, split.seed,state")

@@ -131,12 +131,19 @@ class MLRunHooks:
             if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
                 ours[name] = dataset
         if ours and chain_id():
-            made, written = made_in_chain(manager), self._thread.next_run.catalog
+            (has_runs, made), written = made_in_chain(manager), self._thread.next_run.catalog
             own = [written[name] for name in written if name.partition("@")[0] in made]
             made |= {entry.get("key", "") for entry in own if isinstance(entry, dict)}
-            for name in pipeline.inputs().intersection(ours):
-                dataset = ours[name]
-                dataset.of_chain = not made.isdisjoint({name.partition("@")[0], dataset.key})
+            read = [name for name in sorted(ours) if name in pipeline.inputs()]
+            tied = [n for n in read if not made.isdisjoint({n.partition("@")[0], ours[n].key})]
+            for name in read:
+                ours[name].of_chain = has_runs and name in tied
+            if tied and not has_runs:
+                logging.getLogger(__name__).warning(
+                    "Chain '%s' has no runs yet, so %s is loaded as without it. If the id is "
+                    "misspelt, `kedro mlrun runs` lists the chains.",
+                    *(chain_id(), ", ".join(tied)),
+                )
         if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
             _keep_in_memory(pipeline, catalog, ours)
             return

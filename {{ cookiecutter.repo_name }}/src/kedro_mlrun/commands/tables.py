@@ -15,7 +15,7 @@ from rich.tree import Tree
 from ..records.query import full_name, value_of
 from ..records.summaries import ABOUT, Record, fields_of, short_metric
 from ..runs.report import pairs, results_view
-from ..store.fields import artifact_uid, moment, run_title
+from ..store.fields import OWN_ID, artifact_uid, moment, run_title
 from ..text import shown, shown_path
 from .base import NO_LIMIT
 
@@ -94,6 +94,8 @@ def cell(head: str, value: Any, width: int = NO_LIMIT) -> Text:
             return Text(line, style="red", no_wrap=True, overflow="ellipsis")
         case "id" | "run":
             value = value if width == NO_LIMIT else value[:SHORT]
+        case "chain" if OWN_ID.fullmatch(value) and width != NO_LIMIT:
+            value = value[:SHORT]
         case "started" | "created" | "next":
             time = moment(value)
             # In this machine's zone.
@@ -130,6 +132,8 @@ def runs_table(
     if columns is not None:
         return _grid(shown_about | more)
     error = {"error": shown_about.pop("error")} if "error" in shown_about else {}
+    # What differs goes before it.
+    more |= {"chain": shown_about.pop("chain")} if "chain" in shown_about else {}
     # Of errors, which are cut, the beginning is enough.
     fits = _fitting(more, width - WIDE // 4 * len(error), shown_about)
     parts: list[RenderableType] = [_grid(shown_about | fits | error)]

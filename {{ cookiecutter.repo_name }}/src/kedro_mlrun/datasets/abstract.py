@@ -10,7 +10,6 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +21,7 @@ from ..lazy import mlrun
 from ..runs.chain import chain_id
 from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
-from ..store.fields import run_folder
+from ..store.fields import LONG_AGO, run_folder
 from ..store.sqlite import SCHEME
 
 # The label that tells which type was saved, and so how the bytes are to be read.
@@ -357,8 +356,7 @@ def whole_id(uid: str, project: str) -> str:
     if db.kind == SCHEME:
         rows = db.find_runs(project=project, beginning=uid)
     else:
-        # Without a time, MLRun lists the runs of one week.
-        rows = db.list_runs(project=project, start_time_from=datetime(2000, 1, 1, tzinfo=UTC))
+        rows = db.list_runs(project=project, start_time_from=LONG_AGO)
     found = sorted({i for row in rows if (i := str(row["metadata"]["uid"])).startswith(uid)})
     if len(found) > 1:
         several = ", ".join(found[:3])

@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from kedro.io import DatasetError, Version
 
 from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
+from ..store.fields import LONG_AGO, leaves
 from .abstract import MLRunAbstractDataset, whole_id
 
 # How annotations begin that tell where each flattened result stood in the nested dict.
@@ -78,7 +78,7 @@ class MLRunResult(MLRunAbstractDataset):
         others = [json.loads(text) for k, text in annotations if k.startswith(PATHS) and k != own]
         taken = {name for named_paths in others for name, _ in named_paths}
         found: dict[str, tuple[list[str], Any]] = {}
-        for path, leaf in _leaves(value) if flat else [([], value)]:
+        for path, leaf in leaves(value) if flat else [([], value)]:
             name = ".".join(path) or self.key
             # Where another dataset has that result already, the key tells the two apart.
             name = f"{self.key}.{name}" if name in taken else name
@@ -131,8 +131,7 @@ def _newest_runs(db: Any, project: str, tree: str, iterations: bool) -> Iterator
             yield db.read_run(tree, project)
     label = f"workflow={tree}" if tree else None
     page: dict[str, Any] = {"project": project, "labels": label, "iter": iterations}
-    # Without a filter, MLRun lists the runs of one week.
-    page |= {"start_time_from": datetime(2000, 1, 1, tzinfo=UTC), "page_size": 50}
+    page |= {"start_time_from": LONG_AGO, "page_size": 50}
     while page:
         runs, token = db.paginated_list_runs(**page)
         yield from runs
@@ -163,13 +162,6 @@ def _plain(value: Any, where: str) -> Any:
             "them; convert it, or use MLRunAbstractDataset"
         )
     raise DatasetError(f"{where} {problem}")
-
-
-def _leaves(value: dict[str, Any]) -> Iterator[tuple[list[str], Any]]:
-    for key, item in value.items():
-        # An empty dict has no value to name, and is one itself.
-        inner = _leaves(item) if isinstance(item, dict) and item else [([], item)]
-        yield from (([key, *path], leaf) for path, leaf in inner)
 
 
 def _nested(named_paths: list[list[Any]], results: dict[str, Any]) -> Any:

@@ -4,7 +4,6 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -28,7 +27,6 @@ from .summaries import (
 
 LAST = "last"
 _TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,54}[A-Za-z0-9])?")
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE = 200
 # How many runs that used an artifact are followed; of others it is said how many there are.
 MANY = 10
@@ -72,8 +70,7 @@ class Records:
             first = min(names, key="default".__eq__)
             label = [f"pipeline=~{first}"] if first != "default" else []
             filters["labels"] = [*filters.get("labels", ()), *label]
-        # Without a time, MLRun gives the runs of a week, and of each name the newest.
-        filters["start_time_from"] = filters.get("start_time_from") or _LONG_AGO
+        filters["start_time_from"] = filters.get("start_time_from") or fields.LONG_AGO
         return (
             run
             for run in self._pages("runs", size, **filters)
@@ -126,7 +123,7 @@ class Records:
         if self._store:
             rows = getattr(self._store, f"find_{what}")(project=self.project, beginning=uid)
         else:
-            rows = self._pages(what, start_time_from=_LONG_AGO if what == "runs" else None)
+            rows = self._pages(what, start_time_from=fields.LONG_AGO if what == "runs" else None)
         found = {uid_of(row): row for row in rows if uid_of(row).startswith(uid)}
         if len(found) > 1:
             several = ", ".join(list(found)[:3])
@@ -247,7 +244,7 @@ class Records:
             return {uid: list(find(using=uid)) for uid in found}
         # What has used one was still going on after the first was made.
         made = (fields.moment(record["metadata"].get("created")) for record in records)
-        since = min((time or _LONG_AGO for time in made), default=_LONG_AGO)
+        since = min((time or fields.LONG_AGO for time in made), default=fields.LONG_AGO)
         for run in self._pages("runs", last_update_time_from=since) if found else ():
             inputs = section(run, "spec", "inputs").values()
             for uid in found.keys() & {*map(fields.artifact_uid, inputs)}:

@@ -4,10 +4,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from ..project import MLRunConfigError
+from ..store.fields import LONG_AGO
 
 CHAIN = "MLRUN_CHAIN_ID"
 CHAIN_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -36,17 +36,18 @@ def in_chain(value: str | None) -> Iterator[None]:
         os.environ[CHAIN] = before
 
 
-def made_in_chain(manager: Any) -> set[str]:
-    """Give the names of the data that the pipelines of the chain's other runs make, even failed."""
+def made_in_chain(manager: Any) -> tuple[bool, set[str]]:
+    """Tell whether the chain has other runs, even failed, and what data their pipelines make.
+
+    Where there is none, it is what all pipelines make.
+    """
     from kedro.framework.project import pipelines
 
-    own, project = manager.current, manager.project.metadata.name
-    # Without a time, MLRun lists the runs of one week.
-    since, names = datetime(2000, 1, 1, tzinfo=UTC), set[str]()
+    own, project, names = manager.current, manager.project.metadata.name, set[str]()
     label = [f"workflow={chain_id()}"]
-    for run in manager.db.list_runs(project=project, labels=label, start_time_from=since):
+    for run in manager.db.list_runs(project=project, labels=label, start_time_from=LONG_AGO):
         if not own or run["metadata"]["uid"] != own.uid:
             told = run["spec"].get("parameters") or {}
             names.update(str(told.get("kedro.pipeline")).split(","))
-    parts = [pipelines[name] for name in names if name in pipelines]
-    return {name.partition("@")[0] for part in parts for name in part.all_outputs()}
+    parts = [pipelines[name] for name in names or pipelines if name in pipelines]
+    return bool(names), {name.partition("@")[0] for part in parts for name in part.all_outputs()}

@@ -14,7 +14,7 @@ import psutil
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
-from ..store.fields import OWN, PROCESS, run_folder, run_name
+from ..store.fields import LONG_AGO, OWN, PROCESS, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from . import workers
 from .provenance import shortened
@@ -171,8 +171,7 @@ def abort_lost_runs(db: Any, project: str) -> None:
         project=project,
         labels=[f"host={socket.gethostname()}", PROCESS],
         states=GOING_ON,
-        # Without it, MLRun lists the runs of one week.
-        start_time_from=datetime(2000, 1, 1, tzinfo=UTC),
+        start_time_from=LONG_AGO,
     )
     for run in going_on:
         uid = run["metadata"]["uid"]

@@ -3,7 +3,7 @@
 import re
 import shutil
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +13,8 @@ from ..lazy import mlrun
 OWN = "kedro."  # begins the keys of what is recorded beside what the nodes save
 DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"  # of a run that saving something in a notebook opens
 PROCESS = "process"  # the label that tells which process of the host has the run open
+# Without a time, MLRun lists the runs of one week, and of each name the newest.
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 OWN_ID = re.compile("[0-9a-f]{32}")  # of a run; another one may be the name of any folder
 
 
@@ -53,11 +55,14 @@ def producer(record: Mapping[str, Any]) -> str:
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Give nested dicts as one, with dots in the names."""
-    flat: dict[str, Any] = {}
+    return {prefix + ".".join(map(str, path)): leaf for path, leaf in leaves(values)}
+
+
+def leaves(values: Mapping[Any, Any]) -> Iterator[tuple[list[Any], Any]]:
+    """Give what is in nested dicts, each with its path; an empty dict is a value itself."""
     for name, value in values.items():
-        nested = isinstance(value, Mapping) and value
-        flat |= flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
+        inner = leaves(value) if isinstance(value, Mapping) and value else [([], value)]
+        yield from (([name, *path], leaf) for path, leaf in inner)
 
 
 def moment(text: Any) -> datetime | None:
