@@ -221,6 +221,16 @@ def test_delete(made):
     assert data("artifacts") == []
 
 
+def test_what_a_deletion_keeps_is_said(made):
+    """Law 9: the last sentence names the artifacts whose files stay."""
+    with patch("kedro_mlrun.store.fields.delete_data", side_effect=OSError("It is read-only.")):
+        done = kedro_mlrun("delete", made.training, "--artifacts", "--yes")
+    assert "Warning: It is read-only." in done.stderr
+    assert done.stdout.rstrip().endswith(
+        " The files of model, kedro.catalog, chart stay, with what is beside them."
+    )
+
+
 # ---- mistakes
 
 

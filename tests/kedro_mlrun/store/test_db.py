@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -259,7 +260,8 @@ def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
         first = LocalRunDB(url).connect()
     columns = "project, uid, iteration, name, state, start_time, updated, body"
     for number, body in enumerate(bodies):
-        values = ("iris", f"u{number}", 0, "train", "completed", f"{number}", "", json.dumps(body))
+        text = json.dumps({"metadata": {}, "status": {}} | body)
+        values = ("iris", f"u{number}", 0, "train", "completed", f"{number}", "", text)
         first.connection.execute(
             f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(values))})", values
         )
@@ -594,16 +596,29 @@ def test_what_is_done_often_is_as_quick_in_a_full_store(stores, name):
     assert many < few * 1.5 + 10
 
 
+def read_only(folder: Path, code: str) -> str:
+    """Run a program for which a folder is read-only; what it prints."""
+    code = f"import sys; sys.path.insert(0, {str(PROJECT / 'src')!r})\n{code}"
+    for path in folder.iterdir():
+        os.chmod(path, 0o444)
+    os.chmod(folder, 0o555)
+    # Root may write everywhere, unless that is taken away.
+    as_anybody = ["setpriv", "--bounding-set=-dac_override"] if not os.getuid() else []
+    command = [*as_anybody, sys.executable, "-c", code]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    finally:
+        os.chmod(folder, 0o755)
+
+
 def test_a_store_that_cannot_be_written_to_is_read(tmp_path: Path) -> None:
     """Law 9: an archive on a read-only medium is listed; what would change it is refused."""
     store = LocalRunDB(f"sqlite:///{tmp_path}/old/mlrun.db").connect()
     store.store_run({"metadata": {"name": "train"}, "status": {"state": "completed"}}, "1f", "iris")
     store.connection.close()
     code = f"""
-import sys
-sys.path.insert(0, {str(PROJECT / "src")!r})
+from kedro_mlrun.store.rescue import examine
 from kedro_mlrun.store.rows import Rows
-import sqlite3
 rows = Rows({store.url!r})
 print([run["metadata"]["name"] for run in rows.find_runs(project="iris")])
 try:
@@ -611,16 +626,29 @@ try:
         rows.insert_project({{"metadata": {{"name": "other"}}}})
 except Exception as error:
     print(error)
+print(examine(rows.path)[1])
 """
-    os.chmod(tmp_path / "old" / "mlrun.db", 0o444)
-    os.chmod(tmp_path / "old", 0o555)
-    # Root may write everywhere, unless that is taken away.
-    as_anybody = ["setpriv", "--bounding-set=-dac_override"] if not os.getuid() else []
-    command = [*as_anybody, sys.executable, "-c", code]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    finally:
-        os.chmod(tmp_path / "old", 0o755)
-    listed, refused = done.stdout.splitlines()
-    assert listed == "['train']"
+    listed, refused, problems = read_only(tmp_path / "old", code).splitlines()
+    assert (listed, problems) == ("['train']", "[]")
     assert "can't be written to: attempt to write a readonly database" in refused
+
+
+@pytest.mark.parametrize("left", [{"mlrun.db-wal", "mlrun.db-shm"}, {"mlrun.db-wal"}], ids=len)
+def test_what_a_killed_process_wrote_is_not_left_out(tmp_path: Path, left: set[str]) -> None:
+    """Law 3: a store that is only read is read with its WAL, or not at all."""
+    store = LocalRunDB(f"sqlite:///{tmp_path}/old/mlrun.db").connect()
+    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    store.store_run({"metadata": {"name": "late"}, "status": {"state": "completed"}}, "1f", "iris")
+    (tmp_path / "killed").mkdir()
+    for name in {"mlrun.db", *left}:
+        shutil.copy(tmp_path / "old" / name, tmp_path / "killed")
+    code = f"""
+from kedro_mlrun.store.rows import Rows
+try:
+    rows = Rows({store.url.replace("/old/", "/killed/")!r})
+    print([run["metadata"]["name"] for run in rows.find_runs()])
+except Exception as error:
+    print(error)
+"""
+    told = read_only(tmp_path / "killed", code).strip()
+    assert told == "['late']" or "can't be used as an embedded store" in told

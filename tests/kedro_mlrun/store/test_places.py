@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import mlrun
-import numpy as np
 import pandas as pd
 import pytest
 from helpers import PROJECT, Store, new_store
@@ -264,27 +263,49 @@ def test_text_that_looks_like_a_place_comes_back(embedded: Store, tmp_path: Path
     assert run["spec"]["inputs"] == body["spec"]["inputs"]
 
 
-@pytest.mark.parametrize(
-    "edges",
-    [
-        np.linspace(0.1, 0.7, 21).tolist(),
-        np.linspace(-1e300, 3e-9, 21).tolist(),
-        [*range(21)],
-        [0.0] * 21,
-        [0.0, 0.1],
-        [],
-        None,
-        ["a", "b"],
-    ],
-    ids=repr,
-)
-def test_statistics_come_back_as_they_are(embedded: Store, edges: Any) -> None:
-    """Law 1: what is left out of a long record, because it follows, is there again."""
-    db, hist = LocalRunDB(embedded.dbpath), [[1] * 20, edges]
-    stats = {name: {"hist": hist, "mean": 0.1} for name in map(str, range(40))}
-    for others in {}, {"odd": {"hist": [1]}}, {"odd": 3}:
-        body = {"status": {"stats": {**stats, **others}}}
-        made = db.store_artifact("frame", body, project=embedded.project, tree=f"t{len(others)}")
-        (record,) = db.list_artifacts(project=embedded.project, tree=made["metadata"]["tree"])
+def test_migration_rewrites_paths_only(place: Store) -> None:
+    """Law 4: a parameter that is equal to a path stays, however long the record is."""
+    db, folder = LocalRunDB(f"sqlite:///{place.folder}/mlrun.db"), place.folder / "artifacts"
+    same = {"folder": f"{folder}/u1", "text": "x" * 3000}
+    spec = {"output_path": f"{folder}/u1", "parameters": same}
+    db.store_run({"metadata": {"name": "a"}, "spec": spec}, "u1", place.project)
+    db.connection.close()
+    connection = sqlite3.connect(db.path)
+    text = json.dumps({"metadata": {"name": "a"}, "spec": spec, "status": {}})
+    connection.execute("UPDATE runs SET body = ? WHERE uid = 'u1'", (text,))
+    connection.execute("DROP TABLE homes")
+    connection.execute("PRAGMA user_version = 3")
+    connection.commit()
+    connection.close()
+    db = LocalRunDB(db.url)
+    (body,) = db.connection.execute("SELECT body FROM runs WHERE uid = 'u1'").fetchone()
+    assert read(body)["spec"] == {"output_path": f"{HERE}artifacts/u1", "parameters": same}
 
-        assert repr(record["status"]["stats"]) == repr(body["status"]["stats"])
+
+@pytest.mark.parametrize("name", ["mlrun-rescued.db", "copy"])
+def test_a_copy_in_the_same_folder_deletes_none_of_the_others_files(
+    place: Store, name: str
+) -> None:
+    """Law 2: whatever its name is; the log and the source are those of both, too."""
+    before = LocalRunDB(f"sqlite:///{place.folder}/mlrun.db")
+    before.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    before.connection.close()
+    log = before.log_file(place.run, place.project)
+    log.parent.mkdir(parents=True)
+    log.touch()
+    shutil.copy(before.path, place.folder / name)
+    records = Records(LocalRunDB(f"sqlite:///{place.folder}/{name}"), place.project)
+    outcome = records.delete(records.run(place.run), artifacts=True)
+    assert {item["key"] for item in outcome["kept"]} == set(SAVED)
+    assert log.exists()
+    use(place, place.folder)
+    check_loads()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0"], ids=repr)
+def test_what_is_no_store_keeps_no_files(place: Store, content: bytes) -> None:
+    """Law 2: only another store that may name a file keeps it, not what has a store's name."""
+    place.folder.parent.joinpath("mlrun.db").write_bytes(content)
+    sqlite3.connect(place.folder.parent.parent / "mlrun.db").execute("CREATE TABLE a (b)").close()
+    records = use(place, place.folder)
+    assert records.delete(records.run(place.run), artifacts=True)["kept"] == []

@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -35,7 +37,9 @@ def db(tmp_path: Path) -> Any:
 
 def spoil(db: Any, table: str, number: int, body: Any) -> None:
     with db.transaction() as connection:
-        connection.execute(f"UPDATE {table} SET body = ? WHERE id = ?", (body, number))
+        # A text need not be UTF-8.
+        value = "CAST(? AS TEXT)" if body == b"\xff{" else "?"
+        connection.execute(f"UPDATE {table} SET body = {value} WHERE id = ?", (body, number))
 
 
 def damage(db: Any, table: str, number: int = 0) -> None:
@@ -56,7 +60,10 @@ def doctor(db: Any, *options: str) -> Result:
         return CliRunner().invoke(commands.cli, ["mlrun", "doctor", "--store", *options])
 
 
-@pytest.mark.parametrize("body", ["{'a': 1}", "", "[]", b"\xff\x00"], ids=repr)
+NULL = '{"metadata": null, "spec": {}}'
+
+
+@pytest.mark.parametrize("body", ["{'a': 1}", "", "[]", b"\xff\x00", b"\xff{", NULL], ids=repr)
 @pytest.mark.parametrize("table", ["runs", "artifacts"])
 def test_a_record_that_is_none_is_named_and_left_out(
     db: Any, caplog: pytest.LogCaptureFixture, body: Any, table: str
@@ -86,6 +93,16 @@ def test_a_record_that_is_none_is_named_and_left_out(
             db.read_run("u30", "iris")
         else:
             db.read_artifact("model", project="iris", tree="u30")
+    assert f"{table[:-1]} " in doctor(db).output.splitlines()[0]
+    # Written anew, also by another process, it is there again.
+    other = LocalRunDB(db.url)
+    if table == "runs":
+        other.store_run({"metadata": {"name": "train"}}, "u30", "iris")
+        assert db.list_runs(project="iris", uid="u30")
+        return
+    spec = {"target_path": f"{db.path.parent}/artifacts/u30/model.pkl", "text": "x" * 900}
+    other.store_artifact("model", {"spec": spec}, project="iris", tree="u30")
+    assert db.list_artifacts(project="iris", tree="u30")
 
 
 def test_a_project_whose_record_is_none_can_be_used(db: Any) -> None:
@@ -111,7 +128,7 @@ def test_a_whole_store_is_said_to_be(db: Any) -> None:
     """Law 9: nothing is rescued from a store that is whole."""
     done = doctor(db)
     assert done.exit_code == 0
-    assert f"{db.path} is whole: 1 projects, 60 runs, 60 artifacts, 0 functions" in done.output
+    assert f"{db.path} is whole: 1 project, 60 runs, 60 artifacts, 0 functions" in done.output
     assert [path.name for path in db.path.parent.glob("*.db")] == ["mlrun.db"]
 
 
@@ -140,6 +157,25 @@ def test_what_can_be_read_is_rescued(db: Any, table: str) -> None:
     assert again.exit_code == 1
     assert "is there already" in again.output
     assert "Traceback" not in again.output
+
+
+def test_the_rescued_store_is_put_in_place(db: Any) -> None:
+    """Law 2: as is advised, and no WAL of the damaged store is written into it."""
+    damage(db, "artifacts")
+    code = (
+        "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
+        "db.execute('UPDATE runs SET updated = 0'); db.commit(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, db.path], check=False)
+    assert db.path.with_name("mlrun.db-wal").stat().st_size
+    before = db.path.read_bytes()
+    advice = doctor(db).output.splitlines()[-1]
+    subprocess.run(advice, shell=True, check=True)  # noqa: S602
+    assert {path.name for path in db.path.parent.glob("*.db*")} == {"mlrun.db"}
+    assert (db.path.parent / "mlrun-damaged" / "mlrun.db").read_bytes() == before
+    again = LocalRunDB(db.url)
+    assert len(again.find_runs(project="iris")) == RUNS
+    assert again.connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
 def test_a_store_of_an_earlier_schema_is_rescued(db: Any, tmp_path: Path) -> None:

@@ -297,6 +297,11 @@ def test_a_clock_that_is_set_back_leaves_the_newest_run_first(local):
     assert [run["metadata"]["uid"] for run in listed] == ["dd", "cc", "bb", "aa"]
     # The record itself has the time that the clock has told.
     assert {run["metadata"]["uid"]: run["status"]["start_time"] for run in listed} == begun
+    # So do filters.
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    for end, uids in {"from": ["bb", "aa"], "to": ["dd", "cc"]}.items():
+        listed = local.db.list_runs(project="iris", **{f"start_time_{end}": soon})
+        assert [run["metadata"]["uid"] for run in listed] == uids
 
 
 def test_iterations_are_listed_on_request(data):

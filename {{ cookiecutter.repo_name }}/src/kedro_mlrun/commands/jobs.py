@@ -1,10 +1,12 @@
 """Commands that start jobs, and look after them."""
 
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from copy import copy
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import click
@@ -349,12 +351,22 @@ def _of_store() -> Answer:
     path = embedded_store()
     if not path.is_file():
         raise click.ClickException(f"There is no store {path} yet. To make one: kedro run")
-    readable, problems = rescue.examine(path)
-    number = ", ".join(f"{readable[table]} {table}" for table in rescue.RECORDS)
+    try:
+        readable, problems = rescue.examine(path)
+    except sqlite3.OperationalError as exc:
+        raise click.ClickException(f"{path} can't be read: {exc}. Check its permissions.") from exc
+    counts = ((readable[table], table) for table in rescue.RECORDS)
+    number = ", ".join(f"{count} {name[: -1 if count == 1 else None]}" for count, name in counts)
     found: dict[str, Any] = {"store": str(path), "problems": problems, "readable": dict(readable)}
     if not problems:
         return Answer(found, f"{path} is whole: {number}.")
     found["rescued"] = new = str(rescue.rescue(path))
     told = "\n".join(problems[:20] + ["…"] * (len(problems) > 20))  # noqa: PLR2004
-    advice = f"Look at it with MLRUN_DBPATH=sqlite:///{new}, then put it in the place of {path}."
+    # With its WAL, which SQLite would write into whatever has the file's name.
+    old, aside = quote(str(path)), quote(str(path.with_name(f"{path.stem}-damaged")))
+    advice = (
+        f"Look at it with MLRUN_DBPATH=sqlite:///{new}. To put it in the place of the damaged "
+        f"store, when nothing uses that, with all of its files:\n"
+        f"mkdir {aside} && mv {old}* {aside} && mv {quote(new)} {old}"
+    )
     return Answer(found, f"{told}\n{number} can be read, and are in {new}. {advice}", exit_code=1)

@@ -293,8 +293,11 @@ def delete(
     try:
         for uid, run in runs.items():
             outcomes.append({"uid": uid, **records.delete(run, artifacts)})
-            deleted.append(f"Deleted {told[uid]}.")
-            for item in outcomes[-1]["kept"]:
+            kept = outcomes[-1]["kept"]
+            keys = ", ".join(dict.fromkeys(item["key"] for item in kept))
+            stay = f" The files of {keys} stay, with what is beside them." if kept else ""
+            deleted.append(f"Deleted {told[uid]}.{stay}")
+            for item in kept:
                 tell(f"Warning: {item['reason']}")
     except Exception:
         # Of the others, the error tells why not.

@@ -217,6 +217,8 @@ def upload(archive: Archive, artifact_path: str) -> str:
     url = f"{folder.removeprefix('file://').rstrip('/')}/source/{archive.digest}.tar.gz"
     if "://" not in url:
         path = Path(url).absolute()
+        with suppress(OSError):
+            os.utime(path)  # for the deletion of other runs, which spares what is young
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Under another name first: it is there as a whole or not at all.

@@ -54,7 +54,9 @@ def announced(run_id: str | None = None) -> RunReference | None:
 def one_at_a_time(uid: str) -> Iterator[sqlite3.Connection]:
     """Keep the other workers of a run waiting, and give the database of what they tell."""
     # SQLite's locks work between processes on every system, and are gone with the process.
-    file = sqlite3.connect(str(_file(uid)), timeout=LONGEST_WAIT, isolation_level=None)
+    if not (path := _file(uid)):
+        raise LookupError(f"Run {uid} is not open in a parent process.")
+    file = sqlite3.connect(path, timeout=LONGEST_WAIT, isolation_level=None)
     with closing(file) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")

@@ -1,7 +1,6 @@
 """The embedded store: MLRun's run database on one SQLite file, which MLRun's own SDK works on."""
 
 import codecs
-import json
 import os
 import sys
 import time
@@ -18,9 +17,10 @@ from mlrun.lists import ArtifactList, RunList
 from mlrun.projects import MlrunProject
 
 from .interface import ApiOnly, as_dict, as_mlrun, pages
+from .places import read
 from .process import lost
 from .rows import LATEST, TERMINAL_STATES, JobQueue, Record, Rows, Where, now, utc
-from .sqlite import SCHEME
+from .sqlite import SCHEME, other_stores
 
 LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
 
@@ -68,7 +68,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         """Read a project."""
         for (body,) in self.select("body FROM projects", Where("name = ?", name)):
             with suppress(ValueError):
-                return MlrunProject.from_dict(json.loads(body))
+                return MlrunProject.from_dict(read(body, "projects"))
             # It is damaged, and had little but its name.
             return MlrunProject.from_dict({"metadata": {"name": name}})
         raise errors.MLRunNotFoundError(f"Project {name} not found")
@@ -126,9 +126,11 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         with self.transaction():
             for table in ("logs", "runs"):
                 self.delete(table, Where("project = ? AND uid = ?", project, uid))
-        self.log_file(uid, project).unlink(missing_ok=True)
-        for run in found:
-            self.delete_source(run)
+        # A copy of the store in this folder has the same files.
+        if not other_stores(self.path.parent.glob("*"), self.path):
+            self.log_file(uid, project).unlink(missing_ok=True)
+            for run in found:
+                self.delete_source(run)
         self.give_back()
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:

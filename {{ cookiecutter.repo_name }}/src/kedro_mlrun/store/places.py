@@ -21,7 +21,7 @@ FIELDS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Where records have paths: a text, or texts in a dict."""
 
-EDGES = "linspace"  # stands for edges that are as far from each other as NumPy's linspace has them
+PARTS = {"runs": {"metadata", "status"}, "artifacts": {"metadata", "spec"}}  # each record has them
 LONG = 2_000  # characters; a longer record of an artifact is compressed
 
 
@@ -53,25 +53,19 @@ class Places:
     def dump(self, table: str, body: dict[str, Any]) -> str | bytes:
         """Write a record as the store keeps it."""
         body = _changed(table, body, self._kept)
+        text = json.dumps(body)
         # What is said of each column of a data frame makes a record long.
-        text = json.dumps(_histograms(body, _ends))
         is_long = table == "artifacts" and len(text) > LONG
-        return zlib.compress(text.encode()) if is_long else json.dumps(body)
+        return zlib.compress(text.encode()) if is_long else text
 
     def load(self, table: str, text: str | bytes) -> dict[str, Any]:
         """Read a record as MLRun sees it."""
-        return _changed(table, read(text), self._found)
+        return _changed(table, read(text, table), self._found)
 
     def portable(self, table: str, text: str | bytes) -> str | bytes:
         """Rewrite an earlier version's record, also that of a store that was moved or copied."""
-        new: dict[str, str] = {}
         with suppress(ValueError):
-            body = _changed(table, read(text), lambda path: new.setdefault(path, self._moved(path)))
-            if len(text) < LONG or not isinstance(text, str):
-                return self.dump(table, body)
-            # To write what is said of data frames anew takes ten times as long.
-            for path, moved in new.items():
-                text = text.replace(json.dumps(path), json.dumps(self._kept(moved)))
+            return self.dump(table, _changed(table, read(text, table), self._moved))
         return text
 
     def has(self, path: str) -> bool:
@@ -115,40 +109,18 @@ class Places:
         return path
 
 
-def read(text: str | bytes) -> dict[str, Any]:
-    """Read a record's text, compressed or not."""
+def read(text: str | bytes, table: str = "") -> dict[str, Any]:
+    """Read a record's text, compressed or not, and check that it is one."""
     try:
         body = json.loads(text if isinstance(text, str) else zlib.decompress(text))
     except zlib.error as exc:
         raise ValueError(str(exc)) from None
-    if not isinstance(body, dict):
-        raise ValueError("it is no JSON object")
-    return body if isinstance(text, str) else _histograms(body, _edges)
-
-
-def _histograms(body: dict[str, Any], change: Callable[..., Any]) -> dict[str, Any]:
-    """Copy a record with other edges of the bins that MLRun has counted each column's values in."""
-    with suppress(LookupError, TypeError, ValueError, ArithmeticError):
-        stats = dict(body["status"]["stats"])
-        for column in [column for column in stats if "hist" in stats[column]]:
-            counts, edges = stats[column]["hist"]
-            stats[column] = {**stats[column], "hist": [counts, change(counts, edges)]}
-        return {**body, "status": {**body["status"], "stats": stats}}
+    parts = PARTS.get(table, {"metadata"} if table else set[str]())
+    if not isinstance(body, dict) or not all(isinstance(body.get(p), dict) for p in parts):
+        raise ValueError(
+            f"it is no JSON object{' with ' * bool(parts)}{' and '.join(sorted(parts))}"
+        )
     return body
-
-
-def _ends(counts: list[int], edges: Any) -> Any:
-    # They are half of a record, and follow from the first and the last to the last digit.
-    ends = {EDGES: [edges[0], edges[-1]]}
-    return ends if repr(_edges(counts, ends)) == repr(edges) else edges
-
-
-def _edges(counts: list[int], ends: Any) -> Any:
-    if not isinstance(ends, dict):
-        return ends
-    first, last = ends[EDGES]
-    step = (last - first) / len(counts)
-    return [*(index * step + first for index in range(len(counts))), last]
 
 
 def _parts(path: str) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .places import read
-from .sqlite import SCHEME, Database
+from .sqlite import SCHEME, Database, open_to_read
 
 RECORDS = ("projects", "runs", "artifacts", "functions", "logs")
 
@@ -20,8 +20,7 @@ def examine(path: Path, copy: Database | None = None) -> tuple[Counter[str], lis
     """
     readable, problems = Counter[str](), list[str]()
     # Read only, for nothing in the file is to change.
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        connection.row_factory = sqlite3.Row
+    with closing(open_to_read(path)) as connection:
         try:
             told = connection.execute("PRAGMA integrity_check(9)").fetchall()
         except sqlite3.DatabaseError as exc:
@@ -52,6 +51,10 @@ def rescue(path: Path) -> Path:
     copy = Database(f"{SCHEME}:///{new.as_posix()}")
     with copy.transaction():
         examine(path, copy)
+    # To be moved as one file.
+    new.with_name(f"{new.name}-reserve").unlink(missing_ok=True)
+    copy.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    copy.connection.close()
     return new
 
 
@@ -75,7 +78,7 @@ def _take(table: str, row: Any, copy: Database | None) -> None:
     if isinstance(row, Exception):
         raise row
     if table in RECORDS[:-1]:
-        read(row["body"])
+        read(row["body"], table)
         row = {**row, "body": copy.places.portable(table, row["body"])} if copy else row
     if copy:
         query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608

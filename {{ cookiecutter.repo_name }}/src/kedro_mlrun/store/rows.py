@@ -10,8 +10,10 @@ import re
 import shutil
 import sqlite3
 import sys
+import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast
 from urllib.parse import quote
@@ -20,10 +22,11 @@ from ..lazy import mlrun
 from .fields import artifact_uid, moment
 from .places import Places
 from .process import is_alive
-from .sqlite import Database
+from .sqlite import Database, open_to_read, other_stores
 
 Record = dict[str, Any]
 LATEST = "latest"
+YOUNG = 3600  # seconds
 SOURCE = re.compile(r"/source/[0-9a-f]{64}\.tar\.gz$")
 LOG = logging.getLogger(__name__)
 UNREADABLE = (
@@ -84,6 +87,13 @@ def _match(column: str, text: str) -> tuple[str, str]:
 def utc(time: datetime | str) -> str:
     """Write a time so that texts sort as times do."""
     return cast(datetime, moment(time)).astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _is_young(file: Path) -> bool:
+    """Tell whether a file may have been put, or found, there for a job whose run comes next."""
+    with suppress(OSError):
+        return time.time() - file.stat().st_mtime < YOUNG
+    return False
 
 
 def now() -> str:
@@ -164,8 +174,11 @@ class Rows(Database):
         times = {"start_time": "start_time", "last_update_time": "updated", "end_time": "end_time"}
         for field, column in times.items():
             for end, comparison in ("from", ">="), ("to", "<="):
-                if time := query.pop(f"{field}_{end}", None):
-                    where.add(f"{column} {comparison} ?", utc(time))
+                if at := query.pop(f"{field}_{end}", None):
+                    # See `_in_order`. With both, an index leads to those that are late enough.
+                    where.add(f"substr({column}, instr({column}, '~') + 1) {comparison} ?", utc(at))
+                    if end == "from":
+                        where.add(f"{column} >= ?", utc(at))
         if query.pop("newest", False):
             # Beside a maximum, SQLite gives the other columns of its row.
             newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
@@ -194,13 +207,17 @@ class Rows(Database):
         for argument in filter(others.get, others):
             raise self.needs_api(f"'{argument}' of lists")
         tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
-        source, broken = f"id, name, body FROM {table}", self.broken.setdefault(table, set())
+        columns, broken = "id, updated, body", self.broken.setdefault(table, set())
+        source = f"{columns}, name FROM {table}"
         if table != "runs":
             name = "key AS name" if table == "artifacts" else "name"
-            source = f"id, {name}, body, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
+            source = (
+                f"{columns}, {name}, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
+            )
         without = Where(str(where), *where.values)
-        # Also for pages, which begin where the one before ended.
-        without.add(f"id NOT IN ({', '.join(map(str, broken))})")
+        # Also for pages, which begin where the one before ended. What is written anew has its time.
+        rows = ", ".join(["(?, ?)"] * len(broken))
+        without.add(f"(id, updated) NOT IN (VALUES {rows})", *chain(*broken))
         found, known = [], len(broken)
         for row in self.select(source, without if broken else where, tail):
             try:
@@ -208,10 +225,10 @@ class Rows(Database):
                 if table != "runs":
                     body = {**body, "metadata": {**body["metadata"], "tag": row["tag"]}}
                 found.append(body)
-            except (ValueError, KeyError) as exc:
-                if row["id"] not in broken:
+            except ValueError as exc:
+                if (version := (row["id"], row["updated"])) not in broken:
                     LOG.warning(UNREADABLE, table[:-1], row["name"], row["id"], self.path, exc)
-                broken.add(row["id"])
+                broken.add(version)
         return found if len(broken) == known else self.records(table, where, order, limit, offset)
 
     def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
@@ -232,17 +249,20 @@ class Rows(Database):
 
     def others_naming(self, file: Path, uid: str) -> list[Path]:
         """Give the stores, of which this one may be a copy, whose artifact is the same file."""
-        homes = [folder for (folder,) in self.select("folder FROM homes", Where())]
+        homes = {Path(folder) for (folder,) in self.select("folder FROM homes", Where())}
+        near = [each for home in {*homes, self.path.parent} for each in home.glob("*")]
+        near += [
+            each for home in file.parents for each in home.glob(f"*{self.path.suffix or '.db'}")
+        ]
         found, query = [], "SELECT body FROM artifacts WHERE uid = ?"
-        for path in {Path(home, self.path.name) for home in (*homes, *file.parents)}:
-            if not path.is_file() or path.samefile(self.path):
-                continue
+        for path in other_stores(near, self.path):
             # Not as a store, which would be migrated.
             try:
-                with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+                with closing(open_to_read(path)) as connection:
                     rows = connection.execute(query, (uid,)).fetchall()
                 bodies = [Places(path).load("artifacts", body) for (body,) in rows]
             except (sqlite3.Error, ValueError):
+                # It is damaged, and may be rescued.
                 found.append(path)
                 continue
             named = [os.path.realpath(body["spec"].get("target_path") or "") for body in bodies]
@@ -260,7 +280,7 @@ class Rows(Database):
         source = dict(sources.values()).get(uri.rpartition("@")[2], "")
         same = {number: key for number, (key, other) in sources.items() if other == source}
         # Elsewhere it may be a copied store's as well, or a person's.
-        if SOURCE.search(source) and self.places.has(source):
+        if SOURCE.search(source) and self.places.has(source) and not _is_young(Path(source)):
             named = Where(" OR ".join(["instr(body, ?)"] * len(same)), *same.values())
             with self.transaction():
                 if is_unused := not self.select("1 FROM runs", named, "LIMIT 1"):
@@ -280,7 +300,7 @@ class Rows(Database):
             status["end_time"] = status.get("end_time") or status["last_update"]
         end_time = utc(status["end_time"]) if status.get("end_time") else None
         identity = {"project": project, "uid": uid, "iteration": iteration}
-        started = max(utc(status["start_time"]), self._not_before(identity))
+        started = self._in_order(identity, utc(status["start_time"]))
         times = {"start_time": started, "updated": utc(status["last_update"])}
         others = {"name": metadata.get("name") or "", "state": state, "end_time": end_time}
         owner = self.write("runs", identity, body, **others, **times)
@@ -288,14 +308,16 @@ class Rows(Database):
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
 
-    def _not_before(self, identity: Record) -> str:
-        """Give where at least a run is in the order of starts, which a clock that is set spoils."""
-        if known := self.select("start_time FROM runs", Where().equal(**identity)):
-            return str(known[0]["start_time"]) if known[0]["start_time"] > now() else ""
-        of_project = Where().equal(project=identity["project"], iteration=identity["iteration"])
-        [(newest,)] = self.select("MAX(start_time) FROM runs", of_project)
-        # Who began after one that begins in the future, by this clock, is newer all the same.
-        return str(newest) if newest and newest > now() else ""
+    def _in_order(self, identity: Record, started: str) -> str:
+        """Give a run's start; where a clock that was set spoils their order, `another's~start`."""
+        [(before,)] = self.select("MAX(start_time) FROM runs", Where().equal(**identity))
+        if not before:
+            of_project = Where().equal(project=identity["project"], iteration=identity["iteration"])
+            [(newest,)] = self.select("MAX(start_time) FROM runs", of_project)
+            # Who begins after one that begins in the future, by this clock, is newer all the same.
+            before = f"{newest}~" if newest and newest > now() else ""
+        place, is_after, _ = before.partition("~")
+        return f"{place}~{started}" if is_after and started < place else started
 
     def end_run(
         self, uid: str, project: str, state: str, reason: str, replace: bool = False

@@ -5,8 +5,8 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +17,7 @@ SCHEME = "sqlite"
 APPLICATION_ID = int.from_bytes(b"mlrn", "big")  # tells a store from other SQLite files
 RESERVE = 2**20  # bytes of a file beside the store that make room to delete on a full disk
 BUSY_SECONDS = 60  # how long a process waits for others that write to the same store
+UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 # What belongs to one row of another table, and goes with it.
 _OWNED = "owner INTEGER NOT NULL REFERENCES {0}s (id) ON DELETE CASCADE"
@@ -104,7 +105,8 @@ class Database:
         self.path = Path(path).absolute()
         self.places = Places(self.path)
         self._local = threading.local()
-        self.broken: dict[str, set[int]] = {}  # the rows of each table that are no record
+        # The rows of each table that are no record, each with the time at which it was written.
+        self.broken: dict[str, set[tuple[int, str]]] = {}
 
     def needs_api(self, what: str) -> Exception:
         """Give the error for what the embedded store can't do."""
@@ -173,27 +175,15 @@ class Database:
     def _open_to_read(self, exc: Exception) -> sqlite3.Connection | None:
         """Open a store that can't be written to: a read-only one, or one on a full disk."""
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # without the details
-        wal = self.path.with_name(f"{self.path.name}-wal")
-        unwritable = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
-        # What is still in the WAL would not be seen.
-        if (
-            code not in unwritable
-            or not self.path.is_file()
-            or (wal.exists() and wal.stat().st_size)
-        ):
-            return None
-        connection = self._connect("ro&immutable=1")
         with suppress(sqlite3.Error):
-            connection.row_factory = sqlite3.Row
-            ((version,),) = connection.execute("PRAGMA user_version")
-            if version == len(MIGRATIONS):
+            connection = open_to_read(self.path) if code in UNWRITABLE else None
+            if connection and _number(connection, "user_version") == len(MIGRATIONS):
                 return connection
-        connection.close()
         return None
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check the file before anything in it is changed, and make or migrate the store."""
-        connection.row_factory = sqlite3.Row
+        connection.row_factory, connection.text_factory = sqlite3.Row, _text
         # In this order, for another process may make the store between the two.
         in_use = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         ((application,),) = connection.execute("PRAGMA application_id")
@@ -281,6 +271,50 @@ class Database:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         self._keep_reserve()
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file of SQLite, also where nothing can be written beside it."""
+    wal = path.with_name(f"{path.name}-wal")
+    for mode in "ro", "ro&immutable=1":
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode={mode}", BUSY_SECONDS, isolation_level=None, uri=True
+        )
+        connection.row_factory, connection.text_factory = sqlite3.Row, _text
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.DatabaseError as exc:
+            # What is damaged is opened. What is still in the WAL would not be seen.
+            if exc.sqlite_errorcode & 0xFF in UNWRITABLE:
+                connection.close()
+                if mode == "ro" and not (wal.exists() and wal.stat().st_size):
+                    continue
+                raise
+        break
+    return connection
+
+
+def other_stores(files: Iterable[Path], store: Path) -> list[Path]:
+    """Give the stores among files, also damaged ones, but this one."""
+    found = []
+    # To close what SQLite has beside a file takes this process's locks from it.
+    for path in {path for path in files if not path.name.endswith(("-shm", "-wal"))}:
+        if os.path.isfile(path) and not os.path.samefile(path, store):
+            with suppress(sqlite3.Error), closing(open_to_read(path)) as connection:
+                if _number(connection, "application_id") == APPLICATION_ID:
+                    found.append(path)
+    return found
+
+
+def _number(connection: sqlite3.Connection, name: str) -> int:
+    return cast(int, connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _text(value: bytes) -> str | bytes:
+    """Give a damaged text as it is, which is then no record; SQLite would give no row at all."""
+    with suppress(UnicodeDecodeError):
+        return value.decode()
+    return value
 
 
 def _free(path: Path) -> int:
