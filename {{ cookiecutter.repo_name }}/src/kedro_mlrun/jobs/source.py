@@ -165,7 +165,7 @@ def _git(folder: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise SubmitError(
             "git isn't installed, which tells the files that a job gets. Install it, or submit "
-            "with --source image."
+            "with --local or --source image."
         ) from None
     except subprocess.TimeoutExpired as exc:
         why = str(exc)
