@@ -210,7 +210,7 @@ def test_a_subclass_that_would_lose_something_is_refused(
         Dataset(key="frame").save(frame)
     main = type("Main", (pd.DataFrame,), {"__module__": "__main__"})
     monkeypatch.setattr(sys.modules["__main__"], "Main", main, raising=False)
-    with pytest.raises(DatasetError, match="can't import its class from __main__"):
+    with pytest.raises(DatasetError, match="can't import __main__.Main; move the class"):
         Dataset(key="frame").save(main({"a": [1]}))
     local = type("Local", (pd.DataFrame,), {"__module__": __name__})
     with pytest.raises(DatasetError, match="no attribute 'Local'"):

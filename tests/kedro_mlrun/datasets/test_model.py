@@ -28,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kedro_mlrun.datasets import MLRunDataframeDataset
+from kedro_mlrun.secrets.known import hide
 
 Dataset = import_module("kedro_mlrun.datasets").MLRunModel
 
@@ -154,6 +155,9 @@ def test_xgboosts_formats_are_for_classes_and_not_for_names(embedded: Store) -> 
     loaded = Dataset(key="model").load()
     assert type(loaded) is Scored
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    main = type("Main", (Scored,), {"__module__": "__main__"})
+    with pytest.raises(DatasetError, match="can't import __main__.Main; move the class"):
+        Dataset(key="model", model_format="ubj").save(main(n_estimators=2).fit(X, Y))
     artifact = embedded.manager.project.get_artifact("model")
     artifact.metadata.labels["python-type"] = "os.getcwd"
     artifact.spec.db_key = "other"
@@ -247,6 +251,9 @@ class Named:
     def predict(self, rows):
         return SERVICE_TOKEN
 
+class Within:
+    api_key = str(object())
+
 class Remote:
     def predict(self, rows):
         return (lambda: ADDRESS)()
@@ -274,12 +281,14 @@ def test_only_code_without_secrets_is_with_a_model(
     exec(OTHERS, vars(module))
     cloudpickle.register_pickle_by_value(package)
     try:
-        for name in ("Locked", "Named", "Remote"):
+        for name in ("Locked", "Named", "Within", "Remote"):
             Dataset(key=name).save(model := vars(module)[name]())
             assert type(Dataset(key=name).load()) is type(model)
             artifact = embedded.manager.project.get_artifact(name)
             content = (Path(artifact.target_path) / artifact.model_file).read_bytes()
             assert content == pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+        # Elsewhere the environment's are no secrets but by the user's own word.
+        assert hide("s3cr3t-value-9812") == "s3cr3t-value-9812"
         # What a name doesn't find would come back as what it finds.
         with pytest.raises(DatasetError, match="not the same object"):
             Dataset(key="model").save(module.same.__wrapped__)

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kedro.io import DatasetError, Version
+from kedro.utils import load_obj
 
 from ..lazy import mlrun
 from ..runs.chain import chain_id
@@ -326,6 +327,13 @@ def file_format(artifact: Any) -> str:
 def type_name(data: Any) -> str:
     """Give the full name of an object's type."""
     return f"{type(data).__module__}.{type(data).__qualname__}"
+
+
+def class_named(name: str) -> Any:
+    """Import a class, which may be one of the user's own."""
+    if name.startswith("__main__."):
+        raise DatasetError(f"another process can't import {name}; move the class to a module")
+    return load_obj(name)
 
 
 def _parameters(function: Any) -> set[str]:

@@ -15,10 +15,16 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pyarrow as pa
 from kedro.io import DatasetError
-from kedro.utils import load_obj
 
 from ..lazy import mlrun
-from .abstract import TYPE_LABEL, MLRunAbstractDataset, file_format, type_name, verified_bytes
+from .abstract import (
+    TYPE_LABEL,
+    MLRunAbstractDataset,
+    class_named,
+    file_format,
+    type_name,
+    verified_bytes,
+)
 
 # Names in a frame's `attrs`, and in the artifact's `extra_data`.
 INDEX_FREQ, DTYPES = "kedro-mlrun-index-freq", "kedro-mlrun-dtypes"
@@ -103,8 +109,6 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         try:
             if unkept := [name for name, value in data.attrs.items() if not _is_kept(name, value)]:
                 raise ValueError(f"JSON can't keep {unkept} of its attrs as they are")
-            if type(data).__module__ == "__main__":
-                raise ValueError("another process can't import its class from __main__")
             if ending == "csv":
                 # CSV holds no types. They stand beside it, with the first row, for without one
                 # Parquet holds no categories.
@@ -172,7 +176,7 @@ def _kind(value: Any) -> Any:
 
 def _as_class(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Make a frame one of the class that was saved, which may be a subclass of pandas' own."""
-    kind = load_obj(name) if name not in {"", type_name(frame)} else None
+    kind = class_named(name) if name not in {"", type_name(frame)} else None
     if not (isinstance(kind, type) and issubclass(kind, pd.DataFrame)):
         return frame
     made = kind(frame)

@@ -11,11 +11,10 @@ import joblib
 import numpy as np
 import pandas as pd
 from kedro.io import DatasetError, Version
-from kedro.utils import load_obj
 
 from ..lazy import mlrun
 from ..runs.dataset import CATALOGS
-from .abstract import TYPE_LABEL, MLRunAbstractDataset, type_name, verified_bytes
+from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, type_name, verified_bytes
 from .dataframe import MLRunDataframeDataset
 from .pickles import dump
 
@@ -126,7 +125,7 @@ class MLRunModel(MLRunAbstractDataset):
             # It reads plain pickles, too.
             return joblib.load(io.BytesIO(content))
         kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
-        return _load_xgboost(content, load_obj(kind))
+        return _load_xgboost(content, class_named(kind))
 
 
 def _answer(model: Any, name: str) -> Any:
@@ -180,7 +179,7 @@ def _save_xgboost(model: Any, file: Path) -> None:
         model.save_model(file)
     finally:
         booster.set_attr(**{NOTE: None})
-    after = _answers(_load_xgboost(file.read_bytes(), type(model)))
+    after = _answers(_load_xgboost(file.read_bytes(), class_named(type_name(model))))
     if lost := [name for name, text in before.items() if text is None or after.get(name) != text]:
         what = f"doesn't keep {', '.join(sorted(lost))} of this {type(model).__name__}"
         raise DatasetError(f"model_format '{file.suffix[1:]}' {what}; use model_format: pkl")

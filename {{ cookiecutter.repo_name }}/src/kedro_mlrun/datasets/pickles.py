@@ -51,7 +51,9 @@ def _code(obj: Any, package: str) -> bytes | None:
             finally:
                 for name in ours:
                     cloudpickle.unregister_pickle_by_value(modules[name])
-        if has_secret(code, *map(vars, modules.values())):
+        names = [*map(vars, modules.values())]
+        classes = [found for each in names for found in each.values() if isinstance(found, type)]
+        if has_secret(code, *names, *map(vars, classes)):
             raise pickle.PicklingError("there is a secret in it")
     except Exception as error:
         message = "The code of %s isn't kept with the model, which is read with the project: %s"

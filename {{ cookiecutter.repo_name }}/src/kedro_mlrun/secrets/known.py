@@ -101,11 +101,15 @@ def allow(names: Sequence[str]) -> None:
 
 def register(values: Any, *, everything: bool = False) -> None:
     """Remember the secrets among parameters; of credentials everything but hosts and the like."""
-    forms = {form: word for text in set(_texts(values, everything)) for form, word in _forms(text)}
+    forms = _forms_of(values, everything)
     with _known.lock:
         # A new one each time, so that it can be read without the lock.
         forms |= _known.forms
         _known.forms = {form: forms[form] for form in sorted(forms, key=len, reverse=True)}
+
+
+def _forms_of(values: Any, everything: bool = False) -> dict[str, bool]:
+    return {form: word for text in set(_texts(values, everything)) for form, word in _forms(text)}
 
 
 def _texts(value: Any, secret: bool) -> Iterator[str]:
@@ -150,16 +154,16 @@ def line_with_secret(content: bytes) -> int | None:
 
 
 def has_secret(content: bytes, *places: Mapping[str, Any]) -> bool:
-    """Tell whether bytes hold a secret that is known, or that is named in the environment or so."""
+    """Tell whether bytes hold a secret that is known, or named in the environment or a place."""
+    forms, text = dict(_known.forms), content.decode(errors="replace")
     for place in (os.environ, *places):
         named = {name: place[name] for name in [*place] if not name.startswith("__")}
-        register({n: value for n, value in named.items() if isinstance(value, str | bytes | dict)})
-    text = content.decode(errors="replace")
-    return _without_known(text) != text
+        forms |= _forms_of({n: v for n, v in named.items() if isinstance(v, str | bytes | dict)})
+    return _without(forms, text) != text
 
 
-def _without_known(text: str) -> str:
-    for form, whole in _known.forms.items():
+def _without(forms: Mapping[str, bool], text: str) -> str:
+    for form, whole in forms.items():
         if form in text:
             # A word isn't part of another one, nor digits of a fraction.
             pattern = r"(?<!\w)(?<!\d\.){}(?!\w)" if whole else "{}"
@@ -169,7 +173,7 @@ def _without_known(text: str) -> str:
 
 def hide(text: str) -> str:
     """Hide known secrets in a text, and what it shows by itself: `token=…`, a URL's password."""
-    text = _URL.sub(rf"\1{REDACTED}@", _without_known(text))
+    text = _URL.sub(rf"\1{REDACTED}@", _without(_known.forms, text))
     return _NAMED.sub(
         lambda named: f"{named[1]}{named[2]}{REDACTED}" if is_secret(named[1]) else named[0], text
     )
