@@ -36,7 +36,7 @@ class _Pickler(pickle.Pickler):
 
 def _code(obj: Any, package: str) -> bytes | None:
     """Give the code of a class or function, with the globals that it needs; None if it can't go."""
-    modules = {n: m for n, m in sys.modules.items() if f"{n}.".startswith(f"{package}.")}
+    modules = {n: m for n, m in [*sys.modules.items()] if f"{n}.".startswith(f"{package}.")}
     try:
         # What its name doesn't find would come back as something else, and pickle refuses it.
         if attrgetter(obj.__qualname__)(modules[obj.__module__]) is not obj:
