@@ -21,7 +21,10 @@ FIELDS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Where records have paths: a text, or texts in a dict."""
 
-PARTS = {"runs": {"metadata", "status"}, "artifacts": {"metadata", "spec"}}  # each record has them
+PARTS: dict[str, tuple[str, ...]] = {  # what each record has
+    **{"runs": ("metadata", "status"), "artifacts": ("metadata", "spec")},
+    **{"functions": ("metadata",), "projects": ("metadata",)},
+}
 LONG = 2_000  # characters; a longer record of an artifact is compressed
 
 
@@ -115,11 +118,9 @@ def read(text: str | bytes, table: str = "") -> dict[str, Any]:
         body = json.loads(text if isinstance(text, str) else zlib.decompress(text))
     except zlib.error as exc:
         raise ValueError(str(exc)) from None
-    parts = PARTS.get(table, {"metadata"} if table else set[str]())
-    if not isinstance(body, dict) or not all(isinstance(body.get(p), dict) for p in parts):
-        raise ValueError(
-            f"it is no JSON object{' with ' * bool(parts)}{' and '.join(sorted(parts))}"
-        )
+    parts = PARTS.get(table, ())
+    if not isinstance(body, dict) or not all(isinstance(body.get(part), dict) for part in parts):
+        raise ValueError(f"it is no JSON object with {' and '.join(parts)}")
     return body
 
 

@@ -149,7 +149,7 @@ class Database:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 # Records are not committed, whatever the project's own .gitignore says.
                 (self.path.parent / ".gitignore").write_text("*\n")
-            connection = self._connect("rwc")
+            connection = _connect(self.path, "rwc")
             try:
                 self._prepare(connection)
             except sqlite3.OperationalError:
@@ -168,10 +168,6 @@ class Database:
             ) from exc
         return connection
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        uri, options = f"{self.path.as_uri()}?mode={mode}", {"isolation_level": None, "uri": True}
-        return sqlite3.connect(uri, timeout=BUSY_SECONDS, **options)  # type: ignore[arg-type]
-
     def _open_to_read(self, exc: Exception) -> sqlite3.Connection | None:
         """Open a store that can't be written to: a read-only one, or one on a full disk."""
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # without the details
@@ -183,7 +179,6 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check the file before anything in it is changed, and make or migrate the store."""
-        connection.row_factory, connection.text_factory = sqlite3.Row, _text
         # In this order, for another process may make the store between the two.
         in_use = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         ((application,),) = connection.execute("PRAGMA application_id")
@@ -273,14 +268,18 @@ class Database:
         self._keep_reserve()
 
 
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, BUSY_SECONDS, isolation_level=None, uri=True)
+    connection.row_factory, connection.text_factory = sqlite3.Row, _text
+    return connection
+
+
 def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a file of SQLite, also where nothing can be written beside it."""
     wal = path.with_name(f"{path.name}-wal")
     for mode in "ro", "ro&immutable=1":
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?mode={mode}", BUSY_SECONDS, isolation_level=None, uri=True
-        )
-        connection.row_factory, connection.text_factory = sqlite3.Row, _text
+        connection = _connect(path, mode)
         try:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError as exc:
