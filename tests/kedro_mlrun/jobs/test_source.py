@@ -296,7 +296,9 @@ def test_large_file(project: Path) -> None:
 def test_no_git(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 9: what is missing is named, and what helps."""
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(source.SubmitError, match="^git isn't installed, .* with --local or --source"):
+    with pytest.raises(
+        source.SubmitError, match="^git isn't installed, .* with --local or --source"
+    ):
         source.pack(project, 1)
 
 

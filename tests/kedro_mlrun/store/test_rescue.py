@@ -193,6 +193,17 @@ def test_a_store_of_an_earlier_schema_is_rescued(db: Any, tmp_path: Path) -> Non
     assert len(rescued.find_runs(project="iris")) == RUNS - 1
 
 
+def test_a_record_that_is_none_is_migrated(db: Any) -> None:
+    """Law 12: a store of an earlier version can be used, whatever one of its records is."""
+    spoil(db, "runs", 31, b"\xff{")
+    with db.transaction() as connection:
+        connection.execute("DROP TABLE homes")
+        connection.execute("PRAGMA user_version = 3")
+    again = LocalRunDB(db.url)
+    assert len(again.find_runs(project="iris")) == RUNS - 1
+    assert len(again.find_artifacts(project="iris")) == RUNS
+
+
 def test_what_is_no_store_is_said_to_be_none(tmp_path: Path, db: Any) -> None:
     """Law 9: a file that isn't there, or is something else, is one sentence."""
     with patch.dict(os.environ, {"MLRUN_DBPATH": f"sqlite:///{tmp_path}/none.db"}):

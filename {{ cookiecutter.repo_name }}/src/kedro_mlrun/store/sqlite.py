@@ -84,9 +84,9 @@ MIGRATIONS: tuple[str, ...] = (
     # Paths that are found from the store's folder, see `places.py`, and the folders it has been in.
     """
     CREATE TABLE homes (folder TEXT PRIMARY KEY);
-    UPDATE runs SET body = portable('runs', body);
-    UPDATE artifacts SET body = portable('artifacts', body);
-    UPDATE functions SET body = portable('functions', body);
+    UPDATE runs SET body = portable('runs', CAST(body AS BLOB));
+    UPDATE artifacts SET body = portable('artifacts', CAST(body AS BLOB));
+    UPDATE functions SET body = portable('functions', CAST(body AS BLOB));
     """,
 )
 
@@ -199,7 +199,9 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         # Read again: another process may have migrated while this one waited.
         ((version,),) = connection.execute("PRAGMA user_version")
-        connection.create_function("portable", 2, self.places.portable)
+        # As bytes, for a text that is none can't be given to a function.
+        portable = self.places.portable
+        connection.create_function("portable", 2, lambda table, body: portable(table, _text(body)))
         for statement in ";".join(MIGRATIONS[version:]).split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
