@@ -30,6 +30,7 @@ from kedro_mlrun import datasets, hooks
 from kedro_mlrun.runs import dataset
 from kedro_mlrun.runs.dataset import InputError
 from kedro_mlrun.secrets import known
+from kedro_mlrun.store.db import LocalRunDB
 
 CATALOG = """
 named:
@@ -85,6 +86,11 @@ def fill_store(number: int) -> str:
     [(pages,)] = connection.execute("PRAGMA page_count")
     connection.execute(f"PRAGMA max_page_count = {pages}")
     return "x" * number
+
+
+def fill_and_fail(number: int) -> None:
+    fill_store(number)
+    raise FileNotFoundError("no such table")
 
 
 def stop(number: int) -> int:
@@ -166,6 +172,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 node(lambda *_: Ridge().fit([[0.0]], [0.0]), ["table", "rows"], "rows_model"),
             ]
         ),
+        "fill_and_fail": pipeline([node(fill_and_fail, "params:number", None)]),
         "misspelt": pipeline([node(fail, "params:number", "row_model")]),
         "fill": pipeline([node(fill_store, "params:number", "saved")]),
         "stopping": pipeline([node(stop, "params:number", "named")]),
@@ -335,7 +342,38 @@ def test_a_store_that_is_full_is_one_sentence(
         with pytest.raises(hooks.RecordingError, match=r"can't be recorded: .*disk is full"):
             run(conf, name)
     assert "The run's end isn't recorded" in caplog.text
+    mlrun.get_run_db().connection.execute("PRAGMA max_page_count = 1000000")
+    # What is a node's own stays its own.
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        run(conf, "fill_and_fail")
     assert states(embedded)[0] == ("good", "completed")
+    mlrun.get_run_db().connection.execute("PRAGMA max_page_count = 1000000")
+
+
+@pytest.mark.parametrize("reserved", [True, False])
+def test_a_store_that_is_full_at_a_runs_end(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, reserved: bool
+) -> None:
+    """Law 3: what the store reserves is for the end of a run, and without it that is one line."""
+
+    def fill() -> None:
+        # What the end is to write.
+        embedded.manager.context._results["long"] = fill_store(100_000)
+        monkeypatch.setattr(LocalRunDB, "make_room", make_room)
+
+    def make_room(db: LocalRunDB) -> bool:
+        if reserved:
+            db.connection.execute("PRAGMA max_page_count = 1000000")
+        return reserved
+
+    plugin = type("Plugin", (), {"after_pipeline_run": staticmethod(hook_impl(fill))})
+    if reserved:
+        run(conf, "good", plugin=plugin)
+        assert newest(embedded, "good")["status"]["state"] == "completed"
+    else:
+        with pytest.raises(hooks.RecordingError, match=r"^The run can't .*disk is full"):
+            run(conf, "good", plugin=plugin)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     mlrun.get_run_db().connection.execute("PRAGMA max_page_count = 1000000")
 
 

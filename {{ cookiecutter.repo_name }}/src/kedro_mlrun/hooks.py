@@ -8,7 +8,8 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from time import perf_counter
 from types import FrameType
@@ -16,6 +17,7 @@ from typing import Any
 
 import click
 from kedro.config import MissingConfigException
+from kedro.framework import project as of_kedro
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError, MemoryDataset, SharedMemoryDataCatalog
@@ -42,7 +44,6 @@ SIGNALS: dict[int, tuple[str, Any]] = {
     signal.SIGTERM: ("SIGTERM", signal.SIG_DFL),
 }
 RUN_ID = "mlrun_run_id"  # an attribute of a run's catalog, in its worker processes too
-OF_STORES = (OSError, DatasetError, sqlite3.Error)  # beside MLRun's own
 
 
 class RecordingError(click.ClickException):
@@ -155,15 +156,13 @@ class MLRunHooks:
         setattr(catalog, RUN_ID, run.run_id)
         for dataset in ours.values():
             dataset.run_id = run.run_id
-        try:
-            run.begin(pipeline, run_params)
-        except Exception as error:
-            # Kedro tells of no error that comes before the first node.
-            self._end_failed(run.run_id, error)
-            of_store = isinstance(error, OF_STORES) or type(error).__module__.startswith("mlrun.")
-            if of_store and not isinstance(error, click.ClickException):
-                raise RecordingError(f"The run can't be recorded: {error}") from error
-            raise
+        with _in_one_line():
+            try:
+                run.begin(pipeline, run_params)
+            except Exception as error:
+                # Kedro tells of no error that comes before the first node.
+                self._end_failed(run.run_id, error)
+                raise
 
     @hook_impl
     def before_dataset_loaded(self, node: Node) -> None:
@@ -182,6 +181,11 @@ class MLRunHooks:
     def before_node_run(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
         """Note what was loaded, and start the node's clock."""
         if multiprocessing.parent_process():
+            if (log := of_kedro.LOGGING).data is log:
+                # Kedro 1.7 configures the log of a worker that isn't forked with itself, and the
+                # worker's next node would fail on that. This one changes nothing.
+                unchanged = {of_kedro.PACKAGE_NAME: dict[str, Any]()}
+                log.data = {"version": 1, "incremental": True, "loggers": unchanged}
             # A worker that isn't forked knows no secrets yet. Data are never searched for them.
             secrets.register({name: inputs[name] for name in inputs if is_parameter(name)})
             secrets.install()
@@ -242,7 +246,8 @@ class MLRunHooks:
         except Exception as error:
             self._end_failed(_run_id(catalog), error)
             raise
-        self._end_run(_run_id(catalog))
+        with _in_one_line():
+            self._end_run(_run_id(catalog))
         return answer
 
     @hook_impl(wrapper=True)
@@ -260,17 +265,20 @@ class MLRunHooks:
             self._end_run(run_id, error)
         except Exception as failure:  # of a store that can't be written to
             logging.getLogger(__name__).warning("The run's end isn't recorded: %s", failure)
-            if isinstance(error, OF_STORES):
+            # Another error of a node is its own, and Kedro shows it.
+            if _of_store(error):
                 raise RecordingError(f"The run can't be recorded: {error}") from error
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)
         entries.CATALOGS.pop(run_id, None)
-        if run:
-            run.end(error, aborted)
-        if not self._runs:
-            self._stopped_by = ""
-            self._set_signals(self._interrupt, None)
+        try:
+            if run:
+                run.end(error, aborted)
+        finally:
+            if not self._runs:
+                self._stopped_by = ""
+                self._set_signals(self._interrupt, None)
 
     def _watch_for_interrupts(self) -> None:
         """Let a run that is stopped from outside end as aborted."""
@@ -321,6 +329,26 @@ class MLRunHooks:
         for run in [*runs]:
             reason = "" if found else stopped or "It was interrupted before its end."
             self._end_run(run.run_id, found, reason)
+
+
+def _of_store(error: BaseException | None) -> bool:
+    """Tell whether an error, or its cause, is one of the store; it raises MLRun's own."""
+    if error is None:
+        return False
+    return type(error).__module__.startswith("mlrun.") or _of_store(error.__cause__)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Say in one line what keeps a run from being recorded."""
+    try:
+        yield
+    except Exception as error:
+        # No node is at work here, so that files and datasets are those of the store, too.
+        of_store = _of_store(error) or isinstance(error, OSError | DatasetError | sqlite3.Error)
+        if of_store and not isinstance(error, click.ClickException):
+            raise RecordingError(f"The run can't be recorded: {error}") from error
+        raise
 
 
 def _run_id(catalog: CatalogProtocol) -> str:

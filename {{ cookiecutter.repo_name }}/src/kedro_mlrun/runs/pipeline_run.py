@@ -79,6 +79,8 @@ class PipelineRun:
         context = manager.current_of(self.run_id)
         if context is None:
             return  # it never began
+        # What the embedded store has reserved on a disk that is full is for a run's end as well.
+        getattr(manager.run_db, "make_room", bool)()
         try:
             with manager.lock:
                 self.notes += merge_workers(context)
@@ -93,7 +95,8 @@ class PipelineRun:
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
                 table = pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
-                _save(self.run_id, f"{OWN}nodes", table, "parquet")
+                with _extra():
+                    _save(self.run_id, f"{OWN}nodes", table, "parquet")
         finally:
             failure = self._failure(error) if error is not None else None
             ended = manager.close_run(failure, self.run_id, aborted)
