@@ -573,11 +573,15 @@ def test_a_secret_of_an_env_file_is_in_no_record(
     configure(conf, not_secret=["visit_*"])
     env = PROJECT / ".env"
     env.write_text("API_KEY=swordfish7\n")
+    pattern = PROJECT / ".env.local.example"
+    pattern.write_text("API_KEY=number\n")
     try:
         run(conf, "all")
     finally:
         env.unlink()
+        pattern.unlink()
         known.allow([])
+    assert known.hide("a number") == "a number"
     expected = {"number": 1, "address": "*****", "visit_token": 17, "other_token": "*****"}
     assert taken(embedded, "all") == expected
     assert b"swordfish7" not in Path(embedded.dbpath.removeprefix("sqlite:///")).read_bytes()

@@ -117,6 +117,7 @@ def test_what_may_be_kept_does_not_grow_with_each_step(
             run["status"]["results"][f"loss-{step}"] = step
             client.store_run(run, "1f", "iris")
             client.update_run({"status.results.step": step, "status.last": step}, "1f", "iris")
+            worker.update_run({"status.results.stale": step}, "1f", "iris")
             worker.update_run({"status.results": run["status"]["results"]}, "1f", "iris")
             # Iterations end before their sweep.
             client.store_run({**run, "status": {"state": "completed"}}, "1f", "iris", iter=step % 2)
@@ -126,3 +127,7 @@ def test_what_may_be_kept_does_not_grow_with_each_step(
         client.update_run({"status.results.end": True}, "1f", "iris")
         found = client.kept.read_run("1f", "iris")["status"]["results"]
         assert (found["loss-0"], found["step"], found["end"]) == (0, 49, True)
+        # What comes last holds, in whatever order the fields were sent before.
+        worker.update_run({"status.results.sent": 1}, "1f", "iris")
+        found = client.kept.read_run("1f", "iris")["status"]["results"]
+        assert found == run["status"]["results"] | {"sent": 1}

@@ -18,7 +18,7 @@ from stub_api import StubAPI, stub_api
 
 from kedro_mlrun import datasets
 from kedro_mlrun.api import push as push_module
-from kedro_mlrun.api.keeping import KeepingRunDB, unsent
+from kedro_mlrun.api.keeping import KeepingRunDB, kept_run, unsent
 from kedro_mlrun.records import records as records_module
 from kedro_mlrun.runs.open_runs import abort_lost_runs
 from kedro_mlrun.store import fields
@@ -277,6 +277,9 @@ def test_a_run_that_an_api_has_missed(embedded, kept, tmp_path):
             assert "unsent-to" not in record["metadata"]["labels"]
         with pytest.raises(click.UsageError):
             push(kept, embedded.dbpath)
+        # What was sent is not kept for the API any longer.
+        client = KeepingRunDB(lambda: embedded.dbpath, api.url)
+        assert kept_run(client, uid, embedded.project) is None
 
 
 def test_what_cannot_be_sent_is_named_and_the_others_go(embedded, kept, api):

@@ -174,7 +174,14 @@ def test_a_killed_process_leaves_no_run_that_says_running(store: Store) -> None:
     db = mlrun.get_run_db()
     db.update_run(label, killed.uid, store.project)
     db.update_run({**label, "metadata.labels.host": "other"}, elsewhere.uid, store.project)
+    for context in (killed, alive):
+        workers.announce(context.name, workers.RunReference(context.uid, store.project, ""))
+    told = [workers._file(context.uid) for context in (killed, alive)]
     store.manager.abort_lost_runs()
+    # Nor a folder of what its workers have told.
+    assert [file.parent.exists() for file in told if file] == [False, True]
+    for context in (killed, alive):
+        workers.announce(context.name, None)
     found = {
         context.name: db.read_run(context.uid, store.project)["status"]
         for context in (killed, alive, elsewhere)

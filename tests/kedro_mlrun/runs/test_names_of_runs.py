@@ -8,7 +8,7 @@ from kedro.pipeline import Node, Pipeline
 
 from kedro_mlrun.records.records import Records
 from kedro_mlrun.runs.provenance import ran
-from kedro_mlrun.store.fields import run_title
+from kedro_mlrun.store.fields import DEFAULT_CONTEXT_NAME, run_title
 
 
 def step(data: object) -> object:
@@ -81,3 +81,8 @@ def test_such_a_run_is_found_by_each_of_its_pipelines(store: Store) -> None:
     assert run_title({"name": "mine", "labels": {"pipeline": "training"}}) == "mine"
     for which in ("training+evaluation", "training-evaluation", "last:evaluation", "last~1"):
         assert records.run(which)["metadata"]["uid"] == new
+
+
+def test_a_run_of_no_pipeline_has_a_name_too() -> None:
+    """Law 4: a script's run is called alike in each list."""
+    assert run_title({"name": DEFAULT_CONTEXT_NAME, "labels": {}}) == DEFAULT_CONTEXT_NAME

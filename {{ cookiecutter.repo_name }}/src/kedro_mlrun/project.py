@@ -20,6 +20,7 @@ from .secrets.known import mlrun_secret, register
 
 # What MLRun itself puts into MLRUN_DBPATH when it is asked for a store and was told of none.
 NOT_TOLD = "./"
+_PATTERNS = {"example", "sample", "template", "dist"}
 
 warnings.filterwarnings("ignore", r"register_new_resolver\(\) is deprecated")  # by Kedro 1.7
 # Kedro says which logging configuration it takes when a script imports it, and advises what helps
@@ -182,6 +183,9 @@ def prepared(loader: Any) -> Any:
 def register_env_files(folder: Path) -> None:
     """Remember the secrets that a project's `.env` files have, by their names."""
     for file in filter(Path.is_file, folder.glob(".env*")):
+        # What is committed as a pattern for others has placeholders: words of any text.
+        if not _PATTERNS.isdisjoint(file.name.split(".")):
+            continue
         with suppress(OSError, UnicodeDecodeError):
             register(dotenv.dotenv_values(file, interpolate=False))
 

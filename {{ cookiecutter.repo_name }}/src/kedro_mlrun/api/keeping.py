@@ -112,7 +112,12 @@ def _newest(before: Any, name: str, arguments: dict[str, Any]) -> tuple[str, dic
         return name, arguments
     earlier, merged, _ = before
     if earlier == "update_run":
-        merged["updates"] |= arguments["updates"]
+        updates = arguments["updates"]
+        # The newer ones last, for one field may be a part of another one.
+        kept = {
+            field: merged["updates"][field] for field in merged["updates"] if field not in updates
+        }
+        merged["updates"] = kept | updates
     else:
         merged["struct"] = as_dict(merged["struct"])
         for field, value in arguments["updates"].items():

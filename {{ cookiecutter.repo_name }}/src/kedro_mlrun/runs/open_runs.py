@@ -182,6 +182,7 @@ def abort_lost_runs(db: Any, project: str) -> None:
                 if kept := kept_run(db, uid, project):
                     state, reason = kept
                 _set_ended(db, uid, project, state, reason)
+                workers.forget(uid)
 
 
 def _set_ended(

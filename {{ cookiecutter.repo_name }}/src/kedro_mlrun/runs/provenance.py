@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from inspect import isroutine
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") ->
     given["pipeline"] = ",".join(given["pipeline"] or [DEFAULT])
     # A name, or what the text of an object begins with: `<kedro.runner.SequentialRunner object at`.
     runner = str(given["runner"] or "").partition(" object at ")[0].rpartition(".")[2]
-    given |= {"runner": runner, "command": command}
+    # "None" where none is given, and Kedro takes this one.
+    given |= {"runner": "SequentialRunner" if runner == "None" else runner, "command": command}
     own = {f"kedro.{name}": plain(value) for name, value in given.items() if value}
     return dict(hide_in({**flatten(hide_in(plain(params))), **own}))
 
@@ -217,7 +219,8 @@ def stand_in(data: Any) -> str:
     """Name what only leads to data, as the load functions of partitions do; "" for data."""
     if isinstance(data, Mapping | list | tuple | Set):
         items = data.values() if isinstance(data, Mapping) else data
-        return next(filter(None, map(stand_in, items)), "")
+        # The first few tell what the others are, of which there may be millions.
+        return next(filter(None, map(stand_in, islice(items, 3))), "")
     kind = type(data)
     is_lazy = kind.__module__.partition(".")[0] in _LAZY or kind.__name__ == "LazyFrame"
     leads = is_lazy or isroutine(data) or isinstance(data, partial | Iterator)

@@ -30,7 +30,7 @@ def announce(run_id: str, reference: RunReference | None) -> None:
     """Let the processes that start from now on find a pipeline's run by its id, or no longer."""
     known: dict[str, Any] = json.loads(os.environ.get(VARIABLE) or "{}")
     if reference:
-        reference = reference._replace(folder=tempfile.mkdtemp(prefix="kedro-mlrun-"))
+        reference = reference._replace(folder=tempfile.mkdtemp(prefix=_prefix(reference.uid)))
     elif run_id in known:
         shutil.rmtree(RunReference(*known[run_id]).folder, ignore_errors=True)
     runs = {**known, run_id: reference}
@@ -79,6 +79,16 @@ def notes(uid: str) -> list[dict[str, Any]] | None:
     with one_at_a_time(uid) as connection:
         rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
     return [json.loads(body) for (body,) in rows]
+
+
+def forget(uid: str) -> None:
+    """Delete what the processes of a run have left that was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_prefix(uid)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(uid: str) -> str:
+    return f"kedro-mlrun-{uid}-"
 
 
 def _file(uid: str) -> Path | None:

@@ -29,7 +29,7 @@ def run_title(run: Mapping[str, Any]) -> str:
     """Give the name that people see: with `+` between the pipelines that a run is named after."""
     names = str((run.get("labels") or {}).get("pipeline") or "").split(",")
     title, name = "+".join(part.strip("_") for part in names), str(run.get("name") or "")
-    return title if run_name(title) == name else name
+    return title if title and run_name(title) == name else name
 
 
 def artifact_file(record: Mapping[str, Any]) -> str:
