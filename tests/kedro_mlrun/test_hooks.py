@@ -243,7 +243,7 @@ def test_a_chain_without_runs_is_said(
     assert "has no runs yet" not in caplog.text
     monkeypatch.setenv("MLRUN_CHAIN_ID", "mondey")
     run(conf, "reader")
-    assert "Chain 'mondey' has no runs yet, so " in caplog.text
+    assert "Chain 'mondey' has no runs yet. Loaded as without it: " in caplog.text
 
 
 def test_two_runs_in_one_process(store: Store, conf: Path) -> None:

@@ -141,7 +141,7 @@ class MLRunHooks:
                 ours[name].of_chain = has_runs and name in tied
             if tied and not has_runs:
                 logging.getLogger(__name__).warning(
-                    "Chain '%s' has no runs yet, so %s is loaded as without it. If the id is "
+                    "Chain '%s' has no runs yet. Loaded as without it: %s. If the id is "
                     "misspelt, `kedro mlrun runs` lists the chains.",
                     *(chain_id(), ", ".join(tied)),
                 )
