@@ -227,6 +227,13 @@ def test_a_long_text_takes_time_by_its_length_alone(piece: str) -> None:
     assert seconds(1_000_000) < 10 * max(seconds(250_000) for _ in range(3))
 
 
+def test_a_text_that_names_no_secret_is_not_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 7: a megabyte of a log that has none costs next to nothing."""
+    monkeypatch.setattr(secrets, "_NAMED", None)
+    for text in ("a_b=c; 'x': 'y'", "no name", "at: 12", "--params=a=b"):
+        assert secrets.hide(text) == text
+
+
 def test_what_is_known_already_is_not_known_twice() -> None:
     """Law 8: a log line of the hundredth session costs what one of the first has cost."""
     for _ in range(100):
