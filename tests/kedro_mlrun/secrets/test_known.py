@@ -40,11 +40,12 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     apiKey api_key API-KEY apikey access_key accesskey aws_secret_access_key aws_access_key_id
     secret_key private_key ssh_private_key encryption-key credentials credentials.s3.key auth
     basic_auth connection_string connectionString dsn db_pass passphrase jwt slack_webhook_url
-    azure.storage_account_key""".split(),
+    azure.storage_account_key cookies bearer otp github_pat db_pw userpass oauth""".split(),
 )
 def test_names_of_secrets(name: str) -> None:
     """Law 8: these leave nothing."""
     assert secrets.is_secret(name)
+    assert secrets.hide(f"{name}=x1") == f"{name}={REDACTED}"
 
 
 @pytest.mark.parametrize(
