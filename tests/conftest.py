@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cookiecutter.main import cookiecutter
@@ -54,6 +55,14 @@ class Folder:
             )
         assert not ok or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def start(
+        self, *command: str, variables: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Starts `kedro …` there, forked, with the streams that `subprocess.Popen` takes."""
+        kedro = fork_server(self.python).environment / "bin" / "kedro"
+        env = {**self.variables, **(variables or {})}
+        return subprocess.Popen([kedro, *command], cwd=self.path, env=env, **options)
 
     def make(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs make there, with the environment that the tests run in."""

@@ -18,13 +18,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
 SLOW = (
@@ -90,7 +90,11 @@ class ForkServer:
     ) -> subprocess.CompletedProcess[str]:
         """Run `kedro …`, `mlrun …` or `python -c …`, and give its exit code and what it printed."""
         words = [*map(str, command)]
-        with TemporaryFile() as out, TemporaryFile() as err, open(os.devnull) as nothing:
+        with (
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+            open(os.devnull) as nothing,
+        ):
             files = (nothing.fileno(), out.fileno(), err.fileno())
             with order(self.address, words, files, str(cwd), dict(env)) as connection:
                 code = int.from_bytes(connection.recv(4), "big", signed=True)
@@ -109,7 +113,7 @@ class ForkServer:
 @cache
 def fork_server(python: Path) -> ForkServer:
     """Give the process of a Python that commands are forked from."""
-    folder = Path(mkdtemp(prefix="kedro-mlrun-fork-"))
+    folder = Path(tempfile.mkdtemp(prefix="kedro-mlrun-fork-"))
     server = ForkServer(python, folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.stop)
@@ -152,10 +156,14 @@ def option(command: Sequence[str]) -> str:
 
 def serve(listening: socket.socket) -> dict[str, Any]:
     """Fork for each order, and give it to the child."""
-    with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
-        for name in SLOW:
-            with suppress(ImportError):
-                importlib.import_module(name)
+    shown = os.dup(1)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 1)
+    for name in SLOW:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    os.dup2(shown, 1)
+    os.close(shown)
     # It goes through all modules the first time, and Kedro's settings need it.
     inspect.stack()
     # Else each child looks at all of these objects once more when it ends, for a second.
@@ -233,6 +241,7 @@ def become(told: dict[str, Any]) -> None:
     os.chdir(told["cwd"])
     os.environ.clear()
     os.environ.update(told["env"])
+    tempfile.tempdir = None  # which TMPDIR says
     if "PYTHONUNBUFFERED" in os.environ:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(write_through=True)
@@ -261,15 +270,14 @@ def become(told: dict[str, Any]) -> None:
 
 
 def configure_mlrun() -> None:
-    """Read MLRun's settings as while it is imported, but connect to an embedded store later."""
-    settings = sys.modules["mlrun"].mlconf
-    dbpath = os.environ.get("MLRUN_DBPATH", "")
-    if not dbpath.startswith("sqlite:"):
-        settings.reload()
-        return
-    del os.environ["MLRUN_DBPATH"]
+    """Read MLRun's settings as while it is imported, but connect to a store later.
+
+    In a new process kedro_mlrun comes first, and tells MLRun of its own stores.
+    """
+    settings, dbpath = sys.modules["mlrun"].mlconf, os.environ.pop("MLRUN_DBPATH", None)
     settings.reload()
-    os.environ["MLRUN_DBPATH"] = settings.dbpath = dbpath
+    if dbpath is not None:
+        os.environ["MLRUN_DBPATH"] = settings.dbpath = dbpath
 
 
 def end(error: BaseException | None) -> None:

@@ -5,7 +5,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -263,14 +262,8 @@ def test_ctrl_c_asks_what_becomes_of_the_job(
     """On a terminal, while the job's log is followed."""
     project = bake()
     terminal, inner = os.openpty()
-    process = subprocess.Popen(
-        [KEDRO, "mlrun", "submit", "--watch", f"--params={PARAMS}"],
-        cwd=project.path,
-        env=dict(project.variables),
-        stdin=inner,
-        stdout=inner,
-        stderr=inner,
-    )
+    command = ("mlrun", "submit", "--watch", f"--params={PARAMS}")
+    process = project.start(*command, stdin=inner, stdout=inner, stderr=inner)
     os.close(inner)
 
     def read_until(text: str) -> None:

@@ -153,14 +153,8 @@ def records(project: Folder) -> list[dict[str, Any]]:
 
 def start(project: Folder, pipeline: str, **variables: str) -> subprocess.Popen[str]:
     """Start a run, and wait until its last node is at work."""
-    process = subprocess.Popen(
-        [KEDRO, "run", f"--pipelines={pipeline}"],
-        cwd=project.path,
-        env={**project.variables, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = project.start("run", f"--pipelines={pipeline}", variables=variables, **streams)
     for _ in range(600):
         if (project.path / "waiting").exists():
             return process
