@@ -97,7 +97,7 @@ class ForkServer:
         ):
             files = (nothing.fileno(), out.fileno(), err.fileno())
             with order(self.address, words, files, str(cwd), dict(env)) as connection:
-                code = int.from_bytes(connection.recv(4), "big", signed=True)
+                code = exit_code(connection)
             printed = []
             for file in (out, err):
                 file.seek(0)
@@ -132,6 +132,11 @@ def order(
     return connection
 
 
+def exit_code(connection: socket.socket) -> int:
+    """Wait for a command's exit code, or the negative number of the signal that it died of."""
+    return int.from_bytes(connection.recv(4), "big", signed=True)
+
+
 def be_forked(address: str, name: str, own: str) -> None:
     """Stand for a forked command: give it the signals that come, and end as it does."""
     words = [name, *sys.argv[1:]]
@@ -140,7 +145,7 @@ def be_forked(address: str, name: str, own: str) -> None:
     connection = order(address, words, (0, 1, 2), os.getcwd(), dict(os.environ))
     for number in SIGNALS:
         signal.signal(number, lambda number, _: connection.sendall(bytes([number])))
-    code = int.from_bytes(connection.recv(4), "big", signed=True)
+    code = exit_code(connection)
     if code < 0:
         with suppress(OSError):
             signal.signal(-code, signal.SIG_DFL)
