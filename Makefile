@@ -4,10 +4,12 @@ TEMPLATE := {{ cookiecutter.repo_name }}
 SOURCE := $(TEMPLATE)/src
 # Its own rules are for the user's code, and leave the package out.
 OURS := --config pyproject.toml "$(SOURCE)/kedro_mlrun"
-VERSION ?=
+# The recipe reads it as a shell variable, and make doesn't expand it: it arrives as it is.
+override VERSION := $(value VERSION)
+export VERSION
 # Spaces in a prerequisite's name need backslashes.
 LOCK := {{\ cookiecutter.repo_name\ }}/requirements.lock
-BIN := $(CURDIR)/.venv/bin
+BIN := .venv/bin
 
 # Caches would be copied into every generated project.
 export RUFF_NO_CACHE := true
@@ -30,7 +32,7 @@ install: .venv/installed  ## make .venv with Python 3.11, for the starter and th
 demo: .venv/installed  ## generate a project into build/ and run it: trains, evaluates and records two models
 	@rm -rf build/breast-cancer
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
-	@$(MAKE) --no-print-directory -C build/breast-cancer run-local VENV="$(CURDIR)/.venv"
+	@$(MAKE) --no-print-directory -C build/breast-cancer run-local VENV="$$PWD/.venv"
 	@echo "Run that in the folder build/breast-cancer."
 
 test: .venv/installed  ## run every test; those of the generated project too
@@ -55,21 +57,21 @@ fix: .venv/installed  ## fix format and style where that is safe, and write the 
 lock: .venv/installed  ## renew the generated project's requirements.lock
 	@rm -rf build/breast-cancer
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
-	@$(MAKE) --no-print-directory -C build/breast-cancer lock VENV="$(CURDIR)/.venv"
+	@$(MAKE) --no-print-directory -C build/breast-cancer lock VENV="$$PWD/.venv"
 	@cp build/breast-cancer/requirements.lock "$(TEMPLATE)/requirements.lock"
 
 release: check test  ## check, tag, and build the wheel and an archive into dist/: VERSION=0.2.0
-	@test -n "$(VERSION)" || { echo "Name the version: make release VERSION=0.2.0" >&2; exit 1; }
+	@test -n "$$VERSION" || { echo "Name the version: make release VERSION=0.2.0" >&2; exit 1; }
 	@test -z "$$(git status --porcelain)" || { echo "Some changes are not committed. Commit them first." >&2; exit 1; }
-	@grep -q '^__version__ = "$(VERSION)"$$' "$(SOURCE)/kedro_mlrun/__init__.py" || \
-		{ echo "kedro_mlrun has another version than $(VERSION). Set __version__ in its __init__.py." >&2; exit 1; }
-	@grep -qF '## [$(VERSION)]' CHANGELOG.md || \
-		{ echo "CHANGELOG.md has no section [$(VERSION)]. Rename [Unreleased]." >&2; exit 1; }
+	@grep -qxF "__version__ = \"$$VERSION\"" "$(SOURCE)/kedro_mlrun/__init__.py" || \
+		{ printf '%s\n' "kedro_mlrun has another version than $$VERSION. Set __version__ in its __init__.py." >&2; exit 1; }
+	@grep -qF "## [$$VERSION]" CHANGELOG.md || \
+		{ printf '%s\n' "CHANGELOG.md has no section [$$VERSION]. Rename [Unreleased]." >&2; exit 1; }
 	@rm -rf dist
 	@"$(BIN)/python" -m hatchling build --target wheel --directory dist
-	@git archive --prefix="kedro-mlrun-starter-$(VERSION)/" --output="dist/kedro-mlrun-starter-$(VERSION).tar.gz" HEAD
-	@git tag --annotate "v$(VERSION)" --message="Version $(VERSION)"
-	@echo "Tagged v$(VERSION); dist/ has the wheel and the archive. To publish it: git push origin v$(VERSION)"
+	@git archive --prefix="kedro-mlrun-starter-$$VERSION/" --output="dist/kedro-mlrun-starter-$$VERSION.tar.gz" HEAD
+	@git tag --annotate "v$$VERSION" --message="Version $$VERSION"
+	@printf '%s\n' "Tagged v$$VERSION; dist/ has the wheel and the archive. To publish it: git push origin v$$VERSION"
 
 clean:  ## remove .venv, build and caches
 	@rm -rf .venv build dist .hypothesis .pytest_cache .ruff_cache

@@ -35,11 +35,11 @@ LIMIT = 1.5
 """How many times as long a command may take on the full store."""
 
 FEW_TREES = "random_forest.model.arguments.n_estimators=5,xgboost.model.arguments.n_estimators=5"
-ARTIFACTS = ("training_set", "test_set", "random_forest.model", "xgboost.model", "leaderboard")
+ARTIFACTS = ("training_set", "test_set", "random_forest_model", "xgboost_model", "leaderboard")
 CASES = {
     "runs": ["mlrun", "runs"],
     "show": ["mlrun", "show", "last"],
-    "lineage": ["mlrun", "lineage", "xgboost.model"],
+    "lineage": ["mlrun", "lineage", "xgboost_model"],
     "loads": ["run", "--pipelines=evaluation"],
 }
 
@@ -93,7 +93,7 @@ def fill(store: Path, runs: int) -> None:
             of_run["spec"]["parameters"] = {**of_run["spec"]["parameters"], **made}
             # A model of the run before, and a set that all of them share.
             of_run["spec"]["inputs"] = {
-                "xgboost.model": before["xgboost.model"],
+                "xgboost_model": before["xgboost_model"],
                 "test_set": run["status"]["artifact_uris"]["test_set"],
             }
             of_run["status"] |= {"artifact_uris": uris, "start_time": str(started)}

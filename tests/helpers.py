@@ -122,6 +122,8 @@ def new_store(dbpath: str, folder: Path) -> Iterator[Store]:
     )
     new_process()
     mlrun.mlconf.update(dict.fromkeys(settings, ""))
+    # MLRun sets it to `./` where it is asked for a store and knows none.
+    os.environ.pop("MLRUN_DBPATH", None)
 
 
 def states(store: Store) -> list[tuple[str, str]]:

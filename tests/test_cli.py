@@ -21,8 +21,8 @@ def test_a_run_is_looked_at(bake: Callable[..., Folder]) -> None:
     assert head[:3] == ["id", "name", "state"]
     found = json.loads(project.run(KEDRO, "mlrun", "show", "last", "--json").stdout)
     assert row[:3] == [found["uid"], "training", "completed"]
-    assert "xgboost.model" in found["artifacts"]
-    path = project.run(KEDRO, "mlrun", "open", "xgboost.model").stdout.strip()
+    assert "xgboost_model" in found["artifacts"]
+    path = project.run(KEDRO, "mlrun", "open", "xgboost_model").stdout.strip()
     assert Path(path).is_file()
     done = project.run(KEDRO, "mlrun", "show", "nothing", ok=False)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

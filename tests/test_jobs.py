@@ -18,7 +18,7 @@ KEDRO, MLRUN = BIN / "kedro", BIN / "mlrun"
 PACKAGE = "breast_cancer"
 FILES = {
     "training_set": "training_set.parquet",
-    "xgboost.model": "model.ubj",
+    "xgboost_model": "model.pkl",
     "kedro.nodes": "kedro.nodes.parquet",
 }
 # Few trees, so that it is quick.
@@ -66,7 +66,7 @@ def test_each_way_to_run_gives_the_same_records(bake: Callable[..., Folder]) -> 
     watched = project.make("submit-mlrun", f"PARAMS={PARAMS}", "WATCH=1").stdout
     assert records(shown(project)) == expected
     # Its log as it came, then the table that run-local ends with.
-    log, _, table = watched.partition("MLRun run 'default'")
+    log, _, table = watched.partition("MLRun run 'training+evaluation'")
     assert "Completed node: rank" in log
     assert "best_model" in table and "leaderboard.parquet" in table
     assert "Completed node: rank" in project.run(KEDRO, "mlrun", "logs", "last").stdout
@@ -103,13 +103,16 @@ def test_data_and_secrets_from_the_command_line(bake: Callable[..., Folder]) -> 
     project.run(KEDRO, "run", "--pipelines=training", f"--params={PARAMS}", DB_PASSWORD=PLANTED[3])
 
 
-def test_a_job_that_fails(bake: Callable[..., Folder]) -> None:
-    """Row 1: exit code 1 with the node's own error, here and in the background."""
+def test_a_job_that_fails(bake: Callable[..., Folder], tmp_path: Path) -> None:
+    """Law 11: exit code 1 with the node's own error, and nothing stays in the temporary folder."""
     project = bake()
+    temporary = project.at(tmp_path / "temporary").path
+    away = {"TMPDIR": str(temporary)}
     params = "--params=split.target=nothing"
     for how in ("--local", "--watch"):
-        done = project.run(KEDRO, "mlrun", "submit", "-p", "training", params, how, ok=False)
-        assert done.returncode == 1
+        command = (KEDRO, "mlrun", "submit", "-p", "training", params, how)
+        done = project.run(*command, ok=False, **away)
+        assert (done.returncode, [*temporary.iterdir()]) == (1, [])
         table = done.stdout.partition("MLRun run 'training'")[2]
         assert "Node 'split': ValueError: Column 'nothing' is not in the data" in table
         run = shown(project)
@@ -143,6 +146,9 @@ def test_mlruns_own_command_without_a_store(bake: Callable[..., Folder]) -> None
     for key, file in FILES.items():
         assert re.search(rf"\.mlrun/artifacts/{run['uid']}(-{best})?/{key}/\w{{8}}/{file}", text)
     assert shown(project)["state"] == "error"
+    # The sweep's summary is with its run, too.
+    assert not (project.path / "kedro-run").exists()
+    assert list(project.path.glob(f".mlrun/artifacts/{run['uid']}/**/iteration_results.csv"))
 
 
 def test_two_submitted_at_once(bake: Callable[..., Folder]) -> None:

@@ -2,13 +2,15 @@
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import VENV, Folder
+from conftest import KEDRO, VENV, Folder
+from test_project import commit
 
 SH = shutil.which("sh")
 
@@ -45,7 +47,7 @@ def test_a_venv_that_is_none_is_named(bake: Callable[..., Folder]) -> None:
 @pytest.fixture
 def kedro_that_prints(tmp_path: Path) -> str:
     """An environment whose `kedro` prints the arguments it gets, one on a line."""
-    folder = tmp_path / "an environment" / "bin"
+    folder = tmp_path / 'an "environment" for US$HOME' / "bin"
     folder.mkdir(parents=True)
     for name in ("kedro", "python"):
         (folder / name).write_text(f"#!{SH}\nprintf '%s\\n' \"$@\"\n")
@@ -53,25 +55,95 @@ def kedro_that_prints(tmp_path: Path) -> str:
     return f"VENV={folder.parent}"
 
 
-def test_a_run_gets_what_is_typed(bake: Callable[..., Folder], kedro_that_prints: str) -> None:
-    parameters = """split.target=it's "ill", or `not`,split.seed=7"""
+# What make, or a shell, would expand or execute.
+HOSTILE = [
+    "price=US$50",
+    "$(x)",
+    "a=$(shell touch made)",
+    "a=${HOME}",
+    "`touch made`",
+    "$$(touch made)",
+    """it's "ill", or `not` # $@""",
+    "$(error stopped)",
+    "a\\b;touch made",
+]
+
+
+@pytest.mark.parametrize("in_environment", [False, True])
+def test_a_run_gets_what_is_typed(
+    bake: Callable[..., Folder], kedro_that_prints: str, in_environment: bool
+) -> None:
+    """Law 4: each variable arrives as it was given, and nothing of it is executed."""
     project = bake()
-    typed = ["PIPELINE=training,evaluation", f"PARAMS={parameters}", "ENV=staging"]
-    typed += ["INPUTS=measurements=s3://a bucket/b.csv"]
-    expected = ["mlrun", "submit", "--pipelines=training,evaluation", f"--params={parameters}"]
-    expected += ["--inputs=measurements=s3://a bucket/b.csv", "--env=staging"]
-    done = project.run("make", "run-local", kedro_that_prints, *typed)
-    assert done.stdout.splitlines() == [*expected, "--local"]
-    typed += ["SCHEDULE=0 2 * * *", "WATCH=1"]
-    done = project.run("make", "submit-mlrun", kedro_that_prints, *typed)
-    assert done.stdout.splitlines() == [*expected, "--schedule=0 2 * * *", "--watch"]
+    names = ("PIPELINE", "PARAMS", "INPUTS", "ENV", "SCHEDULE")
+    options = ("pipelines", "params", "inputs", "env", "schedule")
+    for text in HOSTILE:
+        given = {name: f"{text} of {name}" for name in names}
+        words = [f"--{option}={given[name]}" for name, option in zip(names, options, strict=True)]
+        typed = [f"{name}={value}" for name, value in given.items()]
+        if in_environment:
+            words.remove(f"--env={given['ENV']}")  # it would be that of the user's shell
+            typed = []
+        for target, last in {"run-local": "--local", "submit-mlrun": "--watch"}.items():
+            more, told = ["WATCH=1"], words
+            if last == "--local":
+                more, told = ["SCHEDULE="], [word for word in words if "schedule" not in word]
+            variables = given if in_environment else {}
+            done = project.run("make", target, kedro_that_prints, *typed, *more, **variables)
+            assert done.stdout.splitlines() == ["mlrun", "submit", *told, last]
+        done = project.run("make", "update", kedro_that_prints, f"TO={text}")
+        assert done.stdout.splitlines() == ["mlrun", "update", f"--to={text}"]
+        refused = project.run("make", "test", f"VENV=no {text}", ok=False)
+        assert refused.stderr.startswith(f"VENV=no {text} has no bin/python: ")
+    assert not (project.path / "made").exists()
 
 
-def test_a_run_does_not_get_the_shells_own_variable(
+def test_the_examples_of_the_help_can_be_typed(
     bake: Callable[..., Folder], kedro_that_prints: str
 ) -> None:
-    done = bake().run("make", "run-local", kedro_that_prints, ENV="/etc/profile")
-    assert done.stdout.split() == ["mlrun", "submit", "--local"]
+    """Law 9: the command that each of them becomes is accepted."""
+    project = bake()
+    raw = project.path / "data" / "01_raw" / "measurements.csv"
+    shutil.copy(raw, project.path / "other.csv")
+    commit(project)
+    examples = re.findall(r"^  (make \S+ [A-Z]+=.+)$", project.make().stdout, re.MULTILINE)
+    assert len(examples) > 3
+    for example in examples:
+        printed = project.run(*shlex.split(example), kedro_that_prints).stdout.splitlines()
+        done = project.run(KEDRO, *printed, "--dry-run", ok="SCHEDULE" not in example)
+        told = done.stdout + done.stderr
+        # The embedded store has none.
+        wanted = "needs an MLRun API" if done.returncode else "kedro_mlrun.jobs.handler.run"
+        assert wanted in told, example
+
+
+def test_a_release_gets_what_is_typed(starter: Folder) -> None:
+    """Law 4: the version is refused as it was given, and nothing of it is executed."""
+    done = ("-o", "check", "-o", "test", "-o", ".venv/installed")
+    for text in HOSTILE:
+        refused = starter.run("make", *done, "release", f"VERSION={text}", ok=False)
+        assert refused.stderr.startswith(f"kedro_mlrun has another version than {text}. ")
+    assert not (starter.path / "made").exists()
+
+
+def test_a_misspelt_variable_is_refused(
+    bake: Callable[..., Folder], kedro_that_prints: str
+) -> None:
+    """Law 9: otherwise it would be ignored, and another run would start than was asked for."""
+    project, typed = bake(), (kedro_that_prints, "PARAM=split.seed=7")
+    done = project.run("make", "run-local", *typed, ok=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "There is no variable PARAM. Choose from PIPELINE PARAMS INPUTS ENV " in done.stderr
+    # One of another Makefile that calls this one.
+    assert project.run("make", "run-local", *typed, MAKELEVEL="1").stdout
+
+
+def test_what_run_local_can_not_do_is_not_ignored(bake: Callable[..., Folder]) -> None:
+    """Law 9: a schedule is refused before anything runs, in the words of make."""
+    project = bake()
+    done = project.make("run-local", "SCHEDULE=0 2 * * *", ok=False)
+    assert "run-local runs now. For SCHEDULE: make submit-mlrun" in done.stderr
+    assert "--" not in done.stderr and "MLRun run" not in done.stdout
 
 
 def make_path(folder: Path, **programs: str) -> str:

@@ -1,32 +1,186 @@
-"""The commands of the README are those that tests run."""
+"""What the two READMEs tell someone to type is typed here, or by the test that is named here."""
 
 import re
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
+from conftest import PYTHON, VENV, Folder
 from helpers import ROOT
-from test_project import shell_commands
+from test_project import changes, commit
+from test_wheel import plain  # noqa: F401
 
-# A pattern of a command, and the test that runs it.
-RUN_BY = {
-    r"git clone \S+( \S+)?": "test_project: a clone and make demo",
-    r"cd \S+": "test_project: a clone and make demo",
-    r"make demo": "test_project: a clone and make demo",
-    r"make( help)?": "test_make: make lists every target",
-    r"kedro mlrun (runs|show last|lineage \S+)": "test_project: the commands of its readme",
-    r"kedro mlrun compare training last": "kedro_mlrun/commands",
-    r"pip install git\+\S+": "test_wheel: the plugin leaves a project alone",
-    r"kedro (mlrun init|run)": "test_wheel: init has a project's runs recorded",
-    r"make update": "test_project: ordinary work and an update",
-    r"make (run-local|submit-mlrun WATCH=1)": "test_project: the commands of its readme",
-    r"kedro mlrun (doctor|workflow .*)": "test_project: the commands of its readme",
-    r"kedro mlrun (submit --dry-run|logs last)": "test_jobs: secrets, and each way to run",
-    r"kedro new --starter=\S+( --name .+| --config \S+)?": "test_generation: both doors",
-    r"cookiecutter \S+( --no-input)?( project_name=.+)?": "test_generation: both doors",
+ADDRESS = "https://github.com/OWNER/kedro-mlrun-starter"
+PROGRAMS = "make kedro mlrun python pip git cookiecutter pre-commit".split()
+READMES = (ROOT / "README.md", ROOT / "{{ cookiecutter.repo_name }}" / "README.md")
+
+# A pattern of a command that no test here types, why, and the test that does so in its own way.
+ELSEWHERE = {
+    r"pip install git\+\S+": (
+        "installs into this environment",
+        "test_wheel: test_init_has_a_projects_runs_recorded_and_undo_takes_it_out",
+    ),
+    r"kedro run --load-versions=NAME:RUN_ID": (
+        "has names to fill in",
+        "test_runs: test_a_chain_keeps_training_and_evaluation_together",
+    ),
+    r"kedro pipeline create NAME": (
+        "has a name to fill in",
+        "test_project: test_checks_and_tests_pass_after_ordinary_work_and_an_update",
+    ),
+    r"make (check|test)": ("takes long", "test_project: test_its_own_checks_and_tests_pass"),
+    r"make package|python -m .+": (
+        "runs in an environment of its own",
+        "test_project: test_its_package_runs_elsewhere",
+    ),
+    r"make lock": (
+        "asks a package index; what it made is read",
+        "test_generation: test_the_lock_pins_every_dependency",
+    ),
+    r"kedro mlrun push": (
+        "needs an API, here a stub",
+        "kedro_mlrun/api/test_push: test_a_run_is_there_once_and_whole",
+    ),
+    r"kedro mlrun build": (
+        "needs a cluster, here a stub",
+        "kedro_mlrun/jobs/test_image: test_command",
+    ),
+    r"make submit-mlrun SCHEDULE=.+": (
+        "needs a cluster, here a stub",
+        "kedro_mlrun/jobs/test_submit: test_schedules_retries_and_notifications",
+    ),
+    r"kedro server start": ("goes on", "test_server: test_runs_of_the_server"),
+    r"mlrun project .+": (
+        "its records are read",
+        "test_workflow: test_mlrun_runs_the_project_as_its_users_expect",
+    ),
+    r"pre-commit install": (
+        "is no package of the project; the hook's commands run",
+        "test_generation: test_pre_commit_runs_the_projects_own_ruff",
+    ),
+    r"make check test|make fix": (
+        "of the starter: CI runs them",
+        "test_generation: test_continuous_integration_calls_make",
+    ),
+    r"kedro mlflow init": ("is another project's", ""),
 }
 
 
-def test_every_command_of_the_readme_is_run_by_a_test() -> None:
-    commands = shell_commands(ROOT / "README.md")
-    assert "make demo" in commands
+def blocks(readme: Path) -> list[list[str]]:
+    """The lines of each of a document's bash blocks, as in an activated environment."""
+    text = readme.read_text().replace(".venv/bin/", "")
+    found = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [[line for line in block.splitlines() if line] for block in found]
+
+
+def in_sentences(readme: Path) -> list[str]:
+    """The commands that stand in a document's sentences and tables."""
+    text = re.sub(r"^```.*?^```", "", readme.read_text(), flags=re.MULTILINE | re.DOTALL)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+    spans = [span.removeprefix(".venv/bin/") for span in spans]
+    return [span for span in spans if span.split()[0] in PROGRAMS]
+
+
+def is_elsewhere(command: str) -> bool:
+    return any(re.fullmatch(pattern, command) for pattern in ELSEWHERE)
+
+
+def follow(folder: Folder, commands: list[str]) -> list[str]:
+    """Type commands one after the other; each must succeed. Give what they print."""
+    said = []
     for command in commands:
-        bare = command.split("  #")[0].strip()
-        assert any(re.fullmatch(pattern, bare) for pattern in RUN_BY), command
+        program, *arguments = shlex.split(command)
+        if program == "cd":
+            folder = folder.at(folder.path / arguments[0])
+        elif program == "make":
+            if (folder.path / "cookiecutter.json").exists():
+                # As after `make install`, which has made the environment that the tests run in.
+                (folder.path / ".venv").symlink_to(VENV)
+                done = folder.run("make", "--assume-old=.venv/installed", *arguments)
+            else:
+                done = folder.make(*arguments)
+            said.append(done.stdout + done.stderr)
+        elif not is_elsewhere(command):
+            own = VENV / "bin" / program
+            words: list[str | Path] = [own if own.exists() else program]
+            if folder.python != PYTHON:
+                words = ["python", "-m", program]
+            done = folder.run(*words, *arguments)
+            said.append(done.stdout + done.stderr)
+    return said
+
+
+@pytest.fixture
+def reader(starter: Folder, tmp_path: Path) -> Folder:
+    """A folder where git takes the starter that is tested for the one at its address."""
+    redirect = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_VALUE_0": ADDRESS}
+    redirect["GIT_CONFIG_KEY_0"] = f"url.{starter.path}.insteadOf"
+    there = starter.at(tmp_path / "reader")
+    return replace(there, variables={**there.variables, **redirect})
+
+
+def test_the_commands_of_the_starters_readme_work(reader: Folder, plain: Folder) -> None:  # noqa: F811
+    """Law 9: what the README tells someone to type can be typed, block after block."""
+    project = replace(reader, path=reader.path / "churn-model")
+    demo, new, cookiecutter, existing, compare, submit, update = blocks(READMES[0])
+    *_, demonstrated = follow(reader, demo)
+    example = re.search(r"^```text\n(MLRun run .*?)^```", READMES[0].read_text(), re.M | re.S)
+    for line in example[1].splitlines() if example else [""]:
+        # The names at the left, and the heads of the results, are those of the demo.
+        shown = r"accuracy .*" if line.strip().startswith("accuracy") else r"\S*.*?(?=  |$)"
+        assert re.search(shown, line.strip())[0] in demonstrated, line  # type: ignore[index]
+    assert "state  completed" in demonstrated and "WARNING" not in demonstrated
+    assert changes(reader.at(reader.path / "kedro-mlrun-starter")) == ""
+
+    assert "completed" in follow(reader, new)[-1]
+    follow(reader.at(reader.path / "other"), cookiecutter)
+    assert "completed" in follow(plain, existing)[-1]
+    _, runs, compared, lineage = follow(project, compare)
+    assert runs.count("completed") == 2
+    assert re.search(r"max_depth +4 +2", compared) or re.search(r"max_depth +2 +4", compared)
+    assert "came from\n└── run training" in lineage
+    commit(project)
+    # The others are those of a project's own README.
+    follow(project, [each for each in submit if each not in sum(blocks(READMES[1]), [])])
+    assert "newest" in follow(project, update)[-1]
+
+
+def test_the_commands_of_a_projects_readme_work(bake: Callable[..., Folder]) -> None:
+    """Law 11: they leave the work tree clean."""
+    project = bake()
+    commit(project)
+    commands = sum(blocks(project.path / "README.md"), [])
+    assert commands[0] == "make run-local"
+    for command, said in zip(commands, follow(project, commands), strict=True):
+        expected = "can be written and read" if command.endswith("doctor") else "completed"
+        assert expected in said, command
+    follow(project, ["kedro mlrun --help", "kedro mlrun update --check"])
+    run = "mlrun run -f function.yaml --local -p split.seed=7"
+    assert run in in_sentences(READMES[1])
+    follow(replace(project, variables={**project.variables, "PYTHONPATH": "src"}), [run])
+    assert changes(project) == ""
+
+
+@pytest.mark.parametrize("readme", READMES, ids=["starter", "project"])
+def test_what_stands_in_sentences_is_typed_too(readme: Path) -> None:
+    """Law 9: each command is one of a block, begins like one, or is named with its test."""
+    typed = [command for each in READMES for block in blocks(each) for command in block]
+    typed += ["kedro mlrun --help", "kedro mlrun update --check", "make"]
+    typed += ["mlrun run -f function.yaml --local -p split.seed=7"]
+    commands = in_sentences(readme)
+    assert len(commands) > 5
+    for command in commands:
+        begins = any(f"{line} ".startswith(f"{command} ") for line in typed)
+        assert begins or is_elsewhere(command), command
+
+
+def test_the_tests_elsewhere_exist() -> None:
+    written = [command for each in READMES for command in sum(blocks(each), in_sentences(each))]
+    for pattern, (reason, named) in ELSEWHERE.items():
+        assert reason
+        assert any(re.fullmatch(pattern, command) for command in written), pattern
+        if named:
+            file, name = named.split(": ")
+            assert f"def {name}(" in (ROOT / "tests" / f"{file}.py").read_text(), named

@@ -55,6 +55,17 @@ def pass_on(frame):
     return frame, float(frame["x"].mean())
 
 
+def double(number):
+    return 2 * number
+
+
+def log_city(city):
+    from kedro_mlrun import MLRunContextManager
+
+    MLRunContextManager().context.log_artifact("by_mlrun", body=city)
+    return f"{city} →"
+
+
 def register_pipelines():
     made = Node(make, "params:made", "made", name="make")
     many = [Node(make, "params:made", "frame_0", name="node_0")]
@@ -82,6 +93,14 @@ def register_pipelines():
                 Node(make, "params:made", "frame_1", name="after"),
             ]
         ),
+        "first": Pipeline([Node(double, "params:made.rows", "mean_first", name="first")]),
+        "city": Pipeline([Node(log_city, "params:city", "mean_city", name="größe")]),
+        "second": Pipeline(
+            [
+                Node(double, "mean_first", "mean_second", name="second"),
+                Node(double, "mean_second", "mean_third", name="third"),
+            ]
+        ),
         "telling": Pipeline([Node(tell, "params:db", "told", name="tell")]),
     }
 """
@@ -100,7 +119,7 @@ told:
   filepath: data/told.txt
   credentials: db
 """
-PARAMETERS = "made: {rows: 7}\ndb: {user: me, password: hunter2}\n"
+PARAMETERS = "made: {rows: 7}\ncity: Zürich\ndb: {user: me, password: hunter2}\n"
 SCRIPT = """
 import json
 from kedro_mlrun.datasets import *
@@ -122,7 +141,7 @@ def project(bake: Callable[..., Folder]) -> Folder:
     settings.write_text(settings.read_text().replace("datasets: []", "datasets: [told]"))
     with (project.path / "conf" / "base" / "catalog.yml").open("a") as catalog:
         catalog.write(CATALOG)
-    (project.path / "conf" / "base" / "parameters.yml").write_text(PARAMETERS)
+    (project.path / "conf" / "base" / "parameters.yml").write_text(PARAMETERS, encoding="utf-8")
     (project.path / "conf" / "local" / "credentials.yml").write_text(
         "db: {user: me, password: hunter2}\n"
     )
@@ -228,6 +247,64 @@ def test_each_runner_records_all_of_a_run_once(project: Folder, runner: str) -> 
         assert all(step["seconds"] >= 0 for step in steps)
 
 
+def test_a_result_as_input_is_found_in_every_kind_of_process(project: Folder) -> None:
+    """Law 7: in a worker that isn't forked, and in a run that isn't recorded, too."""
+    kedro(project, "run", "--pipelines=first")
+    spawned = {"KEDRO_MP_CONTEXT": "spawn", "PYTHONPATH": "src"}
+    # More nodes than workers: Kedro 1.7 breaks a worker's log with its first one.
+    runner = "one_worker.OneWorker"
+    (project.path / "src" / "one_worker.py").write_text(
+        "from functools import partial\nfrom kedro.runner import ParallelRunner\n"
+        "OneWorker = partial(ParallelRunner, max_workers=1)\n"
+    )
+    command = (KEDRO, "run", "--pipelines=second", f"--runner={runner}")
+    project.run(*command, fork=False, **spawned)
+    second, _ = records(project)
+    assert second["status"]["results"] == {"mean_second": 28, "mean_third": 56}
+    settings = project.path / "conf" / "base" / "mlrun.yml"
+    skipped = settings.read_text().replace("skip_pipelines: []", "skip_pipelines: [second]")
+    settings.write_text(skipped)
+    project.run(*command, fork=False, **spawned)
+    kedro(project, "run", "--pipelines=second")
+    assert len(records(project)) == 2
+
+
+def test_a_run_needs_no_git(project: Folder, tmp_path: Path) -> None:
+    """Law 10: a container without git on its PATH runs, and the record lacks the commit alone."""
+    empty = project.at(tmp_path / "empty").path
+    project.run(KEDRO, "run", "--pipelines=first", fork=False, PATH=str(empty))
+    (run,) = records(project)
+    assert run["status"]["state"] == "completed"
+    assert "git-commit" not in run["metadata"]["labels"]
+
+
+def test_a_run_needs_no_utf8(project: Folder) -> None:
+    """Law 10: files are UTF-8 in any locale, and a terminal gets what it has letters for."""
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = project.run(KEDRO, "run", "--pipelines=city", fork=False, **ascii_only)
+    # Kedro's log goes by Python's rules; click makes UTF-8 of ASCII.
+    assert "Completed node: gr\\xf6\\xdfe" in done.stdout
+    assert "mean_city  Zürich →" in done.stdout
+    (run,) = records(project)
+    assert run["status"]["results"] == {"mean_city": "Zürich →"}
+    assert run["spec"]["parameters"]["city"] == "Zürich"
+    [written] = (project.path / ".mlrun").rglob("by_mlrun*")
+    assert written.read_bytes() == "Zürich".encode()
+    done = project.run(KEDRO, "mlrun", "show", "last", fork=False, **ascii_only)
+    assert "Zürich →" in done.stdout
+
+
+def test_a_run_needs_no_place_in_the_projects_folder(project: Folder, tmp_path: Path) -> None:
+    """Law 11: nothing is written beside store and artifacts, here because it can't be."""
+    (project.path / ".mlrun").touch()
+    elsewhere = {"MLRUN_DBPATH": f"sqlite:///{tmp_path}/store/runs.db"}
+    elsewhere["MLRUN_ARTIFACT_PATH"] = f"{tmp_path}/artifacts"
+    before = project.files().keys()
+    kedro(project, "run", "--pipelines=many", PYTHONDONTWRITEBYTECODE="1", **elsewhere)
+    assert "completed" in kedro(project, "mlrun", "runs", **elsewhere)
+    assert project.files().keys() == before
+
+
 def test_a_load_that_fails_names_its_node(project: Folder) -> None:
     """Also where the nodes run in threads, one beside the other."""
     for runner in ("SequentialRunner", "ThreadRunner"):
@@ -251,7 +328,7 @@ def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None
     evaluated = run("evaluation", "--chain-id", "morning")
 
     inputs = evaluated["spec"]["inputs"]
-    assert inputs.keys() == {"random_forest.model", "xgboost.model", "test_set"}
+    assert inputs.keys() == {"random_forest_model", "xgboost_model", "test_set"}
     for key, uri in inputs.items():
         assert uri == trained["status"]["artifact_uris"][key]
     assert evaluated["metadata"]["labels"]["workflow"] == "morning"
@@ -260,13 +337,16 @@ def test_a_chain_keeps_training_and_evaluation_together(project: Folder) -> None
 
     # Without a chain, the newest model of all; a chosen one goes before the chain's.
     uid = newer["metadata"]["uid"]
-    chosen = run("evaluation", "--chain-id=morning", f"--load-versions=random_forest.model:{uid}")
-    model = "random_forest.model"
+    chosen = run("evaluation", "--chain-id=morning", f"--load-versions=random_forest_model:{uid}")
+    model = "random_forest_model"
     assert chosen["spec"]["inputs"][model] == newer["status"]["artifact_uris"][model]
     assert run("evaluation")["spec"]["inputs"] == {
         key: other["status"]["artifact_uris"][key] for key in inputs
     }
 
+    # What no run of a chain makes is loaded as without one.
+    assert run("evaluation", "--chain-id=night")["spec"]["inputs"][model]
+    run("training", "--chain-id=noon", "--nodes=split")
     printed = kedro(project, "run", "--pipelines=evaluation", "--chain-id=noon", ok=False)
     assert "chain noon has no artifact" in printed
     assert "Run the pipeline that saves it with `--chain-id noon`" in printed

@@ -1,9 +1,13 @@
 """MLRunHooks: Kedro's runs are MLRun's runs."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -13,12 +17,20 @@ import pandas as pd
 import pytest
 import yaml
 from helpers import PROJECT, Store, metadata, project_module, states
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import settings
 from kedro.framework.session import KedroSession
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset, DataCatalog, DatasetError
 from kedro.pipeline import node, pipeline
+from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
+from sklearn.linear_model import Ridge
 
 import kedro_mlrun
 from kedro_mlrun import datasets, hooks
+from kedro_mlrun.runs import dataset
+from kedro_mlrun.runs.dataset import InputError
+from kedro_mlrun.secrets import known
+from kedro_mlrun.store.db import LocalRunDB
 
 CATALOG = """
 named:
@@ -41,10 +53,21 @@ cached:
   type: kedro_mlrun.MLRunDataframeDataset
 "frame@loaded":
   type: kedro_mlrun.MLRunDataframeDataset
+parts:
+  type: partitions.PartitionedDataset
+  path: FOLDER/parts
+  dataset: pandas.CSVDataset
+  filename_suffix: .csv
 table:
   type: pandas.CSVDataset
   filepath: FOLDER/table.csv
   save_args: {index: false}
+model:
+  type: kedro_mlrun.MLRunModel
+  save_args: {training_set: table}
+"{name}_model":
+  type: kedro_mlrun.MLRunModel
+  save_args: {training_set: "{name}"}
 """
 OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
 
@@ -55,6 +78,36 @@ BARRIER = threading.Barrier(2, timeout=60)
 def meet(number: int) -> int:
     BARRIER.wait()
     return number
+
+
+def fill_store(number: int) -> str:
+    """Leave the store as on a disk without space, for this connection."""
+    connection = mlrun.get_run_db().connection
+    [(pages,)] = connection.execute("PRAGMA page_count")
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    return "x" * number
+
+
+def fill_and_fail(number: int) -> None:
+    fill_store(number)
+    raise FileNotFoundError("no such table")
+
+
+def stop(number: int) -> int:
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(0.2)
+    return number
+
+
+@dataclass
+class Lengthy:
+    """What no pickle can hold."""
+
+    length: Callable[[], int]
+
+
+def frame_of(number: int) -> pd.DataFrame:
+    return pd.DataFrame({"x": [number]})
 
 
 def fail(_: Any) -> None:
@@ -84,6 +137,13 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "bad_pipeline": pipeline(
             [node(lambda number: number, "params:number", "saved"), node(fail, "saved", None)]
         ),
+        "nested": pipeline(
+            [
+                node(lambda trees: trees["kind"], "params:model.trees", "saved"),
+                node(lambda n: pd.DataFrame({"x": [n]}), "params:model.depth", "table"),
+            ]
+        ),
+        "all": pipeline([node(lambda all: all["number"], "parameters", "named")]),
         "reader": pipeline([node(lambda number: number, "old", "named")]),
         "tables": pipeline(
             [
@@ -92,18 +152,33 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 node(lambda found: found["rows"], "in_memory", "named"),
             ]
         ),
+        "write_parts": pipeline([node(lambda n: {"a": frame_of(n)}, "params:number", "parts")]),
+        "read_parts": pipeline([node(lambda parts: len(parts["a"]()), "parts", "named")]),
         "wrapped": pipeline(
             [
                 node(lambda number: number, "params:number", "cached"),
                 node(lambda n: pd.DataFrame({"x": [n]}), "cached", "frame@saved"),
-                node(lambda frame: lambda: len(frame), "frame@loaded", "function"),
-                node(lambda function: function(), "function", "named"),
+                node(lambda frame: Lengthy(lambda: len(frame)), "frame@loaded", "function"),
+                node(lambda function: function.length(), "function", "named"),
             ]
         ),
         "of_others": pipeline(
             [node(lambda n: (n, n), "params:number", ["foreign", "derived"], name="both")]
         ),
+        "models": pipeline(
+            [
+                node(lambda n: 2 * [pd.DataFrame({"x": [n]})], "params:number", ["table", "rows"]),
+                node(lambda *_: Ridge().fit([[0.0]], [0.0]), ["table", "rows"], "model"),
+                node(lambda *_: Ridge().fit([[0.0]], [0.0]), ["table", "rows"], "rows_model"),
+            ]
+        ),
+        "fill_and_fail": pipeline([node(fill_and_fail, "params:number", None)]),
+        "misspelt": pipeline([node(fail, "params:number", "row_model")]),
+        "fill": pipeline([node(fill_store, "params:number", "saved")]),
+        "stopping": pipeline([node(stop, "params:number", "named")]),
         "waiting": pipeline([node(meet, "params:number", "named")]),
+        "result_reader": pipeline([node(lambda number: number, "keyed", "a_number")]),
+        "failing": pipeline([node(fail, "params:number", ["saved", "keyed"], name="fails")]),
         "broken": pipeline([node(lambda table: table, "table", "named", name="uses_table")]),
     }
     registry = project_module("pipeline_registry")
@@ -111,10 +186,12 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def run(conf: Path, name: str, number: int = 1, **options: Any) -> None:
+def run(conf: Path, name: str, number: int = 1, plugin: Any = None, **options: Any) -> None:
     with KedroSession.create(
         PROJECT, conf_source=str(conf), runtime_params={"number": number}
     ) as session:
+        if plugin:
+            session._hook_manager.register(plugin)
         # Kedro's type for a session doesn't know all that a KedroSession takes.
         session.run(pipeline_names=[name], **options)  # type: ignore[call-arg]
 
@@ -126,6 +203,47 @@ def test_a_kedro_run_is_an_mlrun_run(store: Store, conf: Path) -> None:
     record = newest(store, "good")
     assert record["status"]["results"] == {"named": 1, "own-key": 1}
     assert set(record["status"]["artifact_uris"]) == {"a_number", "saved"} | OWN
+
+
+def test_a_chain_ties_only_what_its_own_pipelines_make(
+    store: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 9: what no run of the chain makes, by name or key, loads as without a chain."""
+    run(conf, "good", 3)
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    run(conf, "reader")
+    assert newest(store, "reader")["status"]["results"] == {"named": 3}
+    run(conf, "result_reader")
+    run(conf, "good", 5)
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "")
+    run(conf, "good", 7)
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    run(conf, "reader")
+    assert newest(store, "reader")["status"]["results"] == {"named": 5}
+    # What a run makes itself is always of its chain.
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "wednesday")
+    run(conf, "good", 9, only_missing_outputs=True)
+    assert newest(store, "good")["status"]["results"]["named"] == 9
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "tuesday")
+    with pytest.raises(ValueError, match="no luck"):
+        run(conf, "failing")
+    with pytest.raises(DatasetError, match=r"chain tuesday has no artifact .*--chain-id tuesday"):
+        run(conf, "reader")
+    with pytest.raises(DatasetError, match="no run in chain tuesday has such a result"):
+        run(conf, "result_reader")
+
+
+def test_a_chain_without_runs_is_said(
+    store: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 9: its id may be misspelt; not where the chain begins with what no pipeline makes."""
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    run(conf, "good", 3)
+    run(conf, "reader")
+    assert "has no runs yet" not in caplog.text
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "mondey")
+    run(conf, "reader")
+    assert "Chain 'mondey' has no runs yet. Loaded as without it: " in caplog.text
 
 
 def test_two_runs_in_one_process(store: Store, conf: Path) -> None:
@@ -157,11 +275,148 @@ def test_earlier_versions_by_load_versions(store: Store, conf: Path) -> None:
     assert later["spec"]["inputs"] != older["spec"]["inputs"]
 
 
+@pytest.mark.parametrize("options", [{}, {"runner": ThreadRunner()}], ids=["sequential", "threads"])
+def test_a_training_set_is_any_entry_of_the_run(
+    embedded: Store, conf: Path, options: dict[str, Any]
+) -> None:
+    """Law 6: of a file or in memory, the record of a model has its features and statistics."""
+    run(conf, "models", 7, **options)
+    for key in ("model", "rows_model"):
+        spec = mlrun.get_run_db().read_artifact(key, project=embedded.project)["spec"]
+        assert spec["inputs"] == [{"name": "x", "value_type": "int"}]
+        assert spec["feature_stats"]["x"]["mean"] == 7
+    assert dataset.CATALOGS == {}
+
+
+def test_a_misspelt_training_set_stops_a_run_at_its_start(embedded: Store, conf: Path) -> None:
+    """Law 9: before any node; no run is recorded."""
+    with pytest.raises(InputError, match="save_args of 'row_model' names 'row', which is not an"):
+        run(conf, "misspelt")
+    assert states(embedded) == []
+
+
 def test_only_missing_outputs(embedded: Store, conf: Path) -> None:
     """What an earlier run has saved is not made again."""
     run(conf, "good")
     run(conf, "good", only_missing_outputs=True)
     assert newest(embedded, "good")["status"]["artifact_uris"].keys() == OWN - {"kedro.nodes"}
+
+
+def taken(store: Store, name: str) -> dict[str, Any]:
+    """The parameters of a run's record, but for the run's own options."""
+    parameters = newest(store, name)["spec"]["parameters"]
+    return {name: value for name, value in parameters.items() if not name.startswith("kedro.")}
+
+
+def test_a_run_has_the_parameters_that_its_nodes_take(
+    embedded: Store, conf: Path, tmp_path: Path
+) -> None:
+    """Law 4: what was configured beyond, for other pipelines, is in the artifact alone."""
+    (conf / "base" / "parameters.yml").write_text(
+        "number: 1\nmodel: {depth: 4, trees: {number: 10, kind: tall}}\nunused: true"
+    )
+    run(conf, "good")
+    assert taken(embedded, "good") == {"number": 1}
+    whole = yaml.safe_load(datasets.MLRunAbstractDataset(key="kedro.parameters").load())
+    assert whole["model"]["depth"] == 4 and whole["unused"]
+    run(conf, "reader")
+    assert taken(embedded, "reader") == {}
+    run(conf, "nested")
+    trees = {"model.trees.number": 10, "model.trees.kind": "tall"}
+    assert taken(embedded, "nested") == {"model.depth": 4, **trees}
+    run(conf, "all")
+    assert taken(embedded, "all") == {"model.depth": 4, "number": 1, "unused": True, **trees}
+    # A node that isn't run, because its output is there, takes nothing.
+    (tmp_path / "table.csv").unlink()
+    run(conf, "nested", only_missing_outputs=True)
+    assert taken(embedded, "nested") == {"model.depth": 4}
+
+
+def test_a_store_that_is_full_is_one_sentence(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 3: a run that can't be recorded ends, and what was recorded before is there."""
+    run(conf, "good")
+    # Of a run that has begun, and of one that can't.
+    for name in ("fill", "good"):
+        with pytest.raises(hooks.RecordingError, match=r"can't be recorded: .*disk is full"):
+            run(conf, name)
+    assert "The run's end isn't recorded" in caplog.text
+    mlrun.get_run_db().connection.execute("PRAGMA max_page_count = 1000000")
+    # What is a node's own stays its own.
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        run(conf, "fill_and_fail")
+    assert states(embedded)[0] == ("good", "completed")
+    mlrun.get_run_db().connection.execute("PRAGMA max_page_count = 1000000")
+
+
+@pytest.mark.parametrize("reserved", [True, False])
+def test_a_store_that_is_full_at_a_runs_end(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, reserved: bool
+) -> None:
+    """Law 3: what the store reserves is for the end of a run, and without it that is one line."""
+
+    def fill() -> None:
+        # What the end is to write.
+        embedded.manager.context._results["long"] = fill_store(100_000)
+        monkeypatch.setattr(LocalRunDB, "make_room", make_room)
+
+    def make_room(db: LocalRunDB) -> bool:
+        if reserved:
+            db.connection.execute("PRAGMA max_page_count = 1000000")
+        return reserved
+
+    plugin = type("Plugin", (), {"after_pipeline_run": staticmethod(hook_impl(fill))})
+    if reserved:
+        run(conf, "good", plugin=plugin)
+        assert newest(embedded, "good")["status"]["state"] == "completed"
+    else:
+        with pytest.raises(hooks.RecordingError, match=r"^The run can't .*disk is full"):
+            run(conf, "good", plugin=plugin)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    mlrun.get_run_db().connection.execute("PRAGMA max_page_count = 1000000")
+
+
+@pytest.mark.parametrize("runner", [ThreadRunner, SequentialRunner])
+def test_a_run_that_is_stopped_says_what_it_waits_for(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture, runner: type[AbstractRunner]
+) -> None:
+    """Law 9: Ctrl-C ends a node of the sequential runner alone; others end before the run does."""
+    with pytest.raises(KeyboardInterrupt):
+        run(conf, "stopping", runner=runner())
+    said = "Ctrl-C: the run ends when the nodes that are at work have ended." in caplog.text
+    assert said == (runner is ThreadRunner)
+    settings.HOOKS[0]._at_exit()
+    assert states(embedded) == [("stopping", "aborted")]
+
+
+@pytest.mark.parametrize("when", ["before_pipeline_run", "after_pipeline_run"])
+def test_an_error_of_another_plugin_is_the_runs(embedded: Store, conf: Path, when: str) -> None:
+    """Law 3: the run has failed, and says why, though the process goes on."""
+
+    def fail_there() -> None:
+        raise ValueError("no luck there")
+
+    plugin = type("Plugin", (), {when: staticmethod(hook_impl(fail_there))})
+    with pytest.raises(ValueError, match="no luck there"):
+        run(conf, "good", plugin=plugin)
+    status = newest(embedded, "good")["status"]
+    assert status["state"] == "error"
+    assert status["error"].startswith("ValueError: no luck there")
+
+
+def test_another_plugin_that_fails_on_an_error_hides_none(embedded: Store, conf: Path) -> None:
+    """Law 3: the record has the node's own error."""
+
+    class Plugin:
+        @hook_impl
+        def on_pipeline_error(self) -> None:
+            raise RuntimeError("no mail could be sent")
+
+    with pytest.raises(RuntimeError, match="no mail"):
+        run(conf, "bad_pipeline", plugin=Plugin())
+    status = newest(embedded, "bad_pipeline")["status"]
+    assert status["error"].startswith("Node 'fail") and "no luck [/bad]" in status["error"]
 
 
 def test_the_run_is_shown(embedded: Store, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,8 +471,8 @@ def test_what_a_run_tells(store: Store, conf: Path) -> None:
 def test_a_large_parameter_is_in_the_artifact_only(embedded: Store, conf: Path) -> None:
     """The run's record, which each list of runs reads, stays small; nothing is lost."""
     (conf / "base" / "parameters.yml").write_text(f"number: 1\ntext: {'x' * 100_000}")
-    run(conf, "good")
-    shown = newest(embedded, "good")["spec"]["parameters"]["text"]
+    run(conf, "all")
+    shown = newest(embedded, "all")["spec"]["parameters"]["text"]
     assert len(shown) < 100
     assert "kedro.parameters" in shown
     whole = datasets.MLRunAbstractDataset(key="kedro.parameters").load()
@@ -295,6 +550,56 @@ def test_other_datasets_can_be_recorded(store: Store, conf: Path) -> None:
     assert datasets.MLRunAbstractDataset(key="table", **of_run).load() == b"x\n5\n"
 
 
+def test_what_only_leads_to_data_is_not_recorded(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 4: the load functions of partitions are no data, and a pickle of them isn't a record."""
+    configure(conf, datasets=["*"])
+    run(conf, "write_parts")
+    assert newest(embedded, "write_parts")["status"]["artifact_uris"].keys() == {"parts"} | OWN
+    run(conf, "read_parts")
+    assert newest(embedded, "read_parts")["status"]["artifact_uris"].keys() == OWN
+    assert "'parts' isn't recorded: it is a builtins.method" in caplog.text
+
+
+def test_a_secret_of_an_env_file_is_in_no_record(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 8: though the parameter that has it is called otherwise; `not_secret` names the rest."""
+    monkeypatch.setattr(known, "_known", known._Known())
+    (conf / "base" / "parameters.yml").write_text(
+        "number: 1\naddress: swordfish7\nvisit_token: 17\nother_token: hunter2"
+    )
+    configure(conf, not_secret=["visit_*"])
+    env = PROJECT / ".env"
+    env.write_text("API_KEY=swordfish7\n")
+    pattern = PROJECT / ".env.local.example"
+    pattern.write_text("API_KEY=number\n")
+    try:
+        run(conf, "all")
+    finally:
+        env.unlink()
+        pattern.unlink()
+        known.allow([])
+    assert known.hide("a number") == "a number"
+    expected = {"number": 1, "address": "*****", "visit_token": 17, "other_token": "*****"}
+    assert taken(embedded, "all") == expected
+    assert b"swordfish7" not in Path(embedded.dbpath.removeprefix("sqlite:///")).read_bytes()
+
+
+def test_data_are_never_searched_for_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 8: a worker that isn't forked learns the secrets of its node's parameters alone."""
+    monkeypatch.setattr(known, "_known", known._Known())
+    monkeypatch.setattr(hooks.multiprocessing, "parent_process", object)
+    looked_at = []
+    monkeypatch.setattr(known, "is_secret", lambda name, _: looked_at.append(name) or True)
+    inputs = {"frame": [{"token": f"data{n}"} for n in range(1000)], "params:db": {"pw": "xyz12"}}
+    one = node(lambda frame, db: None, [*inputs], None, name="one")
+    hooks.MLRunHooks().before_node_run(one, DataCatalog(), inputs)
+    assert looked_at == ["params:db", "pw"]
+    assert known.hide("data1 xyz12") == "data1 *****"
+
+
 def test_a_run_that_cannot_begin_has_failed(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,8 +631,8 @@ def test_what_cannot_be_loaded_is_its_nodes_error(embedded: Store, conf: Path) -
 
 
 def configure(conf: Path, **tracking: Any) -> None:
-    settings = {"project": "never-used", "tracking": tracking}
-    (conf / "base" / "mlrun.yml").write_text(yaml.safe_dump(settings))
+    content = {"project": "never-used", "tracking": tracking}
+    (conf / "base" / "mlrun.yml").write_text(yaml.safe_dump(content))
 
 
 def test_keys_for_the_catalog() -> None:
@@ -370,7 +675,7 @@ class Derived(datasets.MLRunAbstractDataset):
 def test_datasets_are_known_by_their_class(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not by their attributes, nor by how their type begins; tracked or not."""
+    """Law 1: not by attributes, nor by how a type begins; tracked or not, nothing is lost."""
     team = ModuleType("team_datasets")
     team.Foreign, team.Derived = Foreign, Derived  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "team_datasets", team)

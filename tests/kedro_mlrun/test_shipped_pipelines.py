@@ -4,16 +4,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import click
 import mlrun
+import numpy as np
 import pytest
 import yaml
 from helpers import PROJECT, Store, metadata
+from kedro.framework.cli.project import run
 from kedro.framework.session import KedroSession
 from kedro.validation import DataValidationError
+from mlrun.frameworks.sklearn import SKLearnModelServer
+from mlrun.frameworks.xgboost import XGBoostModelServer
 
 from kedro_mlrun import datasets
 
 OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
+SERVERS = {"sklearn": SKLearnModelServer, "xgboost": XGBoostModelServer}
 METRICS = {"accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"}
 
 
@@ -25,10 +31,16 @@ def kedro_run(store: Store, pipeline: str, **parameters: Any) -> dict[str, Any]:
         # Kedro's type for a session doesn't know all that a KedroSession takes.
         session.run(pipeline_names=[pipeline])  # type: ignore[call-arg]
     store.new_process()
-    name = pipeline.strip("_")
+    name = "training-evaluation" if pipeline == "__default__" else pipeline
     record = mlrun.get_run_db().list_runs(project=store.project, name=name)[0]
     uid = record["metadata"]["uid"]
     return dict(mlrun.get_run_db().read_run(uid, store.project))
+
+
+def read_params(text: str) -> dict[str, Any]:
+    """Read parameters as `kedro run --params` does."""
+    (option,) = (option for option in run.params if option.name == "params")
+    return dict(option.process_value(click.Context(run), text))
 
 
 def forest(trees: int) -> dict[str, Any]:
@@ -55,7 +67,7 @@ def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
     assert files(first) == recorded
     for trees, record in {5: first, 7: second}.items():
         of_run = {"load_args": {"uid": record["metadata"]["uid"]}}
-        model = datasets.MLRunModel(key="random_forest.model", **of_run).load()
+        model = datasets.MLRunModel(key="random_forest_model", **of_run).load()
         assert model.n_estimators == trees
         test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
         metrics = datasets.MLRunResult(key="evaluation_metrics", flatten=True, **of_run).load()
@@ -65,10 +77,14 @@ def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
 
 
 def test_what_a_run_records(store: Store) -> None:
-    """Models, sets, leaderboard, learning curve, pictures; six metrics for each model and set."""
+    """Law 6: models that MLRun serves; sets, leaderboard, plots, six metrics for each."""
     record = kedro_run(store, "__default__")
     results = record["status"]["results"]
-    assert results["best_model"] in {"random_forest", "xgboost"}
+    best = results["best_model"]
+    assert best in {"random_forest", "xgboost"}
+    # Law 4: what decided is a result, beside the name.
+    scores = {name: results[f"test.{name}.roc_auc"] for name in ("random_forest", "xgboost")}
+    assert results["best_score.roc_auc"] == scores[best] == max(scores.values())
     for data in ("train", "test"):
         for candidate in ("random_forest", "xgboost"):
             prefix = f"{data}.{candidate}."
@@ -77,19 +93,32 @@ def test_what_a_run_records(store: Store) -> None:
     assert record["status"]["artifact_uris"].keys() == OWN | {
         "training_set",
         "test_set",
-        "random_forest.model",
-        "xgboost.model",
-        "xgboost.learning_curve",
-        "xgboost.learning_curve.chart",
+        "random_forest_model",
+        "xgboost_model",
+        "xgboost_learning_curve",
+        "xgboost_learning_curve.chart",
         "leaderboard",
         "roc_curve",
         "confusion_matrix",
     }
+    test_set = datasets.MLRunDataframeDataset(key="test_set").load()
+    rows = test_set.drop(columns="diagnosis")
     models = store.manager.project.list_models(tag="latest")
+    for model, server in zip(
+        models, map(SERVERS.get, (m.spec.framework for m in models)), strict=True
+    ):
+        assert [one.name for one in model.spec.inputs] == [*rows]
+        assert [*model.spec.outputs][0].labels == {"0": "benign", "1": "malignant"}
+        assert model.spec.feature_stats.keys() == {*rows}
+        served = server(name="model", model_path=model.uri)
+        served.load()
+        answers = served.predict({"inputs": rows.to_numpy().tolist()})
+        own = datasets.MLRunModel(key=model.spec.db_key).load()
+        np.testing.assert_array_equal(answers, own.predict(rows))
     assert {model.spec.framework for model in models} == {"sklearn", "xgboost"}
-    for key in ("roc_curve", "confusion_matrix", "xgboost.learning_curve.chart"):
+    for key in ("roc_curve", "confusion_matrix", "xgboost_learning_curve.chart"):
         assert datasets.MLRunAbstractDataset(key=key).load().startswith(b"\x89PNG")
-    curve = datasets.MLRunMetricHistory(key="xgboost.learning_curve").load()
+    curve = datasets.MLRunMetricHistory(key="xgboost_learning_curve").load()
     assert curve["test"].loc[20] == pytest.approx(results["test.xgboost.log_loss"], rel=1e-5)
 
 
@@ -119,7 +148,27 @@ def test_evaluation_by_itself(store: Store) -> None:
     evaluated = kedro_run(store, "evaluation", **forest(7))
     assert trained["status"]["results"].keys().isdisjoint(evaluated["status"]["results"])
     of_run = {"load_args": {"uid": trained["metadata"]["uid"]}}
-    model = datasets.MLRunModel(key="random_forest.model", **of_run).load()
+    model = datasets.MLRunModel(key="random_forest_model", **of_run).load()
     test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
     accuracy = model.score(test_set.drop(columns="diagnosis"), test_set["diagnosis"].cat.codes)
     assert evaluated["status"]["results"]["test.random_forest.accuracy"] == accuracy
+
+
+def test_the_command_line_swaps_an_estimator(store: Store) -> None:
+    """Law 9: the arguments of the other estimator aren't passed on, as the refusal says."""
+    swap = "random_forest.model.estimator=sklearn.naive_bayes.GaussianNB"
+    with pytest.raises(ValueError, match=r"GaussianNB does not accept .*`arguments=null`"):
+        kedro_run(store, "training", **read_params(swap))
+    arguments = "random_forest.model.arguments"
+    each = f"{arguments}.n_estimators=null,{arguments}.random_state=null"
+    other = "xgboost.model.estimator=sklearn.tree.DecisionTreeClassifier"
+    swap += f",{other},xgboost.model.arguments=null"
+    for nulls in (f"{arguments}=null", each):
+        record = kedro_run(store, "training", **read_params(f"{swap},{nulls}"))
+        assert record["status"]["state"] == "completed"
+        model = datasets.MLRunModel(key="random_forest_model").load()
+        assert type(model).__name__ == "GaussianNB"
+        model = datasets.MLRunModel(key="xgboost_model").load()
+        assert type(model).__name__ == "DecisionTreeClassifier"
+        # It learns in no rounds.
+        assert datasets.MLRunMetricHistory(key="xgboost_learning_curve").load().empty

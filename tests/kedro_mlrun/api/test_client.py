@@ -1,5 +1,6 @@
 """An MLRun API that doesn't answer, or says no."""
 
+import pickle
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from typing import Any
 import mlrun
 import pytest
 from helpers import Store
+from stub_api import stub_api
 
 from kedro_mlrun.api import client as api
 
@@ -96,3 +98,36 @@ def test_what_is_no_run_database(embedded: Store) -> None:
     mlrun.mlconf.dbpath = "127.0.0.1:8080"
     with pytest.raises(import_module("kedro_mlrun.project").MLRunConfigError, match="http://"):
         _ = embedded.manager.context
+
+
+def test_what_may_be_kept_does_not_grow_with_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 7: of a run's record only the newest is remembered, and is whole where it is kept."""
+    # MLRun's client waits between its tries.
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with stub_api() as stub:
+        new_client = import_module("kedro_mlrun.api.keeping").KeepingRunDB
+        client, worker = (
+            new_client(lambda: f"sqlite:///{tmp_path}/kept.db", stub.url) for _ in range(2)
+        )
+        run = {"metadata": {"name": "long", "labels": {}}, "spec": {}, "status": {"results": {}}}
+        run["status"]["state"] = "running"
+        for step in range(50):
+            run["status"]["results"][f"loss-{step}"] = step
+            client.store_run(run, "1f", "iris")
+            client.update_run({"status.results.step": step, "status.last": step}, "1f", "iris")
+            worker.update_run({"status.results.stale": step}, "1f", "iris")
+            worker.update_run({"status.results": run["status"]["results"]}, "1f", "iris")
+            # Iterations end before their sweep.
+            client.store_run({**run, "status": {"state": "completed"}}, "1f", "iris", iter=step % 2)
+        for each in (client, worker):
+            assert 0 < len(pickle.dumps(each.journal)) < 4 * len(pickle.dumps(run))
+        stub.is_away = True
+        client.update_run({"status.results.end": True}, "1f", "iris")
+        found = client.kept.read_run("1f", "iris")["status"]["results"]
+        assert (found["loss-0"], found["step"], found["end"]) == (0, 49, True)
+        # What comes last holds, in whatever order the fields were sent before.
+        worker.update_run({"status.results.sent": 1}, "1f", "iris")
+        found = client.kept.read_run("1f", "iris")["status"]["results"]
+        assert found == run["status"]["results"] | {"sent": 1}

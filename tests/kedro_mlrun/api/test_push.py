@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import click
@@ -17,8 +18,9 @@ from stub_api import StubAPI, stub_api
 
 from kedro_mlrun import datasets
 from kedro_mlrun.api import push as push_module
-from kedro_mlrun.api.keeping import KeepingRunDB, unsent
+from kedro_mlrun.api.keeping import KeepingRunDB, kept_run, unsent
 from kedro_mlrun.records import records as records_module
+from kedro_mlrun.runs.open_runs import abort_lost_runs
 from kedro_mlrun.store import fields
 
 FRAME = pd.DataFrame({"x": [1, 2, 3], "kind": pd.Categorical(["a", "b", "a"])})
@@ -130,6 +132,20 @@ def test_a_run_is_there_once_and_whole(embedded, kept, api, tmp_path):
     assert push(kept, api.url, folder=there) == []
 
 
+def test_a_folder_of_this_machine_is_named(embedded, kept, api):
+    """Law 9: once, for nothing but records reaches the API; not where files go to a URL."""
+    runs = train(embedded), train(embedded)
+    first, second = push(kept, api.url)
+    assert first["bytes"] == second["bytes"] == 0
+    (warning,) = first["warnings"]
+    assert f"{mlrun.mlconf.artifact_path} is a folder of this machine" in warning
+    assert second["warnings"] == []
+    with stub_api() as other:
+        other.projects.update(api.projects)
+        outcome, _ = push(kept, other.url, *runs, folder="memory://team")
+        assert outcome["bytes"] and outcome["warnings"] == []
+
+
 def test_an_interruption_at_any_moment_is_made_good(embedded, kept, api, tmp_path):
     """What arrived isn't sent again, and nothing is there twice."""
     uid = train(embedded)
@@ -163,7 +179,7 @@ def test_the_newest_stays_the_latest_and_tags_stay_where_they_are(embedded, kept
     assert outcome["uid"] == older
     assert {api.tags[key, "latest"] == uid for (key, _), uid in api.tags.items()} == {True}
     assert api.tags["model", "candidate"] == api.tags["model", "production"] == model
-    (warning,) = outcome["warnings"]
+    _, warning = outcome["warnings"]
     assert f"'model' has the tag 'production' at {api.url} on the version of run {newer}" in warning
 
 
@@ -218,7 +234,7 @@ def test_two_versions_of_a_key_in_one_run_are_two_there(embedded, kept, api, tmp
 
 
 def test_a_run_that_an_api_has_missed(embedded, kept, tmp_path):
-    """Its label says which one, so that nobody needs to name it; then the label goes."""
+    """Law 4: nobody calls it aborted; its label says where to send it, and then goes."""
     with stub_api() as api:
         api.projects[embedded.project] = {"metadata": {"name": embedded.project}, "spec": {}}
         client = KeepingRunDB(lambda: embedded.dbpath, api.url)
@@ -239,6 +255,13 @@ def test_a_run_that_an_api_has_missed(embedded, kept, tmp_path):
         assert unsent(client).url == embedded.dbpath
         api.is_away = False
 
+        # Back again, it has the run as going on, of a process that is gone by now.
+        api.runs[uid]["metadata"]["labels"] = {"host": gethostname(), "process": "4000000000-1"}
+        abort_lost_runs(KeepingRunDB(lambda: embedded.dbpath, api.url), embedded.project)
+        status = api.runs[uid]["status"]
+        assert (status["state"], status.get("error")) == ("completed", None)
+        assert f"in {embedded.dbpath}. To send it: kedro mlrun push" in status["status_text"]
+
         lost = kept.run(uid)
         assert lost["metadata"]["labels"] == {"unsent-to": api.url}
         assert not lost["metadata"].get("annotations")
@@ -254,6 +277,9 @@ def test_a_run_that_an_api_has_missed(embedded, kept, tmp_path):
             assert "unsent-to" not in record["metadata"]["labels"]
         with pytest.raises(click.UsageError):
             push(kept, embedded.dbpath)
+        # What was sent is not kept for the API any longer.
+        client = KeepingRunDB(lambda: embedded.dbpath, api.url)
+        assert kept_run(client, uid, embedded.project) is None
 
 
 def test_what_cannot_be_sent_is_named_and_the_others_go(embedded, kept, api):

@@ -91,7 +91,8 @@ def made(store: Store) -> SimpleNamespace:
 def test_runs(made, store):
     """Newest first, with whole ids where no terminal cuts them."""
     head, *rows = lines("runs")
-    assert head == ["id", "name", "state", "started", "took", "error"]
+    assert head[:5] == ["id", "name", "state", "started", "took"]
+    assert head[5:] == ["params.trees", "params.list", "results.auc", "results.loss", "error"]
     assert [row[0] for row in rows] == [made.failed, made.evaluation, made.training]
     assert rows[0][-1] == "[bold]boom"
     found = data("runs")
@@ -110,13 +111,13 @@ def test_runs_on_a_terminal(made, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     for columns in (80, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
-        for arguments in (["runs"], ["artifacts"], ["models"], ["compare", "training", "last"]):
+        for arguments in (["runs"], ["artifacts"], ["models"], ["compare", "evaluation", "last"]):
             printed = click.unstyle(kedro_mlrun(*arguments).stdout)
             assert printed
             assert max(map(len, printed.splitlines())) <= columns, printed
         assert made.model in kedro_mlrun("show", "evaluation").stdout
         shown = click.unstyle(kedro_mlrun("runs").stdout).splitlines()[1].split()[0]
-        assert shown == (made.failed if columns == 120 else made.failed[:8])
+        assert shown == made.failed[:8]
 
 
 def test_show(made):
@@ -218,6 +219,16 @@ def test_delete(made):
     assert deleted["deleted"] == ["chart", "kedro.catalog", "model"]
     assert not path.exists()
     assert data("artifacts") == []
+
+
+def test_what_a_deletion_keeps_is_said(made):
+    """Law 9: the last sentence names the artifacts whose files stay."""
+    with patch("kedro_mlrun.store.fields.delete_data", side_effect=OSError("It is read-only.")):
+        done = kedro_mlrun("delete", made.training, "--artifacts", "--yes")
+    assert "Warning: It is read-only." in done.stderr
+    assert done.stdout.rstrip().endswith(
+        " The files of model, kedro.catalog, chart stay, with what is beside them."
+    )
 
 
 # ---- mistakes

@@ -224,6 +224,8 @@ def test_any_earlier_version_can_be_loaded(store: Store) -> None:
         assert Dataset(key="thing", load_args={"tree": uid, "iter": 0}).load() == number
         assert Dataset(key="thing", load_args={"tag": f"v{number}"}).load() == number
         assert Dataset(key="thing", version=Version(uid, None)).load() == number
+        # As `kedro mlrun show` takes it.
+        assert Dataset(key="thing", version=Version(uid[:9], None)).load() == number
         assert Dataset(key="thing", version=Version(f"v{number}", None)).load() == number
         artifact = store.manager.project.get_artifact("thing", tag=f"v{number}")
         assert Dataset(key="thing", load_args={"uid": artifact.uid}).load() == number
@@ -232,6 +234,12 @@ def test_any_earlier_version_can_be_loaded(store: Store) -> None:
         Dataset(key="thing", load_args={"uid": "f" * 32}).load()
     with pytest.raises(DatasetError, match="not found"):
         Dataset(key="thing", load_args={"uid": uids[0], "tag": "v1"}).load()
+    for uid in ("c0ffee" + "0" * 26, "c0ffee" + "1" * 26):
+        run = {"metadata": {"name": "other", "uid": uid}, "status": {"state": "completed"}}
+        mlrun.get_run_db().store_run(run, uid, store.project)
+    for dataset in (Dataset, datasets.MLRunResult):
+        with pytest.raises(DatasetError, match="'c0ffee' is the beginning of several runs' ids"):
+            dataset(key="thing", version=Version("c0ffee", None)).load()
     with pytest.raises(DatasetError, match="has no artifact 'other'"):
         Dataset(key="other", load_args={"uid": uids[0]}).load()
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-draw_lines = import_module("kedro_mlrun.datasets.dataframe").draw_lines
+draw_lines = import_module("kedro_mlrun.datasets.history").draw_lines
 
 FRAMES = {
     "nothing": pd.DataFrame(),

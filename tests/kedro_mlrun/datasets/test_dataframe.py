@@ -1,10 +1,13 @@
 """MLRunDataframeDataset."""
 
+import datetime as dt
+import sys
 import textwrap
 from collections.abc import Callable
+from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,6 +20,17 @@ from hypothesis.extra.pandas import column, data_frames, range_indexes
 from kedro.io import DatasetError
 
 Dataset = import_module("kedro_mlrun.datasets").MLRunDataframeDataset
+
+
+class Measured(pd.DataFrame):
+    """A data frame of the user's own."""
+
+    _metadata: ClassVar[list[str]] = ["unit"]
+
+    @property
+    def _constructor(self) -> Any:
+        return Measured
+
 
 SIZES = pd.CategoricalDtype(["small", "large", "unused"], ordered=True)
 FRAMES = {
@@ -44,6 +58,25 @@ FRAMES = {
     "empty": pd.DataFrame({"a": pd.Series([], dtype="int32")}),
     "nothing": pd.DataFrame({"a": pd.Series([np.nan] * 2, dtype=object), "b": ["x", np.nan]}),
     "same name": pd.DataFrame({"a": [1, 2]}, index=pd.Index([3, 4], name="a")),
+    "steps": pd.DataFrame({"a": [1, 2]}, index=pd.RangeIndex(5, 1, -2, name="left")),
+    "numbered columns": pd.DataFrame([[1, 2]]),
+    "days as columns": pd.DataFrame([[1, 2]], columns=pd.date_range("2024-01-01", periods=2)),
+    "dates as columns": pd.DataFrame([[1]], columns=[dt.date(2024, 1, 1)]),
+    "prices as columns": pd.DataFrame([[1]], columns=pd.Index([Decimal("1.50")], name="price")),
+    "bytes as columns": pd.DataFrame([[1]], columns=[b"a"]),
+    "months as columns": pd.DataFrame([[1]], columns=pd.period_range("2024-01", periods=1)),
+    "flags as columns": pd.DataFrame([[1, 2]], columns=[True, False]),
+    "categories as columns": pd.DataFrame(
+        [[1, 2]], columns=pd.CategoricalIndex(["x", "y"], name="k")
+    ),
+    "bins as columns": pd.DataFrame([[1, 2, 3]], columns=pd.CategoricalIndex(pd.cut([1, 5, 9], 3))),
+    "numbered index": pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name=0)),
+    "numbered levels": pd.DataFrame(
+        {"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=[0, "q"])
+    ),
+    "numbered name of columns": pd.DataFrame([[1, 2]], columns=pd.Index(["x", "y"], name=0)),
+    "arrow": pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}).convert_dtypes(dtype_backend="pyarrow"),
+    "subclass": Measured({"a": [1]}),
 }
 ONLY_PARQUET = {
     "categories": pd.DataFrame(
@@ -68,30 +101,38 @@ ONLY_PARQUET = {
     "nullable index": pd.DataFrame({"a": [1, 2]}, index=pd.Index([3, 4], dtype="Int64")),
     "periods": pd.DataFrame({"a": pd.period_range("2024-01", periods=2, freq="M")}),
     "missing text": pd.DataFrame({"a": ["x", None, ""]}),
+    "categories among levels": pd.DataFrame(
+        [[1, 2]], columns=pd.MultiIndex.from_product([["v"], pd.Categorical(["x", "y"])])
+    ),
     "column levels": pd.DataFrame(
         [[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])
     ),
-    "numbered columns": pd.DataFrame([[1, 2]]),
     "bytes": pd.DataFrame({"a": [b"x", b"\x00"]}),
 }
 
 
+def assert_same(loaded: pd.DataFrame, frame: pd.DataFrame) -> None:
+    options = {"check_exact": True, "check_index_type": True, "check_column_type": True}
+    pd.testing.assert_frame_equal(loaded, frame, **options)
+    assert type(loaded) is type(frame)
+
+
 @pytest.mark.parametrize("name", [*FRAMES, *ONLY_PARQUET])
 def test_frames_come_back(store: Store, name: str) -> None:
-    """Law 1: dtypes, index, column order, categories and time zones."""
+    """Law 1: class, dtypes, index, columns, categories and time zones, whatever MLRun can show."""
     frame = {**FRAMES, **ONLY_PARQUET}[name]
     Dataset(key="frame").save(frame)
-    pd.testing.assert_frame_equal(Dataset(key="frame").load(), frame, check_exact=True)
+    assert_same(Dataset(key="frame").load(), frame)
 
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_frames_come_back_from_csv(store: Store, name: str) -> None:
-    """CSV holds no types, yet they come back."""
+    """Law 1: CSV holds no types, yet they come back."""
     dataset = Dataset(key="frame", save_args={"format": "csv"})
     dataset.save(FRAMES[name])
     artifact = store.manager.project.get_artifact("frame")
     assert artifact.target_path.endswith(".csv")
-    pd.testing.assert_frame_equal(dataset.load(), FRAMES[name], check_exact=True)
+    assert_same(dataset.load(), FRAMES[name])
 
 
 @given(
@@ -125,15 +166,102 @@ def test_any_frame_comes_back(embedded: Store, frame: pd.DataFrame) -> None:
             "objects of column 'a' change their types",
         ),
         (pd.DataFrame({"a": [[1], [2]]}), "objects of column 'a' change"),
+        (pd.DataFrame({"a": pd.Series(["x", pd.NaT], dtype=object)}), "of column 'a' change"),
+        (pd.DataFrame({"a": pd.Series(["x", pd.NA], dtype=object)}), "of column 'a' change"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "[Dd]uplicate column names"),
     ],
-    ids=["list", "mixed", "integers as objects", "lists", "twice"],
+    ids=["list", "mixed", "integers as objects", "lists", "no time", "not there", "twice"],
 )
 def test_what_would_change_is_refused(embedded: Store, data: Any, reason: str) -> None:
     """A frame that the format can't hold is not recorded; the message says what is wrong."""
     with pytest.raises(DatasetError, match=reason):
         Dataset(key="frame").save(data)
     assert embedded.manager.project.list_artifacts() == []
+
+
+@pytest.mark.parametrize(
+    "attrs", [{"a": (1, 2)}, {1: "a"}, {"a": {1: "b"}}, {"a": dt.date(2024, 1, 1)}], ids=str
+)
+def test_attributes_that_would_change_are_named(embedded: Store, attrs: dict[Any, Any]) -> None:
+    """Law 1: JSON, in which Parquet has them, keeps no tuples and no keys but text."""
+    frame = pd.DataFrame({"x": [1]})
+    frame.attrs = {"kept": [1, {"b": None}], **attrs}
+    for file_format in ("parquet", "csv"):
+        with pytest.raises(DatasetError, match=f"JSON can't keep .{[*attrs][0]!r}. of its attrs"):
+            Dataset(key="frame", save_args={"format": file_format}).save(frame)
+    assert embedded.manager.project.list_artifacts() == []
+
+
+def test_a_refusal_gives_one_advice(embedded: Store) -> None:
+    """Its own, of which Kedro's user can do something; where it has none, a general one."""
+    with pytest.raises(DatasetError, match="which keeps any frame.$"):
+        Dataset(key="frame").save(pd.DataFrame({"a": [[1], [2]]}))
+    with pytest.raises(DatasetError, match="Check the dataset's entry in the catalog"):
+        Dataset(key="frame", save_args={"tag": "no tag!"}).save(FRAMES["numbers"])
+
+
+def test_a_subclass_that_would_lose_something_is_refused(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 1: what it has beside the frame, or its class itself where it can't be imported."""
+    frame = Measured({"a": [1]})
+    frame.unit = "mm"
+    with pytest.raises(DatasetError, match="'unit' of a .*Measured is no part"):
+        Dataset(key="frame").save(frame)
+    main = type("Main", (pd.DataFrame,), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "Main", main, raising=False)
+    with pytest.raises(DatasetError, match="can't import __main__.Main; move the class"):
+        Dataset(key="frame").save(main({"a": [1]}))
+    local = type("Local", (pd.DataFrame,), {"__module__": __name__})
+    with pytest.raises(DatasetError, match="no attribute 'Local'"):
+        Dataset(key="frame").save(local({"a": [1]}))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"dask": [1, 2]}),
+        pd.DataFrame({"index": [1, 2], "level_0": [3, 4]}),
+    ],
+    ids=["dask", "level_0"],
+)
+def test_a_frame_that_mlrun_cannot_show_is_saved(
+    embedded: Store, frame: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 10: preview and statistics are extras; what can't be made is said."""
+    Dataset(key="frame", save_args={"label_column": frame.columns[0]}).save(frame)
+    assert_same(Dataset(key="frame").load(), frame)
+    assert "'frame' is recorded without preview and statistics" in caplog.text
+    spec = embedded.manager.project.get_artifact("frame").spec
+    assert (spec.length, spec.header, spec.label_column) == (2, [*frame], frame.columns[0])
+
+
+@pytest.mark.parametrize("which", ["frame", "schema"])
+def test_changed_bytes_of_a_csv_are_not_read(embedded: Store, which: str) -> None:
+    """Law 1: neither its text nor the types beside it, without which it is another frame."""
+    dataset = Dataset(key="frame", save_args={"format": "csv"})
+    dataset.save(pd.DataFrame({"a": ["1", "2"]}))
+    artifact = embedded.manager.project.get_artifact("frame")
+    schema = Path(artifact.spec.extra_data["schema"])
+    if which == "schema":
+        pd.DataFrame({"a": [1]}).to_parquet(schema)
+    else:
+        Path(artifact.target_path).write_text(",a\n0,3\n1,4\n")
+    with pytest.raises(DatasetError, match="so it isn't read"):
+        dataset.load()
+
+
+def test_a_csv_of_an_earlier_version_is_read(embedded: Store) -> None:
+    """Law 1: its schema's name has no hash."""
+    frame = pd.DataFrame({"a": ["1", "2"]})
+    Dataset(key="frame", save_args={"format": "csv"}).save(frame)
+    artifact = embedded.manager.project.get_artifact("frame")
+    schema = Path(artifact.spec.extra_data["schema"])
+    earlier = schema.rename(schema.with_name("frame.schema.parquet"))
+    artifact.spec.extra_data["schema"] = str(earlier)
+    artifact.spec.db_key = "earlier"
+    embedded.manager.db.store_artifact("earlier", artifact.to_dict(), project=embedded.project)
+    assert_same(Dataset(key="earlier").load(), frame)
 
 
 def test_csv_refuses_what_it_would_change(embedded: Store) -> None:

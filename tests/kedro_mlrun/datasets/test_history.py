@@ -103,9 +103,10 @@ def test_frames_come_back(store: Store, frame: pd.DataFrame) -> None:
 @settings(max_examples=40, deadline=None)
 def test_any_history_survives_its_table(data: Any) -> None:
     """Law 1, for whatever there is: the table as it is written and read back has it all."""
-    module = import_module("kedro_mlrun.datasets.dataframe")
+    module = import_module("kedro_mlrun.datasets.history")
     with TemporaryDirectory() as folder:
-        table = module._write_parquet(module._to_frame(data), Path(folder, "table.parquet"))
+        frames = import_module("kedro_mlrun.datasets.dataframe")
+        table = frames._write_parquet(module._to_frame(data), Path(folder, "table.parquet"))
     assert same(module._from_frame(table, table.attrs[module.HISTORY]), data)
 
 

@@ -1,18 +1,34 @@
 """MLRunModel."""
 
+import logging
+import os
+import pickle
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import cloudpickle
 import joblib
 import mlrun
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost
-from helpers import Store
+from helpers import Store, metadata
 from kedro.io import DatasetError
+from mlrun.frameworks.auto_mlrun import AutoMLRun
+from mlrun.frameworks.sklearn import SKLearnModelServer
+from mlrun.frameworks.xgboost import XGBoostModelServer
 from sklearn.base import ClassifierMixin
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from kedro_mlrun.datasets import MLRunDataframeDataset
+from kedro_mlrun.secrets.known import hide
 
 Dataset = import_module("kedro_mlrun.datasets").MLRunModel
 
@@ -47,13 +63,365 @@ def test_scikit_learn_models_come_back(store: Store, model_format: str) -> None:
     ids=lambda model: type(model).__name__,
 )
 def test_xgboost_models_come_back(embedded: Store, model: Any, model_format: str) -> None:
-    """Each comes back as what it was: a classifier, a regressor, a booster."""
+    """Law 1: each comes back as what it was: a classifier, a regressor, a booster."""
     dataset = Dataset(key="model", framework="xgboost", model_format=model_format)
     dataset.save(model)
     loaded = dataset.load()
     assert type(loaded) is type(model)
     data = xgboost.DMatrix(X) if isinstance(model, xgboost.Booster) else X
     np.testing.assert_array_equal(loaded.predict(data), model.predict(data))
+
+
+def same_answers(loaded: Any, model: Any) -> bool:
+    """Compare parameters, and what a fitted model has learnt."""
+    learnt = [name for name in dir(model) if name[-1] == "_" != name[0] and hasattr(model, name)]
+    for name in learnt:
+        np.testing.assert_equal(getattr(loaded, name), getattr(model, name))
+    assert {"classes_", "feature_importances_", "n_features_in_", "evals_result_"} <= {*learnt}
+    return repr(loaded.get_params()) == repr(model.get_params())
+
+
+@pytest.mark.parametrize("model_format", ["json", "ubj"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"importance_type": "weight"},
+        {"missing": -1.0, "monotone_constraints": (1, 0), "learning_rate": np.float32(0.5)},
+        {"base_score": 0.25, "a_parameter_of_xgboost_itself": 3},
+    ],
+    ids=lambda arguments: [*arguments][0],
+)
+def test_a_model_answers_the_same_afterwards(
+    embedded: Store, arguments: dict[str, Any], model_format: str
+) -> None:
+    """Law 1: XGBoost's own formats hold few of the arguments; parameters and answers are kept."""
+    arguments = {"n_estimators": 3, "max_depth": 2, **arguments}
+    values = np.where(X > 15, -1.0, X)
+    model = xgboost.XGBClassifier(**arguments)
+    model.fit(values, Y, eval_set=[(values, Y)], verbose=False)
+    before = model.get_booster().attributes()
+    Dataset(key="model", model_format=model_format).save(model)
+    assert model.get_booster().attributes() == before
+    loaded = Dataset(key="model").load()
+    assert same_answers(loaded, model)
+    np.testing.assert_array_equal(loaded.predict_proba(values), model.predict_proba(values))
+
+
+class Scored(xgboost.XGBClassifier):
+    """A classifier of the user's own."""
+
+    def predict_proba(self, data: Any) -> Any:
+        return super().predict_proba(data) ** 2
+
+
+class Growing(Scored):
+    """It answers otherwise each time that it is loaded."""
+
+    @property
+    def age_(self) -> int:
+        return id(self)
+
+
+def own_objective(truth: Any, predicted: Any) -> Any:
+    return predicted - truth, np.ones_like(truth)
+
+
+@pytest.mark.parametrize(
+    ("model", "lost"),
+    [
+        (xgboost.XGBClassifier(n_estimators=1, objective=own_objective), "objective"),
+        (
+            xgboost.XGBRegressor(n_estimators=1, callbacks=[xgboost.callback.TrainingCallback()]),
+            "callbacks",
+        ),
+        (Growing(n_estimators=1), "age_"),
+        (xgboost.XGBRegressor(n_estimators=1, feature_weights=np.ones(2)), "feature_weights"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_format_would_lose_is_refused(embedded: Store, model: Any, lost: str) -> None:
+    """Law 1: whatever a model answers otherwise when it is loaded is named, and not recorded."""
+    model.fit(X, Y)
+    for model_format in ("json", "ubj"):
+        with pytest.raises(DatasetError, match=f"'{model_format}' doesn't keep {lost} of this"):
+            Dataset(key="model", model_format=model_format).save(model)
+    assert embedded.manager.project.list_models() == []
+
+
+def test_xgboosts_formats_are_for_classes_and_not_for_names(embedded: Store) -> None:
+    """Law 1: a subclass of XGBoost's comes back; nothing else that a record names is called."""
+    model = Scored(n_estimators=2).fit(X, Y)
+    Dataset(key="model", model_format="ubj").save(model)
+    loaded = Dataset(key="model").load()
+    assert type(loaded) is Scored
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    main = type("Main", (Scored,), {"__module__": "__main__"})
+    with pytest.raises(DatasetError, match="can't import __main__.Main; move the class"):
+        Dataset(key="model", model_format="ubj").save(main(n_estimators=2).fit(X, Y))
+    artifact = embedded.manager.project.get_artifact("model")
+    artifact.metadata.labels["python-type"] = "os.getcwd"
+    artifact.spec.db_key = "other"
+    embedded.manager.db.store_artifact("other", artifact.to_dict(), project=embedded.project)
+    with pytest.raises(DatasetError, match="getcwd> is no model of XGBoost's"):
+        Dataset(key="other").load()
+
+
+@pytest.mark.parametrize(
+    ("framework", "server", "model"),
+    [
+        ("sklearn", SKLearnModelServer, LogisticRegression().fit(X, Y)),
+        ("sklearn", SKLearnModelServer, make_pipeline(StandardScaler(), Ridge()).fit(X, Y)),
+        ("xgboost", XGBoostModelServer, forest()),
+    ],
+    ids=["linear", "pipeline", "xgboost"],
+)
+def test_mlruns_own_servers_read_a_model(
+    store: Store, framework: str, server: Any, model: Any
+) -> None:
+    """Law 6: a model that is kept as `pkl` is a plain pickle, also to `AutoMLRun`."""
+    Dataset(key="model", framework=framework).save(model)
+    store.new_process()
+    uri = Dataset(key="model")._find().uri
+    assert predicted(server, uri) == model.predict(X).tolist()
+    loaded = AutoMLRun.load_model(uri).model
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    file, _, _ = mlrun.artifacts.get_model(uri)
+    assert type(pickle.loads(Path(file).read_bytes())) is type(model)
+
+
+def predicted(server: Any, uri: str) -> Any:
+    """Serve a model, as MLRun does, and give what it answers."""
+    function = mlrun.new_function("serving", kind="serving")
+    function.set_topology("router")
+    name = f"{server.__module__}.{server.__qualname__}"
+    function.add_model("model", model_path=uri, class_name=name)
+    mock = function.to_mock_server()
+    return mock.test("/v2/models/model/infer", {"inputs": X.tolist()})["outputs"]
+
+
+PROJECTS_OWN = """
+from sklearn.base import BaseEstimator
+
+LIMIT = 4
+
+def above(rows):
+    return [row[0] > LIMIT for row in rows]
+
+class Threshold(BaseEstimator):
+    def fit(self, rows, classes):
+        self.fitted_ = True
+        return self
+
+    def predict(self, rows):
+        import numpy
+        return numpy.array(above(rows))
+"""
+
+
+def test_a_class_of_the_project_is_read_where_the_project_is_not(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 6: its code is with it; law 1: where the project is, it is the project's own class."""
+    module = ModuleType(f"{metadata().package_name}.thresholds")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(PROJECTS_OWN, vars(module))
+    model = make_pipeline(StandardScaler(with_mean=False, with_std=False), module.Threshold())
+    Dataset(key="model").save(model.fit(X, Y))
+    assert type(Dataset(key="model").load()[-1]) is module.Threshold
+    file, _, _ = mlrun.artifacts.get_model(embedded.manager.project.get_artifact("model").uri)
+    code = f"model = __import__('cloudpickle').load(open({file!r}, 'rb'))\n"
+    code += "print(*model.predict([[3, 0], [5, 0]]))"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False True\n", "")
+
+
+OTHERS = """
+import functools, os, threading
+
+LOCK, SERVICE_TOKEN, ADDRESS = threading.Lock(), "hunter", os.environ["A_TOKEN"]
+
+class Locked:
+    def predict(self, rows):
+        with LOCK:
+            return rows
+
+class Named:
+    def predict(self, rows):
+        return SERVICE_TOKEN
+
+class Within:
+    api_key = str(object())
+
+class Remote:
+    def predict(self, rows):
+        return (lambda: ADDRESS)()
+
+def plus(function):
+    @functools.wraps(function)
+    def wrapper(rows):
+        return function(rows) + 1
+    return wrapper
+
+@plus
+def same(rows):
+    return rows
+"""
+
+
+def test_only_code_without_secrets_is_with_a_model(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 8: no global with a secret in it; law 10: where code can't go, it is a plain pickle."""
+    package, module = (ModuleType(f"{metadata().package_name}{end}") for end in ("", ".others"))
+    for each in (package, module):
+        monkeypatch.setitem(sys.modules, each.__name__, each)
+    monkeypatch.setenv("A_TOKEN", "s3cr3t-value-9812")
+    exec(OTHERS, vars(module))
+    cloudpickle.register_pickle_by_value(package)
+    try:
+        for name in ("Locked", "Named", "Within", "Remote"):
+            Dataset(key=name).save(model := vars(module)[name]())
+            assert type(Dataset(key=name).load()) is type(model)
+            artifact = embedded.manager.project.get_artifact(name)
+            content = (Path(artifact.target_path) / artifact.model_file).read_bytes()
+            assert content == pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+        # Elsewhere the environment's are no secrets but by the user's own word.
+        assert hide("s3cr3t-value-9812") == "s3cr3t-value-9812"
+        # What a name doesn't find would come back as what it finds.
+        with pytest.raises(DatasetError, match="not the same object"):
+            Dataset(key="model").save(module.same.__wrapped__)
+        assert package.__name__ in cloudpickle.list_registry_pickle_by_value()
+    finally:
+        cloudpickle.unregister_pickle_by_value(package)
+
+
+@pytest.mark.parametrize("model_format", ["pkl", "joblib", "ubj"])
+def test_models_of_earlier_versions_are_read(embedded: Store, model_format: str) -> None:
+    """Law 1: `pkl` was joblib's format, and XGBoost's own had no notes."""
+    model = forest() if model_format == "ubj" else LogisticRegression().fit(X, Y)
+    Dataset(key="model", model_format=model_format).save(model)
+    artifact = embedded.manager.project.get_artifact("model")
+    file = Path(artifact.target_path) / artifact.model_file
+    if model_format == "joblib":
+        assert b"joblib.numpy_pickle" in file.read_bytes()
+    model.save_model(file) if model_format == "ubj" else joblib.dump(model, file)
+    artifact.metadata.hash = mlrun.utils.helpers.calculate_local_file_hash(str(file))
+    artifact.spec.db_key = "earlier"
+    embedded.manager.db.store_artifact("earlier", artifact.to_dict(), project=embedded.project)
+    loaded = Dataset(key="earlier").load()
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+FRAME = pd.DataFrame(
+    X, columns=["length", "width"], index=[f"row {number}" for number in range(10)]
+)
+FRAME["kind"] = pd.Categorical(np.where(Y, "wide", "long"))
+
+
+def recorded(store: Store, key: str = "model") -> dict[str, Any]:
+    """Give inputs, outputs and statistics of a model, as they stand in its record."""
+    spec = mlrun.get_run_db().read_artifact(key, project=store.project)["spec"]
+    return {name: spec.get(name) for name in ("inputs", "outputs", "feature_stats")}
+
+
+@pytest.mark.parametrize("label", [{}, {"label_column": "kind"}], ids=["by itself", "named"])
+def test_a_record_has_features_of_the_training_set(store: Store, label: dict[str, str]) -> None:
+    """Law 6: MLRun's own inputs, outputs and statistics; a class is named, though it is a code."""
+    MLRunDataframeDataset(key="rows").save(FRAME)
+    model = LogisticRegression().fit(FRAME[["length", "width"]], FRAME["kind"].cat.codes)
+    Dataset(key="model", save_args={"training_set": "rows", **label}).save(model)
+    found = recorded(store)
+    names = ("length", "width")
+    assert found["inputs"] == [{"name": name, "value_type": "float"} for name in names]
+    labels = {"0": "long", "1": "wide"}
+    assert found["outputs"] == [{"name": "kind", "value_type": "str", "labels": labels}]
+    assert found["feature_stats"]["width"]["mean"] == 10
+    assert sum(found["feature_stats"]["length"]["hist"][0]) == 10
+    # The specification beside the model's file says the same, for who has the folder only.
+    folder = store.manager.project.get_artifact("model").target_path
+    _, beside, _ = mlrun.artifacts.get_model(folder)
+    assert beside.to_dict()["spec"]["outputs"] == found["outputs"]
+
+
+@pytest.mark.parametrize("arguments", [{"label_column": 0}, {"label_column": 2}, {}], ids=str)
+def test_columns_without_names_are_described(
+    embedded: Store, caplog: pytest.LogCaptureFixture, arguments: dict[str, Any]
+) -> None:
+    """Law 6: a column's name may be a number, also 0, and then its text is the feature's name."""
+    label = arguments.get("label_column", 2)
+    frame = pd.DataFrame(X).rename(columns={0: 1, 1: 2} if label == 0 else {})
+    frame.insert(label, label, Y.astype(int))
+    model = LogisticRegression().fit(X, Y)
+    if not arguments:
+        arguments = {"label_column": [2]}
+    Dataset(key="model", save_args={"training_set": frame, **arguments}).save(model)
+    assert not caplog.records
+    (output,) = recorded(embedded)["outputs"]
+    assert output["name"] == str(label)
+    assert len(recorded(embedded)["inputs"]) == 2
+
+
+def test_classes_are_named_as_they_were_learnt(embedded: Store) -> None:
+    """Law 4: text as it is, and a number that is a category itself is no code of one."""
+    numbers = pd.Categorical(np.where(Y, 0, 1), categories=[1, 0])
+    for key, kind in {"text": FRAME["kind"].astype(str), "number": numbers}.items():
+        frame = FRAME.assign(kind=kind)
+        model = LogisticRegression().fit(frame[["width"]], frame["kind"].to_numpy())
+        Dataset(key=key, save_args={"training_set": frame, "label_column": "kind"}).save(model)
+    (text,), (number,) = (recorded(embedded, key)["outputs"] for key in ("text", "number"))
+    assert text["labels"] == {"0": "long", "1": "wide"}
+    assert number["labels"] == {"0": "0", "1": "1"}
+    assert [one["name"] for one in recorded(embedded, "text")["inputs"]] == ["width"]
+
+
+def test_a_record_has_features_of_the_model(embedded: Store) -> None:
+    """Law 6: without a training set the fitted model tells them; what it isn't told stays out."""
+    Dataset(key="text").save(LogisticRegression().fit(FRAME[["width"]], FRAME["kind"].astype(str)))
+    labels = {"0": "long", "1": "wide"}
+    output = {"name": "label", "value_type": "str", "labels": labels}
+    expected = {"inputs": [{"name": "width"}], "outputs": [output]}
+    assert recorded(embedded, "text") == {**expected, "feature_stats": None}
+    Dataset(key="numbers", save_args={"label_column": "y"}).save(forest())
+    assert [one["name"] for one in recorded(embedded, "numbers")["outputs"]] == ["y"]
+    Dataset(key="line").save(Ridge().fit(X, X[:, 0]))
+    assert recorded(embedded, "line") == {"inputs": None, "outputs": None, "feature_stats": None}
+
+
+@pytest.mark.parametrize(
+    ("training_set", "label", "said"),
+    [
+        ("nothing", None, "'nothing' can't be loaded"),
+        (FRAME, None, "another number of features; set label_column"),
+        (FRAME, "knid", "'knid'"),
+    ],
+    ids=["missing", "which is it", "misspelt"],
+)
+def test_a_model_without_features_is_recorded(
+    embedded: Store, caplog: pytest.LogCaptureFixture, training_set: Any, label: Any, said: str
+) -> None:
+    """Law 10: they are extras, and nobody trains again for want of them."""
+    Dataset(key="model", save_args={"training_set": training_set, "label_column": label}).save(
+        LogisticRegression().fit(X, Y)
+    )
+    assert isinstance(Dataset(key="model").load(), LogisticRegression)
+    (message,) = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    assert message.startswith("'model' is recorded without inputs and outputs of its training set")
+    assert said in message
+    # What the model knows by itself is there.
+    (output,) = recorded(embedded)["outputs"]
+    assert output["labels"] == {"0": "False", "1": "True"}
+
+
+@pytest.mark.parametrize("path", ["model.pkl", "https://example.com/model.pkl"])
+def test_a_file_without_a_record_is_refused_at_once(embedded: Store, path: str) -> None:
+    """Law 9: when the dataset is made, and not when a node needs it; a store:// URI can be read."""
+    with pytest.raises(DatasetError, match=f"'model' has the path {path}, a file without a record"):
+        Dataset(key="model", load_args={"path": path})
+    Dataset(key="saved").save(forest())
+    uri = embedded.manager.project.get_artifact("saved").uri
+    assert isinstance(Dataset(key="model", load_args={"path": uri}).load(), ClassifierMixin)
 
 
 def test_mlrun_knows_the_model(store: Store) -> None:
@@ -115,8 +483,8 @@ def test_what_is_not_a_model(embedded: Store) -> None:
         Dataset(key="model", model_format="ubj").save(LogisticRegression())
     with pytest.raises(DatasetError, match="Can't pickle"):
         Dataset(key="model").save(lambda: 0)
-    with pytest.raises(DatasetError, match="doesn't keep `missing`"):
-        Dataset(key="model", model_format="ubj").save(xgboost.XGBClassifier(missing=-1.0).fit(X, Y))
+    with pytest.raises(DatasetError, match="XGBoost's own, and this is a xgboost.core.DMatrix"):
+        Dataset(key="model", model_format="ubj").save(xgboost.DMatrix(X, Y))
     import_module("kedro_mlrun.datasets").MLRunAbstractDataset(key="text").save("text")
     with pytest.raises(DatasetError, match="kind 'artifact' and not a model"):
         Dataset(key="text").load()

@@ -33,6 +33,7 @@ from kedro_mlrun.store.db import LocalRunDB
 
 HANDLER = """
 import os
+import sys
 
 from kedro_mlrun import MLRunContextManager
 
@@ -42,6 +43,7 @@ def run(context, number):
     context.log_results(
         {
             "double": number * 2,
+            "command": sys.argv[:2] + [word for word in sys.argv if "process" in word],
             "pid": os.getpid(),
             "file": __file__,
             "folder": os.getcwd(),
@@ -164,6 +166,7 @@ def test_a_job_runs_on_its_own_copy_of_the_source(jobs: SimpleNamespace, monkeyp
     run = jobs.db.read_run(uid, jobs.project)
     results, labels = run["status"]["results"], run["metadata"]["labels"]
     assert (state, results["double"], results["has_local"]) == ("completed", 42, True)
+    assert results["command"] == ["mlrun", "run"]  # without the process's own label
     assert results["told"] == ["red", None, None]
     assert results["path"] == [results["folder"], "of-the-function"]
     assert results["file"].startswith(results["folder"])

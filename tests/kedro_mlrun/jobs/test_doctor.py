@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from helpers import PROJECT, Store, new_store
 from stub_api import StubAPI, stub_api
 
-from kedro_mlrun import __version__
+from kedro_mlrun import MLRunAbstractDataset, __version__
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import doctor
 from kedro_mlrun.secrets import known as secrets
 
 NAMES = {"packages", "store", "server", "project", "artifact path", "image"}
-NAMES |= {"function", "source", "git", "package"}
+NAMES |= {"function", "source", "git", "package", "files"}
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +151,16 @@ def test_package(embedded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         True,
     )
     assert packages("requirements.lock", f"kedro-mlrun[all]=={__version__}").state == "ok"
+
+
+def test_artifacts_without_their_files(embedded: Store, tmp_path: Path) -> None:
+    """Law 12: what was left behind when a store was moved is told before it is missed."""
+    for key in "here", "gone":
+        MLRunAbstractDataset(key).save(key)
+    assert found(0)["files"]["found"] == "of 2 artifacts all are there"
+    (file,) = (tmp_path / "artifacts").glob("*/gone/*/gone.txt")
+    file.unlink()
+    check = found(0)["files"]
+    assert check["state"] == "warning"
+    assert f"1 of 2 artifacts have no file any more: gone@{file.parts[-4][:8]}" in check["found"]
+    assert "kedro mlrun delete" in check["fix"]

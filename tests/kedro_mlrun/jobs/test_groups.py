@@ -62,8 +62,8 @@ def test_the_project_becomes_a_job_for_training_and_one_for_evaluation():
     both = parts([training, evaluation])
     assert {data["dataset"] for data in groups.crossing(both, both)} == {
         "test_set",
-        "random_forest.model",
-        "xgboost.model",
+        "random_forest_model",
+        "xgboost_model",
     }
 
 
@@ -294,6 +294,7 @@ def test_mlruns_data_remote_files_and_volumes_cross(kept: Any):
 
 
 def test_inputs_that_are_not_sent_with_the_source_are_named(tmp_path: Path):
+    """Law 9: and data that the catalog itself has are there."""
     files = {
         "sent": "data/01_raw/sent.csv",
         "folder": "data/01_raw/parts",
@@ -310,7 +311,10 @@ def test_inputs_that_are_not_sent_with_the_source_are_named(tmp_path: Path):
         }
         for name, path in files.items()
     }
-    pipeline = Pipeline([step([*files, "nowhere", "params:p"], "end", "n")])
+    # One that has its data in the catalog, though in memory, needs no file.
+    entries["here"] = {"type": "MemoryDataset", "data": {}}
+    entries["empty"] = {"type": "MemoryDataset"}
+    pipeline = Pipeline([step([*files, "here", "empty", "nowhere", "params:p"], "end", "n")])
     packed = {"data/01_raw/sent.csv", "data/01_raw/parts/1.csv"}
     job = plan.Plan(
         project(DataCatalog.from_config(entries), tmp_path, packed),
@@ -322,8 +326,9 @@ def test_inputs_that_are_not_sent_with_the_source_are_named(tmp_path: Path):
     with pytest.raises(groups.JobError) as raised:
         groups.check_inputs(job)
     assert raised.value.message.splitlines()[1:-1] == [
+        "`empty` is made by no node that runs, and the catalog has no data.",
         f"`ignored` is a file of this machine that isn't sent: {tmp_path}/{files['ignored']}.",
-        "`nowhere` is made by no node that runs, and isn't in the catalog.",
+        "`nowhere` is made by no node that runs, and the catalog has no data.",
         "`outside` is a file of this machine that isn't sent: /elsewhere/outside.csv.",
     ]
 

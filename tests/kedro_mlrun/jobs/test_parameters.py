@@ -97,6 +97,8 @@ def test_a_parameter_of_any_file_is_known(loader, known):
         ({"split.seed.x": 1}, "no parameter 'split.seed.x'"),
         ({"theirs": 1}, "no parameter 'theirs'"),
         ({"xyz": 1}, "no parameter 'xyz'. To add it"),
+        ({"model.max_iter": 1}, "no parameter 'model.max_iter'"),
+        ({"model.max_depth": 1}, "Did you mean 'model.arguments.max_depth'?"),
     ],
     ids=str,
 )
@@ -106,6 +108,17 @@ def test_a_parameter_that_no_file_has_is_refused(loader, unknown, nearest):
         parameters.check_names(Job.of(unknown).nested, loader)
     assert nearest in str(caught.value)
     assert "parameters.yml" in str(caught.value)
+
+
+def test_an_argument_that_no_file_has_goes_beside_others(loader):
+    """Law 9: another estimator takes its own arguments, as in `kedro run`; a misspelt one is said.
+
+    The advice names the file that has the others.
+    """
+    new = {"model.arguments": {"probability": True, "max_iter": 500, "base": {"depth": 1}}}
+    parameters.check_names(Job.of(new).nested, loader)
+    with pytest.raises(parameters.JobError, match=r"title'.*/base/parameters/deep/report.yml"):
+        parameters.check_names({"report": {"titel": "B"}}, loader)
 
 
 def test_a_job_that_runs_again_gets_what_it_was_given():

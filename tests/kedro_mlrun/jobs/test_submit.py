@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
 import shutil
+import socket
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
@@ -13,16 +17,19 @@ from typing import Any
 from unittest.mock import patch
 
 import mlrun
+import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 from helpers import API, API_VARIABLE, PROJECT, new_store
 from stub_api import StubAPI, stub_api
 
+from kedro_mlrun import MLRunDataframeDataset
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import function as functions
 from kedro_mlrun.jobs import plan
 from kedro_mlrun.secrets import known as secrets
+from kedro_mlrun.store.process import process_label
 
 QUICK = {"random_forest.model.arguments.n_estimators": 5, "xgboost.model.arguments.n_estimators": 5}
 
@@ -192,11 +199,39 @@ def test_schedules_retries_and_notifications(api, image):
 
 
 def test_a_job_is_aborted(api, image):
+    """By the API, which knows the jobs of its cluster."""
     api.job_state = "running"
     uid = json.loads(kedro_mlrun("submit", "-p", "training", "--json").stdout)["uid"]
     kedro_mlrun("abort", uid)
     assert api.runs[uid]["status"]["state"] == "aborted"
     assert "has ended: it is aborted" in kedro_mlrun("abort", uid, code=1).stderr
+
+
+def test_a_run_that_is_not_on_the_cluster_is_aborted_where_it_is(api):
+    """Law 9: an API would change its record alone; its process ends, or nothing is changed."""
+    names = {
+        "name": "long",
+        "uid": (uid := uuid.uuid4().hex),
+        "project": mlrun.mlconf.active_project,
+    }
+    with subprocess.Popen(["sleep", "600"]) as other:  # noqa: S607
+        here = {"kind": "local", "host": socket.gethostname(), "process": process_label(other.pid)}
+
+        def go_on(**labels: str) -> None:
+            run = {"metadata": {**names, "labels": {**here, **labels}}, "spec": {}}
+            mlrun.get_run_db().store_run({**run, "status": {"state": "running"}}, uid)
+
+        for labels in ({"host": "elsewhere"}, {"host": ""}, {"process": ""}):
+            go_on(**labels)
+            done = kedro_mlrun("abort", uid, code=1)
+            assert f"Run {uid} " in done.stderr
+            assert re.search("Abort it there|End that yourself", done.stderr)
+            assert (api.runs[uid]["status"]["state"], other.poll()) == ("running", None)
+        go_on()
+        assert "Aborted" in kedro_mlrun("abort", uid).stdout
+        assert other.wait(10) < 0
+    assert api.runs[uid]["status"]["state"] == "aborted"
+    assert not [path for _, path, _ in api.requests if path.endswith("/abort")]
 
 
 def test_what_the_api_refuses_is_heard(api, image):
@@ -255,11 +290,21 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
         (["-i", "measurements"], 2, "is not NAME=VALUE"),
         (["--nodes", "nope"], 2, "nope"),
         (["--runner", "Nope"], 2, "no runner 'Nope'"),
+        (["--runner", "os.abort"], 2, "no subclass of Kedro's AbstractRunner"),
+        (["--runner", "pathlib.Path"], 2, "no subclass of Kedro's AbstractRunner"),
+        (["--runner", "AbstractRunner"], 2, "no runner 'AbstractRunner' (Can't instantiate"),
         (["--load-versions", "x"], 2, "DATASET:VERSION"),
+        (["--load-versions", "test_se:1"], 2, "which no node of this run uses. Did you mean 'test"),
+        (["--load-versions", "test_set:1f"], 2, "it has no such version, or its file is gone"),
+        (["-p", "evaluation", "-i", "test_set=store://artifacts/p/x"], 2, "which isn't there (Art"),
+        (["-p", "evaluation", "--pipelines", "training"], 2, "(-p), not both"),
         (["--env", "nowhere"], 1, "name an environment that is there"),
-        (["--local", "--schedule", "0 2 * * *"], 2, "--local runs the job here and now"),
+        (["--local", "--schedule", "0 2 * * *"], 2, "here and now: leave out --schedule.\n"),
         (["--watch", "--schedule", "0 2 * * *"], 2, "leave out --watch"),
-        (["--schedule", "0 2 * * *"], 1, "it needs an MLRun API"),
+        (["--schedule", "0 2 * * *"], 1, "Error: The embedded store"),
+        (["--notify", "slack", "--dry-run"], 1, "has no notifications: it needs an MLRun API"),
+        (["--params", "split.seed={b"], 2, "A value can't be read as YAML (while parsing"),
+        (["--params", "split.seed=${b"], 2, "A value can't be read as YAML"),
         (["--notify", "pigeon"], 2, "'pigeon' is not one of"),
         (["--source", "floppy"], 2, "floppy"),
         (["-p", "evaluation", "--source", "git"], 1, "not a git repository"),
@@ -267,11 +312,50 @@ def test_a_secret_may_be_on_the_cluster_alone(api, image):
     ids=str,
 )
 def test_a_bad_value_is_one_sentence(embedded, options, code, reason):
-    """Row 6: and nothing has run."""
+    """Law 9: and nothing has run."""
     done = kedro_mlrun("submit", *options, code=code)
     assert reason in done.stderr
     assert done.stdout == ""
     assert mlrun.get_run_db().list_runs(project=embedded.project) == []
+
+
+def test_what_is_not_ascii_is_utf_8(embedded):
+    """Law 1: where Python takes the terminal for one of ASCII, as with LC_ALL=C."""
+    typed = "split.target=Zürich".encode().decode("ascii", "surrogateescape")
+    done = kedro_mlrun("submit", "--dry-run", "--json", "--params", typed)
+    assert json.loads(done.stdout)["task"]["spec"]["parameters"]["split.target"] == "Zürich"
+
+
+def test_what_is_to_be_loaded_is_looked_up(embedded):
+    """Law 9: a version by the beginning of a run's id or a tag, an artifact by its URI."""
+    uid = embedded.manager.open_run("training").uid
+    MLRunDataframeDataset("test_set", save_args={"tag": "best"}).save(pd.DataFrame({"x": [1]}))
+    embedded.manager.close_run()
+    submit = "submit", "--dry-run", "-p", "evaluation"
+    for version in (uid, uid[:8], "best"):
+        kedro_mlrun(*submit, "--load-versions", f"test_set:{version}")
+    uri = f"store://datasets/{embedded.project}/test_set@{uid}"
+    kedro_mlrun(*submit, "-i", f"test_set={uri}")
+    shutil.rmtree(mlrun.mlconf.artifact_path)
+    done = kedro_mlrun(*submit, "--load-versions", "test_set:best", code=2)
+    assert "or its file is gone" in done.stderr
+
+
+def test_an_artifact_that_is_here_alone_is_no_input_of_a_cluster(api, image):
+    """Law 9: its record is known to the API, but its file is on this machine."""
+    item = {"kind": "artifact", "metadata": {"key": "x", "tree": "t"}, "spec": {"db_key": "x"}}
+    for path, code in (("/here/x.csv", 1), ("memory://x.csv", 0)):
+        item["spec"]["target_path"] = path
+        api.artifact("PUT", "x", {}, json.loads(json.dumps(item)))
+        given = f"measurements=store://artifacts/{mlrun.mlconf.active_project}/x"
+        done = kedro_mlrun("submit", "--dry-run", "-i", given, code=code)
+        assert ("is /here/x.csv, which is on this machine" in done.stderr) == bool(code)
+
+
+def test_schedules_need_an_api(embedded):
+    """Law 9: in the words of the user."""
+    message = kedro_mlrun("schedules", code=1).stderr
+    assert "has no schedules: it needs an MLRun API" in message
 
 
 def test_the_code_may_be_in_the_image(api, monkeypatch):
@@ -367,6 +451,60 @@ def test_a_workflow_may_be_sent_as_one(api, image):
     assert started["workflow"] == arguments["chain_id"]
 
 
+def test_a_remote_workflow_has_no_runs_of_an_earlier_one(api, image, monkeypatch):
+    """Law 4: they have the same id where a chain is given, and are completed before it begins."""
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    told = json.loads(kedro_mlrun("workflow", "--json").stdout)
+    assert (told["workflow"], told["state"]) == ("monday", "completed")
+    remote = json.loads(kedro_mlrun("workflow", "--engine=remote", "--json").stdout)
+    assert (remote["workflow"], remote["state"]) == ("monday", "running")
+    assert [group["state"] for group in remote["groups"]] == ["created", "created"]
+
+
+@contextmanager
+def environment_with(**files: Any) -> Iterator[str]:
+    """Give a Kedro environment with these files, which no test beside has."""
+    folder = PROJECT / "conf" / f"only-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    try:
+        for name, content in files.items():
+            (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
+        yield folder.name
+    finally:
+        shutil.rmtree(folder)
+
+
+LOCAL = {"type": "pandas.CSVDataset", "filepath": "data/leaderboard.csv"}
+
+
+@pytest.mark.parametrize("source", ["archive", "image"])
+def test_a_file_that_only_the_job_would_have_is_named_before(api, image, source):
+    """Law 9: such a job completes, and the file is nowhere; also where no archive is sent."""
+    submit = "submit", "-p", "evaluation", "--dry-run", "--source", source
+    with environment_with(catalog={"leaderboard": LOCAL}) as env:
+        done = kedro_mlrun(*submit, "-e", env, code=2)
+        assert f"`leaderboard` is a file of the job's own machine: {PROJECT}/data" in done.stderr
+        assert "submit it all the same: --allow-lost leaderboard" in done.stderr
+        kedro_mlrun(*submit, "-e", env, "--allow-lost", "leader*")
+        kedro_mlrun("submit", "-p", "evaluation", "--local", "--dry-run", "-e", env)
+        done = kedro_mlrun("workflow", "--dry-run", "-e", env, code=2)
+        assert "--allow-lost leaderboard" in done.stderr
+        kedro_mlrun("workflow", "--dry-run", "-e", env, "--allow-lost", "leaderboard")
+
+
+def test_a_file_that_is_recorded_or_stays_here_is_not_lost(embedded, tmp_path):
+    """Law 9: what `tracking.datasets` names is an artifact; a run that isn't recorded has none."""
+    submit = "submit", "-p", "evaluation", "--dry-run", "-e"
+    elsewhere = {**LOCAL, "filepath": f"{tmp_path}/leaderboard.csv"}
+    with environment_with(catalog={"leaderboard": elsewhere}) as env:
+        kedro_mlrun(*submit, env)
+    tracking = {"datasets": ["leader*"]}
+    for skipped, code in (([], 0), (["evaluation"], 2)):
+        settings = {"project": "p", "tracking": {**tracking, "skip_pipelines": skipped}}
+        with environment_with(catalog={"leaderboard": LOCAL}, mlrun=settings) as env:
+            kedro_mlrun(*submit, env, code=code)
+
+
 @pytest.mark.skipif(not API, reason=f"{API_VARIABLE} names no MLRun API")
 def test_on_a_real_api(monkeypatch, tmp_path):
     """Row 4: the job's results and artifacts are in its MLRun run, and are found from here."""
@@ -386,7 +524,7 @@ def test_on_a_real_api(monkeypatch, tmp_path):
         run = mlrun.get_run_db().read_run(uid, project)
         assert state == "completed", run["status"]
         assert run["status"]["results"]["train.xgboost.accuracy"] > 0.5
-        model = import_module("kedro_mlrun.datasets").MLRunModel(key="random_forest.model").load()
+        model = import_module("kedro_mlrun.datasets").MLRunModel(key="random_forest_model").load()
         assert model.n_estimators == 5
         assert store.manager.project.metadata.name == project
 

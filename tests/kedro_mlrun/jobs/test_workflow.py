@@ -110,11 +110,40 @@ def test_what_a_workflow_has_completed_is_not_run_again(embedded: Store):
     assert list(again.jobs) == ["training", "evaluation"]
 
 
+def test_a_workflow_is_resumed_by_its_id_alone(embedded: Store):
+    """Law 4: what it was told at first is told again, and only what is given anew is another."""
+    told = {"names": "evaluation", "env": "local", "params": "split.seed=7"}
+    first = prepared(**told)
+    assert list(first.jobs) == ["evaluation"]
+    first.jobs["evaluation"] = _with_annotations(first, job(embedded, "evaluation", "fail"))
+    failed = workflows.run_workflow(first, local=True)["workflow"]
+    resumed = prepared(resume=failed)
+    assert list(resumed.jobs) == ["evaluation"]
+    assert resumed.jobs["evaluation"].task.spec.parameters == {
+        "pipeline": "evaluation",
+        "chain_id": failed,
+        "env": "local",
+        "split.seed": 7,
+    }
+    other = prepared(resume=failed, names="training", params="split.seed=8")
+    assert other.jobs["training"].task.spec.parameters["split.seed"] == 8
+
+
+def _with_annotations(workflow: Any, made: Any) -> Any:
+    """Give a job the annotations that the workflow's own have."""
+    for plan_ in workflow.jobs.values():
+        made.task.metadata.annotations.update(plan_.task.metadata.annotations)
+    return made
+
+
 def test_a_chain_of_the_users_own_is_the_workflow(embedded: Store, monkeypatch: pytest.MonkeyPatch):
-    """What earlier workflows of that chain did is not taken for what this one does."""
+    """Law 4: the jobs carry its id; and what earlier workflows of it did isn't this one's doing."""
     monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
     monday = prepared()
     assert monday.id == "monday"
+    # What starts the jobs of a remote workflow may have another one in its environment.
+    told = prepared(chain_id="tuesday")
+    assert told.id == told.jobs["training"].task.spec.parameters["chain_id"] == "tuesday"
     assert monday.jobs["training"].task.spec.parameters["chain_id"] == "monday"
     for first, state in (("succeed", "completed"), ("fail", "not started")):
         told = started(embedded, "monday", training=first, evaluation="succeed")

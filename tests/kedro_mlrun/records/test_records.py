@@ -1,7 +1,6 @@
 """Questions asked of the run database, on the embedded store and on an MLRun API."""
 
 import os
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +11,8 @@ import pytest
 from helpers import Store
 from mlrun.errors import MLRunPreconditionFailedError
 
-from kedro_mlrun import datasets
 from kedro_mlrun.records import records as records_module
 from kedro_mlrun.records import summaries
-from kedro_mlrun.store.db import LocalRunDB
 from kedro_mlrun.store.fields import artifact_file, own_folder, producer
 
 RecordNotFoundError = records_module.RecordNotFoundError
@@ -80,7 +77,8 @@ def test_runs_are_listed_newest_first(records, made):
     assert names(records.runs(limit=3)) == ["both", "evaluation", "training"]
     assert names(records.runs(pipeline="training", limit=None)) == ["training", "training"]
     assert records.runs(pipeline="train") == records.runs(pipeline="raining") == []
-    for pipeline in ("a", "b", "__b__", "a,__b__"):
+    # With the + that a run's name has.
+    for pipeline in ("a", "b", "__b__", "a,__b__", "a+b"):
         assert names(records.runs(pipeline=pipeline)) == ["both"]
     assert names(records.runs(states=["error", "running"])) == ["both"]
     assert names(records.runs(labels=["team=red"])) == ["training"]
@@ -202,6 +200,14 @@ def test_an_artifact_that_is_not_there(records, made, which, hint):
     assert hint in str(raised.value)
 
 
+def test_what_a_run_has_not_saved(records, made):
+    """Law 9: it is the run that is named, for the key may be right."""
+    with pytest.raises(
+        RecordNotFoundError, match=rf"Run {made.failed[:8]} saved no model\. .*--run"
+    ):
+        records.artifact("model@last")
+
+
 @pytest.mark.parametrize("which", ["", "~mod", "a b", "store://artifacts/another-project/model"])
 def test_what_names_no_artifact(records, made, which):
     with pytest.raises(RecordNotFoundError):
@@ -257,6 +263,17 @@ def test_lineage_goes_both_ways(records, made):
     inputs = [["model", ["training"]], ["s3://bucket/raw.csv"]]
     assert shape(back) == ["report", ["evaluation", *inputs]]
     assert back["follows"][0]["uid"] == made.evaluation
+
+
+def test_lineage_names_runs_as_all_commands_do(records, store):
+    """Law 6: by the names of its pipelines."""
+    labels = {"pipeline": "training,evaluation"}
+    uid = make_run(store, "training-evaluation", saves=["model"], labels=labels)
+    assert shape(upstream(records, records.artifact("model"), 1)) == [
+        "model",
+        ["training+evaluation"],
+    ]
+    assert records.run("training+evaluation")["metadata"]["uid"] == uid
 
 
 def test_lineage_ends_somewhere(records, made, store, monkeypatch):
@@ -340,25 +357,6 @@ def test_files_outside_of_the_runs_folder_stay(embedded, tmp_path):
     assert {item["key"] for item in outcome["kept"]} == {"shared", "linked", "climbing"}
     assert not os.path.exists(own.target_path)
     assert sorted(path.name for path in outside.iterdir()) == ["linked.txt", "shared.txt"]
-
-
-def test_a_copied_store_deletes_nothing_of_the_original(embedded, tmp_path):
-    """Law 12: its records name the original's files, which are kept and said to be."""
-    uid = embedded.manager.open_run("training").uid
-    dataset = datasets.MLRunAbstractDataset("told", load_args={"uid": uid})
-    dataset.save({"number": 1})
-    embedded.manager.close_run()
-    copy = tmp_path.with_name(f"{tmp_path.name}-copy")
-    shutil.copytree(tmp_path, copy)
-    records = records_module.Records(LocalRunDB(f"sqlite:///{copy}/mlrun.db"), embedded.project)
-    outcome = records.delete(records.run(uid), artifacts=True)
-    (kept,) = outcome["kept"]
-    assert "belongs to another store" in kept["reason"]
-    assert dataset.load() == {"number": 1}
-    # The original's own records may go with their files.
-    original = records_module.Records(mlrun.get_run_db(), embedded.project)
-    assert original.delete(original.run(uid), artifacts=True)["kept"] == []
-    assert not Path(kept["path"]).exists()
 
 
 def test_a_run_that_goes_on_is_not_deleted(embedded):

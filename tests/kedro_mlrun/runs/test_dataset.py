@@ -1,12 +1,13 @@
 """The inputs of a job: other data in place of what catalog entries name."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 from helpers import Store
-from kedro.io import DatasetError
+from kedro.io import AbstractDataset, CachedDataset, DatasetError
 
 from kedro_mlrun import datasets
 from kedro_mlrun.runs import dataset
@@ -27,6 +28,12 @@ CATALOG: dict[str, Any] = {
         "type": "kedro_mlrun.MLRunModel",
         "load_args": {"tag": "old"},
         "framework": "sklearn",
+    },
+    "report": {
+        "type": "kedro_mlrun.MLRunArtifactDataset",
+        "key": "report",
+        "dataset": {"type": "json.JSONDataset", "filepath": "report.json"},
+        "validator": "my.schema",
     },
     "query": {"type": "pandas.SQLQueryDataset", "sql": "select 1"},
 }
@@ -51,6 +58,55 @@ def test_each_entry_keeps_its_type():
     assert replaced("folder", str(Path.cwd()))["path"] == str(Path.cwd())
     assert replaced("cached", "s3://b/a")["dataset"]["filepath"] == "/fetched/cached"
     assert replaced("model", "store://models/a/b")["load_args"] == {"path": "store://models/a/b"}
+
+
+def test_a_file_without_a_record_is_for_the_wrapped_dataset(tmp_path: Path):
+    """Law 9: MLRunArtifactDataset couldn't read it, as nobody knows its hash; a URI it can."""
+    file = tmp_path / "other.json"
+    file.write_text("[1]")
+    assert replaced("report", str(file)) == {
+        "type": "json.JSONDataset",
+        "filepath": str(file),
+        "validator": "my.schema",
+    }
+    assert replaced("report", "https://a/b.json")["filepath"] == "/fetched/report"
+    of_uri = {**CATALOG["report"], "load_args": {"path": "store://artifacts/a/b"}}
+    assert replaced("report", "store://artifacts/a/b") == of_uri
+    with pytest.raises(DatasetError, match="'report' has the path other.json, a file without a re"):
+        datasets.MLRunArtifactDataset(
+            CATALOG["report"]["dataset"], "report", {"path": "other.json"}
+        )
+
+
+class Anything(AbstractDataset[Any, Any]):
+    """A dataset of somebody else that has whatever attribute one asks for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return "" if name.startswith("__") else self
+
+    def load(self) -> Any: ...
+
+    def save(self, data: Any) -> None: ...
+
+    def _describe(self) -> dict[str, Any]:
+        return {}
+
+
+def test_datasets_are_ours_by_class():
+    """Law 1: what only has our attributes is left alone; what wraps one of ours is not."""
+    inner = datasets.MLRunAbstractDataset("a")
+    assert dataset.run_dataset(CachedDataset(inner)) is inner
+    foreign = Anything()
+    foreign._dataset = SimpleNamespace(run_id="theirs", _dataset=inner)
+    assert dataset.run_dataset(foreign) is None
+
+
+def test_a_training_set_is_an_entry():
+    """Law 9: a misspelt name is said before a model is trained, and not afterwards."""
+    model = datasets.MLRunModel("model", save_args={"training_set": "row"})
+    with pytest.raises(dataset.InputError, match="of 'model' names 'row', .* Did you mean 'rows'"):
+        dataset.check_uses({"model": model}, {"rows"})
+    dataset.check_uses({"model": model}, {"rows", "row"})
 
 
 @pytest.mark.parametrize(

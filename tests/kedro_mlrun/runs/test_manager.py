@@ -1,9 +1,12 @@
 """MLRunContextManager."""
 
+import getpass
+import json
 import multiprocessing
 import os
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from unittest.mock import patch
 
 import mlrun
@@ -11,7 +14,7 @@ import pytest
 from helpers import Store, states
 from kedro.io import DatasetError
 
-from kedro_mlrun.runs import manager, workers
+from kedro_mlrun.runs import manager, provenance, workers
 from kedro_mlrun.runs.chain import CHAIN
 from kedro_mlrun.store.fields import run_folder, run_name
 
@@ -171,7 +174,14 @@ def test_a_killed_process_leaves_no_run_that_says_running(store: Store) -> None:
     db = mlrun.get_run_db()
     db.update_run(label, killed.uid, store.project)
     db.update_run({**label, "metadata.labels.host": "other"}, elsewhere.uid, store.project)
+    for context in (killed, alive):
+        workers.announce(context.name, workers.RunReference(context.uid, store.project, ""))
+    told = [workers._file(context.uid) for context in (killed, alive)]
     store.manager.abort_lost_runs()
+    # Nor a folder of what its workers have told.
+    assert [file.parent.exists() for file in told if file] == [False, True]
+    for context in (killed, alive):
+        workers.announce(context.name, None)
     found = {
         context.name: db.read_run(context.uid, store.project)["status"]
         for context in (killed, alive, elsewhere)
@@ -200,8 +210,12 @@ def add_results(worker: int) -> None:
 
 
 def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
-    """Nothing is lost, though all of them write to the one run."""
+    """Law 11: nothing is lost, nobody else can read or replace it, and no file stays behind."""
     uid = store.manager.open_run("parallel", "parallel").uid
+    folder = Path(
+        workers.RunReference(*json.loads(os.environ[workers.VARIABLE])["parallel"]).folder
+    )
+    assert (folder.stat().st_mode & 0o777, folder.owner()) == (0o700, getpass.getuser())
     processes = [
         multiprocessing.get_context("fork").Process(target=add_results, args=(number,))
         for number in range(4)
@@ -217,7 +231,10 @@ def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
     assert record["status"]["state"] == "completed"
     assert record["status"]["results"].keys() == {f"result_{name}" for name in names}
     assert record["status"]["artifact_uris"].keys() == {f"artifact_{name}" for name in names}
-    assert workers.take_notes(uid) is None
+    assert workers.notes(uid) is None and not folder.exists()
+    with pytest.raises(LookupError, match="is not open"):
+        workers.leave_note(uid, {})
+    assert not Path("None").exists()
 
 
 def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +263,39 @@ def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatc
         store.manager.open_run("training")
 
 
+@pytest.mark.parametrize(("kind", "size"), [("local", 5_000_000), ("job", 100_000)])
+def test_a_large_parameter_of_a_job_is_in_its_record_once(
+    embedded: Store, kind: str, size: int
+) -> None:
+    """Law 7: each list of runs reads it; what a cluster may run again keeps what it was given."""
+
+    def handler(context: mlrun.MLClientCtx) -> None:
+        context.set_label("kind", kind)
+        recorded = provenance.shortened({"big": context.parameters["big"], "kedro.params": "p"})
+        embedded.manager.open_run("training", parameters=recorded)
+        embedded.manager.close_run()
+
+    function = mlrun.new_function("kedro", kind="local", project=embedded.project)
+    run = function.run(handler=handler, params={"big": "x" * size, "small": 1}, local=True)
+    found = mlrun.get_run_db().read_run(run.metadata.uid, embedded.project)["spec"]["parameters"]
+    assert (found["small"], found["kedro.params"]) == (1, "p")
+    whole = "x" * size if kind == "job" else "4883 KiB: see the artifact 'kedro.parameters'"
+    assert found["big"] == whole
+
+
+def test_files_of_mlruns_project_are_the_kedro_projects(store: Store, tmp_path: Path) -> None:
+    """Law 6: MLRun looks for them in its folder, and writes none there by itself."""
+    (tmp_path / "g.py").write_text("def handler(context):\n    context.log_result('x', 1)\n")
+    (tmp_path / "project.yaml").write_text("kind: project\n")
+    for _ in range(2):  # in a project that is created, and in one that is there
+        project = store.manager.project
+        project.set_function(func="./g.py", name="g", kind="job", image="mlrun/mlrun")
+        run = project.run_function("g", handler="handler", local=True)
+        assert run.status.results == {"x": 1}
+        store.new_process()
+    assert (tmp_path / "project.yaml").read_text() == "kind: project\n"
+
+
 def test_a_user_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that runs as any number."""
 
@@ -259,7 +309,8 @@ def test_a_user_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) ->
 def test_names_of_runs() -> None:
     """MLRun takes at most 63 letters, digits, dots, hyphens and underscores."""
     assert run_name("__default__") == "default"
-    assert run_name("data science/ä") == "data-science"
+    assert run_name("data science/→") == "data-science"
+    assert run_name("Größe_né") == "Grosse_ne"
     assert run_name("a" * 80) == "a" * 63
     assert run_name("***") == "kedro-mlrun-ctx"
 

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -78,6 +79,23 @@ def test_parameters_are_flattened_and_redacted() -> None:
         "kedro.command": "kedro run -p *****",
     }
     json.dumps(shown, allow_nan=False)
+
+
+def test_a_run_without_a_runner_has_kedros_own() -> None:
+    """Law 4: Kedro's hooks tell of None, and the sequential one runs."""
+    assert provenance.parameters({}, {"runner": "None"})["kedro.runner"] == "SequentialRunner"
+
+
+def test_only_the_first_items_tell_what_leads_to_data() -> None:
+    """Law 7: nobody waits until millions of numbers have been looked at."""
+
+    class Numbers(list[float]):
+        def __iter__(self) -> Iterator[float]:
+            yield from (1.0, 2.0, 3.0)
+            pytest.fail("more than a few")
+
+    assert provenance.stand_in(Numbers()) == provenance.stand_in({"a": Numbers()}) == ""
+    assert provenance.stand_in({"a": [len]}).startswith("a builtins.")
 
 
 def test_only_options_that_were_given_are_recorded() -> None:

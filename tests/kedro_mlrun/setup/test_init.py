@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from helpers import ROOT
 from kedro.framework.startup import ProjectMetadata
 from kedro.pipeline import Pipeline, node
 
+from kedro_mlrun.commands import setup as commands
 from kedro_mlrun.setup import init
 
 CATALOG = """\
@@ -185,6 +187,21 @@ def test_undo_keeps_what_was_edited_since(project: ProjectMetadata) -> None:
     (folder / "function.yaml").unlink()
     assert init.undo(project) == ({"function.yaml"}, set())
     assert not (folder / ".mlrun").exists()
+
+
+def test_undo_without_its_memory_says_so(project: ProjectMetadata) -> None:
+    """Law 9: what init wrote is not known in another clone; nothing is changed."""
+    write(project)
+    before = files(project.project_path)
+    (project.project_path / init.MEMORY).rename(project.project_path / "elsewhere.json")
+    done = CliRunner().invoke(commands.init, ["--undo"], obj=project)
+    assert done.exit_code == 1
+    assert "isn't known" in done.output and ".mlrun/init.json" in done.output
+    assert "0 files" not in done.output
+    (project.project_path / "elsewhere.json").rename(project.project_path / init.MEMORY)
+    assert files(project.project_path) == before
+    done = CliRunner().invoke(commands.init, ["--undo"], obj=project)
+    assert (done.exit_code, "3 files" in done.output) == (0, True), done.output
 
 
 def test_undo_of_one_entry_leaves_another_whose_name_ends_like_it() -> None:

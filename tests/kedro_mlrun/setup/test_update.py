@@ -230,6 +230,27 @@ def test_it_tells_whether_there_is_a_newer_one(project: Path) -> None:
     assert tree(project) == before
 
 
+def test_two_commits_of_one_version_are_told_apart(
+    project: Path, starters: Path, tmp_path: Path
+) -> None:
+    """Law 4: between releases, the versions are the same, and the commits are shown."""
+    commit(project, "First")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(starters), str(clone))
+    git(clone, "checkout", "--quiet", "v0.2.0")
+    (clone / TEMPLATE / "between.md").write_text("Of no release.\n")
+    commit(clone, "Between")
+    version = manifest_version(clone / TEMPLATE / "src" / "kedro_mlrun")
+    before, after = (git(clone, "rev-parse", name)[:8] for name in ("v0.2.0^{commit}", "HEAD"))
+    done = update("--check", "--to", str(clone))
+    assert done.exit_code == 1
+    expected = f"There is kedro_mlrun {version} ({after}); this project has {version} ({before})."
+    assert done.output.splitlines()[0] == expected
+    done = update("--to", str(clone))
+    assert f"Updated from {version} ({before}) to {version} ({after})" in done.output
+    assert (project / "between.md").exists()
+
+
 def test_a_version_or_a_clone_is_chosen(project: Path, starters: Path, tmp_path: Path) -> None:
     """The clone will do where the recorded address is gone."""
     commit(project, "First")
@@ -259,6 +280,13 @@ def test_what_is_missing_is_said(
     done = update()
     assert done.exit_code == 1
     assert said in done.output and "Traceback" not in done.output
+
+
+def test_without_git(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 9: one sentence says what is missing."""
+    monkeypatch.setenv("PATH", "")
+    done = update()
+    assert (done.exit_code, done.output) == (1, "Error: git isn't installed. Install it.\n")
 
 
 def test_a_project_in_a_folder_of_a_repository(project: Path) -> None:

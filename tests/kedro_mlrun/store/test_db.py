@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -225,10 +226,11 @@ def test_a_newer_schema_is_refused(db, url):
     change(db.path, "PRAGMA user_version = 99")
     before = db.path.read_bytes()
     for _ in range(2):
-        with pytest.raises(MLRunInvalidArgumentError, match="schema 99, .* newer than 3"):
+        with pytest.raises(MLRunInvalidArgumentError, match="schema 99, .* newer than 4"):
             mlrun.get_run_db(url).store_run(run_(), "u1", "iris")
     assert db.path.read_bytes() == before
-    assert {path.name for path in db.path.parent.iterdir()} == {".gitignore", db.path.name}
+    names = {path.name for path in db.path.parent.iterdir()}
+    assert names == {".gitignore", db.path.name, f"{db.path.name}-reserve"}
 
 
 def test_an_older_schema_is_migrated(db, url, monkeypatch):
@@ -240,7 +242,7 @@ def test_an_older_schema_is_migrated(db, url, monkeypatch):
     assert migrated.read_run("u1", "iris")["metadata"]["name"] == "train"
     assert migrated.connection.execute("SELECT a FROM runs").fetchone()[0] is None
     monkeypatch.undo()
-    with pytest.raises(MLRunInvalidArgumentError, match="schema 4"):
+    with pytest.raises(MLRunInvalidArgumentError, match="schema 5"):
         LocalRunDB(url).connect()
 
 
@@ -258,7 +260,8 @@ def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
         first = LocalRunDB(url).connect()
     columns = "project, uid, iteration, name, state, start_time, updated, body"
     for number, body in enumerate(bodies):
-        values = ("iris", f"u{number}", 0, "train", "completed", f"{number}", "", json.dumps(body))
+        text = json.dumps({"metadata": {}, "status": {}} | body)
+        values = ("iris", f"u{number}", 0, "train", "completed", f"{number}", "", text)
         first.connection.execute(
             f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(values))})", values
         )
@@ -347,7 +350,7 @@ def test_what_is_deleted_leaves_nothing(db):
     db.store_run({**run_(), "metadata": {"labels": {"a": "b"}}}, "u1", "iris")
     db.del_artifact("model", project="iris")
     db.del_run("u1", "iris")
-    for table in TABLES - {"projects"}:
+    for table in TABLES - {"projects", "homes"}:
         assert not db.connection.execute(f"SELECT * FROM {table}").fetchall(), table
 
 
@@ -591,3 +594,61 @@ def test_what_is_done_often_is_as_quick_in_a_full_store(stores, name):
     """To read or write one thing costs the same beside a thousand others or versions of it."""
     few, many = (steps(db, QUERIES[name]) for db in stores)
     assert many < few * 1.5 + 10
+
+
+def read_only(folder: Path, code: str) -> str:
+    """Run a program for which a folder is read-only; what it prints."""
+    code = f"import sys; sys.path.insert(0, {str(PROJECT / 'src')!r})\n{code}"
+    for path in folder.iterdir():
+        os.chmod(path, 0o444)
+    os.chmod(folder, 0o555)
+    # Root may write everywhere, unless that is taken away.
+    as_anybody = ["setpriv", "--bounding-set=-dac_override"] if not os.getuid() else []
+    command = [*as_anybody, sys.executable, "-c", code]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    finally:
+        os.chmod(folder, 0o755)
+
+
+def test_a_store_that_cannot_be_written_to_is_read(tmp_path: Path) -> None:
+    """Law 9: an archive on a read-only medium is listed; what would change it is refused."""
+    store = LocalRunDB(f"sqlite:///{tmp_path}/old/mlrun.db").connect()
+    store.store_run({"metadata": {"name": "train"}, "status": {"state": "completed"}}, "1f", "iris")
+    store.connection.close()
+    code = f"""
+from kedro_mlrun.store.rescue import examine
+from kedro_mlrun.store.rows import Rows
+rows = Rows({store.url!r})
+print([run["metadata"]["name"] for run in rows.find_runs(project="iris")])
+try:
+    with rows.transaction():
+        rows.insert_project({{"metadata": {{"name": "other"}}}})
+except Exception as error:
+    print(error)
+print(examine(rows.path)[1])
+"""
+    listed, refused, problems = read_only(tmp_path / "old", code).splitlines()
+    assert (listed, problems) == ("['train']", "[]")
+    assert "can't be written to: attempt to write a readonly database" in refused
+
+
+@pytest.mark.parametrize("left", [{"mlrun.db-wal", "mlrun.db-shm"}, {"mlrun.db-wal"}], ids=len)
+def test_what_a_killed_process_wrote_is_not_left_out(tmp_path: Path, left: set[str]) -> None:
+    """Law 3: a store that is only read is read with its WAL, or not at all."""
+    store = LocalRunDB(f"sqlite:///{tmp_path}/old/mlrun.db").connect()
+    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    store.store_run({"metadata": {"name": "late"}, "status": {"state": "completed"}}, "1f", "iris")
+    (tmp_path / "killed").mkdir()
+    for name in {"mlrun.db", *left}:
+        shutil.copy(tmp_path / "old" / name, tmp_path / "killed")
+    code = f"""
+from kedro_mlrun.store.rows import Rows
+try:
+    rows = Rows({store.url.replace("/old/", "/killed/")!r})
+    print([run["metadata"]["name"] for run in rows.find_runs()])
+except Exception as error:
+    print(error)
+"""
+    told = read_only(tmp_path / "killed", code).strip()
+    assert told == "['late']" or "can't be used as an embedded store" in told

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from helpers import PROJECT
 
@@ -49,6 +50,24 @@ def test_another_process_with_the_number_is_not_taken_for_it(
     child: subprocess.Popen, shift: int, alive: bool
 ) -> None:
     assert process.is_alive(label_of(child, shift)) is alive
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="only Linux counts from its boot")
+@pytest.mark.parametrize("days", [-2, 2])
+def test_a_clock_that_is_set_declares_nobody_dead(
+    child: subprocess.Popen, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Law 4: whether a process is there is no question of the time of day."""
+    label = process.process_label(child.pid)
+    # All times that Linux tells of processes are computed from this one.
+    shifted = psutil.boot_time() + days * 86400
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: shifted)
+    assert process.is_alive(label)
+    assert process.process_label(child.pid) == label
+    assert not process.is_alive(f"{label}0"), "another one with its number"
+    child.kill()
+    child.wait()
+    assert not process.is_alive(label)
 
 
 @pytest.mark.parametrize("label", ["", "x", "0-5", "12", "-1-5", "5-x"])

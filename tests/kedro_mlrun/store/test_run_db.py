@@ -284,6 +284,26 @@ def test_times_with_any_zone_are_the_same_moment(local):
     assert local.runs(start_time_to=datetime(2026, 5, 1, 3, 30)) == ["east"]
 
 
+def test_a_clock_that_is_set_back_leaves_the_newest_run_first(local):
+    """Law 4: what began last is last, also where the runs before it seem to begin in two days."""
+    begun = {}
+    for uid, days in (("aa", 1.9), ("bb", 2), ("cc", 0), ("dd", 0)):
+        begun[uid] = str(datetime.now(UTC) + timedelta(days=days))
+        run = {"metadata": {"name": "train"}, "status": {"state": "running"}}
+        run["status"]["start_time"] = begun[uid]
+        local.db.store_run(run, uid, "iris")
+    local.db.update_run({"status.state": "completed"}, "cc", "iris")
+    listed = local.db.list_runs(project="iris", states=["running", "completed"])
+    assert [run["metadata"]["uid"] for run in listed] == ["dd", "cc", "bb", "aa"]
+    # The record itself has the time that the clock has told.
+    assert {run["metadata"]["uid"]: run["status"]["start_time"] for run in listed} == begun
+    # So do filters.
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    for end, uids in {"from": ["bb", "aa"], "to": ["dd", "cc"]}.items():
+        listed = local.db.list_runs(project="iris", **{f"start_time_{end}": soon})
+        assert [run["metadata"]["uid"] for run in listed] == uids
+
+
 def test_iterations_are_listed_on_request(data):
     """A run stands for its iterations, unless `iter` asks for them."""
     uid = data.run("sweep")

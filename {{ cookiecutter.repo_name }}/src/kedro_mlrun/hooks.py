@@ -5,18 +5,22 @@ import logging
 import multiprocessing
 import os
 import signal
+import sqlite3
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from time import perf_counter
 from types import FrameType
 from typing import Any
 
+import click
 from kedro.config import MissingConfigException
+from kedro.framework import project as of_kedro
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, MemoryDataset, SharedMemoryDataCatalog
+from kedro.io import CatalogProtocol, DatasetError, MemoryDataset, SharedMemoryDataCatalog
 from kedro.io.core import is_parameter
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from kedro.pipeline import Pipeline
@@ -24,12 +28,15 @@ from kedro.pipeline.node import Node
 from omegaconf.errors import InterpolationResolutionError
 
 from .lazy import ipython
-from .project import MLRunConfig, TrackingConfig, prepared
+from .project import MLRunConfig, TrackingConfig, prepared, register_env_files
+from .runs import dataset as entries
 from .runs import provenance, workers
+from .runs.chain import chain_id, made_in_chain
 from .runs.dataset import RunDataset, check_used, is_run_type, run_dataset, with_inputs
 from .runs.manager import MLRunContextManager
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
+from .text import show_all
 
 # What a person calls it, and what Python does on it where nobody says otherwise.
 SIGNALS: dict[int, tuple[str, Any]] = {
@@ -37,6 +44,10 @@ SIGNALS: dict[int, tuple[str, Any]] = {
     signal.SIGTERM: ("SIGTERM", signal.SIG_DFL),
 }
 RUN_ID = "mlrun_run_id"  # an attribute of a run's catalog, in its worker processes too
+
+
+class RecordingError(click.ClickException):
+    """A run can't be recorded: one line for the user of Kedro."""
 
 
 class _Thread(threading.local):
@@ -71,10 +82,13 @@ class MLRunHooks:
     @hook_impl(trylast=True)
     def after_context_created(self, context: KedroContext) -> None:
         """Take over mlrun.yml, and give each MLRun dataset its catalog name as key."""
+        show_all(sys.stdout)  # where Kedro logs to as well
         loader, manager = prepared(context.config_loader), MLRunContextManager()
         config = MLRunConfig.load(loader, context.project_path)
         manager.configure(config, context.project_path)
         self._tracking = config.tracking
+        secrets.allow(config.tracking.not_secret)
+        register_env_files(context.project_path)
         parts = {kind: _read(loader, kind) for kind in ("credentials", "parameters", "catalog")}
         for kind, part in parts.items():
             secrets.register(part, everything=kind == "credentials")
@@ -90,15 +104,25 @@ class MLRunHooks:
         self, conf_catalog: dict[str, Any], parameters: dict[str, Any]
     ) -> None:
         """Learn what the run that is about to begin has to work with."""
-        typed = parameters["parameters"]
-        secrets.register(typed)
-        self._thread.next_run = PipelineRun(self._tracking, typed, conf_catalog)
+        secrets.register(parameters["parameters"])
+        self._thread.next_run = PipelineRun(self._tracking, parameters, conf_catalog)
 
-    @hook_impl
+    # These three are around the same hooks of other plugins, whose errors are the run's.
+    @hook_impl(wrapper=True)
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
-    ) -> None:
+    ) -> Generator[None, Any, Any]:
         """Open the run."""
+        self._begin(run_params, pipeline, catalog)
+        try:
+            return (yield)
+        except Exception as error:
+            self._end_failed(_run_id(catalog), error)
+            raise
+
+    def _begin(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         manager = MLRunContextManager()
         check_used(manager.job_inputs, pipeline.inputs())
         # They are of this run, and not of one that a node of it may start.
@@ -107,21 +131,38 @@ class MLRunHooks:
         for name in pipeline.datasets():
             if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
                 ours[name] = dataset
+        if ours and chain_id():
+            (has_runs, made), written = made_in_chain(manager), self._thread.next_run.catalog
+            own = [written[name] for name in written if name.partition("@")[0] in made]
+            made |= {entry.get("key", "") for entry in own if isinstance(entry, dict)}
+            read = [name for name in sorted(ours) if name in pipeline.inputs()]
+            tied = [n for n in read if not made.isdisjoint({n.partition("@")[0], ours[n].key})]
+            for name in read:
+                ours[name].of_chain = has_runs and name in tied
+            if tied and not has_runs:
+                logging.getLogger(__name__).warning(
+                    "Chain '%s' has no runs yet. Loaded as without it: %s. If the id is "
+                    "misspelt, `kedro mlrun runs` lists the chains.",
+                    *(chain_id(), ", ".join(tied)),
+                )
         if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
             _keep_in_memory(pipeline, catalog, ours)
             return
+        saved = {name: ours[name] for name in ours.keys() & pipeline.all_outputs()}
+        entries.check_uses(saved, {*catalog.keys(), *pipeline.datasets()})
         self._watch_for_interrupts()
         run = self._thread.next_run
         self._runs[run.run_id] = run
         setattr(catalog, RUN_ID, run.run_id)
         for dataset in ours.values():
             dataset.run_id = run.run_id
-        try:
-            run.begin(pipeline, run_params)
-        except Exception as error:
-            # Kedro tells of no error that comes before the first node.
-            self._end_run(run.run_id, error)
-            raise
+        with _in_one_line():
+            try:
+                run.begin(pipeline, run_params)
+            except Exception as error:
+                # Kedro tells of no error that comes before the first node.
+                self._end_failed(run.run_id, error)
+                raise
 
     @hook_impl
     def before_dataset_loaded(self, node: Node) -> None:
@@ -140,6 +181,11 @@ class MLRunHooks:
     def before_node_run(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
         """Note what was loaded, and start the node's clock."""
         if multiprocessing.parent_process():
+            if (log := of_kedro.LOGGING).data is log:
+                # Kedro 1.7 configures the log of a worker that isn't forked with itself, and the
+                # worker's next node would fail on that. This one changes nothing.
+                unchanged = {of_kedro.PACKAGE_NAME: dict[str, Any]()}
+                log.data = {"version": 1, "incremental": True, "loggers": unchanged}
             # A worker that isn't forked knows no secrets yet. Data are never searched for them.
             secrets.register({name: inputs[name] for name in inputs if is_parameter(name)})
             secrets.install()
@@ -148,6 +194,7 @@ class MLRunHooks:
             if not is_parameter(name):
                 note = {"node": node.name, "action": "load", "dataset": name, "seconds": seconds}
                 self._note_data(catalog, note, data)
+        entries.CATALOGS[_run_id(catalog)] = catalog
         # Its saves happen in this thread.
         self._thread.catalogs[node.name] = catalog
         self._thread.started[node.name] = perf_counter()
@@ -191,23 +238,47 @@ class MLRunHooks:
             return reference.datasets
         return ()
 
-    @hook_impl
-    def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
+    @hook_impl(wrapper=True)
+    def after_pipeline_run(self, catalog: CatalogProtocol) -> Generator[None, Any, Any]:
         """Complete the run, and show it."""
-        self._end_run(_run_id(catalog))
+        try:
+            answer = yield
+        except Exception as error:
+            self._end_failed(_run_id(catalog), error)
+            raise
+        with _in_one_line():
+            self._end_run(_run_id(catalog))
+        return answer
 
-    @hook_impl
-    def on_pipeline_error(self, catalog: CatalogProtocol, error: Exception) -> None:
+    @hook_impl(wrapper=True)
+    def on_pipeline_error(
+        self, catalog: CatalogProtocol, error: Exception
+    ) -> Generator[None, Any, Any]:
         """End the run as failed, and show it."""
-        self._end_run(_run_id(catalog), error)
+        try:
+            return (yield)
+        finally:
+            self._end_failed(_run_id(catalog), error)
+
+    def _end_failed(self, run_id: str, error: Exception) -> None:
+        try:
+            self._end_run(run_id, error)
+        except Exception as failure:  # of a store that can't be written to
+            logging.getLogger(__name__).warning("The run's end isn't recorded: %s", failure)
+            # Another error of a node is its own, and Kedro shows it.
+            if _of_store(error):
+                raise RecordingError(f"The run can't be recorded: {error}") from error
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)
-        if run:
-            run.end(error, aborted)
-        if not self._runs:
-            self._stopped_by = ""
-            self._set_signals(self._interrupt, None)
+        entries.CATALOGS.pop(run_id, None)
+        try:
+            if run:
+                run.end(error, aborted)
+        finally:
+            if not self._runs:
+                self._stopped_by = ""
+                self._set_signals(self._interrupt, None)
 
     def _watch_for_interrupts(self) -> None:
         """Let a run that is stopped from outside end as aborted."""
@@ -229,6 +300,10 @@ class MLRunHooks:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Note the signal, and let the nodes' own clean-up and the end of the run take place."""
         self._stopped_by, default = SIGNALS[number]
+        if any(run.side_by_side for run in self._runs.values()):
+            logging.getLogger(__name__).warning(
+                "%s: the run ends when the nodes that are at work have ended.", self._stopped_by
+            )
         if callable(default):
             default(number, frame)
         sys.exit(128 + number)
@@ -254,6 +329,26 @@ class MLRunHooks:
         for run in [*runs]:
             reason = "" if found else stopped or "It was interrupted before its end."
             self._end_run(run.run_id, found, reason)
+
+
+def _of_store(error: BaseException | None) -> bool:
+    """Tell whether an error, or its cause, is one of the store; it raises MLRun's own."""
+    if error is None:
+        return False
+    return type(error).__module__.startswith("mlrun.") or _of_store(error.__cause__)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Say in one line what keeps a run from being recorded."""
+    try:
+        yield
+    except Exception as error:
+        # No node is at work here, so that files and datasets are those of the store, too.
+        of_store = _of_store(error) or isinstance(error, OSError | DatasetError | sqlite3.Error)
+        if of_store and not isinstance(error, click.ClickException):
+            raise RecordingError(f"The run can't be recorded: {error}") from error
+        raise
 
 
 def _run_id(catalog: CatalogProtocol) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,22 @@ from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
 from pydantic import BaseModel, Field, ValidationError
 
-from .secrets.known import mlrun_secret
+from .secrets.known import mlrun_secret, register
+
+# What MLRun itself puts into MLRUN_DBPATH when it is asked for a store and was told of none.
+NOT_TOLD = "./"
+_PATTERNS = {"example", "sample", "template", "dist"}
 
 warnings.filterwarnings("ignore", r"register_new_resolver\(\) is deprecated")  # by Kedro 1.7
-# Kedro says which logging configuration it takes when a script imports it.
-logging.getLogger("kedro.framework.project").addFilter(lambda record: record.levelno > logging.INFO)
+# Kedro says which logging configuration it takes when a script imports it, and advises what helps
+# nobody whose runs are recorded: --async, or to repeat the command.
+for _name in (
+    "framework.project",
+    *(f"runner.{n}_runner" for n in ("sequential", "thread", "parallel")),
+):
+    logging.getLogger(f"kedro.{_name}").addFilter(
+        lambda record: not str(record.msg).startswith(("Using ", "No nodes ran. "))
+    )
 
 
 class MLRunConfigError(click.ClickException, ValueError):
@@ -37,6 +49,7 @@ class TrackingConfig(BaseModel, extra="forbid", frozen=True):
         nodes: a table of how long each node took, and the size of what it loaded and saved.
         pipeline: the pipeline's graph.
         catalog: the catalog that the run had.
+        not_secret: names or patterns of what is called like a secret, and isn't one.
     """
 
     enabled: bool = True
@@ -46,6 +59,7 @@ class TrackingConfig(BaseModel, extra="forbid", frozen=True):
     nodes: bool = True
     pipeline: bool = True
     catalog: bool = True
+    not_secret: list[str] = []
 
     def records(self, pipelines: list[str]) -> bool:
         """Tell whether a run of these pipelines is recorded: not if each is one to skip."""
@@ -166,6 +180,16 @@ def prepared(loader: Any) -> Any:
     return loader
 
 
+def register_env_files(folder: Path) -> None:
+    """Remember the secrets that a project's `.env` files have, by their names."""
+    for file in filter(Path.is_file, folder.glob(".env*")):
+        # What is committed as a pattern for others has placeholders: words of any text.
+        if not _PATTERNS.isdisjoint(file.name.split(".")):
+            continue
+        with suppress(OSError, UnicodeDecodeError):
+            register(dotenv.dotenv_values(file, interpolate=False))
+
+
 def has_config(loader: Any) -> bool:
     """Tell whether a session's project has an mlrun.yml, which is then read for good."""
     try:
@@ -184,8 +208,10 @@ def find_config() -> tuple[MLRunConfig | None, Path]:
 
 def mlrun_dbpath() -> str:
     """Find out, without importing MLRun, which run database it is told by the environment."""
-    if os.environ.get("MLRUN_DBPATH") or os.environ.get("MLRUN_IGNORE_ENV_FILE"):
-        return os.environ.get("MLRUN_DBPATH", "")
+    told = os.environ.get("MLRUN_DBPATH", "")
+    told = "" if told == NOT_TOLD else told
+    if told or os.environ.get("MLRUN_IGNORE_ENV_FILE"):
+        return told
     default = os.environ.get("MLRUN_DEFAULT_ENV_FILE", "~/.mlrun.env")
     file = Path(os.environ.get("MLRUN_ENV_FILE", default)).expanduser()
     return dotenv.dotenv_values(file).get("MLRUN_DBPATH") or ""

@@ -1,13 +1,58 @@
 """Words for a person: what several rooms write in messages and tables."""
 
 import difflib
+import io
 import math
+import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+# What a terminal obeys instead of showing it, turns round, or can't be sent; not tab and newline.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Show what a terminal would obey as the escape that JSON has for it; CR is a newline."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class Visible:
+    """What Rich prints, or what is written to a stream, with its text `visible`."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """Leave Rich's own styles as they are, which are beside the text."""
+        for part in console.render(self.inner, options):
+            yield part if part.control else part._replace(text=visible(part.text))
+
+    def write(self, text: str) -> int:
+        """Write to the stream."""
+        return int(self.inner.write(visible(text)))
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self.inner.flush()
+
+
+def rendered(console: Any, shown: Any) -> str:
+    """Give what a console of Rich would print, without the padding of tables at their right."""
+    with console.capture() as capture:
+        console.print(Visible(shown), soft_wrap=True)
+    # A terminal would fold it into empty lines.
+    return "\n".join(map(str.rstrip, capture.get().splitlines()))
+
+
+def show_all(stream: Any) -> None:
+    """Let a stream write what its encoding has no character for as an escape, and not fail."""
+    if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+        stream.reconfigure(errors="backslashreplace")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -111,8 +111,9 @@ def test_best_comes_first(metric, order):
         "a": {"accuracy": 0.9, "roc_auc": 0.8, "log_loss": 0.2},
     }
     options = parameters.EvaluationParameters(metric=metric)
-    best, leaderboard = nodes.rank_candidates({"test": scores}, options)
+    best, score, leaderboard = nodes.rank_candidates({"test": scores}, options)
     assert best == order[0]
+    assert score == {"best_score": {metric: scores[best][metric]}}
     assert leaderboard["candidate"].to_list() == order
     assert leaderboard.index.to_list() == [0, 1, 2]
     assert leaderboard.columns.to_list() == ["candidate", "accuracy", "roc_auc", "log_loss"]
@@ -170,9 +171,9 @@ def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
         return {name: dataset.load() for name, dataset in outputs.items()}
 
     first, again = run(), run()
-    curves = {f"{name}.learning_curve" for name in boosted}
-    plots_and_tables = {"training_metrics", "leaderboard", "roc_curve", "confusion_matrix"}
-    assert set(first) == plots_and_tables | curves
+    curves = {f"{name}_learning_curve" for name in boosted}
+    made = {"training_metrics", "best_score", "leaderboard", "roc_curve", "confusion_matrix"}
+    assert set(first) == made | curves
     assert {len(first[curve]) for curve in curves} <= {9}
     assert set(first["training_metrics"]["train"]) == set(candidates)
     assert first["leaderboard"]["f1"].is_monotonic_decreasing
@@ -185,5 +186,5 @@ def test_evaluation_runs_by_itself():
     """It loads only what the training pipeline saves, so it can run alone, later."""
     needed = evaluation.create_pipeline().inputs()
     datasets = {name for name in needed if not name.startswith("params:")}
-    assert datasets == {"test_set", *(f"{name}.model" for name in candidates)}
+    assert datasets == {"test_set", *(f"{name}_model" for name in candidates)}
     assert datasets <= training.create_pipeline().all_outputs()

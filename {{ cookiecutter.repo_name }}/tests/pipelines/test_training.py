@@ -142,7 +142,11 @@ def test_another_estimator_is_configuration(three_kinds, estimator, arguments):
         ("os.system", {"command": "exit"}, r"'os.system' is not a classifier.*predict_proba"),
         ("sklearn.linear_model.LinearRegression", {}, r"LinearRegression' is not a classifier"),
         ("sklearn.svm.SVC", {}, r"SVC' is not a classifier with probabilities"),
-        ("sklearn.tree.DecisionTreeClassifier", {"depth": 1}, r"does not accept .*'depth'"),
+        (
+            "sklearn.tree.DecisionTreeClassifier",
+            {"depth": 1},
+            r"does not accept .*arguments.NAME=null",
+        ),
         ("xgboost.XGBClassifier", {"n_estimator": 5}, r"does not know .* 'n_estimator'"),
     ],
 )
@@ -152,6 +156,21 @@ def test_wrong_estimator_is_refused(two_kinds, estimator, arguments, message):
     train, _ = nodes.split_data(two_kinds, options())
     with pytest.raises(ValueError, match=message):
         nodes.train_model(train, "kind", model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (None, {"n_estimators": 100, "max_features": "sqrt"}),
+        ({"n_estimators": 3, "colsample": None, "learning_rate": None}, {"n_estimators": 3}),
+        ({"n_estimators": 3, "max_features": None}, {"n_estimators": 3, "max_features": None}),
+    ],
+)
+def test_null_leaves_out_arguments_of_another_estimator(two_kinds, arguments, expected):
+    """Null takes back all arguments, or one that the estimator does not have; else it is a value."""
+    model = parameters.EstimatorParameters(estimator=FOREST.estimator, arguments=arguments)
+    train, _ = nodes.split_data(two_kinds, options())
+    assert expected.items() <= nodes.train_model(train, "kind", model).get_params().items()
 
 
 def test_set_without_categories_is_refused(two_kinds):
@@ -239,9 +258,9 @@ def test_candidates_are_namespaces():
         train, *others = pipeline.only_nodes_with_namespaces([name]).nodes
         predict, *curve = sorted(others, key=lambda node: node.name, reverse=True)
         assert train.inputs == ["training_set", "params:split.target", f"params:{name}.model"]
-        assert train.outputs == [f"{name}.model"]
-        assert predict.inputs == [f"{name}.model", "training_set", "params:split.target"]
-        outputs = [f"{name}.learning_curve"] if name in boosted else []
+        assert train.outputs == [f"{name}_model"]
+        assert predict.inputs == [f"{name}_model", "training_set", "params:split.target"]
+        outputs = [f"{name}_learning_curve"] if name in boosted else []
         assert [output for node in curve for output in node.outputs] == outputs
     datasets = {name for name in pipeline.inputs() if not name.startswith("params:")}
     assert datasets == {"measurements"}

@@ -2,16 +2,18 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from functools import partialmethod
 from inspect import signature
 from itertools import chain
+from socket import gethostname
 from typing import Any
 
 import requests
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.errors import MLRunNotFoundError, MLRunRuntimeError
+from mlrun.utils import update_in
 
 from ..store.db import LocalRunDB
 from ..store.fields import producer
@@ -34,8 +36,8 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.embedded_store = embedded_store
         self.kept: LocalRunDB | None = None
-        # What was sent of each run that is open: method, arguments, answer.
-        self.journal: dict[str, list[tuple[str, dict[str, Any], Any]]] = {}
+        # What was sent of each open run, of its record the newest: method, arguments, answer.
+        self.journal: dict[str, dict[Any, tuple[str, dict[str, Any], Any]]] = {}
         self.renamed: dict[str, str] = {}
 
     def ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -69,15 +71,23 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
     def _remember(self, name: str, arguments: dict[str, Any], answer: Any) -> None:
         """Note what was sent, until its run has ended."""
         uid = arguments.get("uid") or producer(arguments["artifact"])
-        self.journal.setdefault(uid, []).append((name, arguments, answer))
+        sent, iteration = self.journal.setdefault(uid, {}), arguments.get("iter") or 0
+        # Each artifact is sent once, but a run's record with each step, and it grows.
+        key: Any = len(sent), name
+        if name in {"store_run", "update_run"}:
+            key = "run", iteration
+            # At the end, for it names the artifacts that were sent before.
+            name, arguments = _newest(sent.pop(key, None), name, arguments)
+        sent[key] = name, arguments, answer
         status = as_dict(arguments.get("struct") or {}).get("status", {})
         state = arguments.get("updates", {}).get("status.state") or status.get("state")
-        if state in TERMINAL_STATES:
+        # An iteration's end isn't its sweep's.
+        if state in TERMINAL_STATES and not iteration:
             del self.journal[uid]
 
     def _begin_to_keep(self) -> None:
         self.kept = LocalRunDB(self.embedded_store())
-        for name, arguments, sent in chain(*self.journal.values()):
+        for name, arguments, sent in chain(*(each.values() for each in self.journal.values())):
             kept = self._keep(name, arguments)
             if name == "store_artifact":
                 # An API of another release gives other uids, which the run goes on naming.
@@ -96,6 +106,25 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         return answer
 
 
+def _newest(before: Any, name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Give the one call that leaves a run's record as the one before and this one do."""
+    if name == "store_run" or before is None:
+        return name, arguments
+    earlier, merged, _ = before
+    if earlier == "update_run":
+        updates = arguments["updates"]
+        # The newer ones last, for one field may be a part of another one.
+        kept = {
+            field: merged["updates"][field] for field in merged["updates"] if field not in updates
+        }
+        merged["updates"] = kept | updates
+    else:
+        merged["struct"] = as_dict(merged["struct"])
+        for field, value in arguments["updates"].items():
+            update_in(merged["struct"], field, value)
+    return earlier, merged
+
+
 for _name in (*WRITES, *READS):
     setattr(KeepingRunDB, _name, partialmethod(KeepingRunDB.ask, _name))
 
@@ -103,6 +132,21 @@ for _name in (*WRITES, *READS):
 def unsent(client: Any) -> LocalRunDB | None:
     """Give the embedded store with what a client could not send; None while nothing is lost."""
     return getattr(client, "kept", None)
+
+
+def kept_run(client: Any, uid: str, project: str) -> tuple[str, str] | None:
+    """Tell how a run has ended that an API was not sent to its end, and where it is kept."""
+    store = LocalRunDB(client.embedded_store()) if isinstance(client, KeepingRunDB) else None
+    if not (store and store.path.exists()):
+        return None
+    with suppress(MLRunNotFoundError):
+        run = store.find_run(uid, project)
+        state = run["status"].get("state")
+        if UNSENT in (run["metadata"].get("labels") or {}) and state in TERMINAL_STATES:
+            # It may be another machine's user who reads this.
+            where = f"The API stopped answering. The run is kept on {gethostname()} in {store.url}."
+            return state, f"{where} To send it: kedro mlrun push {uid[:8]}"
+    return None
 
 
 @contextmanager

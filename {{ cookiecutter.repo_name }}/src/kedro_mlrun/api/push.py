@@ -71,6 +71,7 @@ class _API:
         # In the order in which a run that is recorded there finds its own.
         told = os.environ.get("MLRUN_ARTIFACT_PATH")
         self.artifact_path = told or given or mlrun.mlconf.artifact_path
+        self.told_of_folder = False
 
     def missing(self, runs: Mapping[str, Record]) -> list[str]:
         """Give the ids of the runs that it doesn't have, or not to their end."""
@@ -114,6 +115,13 @@ class _API:
         # All of them first: a run whose files are gone isn't begun.
         moved = [_moved(item, uid, folder, inputs) for item in missing]
         outcome["bytes"] = sum(_copy(files) for _, files in moved)
+        if "://" not in folder and any(files for _, files in moved) and not self.told_of_folder:
+            self.told_of_folder = True
+            outcome["warnings"].append(
+                f"{self.artifact_path} is a folder of this machine: the files are there, and "
+                f"{self.address} has their records alone. If others don't have that folder, set "
+                "MLRUN_ARTIFACT_PATH to a URL such as s3://bucket/path before the push."
+            )
         self._store([record for record, _ in moved], set(map(artifact_key, saved)), uids)
         outcome["artifacts"] = len(moved)
         best = (run["status"].get("results") or {}).get("best_iteration")

@@ -11,6 +11,8 @@ import click
 from kedro.framework.cli.utils import ENV_HELP
 from rich.console import Console
 
+from ..text import rendered, show_all, visible
+
 # The columns of what is no terminal: nothing is cut or folded there.
 NO_LIMIT = 100_000
 
@@ -26,17 +28,19 @@ class Answer(NamedTuple):
 
     def print(self, as_json: bool) -> None:
         """Print it, the error last, and exit."""
+        show_all(sys.stdout)
         if as_json:
             from pydantic_core import to_json
 
             # NaN and infinity as text, as the datasets record them.
             text = to_json(self.data, indent=2, inf_nan_mode="strings", fallback=str).decode()
+            tell(text, err=False)
         else:
-            text = self.shown if isinstance(self.shown, str) else self._rendered()
-            if self.note:
-                click.echo(self.note, err=True)
-        if text:
-            click.echo(text)
+            tell(self.note)
+            if isinstance(self.shown, str):
+                tell(self.shown, err=False)
+            else:
+                click.echo(self._rendered())
         if self.error:
             raise click.ClickException(self.error)
         sys.exit(self.exit_code)
@@ -46,10 +50,13 @@ class Answer(NamedTuple):
         if not fits or not console.is_terminal:
             # The terminal itself folds such lines, so that ids and paths can be copied.
             console.width = NO_LIMIT
-        with console.capture() as capture:
-            console.print(self.shown(console.width) if fits else self.shown, soft_wrap=True)
-        # Without the padding of tables, which a terminal would fold into empty lines.
-        return "\n".join(map(str.rstrip, capture.get().splitlines()))
+        return rendered(console, self.shown(console.width) if fits else self.shown)
+
+
+def tell(text: str, err: bool = True, nl: bool = True, file: Any = None, **style: Any) -> None:
+    """Print what is `visible` of a text, if there is any: the one way for all but Rich's tables."""
+    if text:
+        click.echo(click.style(visible(text), **style), file, nl, err and not file)
 
 
 def command(name: str, example: str, opens: bool = True) -> Callable[..., click.Command]:

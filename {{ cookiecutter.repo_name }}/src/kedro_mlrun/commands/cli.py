@@ -8,6 +8,7 @@ import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
 
 from ..setup.manifest import version
+from ..text import visible
 
 COMMANDS = {
     "jobs": "abort build doctor logs schedules submit workflow",
@@ -26,6 +27,22 @@ class _RunCommand(click.Command):
         return [*kedro_run.params, *super().get_params(ctx)]
 
 
+class _Group(LazyGroup):
+    """Commands whose errors are `visible`: they may tell what was recorded."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Where Python takes the terminal for one of ASCII, what isn't comes as surrogates.
+        utf8 = (arg.encode(errors="surrogateescape").decode(errors="replace") for arg in args)
+        return super().parse_args(ctx, [*utf8])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            vars(error).update(message=visible(error.message))
+            raise
+
+
 # Without a help text, for Kedro would put it into its own.
 cli = click.Group("kedro_mlrun", context_settings=CONTEXT_SETTINGS)
 
@@ -38,7 +55,7 @@ def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
 
 @cli.group(
     "mlrun",
-    cls=LazyGroup,
+    cls=_Group,
     lazy_subcommands={
         name: f"{__package__}.{module}.{name}"
         for module, names in COMMANDS.items()
@@ -57,7 +74,8 @@ def _show_version(context: click.Context, _option: Any, wanted: bool) -> None:
 def mlrun_group() -> None:
     """Look at recorded runs, models and artifacts, and run jobs.
 
-    RUN is a run's id or the beginning of one, the name of a run (the newest one counts), or `last`.
+    RUN is a run's id or the beginning of one, its name (the newest one counts), `last`, `last~1`
+    (the one before), or `last:PIPELINE`.
 
     ARTIFACT is a key (the latest version counts), KEY:TAG, KEY@RUN, a store:// URI, or a uid.
     """
@@ -101,9 +119,11 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
         by_kedro = raised_in.startswith(("kedro.framework.", "kedro.pipeline."))
         if isinstance(exc, ImportError) and by_kedro and not exc.__cause__:
             # Kedro looks for a module of a pipeline's name.
-            raise click.UsageError(f"{exc} To list all pipelines: kedro registry list") from None
+            raise click.UsageError(
+                visible(f"{exc} To list all pipelines: kedro registry list")
+            ) from None
         if isinstance(exc, ParameterValidationError) or (isinstance(exc, ValueError) and by_kedro):
-            raise click.UsageError(" ".join(str(exc).split())) from None
+            raise click.UsageError(visible(" ".join(str(exc).split()))) from None
         raise
 
 

@@ -1,9 +1,12 @@
 """Commands that start jobs, and look after them."""
 
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from copy import copy
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import click
@@ -11,25 +14,27 @@ import yaml
 from click import Choice, IntRange, argument, option
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Group
 from rich.text import Text
 
 from ..jobs import image
 from ..jobs import submit as jobs
 from ..jobs.checks import check
-from ..jobs.doctor import WRONG, examine
-from ..jobs.function import load_function
+from ..jobs.doctor import WRONG, embedded_store, examine
+from ..jobs.function import load_function, on_cluster
 from ..jobs.parameters import JobParameters
 from ..jobs.plan import make_plan, project_for
 from ..jobs.workflow import WorkflowParameters, prepare_workflow, run_workflow
 from ..project import current_project
 from ..records.records import Records
 from ..records.summaries import UNENDED
-from ..runs.provenance import flatten
 from ..runs.report import print_run
+from ..store import rescue
+from ..store.fields import flatten
 from ..text import kedro_command, nearest
 from . import tables
-from .base import Answer, command, one_sentence
+from .base import Answer, command, one_sentence, tell
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends
 # What MLRun's API can tell of the end of a run.
@@ -37,6 +42,12 @@ NOTIFICATIONS = Choice(["git", "mail", "slack", "webhook"])
 SOURCES = Choice(["archive", "git", "image"])
 GROUPINGS = Choice(["pipeline", "namespace", "tag"])
 COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
+_ALLOW_LOST = option(
+    "--allow-lost",
+    multiple=True,
+    metavar="NAME",
+    help="Data that may be lost with the job: a name or a pattern.",
+)
 _CONTINUE = "To continue, add this to the command: --resume"
 
 
@@ -49,6 +60,15 @@ def _pairs(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]
             raise click.BadParameter(f"'{item}' is not NAME=VALUE, such as data=other.csv.")
         pairs[name] = value
     return pairs
+
+
+def _params(context: Any, given: Any, value: str) -> Any:
+    """Read parameters as `kedro run` does."""
+    try:
+        return _split_params(context, given, value)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        why = " ".join(str(error).split())
+        raise click.BadParameter(f"A value can't be read as YAML ({why}). Quote it.") from None
 
 
 def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]:
@@ -73,6 +93,7 @@ def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]
 @option("--name", help="Name of the run; by default the names of its pipelines.")
 @option("--local", is_flag=True, help="Run the job in this process; nothing is sent.")
 @option("--source", type=SOURCES, default="archive", help="Where the job gets the code.")
+@_ALLOW_LOST
 @option("--dry-run", is_flag=True, help="Check the job and print it, but don't send it.")
 @option("--watch", "-w", is_flag=True, help="Follow the log until the job ends.")
 @option("--schedule", metavar="CRON", help='When to run it: "0 2 * * *" is every day at two.')
@@ -93,13 +114,20 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     """
     own = ("name", "source", "inputs", "dry_run", "local", "watch", "schedule", "retry", "notify")
     name, source, inputs, dry_run, local, watch, schedule, retry, notify = map(options.pop, own)
-    if (local and (schedule or retry or notify)) or (schedule and watch):
-        raise click.UsageError(
-            "--local runs the job here and now: leave out --schedule, --retry and --notify. The "
-            "runs of --schedule start later: leave out --watch."
-        )
+    allow_lost = options.pop("allow_lost")
+    given = {"schedule": schedule, "retry": retry, "notify": notify}
+    if local and (wrong := " and ".join(f"--{name}" for name, value in given.items() if value)):
+        raise click.UsageError(f"--local runs the job here and now: leave out {wrong}.")
+    if schedule and watch:
+        raise click.UsageError("The runs of --schedule start later: leave out --watch.")
+    names = {"schedules": schedule, "retries of runs": retry, "notifications": notify}
+    for what in filter(names.get, names) if not on_cluster() else ():
+        raise records.db.needs_api(what)
     params, options["nodes"] = flatten(options.pop("params")), options.pop("node_names")
-    options["pipeline"] = options.pop("pipelines") or options["pipeline"]
+    pipelines = options.pop("pipelines")
+    if pipelines and options["pipeline"]:
+        raise click.UsageError("Give --pipelines or --pipeline (-p), not both.")
+    options["pipeline"] = pipelines or options["pipeline"]
     options["env"] = click.get_current_context().params["env"]
     for taken in params.keys() & options.keys():
         raise click.UsageError(
@@ -108,7 +136,7 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
         )
     job = JobParameters.of({**params, **options})
     with project_for(job, None if local else source) as project:
-        plan = check(make_plan(project, job, inputs, name))
+        plan = check(make_plan(project, job, inputs, name, allow_lost=allow_lost))
     shown, title, uid = plan.to_dict(), plan.task.metadata.name, plan.task.metadata.uid
     if dry_run:
         text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
@@ -118,7 +146,7 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     jobs.submit(plan, schedule, retry, notify)
     text = f"Submitted run '{title}' {uid}."
     if watch:
-        click.echo(text, err=True)
+        tell(text)
         return partial(_watch, uid, records)
     told = {"uid": "" if schedule else uid, "schedule": schedule or None, "store": shown["store"]}
     text += f"\n{_how_to_follow(uid)}\nTo abort it: {kedro_command()} mlrun abort {uid[:8]}"
@@ -129,7 +157,8 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
 
 # Kedro's own, so that values are read as `kedro run` reads them.
 _KEDROS = "params pipeline pipelines runner node_names from_nodes to_nodes tags".split()
-submit.params += [given for given in kedro_run.params if given.name in _KEDROS]
+submit.params += [copy(given) for given in kedro_run.params if given.name in _KEDROS]
+next(given for given in submit.params if given.name == "params").callback = _params
 
 
 def _ended(completed: bool, uid: str, records: Records) -> int:
@@ -148,13 +177,13 @@ def _watch(uid: str, records: Records) -> int:
 
 def _leave_or_abort(uid: str, records: Records) -> int:
     """Ask after Ctrl-C whether to abort the job that was followed; unasked, it goes on."""
-    click.echo(err=True)
+    tell("\n", nl=False)
     if sys.stdin.isatty() and click.confirm(f"Abort run {uid[:8]} as well?", err=True):
         with one_sentence(f". Run {uid} wasn't aborted. {_how_to_follow(uid)}"):
-            records.db.abort_run(uid, records.project, status_text="It was aborted by Ctrl-C.")
-        click.echo(f"Aborted run {uid}.", err=True)
+            _abort(records, records.run(uid), "It was aborted by Ctrl-C.")
+        tell(f"Aborted run {uid}.")
     else:
-        click.echo(f"Run {uid} goes on. {_how_to_follow(uid)}", err=True)
+        tell(f"Run {uid} goes on. {_how_to_follow(uid)}")
     return INTERRUPTED
 
 
@@ -164,12 +193,18 @@ def _how_to_follow(uid: str) -> str:
 
 @command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
 @argument("names", metavar="[NAME]…", nargs=-1)
-@option("--group-by", type=GROUPINGS, default="pipeline", help="What becomes a job.")
+@option("--group-by", type=GROUPINGS, help="What becomes a job; by default each pipeline.")
 @option("--engine", type=Choice(["local", "remote"]), default="local", help="What starts the jobs.")
 @option("--local/--remote", help="Run the jobs in this process, or submit them (the default).")
-@option("--params", default="", callback=_split_params, help="Parameters, as in `kedro run`.")
-@option("--resume", default="", metavar="ID", help="Continue this workflow where it failed.")
+@option("--params", default="", callback=_params, help="Parameters, as in `kedro run`.")
+@option(
+    "--resume",
+    default="",
+    metavar="ID",
+    help="Continue this workflow where it failed, with what it was told at first.",
+)
 @option("--watch", "-w", is_flag=True, help="Show the jobs' logs; wait for the end.")
+@_ALLOW_LOST
 @option("--dry-run", is_flag=True, help="Show jobs and datasets between them; start nothing.")
 def workflow(
     records: Records, names: Sequence[str], engine: str, local: bool, **options: Any
@@ -196,7 +231,7 @@ def workflow(
         # A job in this process has ended with that.
         if prepared.waits_for:
             _leave_or_abort(prepared.waits_for, records)
-        click.echo(f"No more jobs are started. {_CONTINUE} {prepared.id}", err=True)
+        tell(f"No more jobs are started. {_CONTINUE} {prepared.id}")
         raise click.exceptions.Exit(INTERRUPTED) from None
     error = ""
     if told["state"] == "error":
@@ -232,6 +267,13 @@ def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], in
     return Answer({"uid": uid, "log": text}, text.rstrip("\n"), note)
 
 
+def _abort(records: Records, run: Mapping[str, Any], reason: str) -> None:
+    # It imports MLRun, which no other command here needs at once.
+    from ..jobs import background
+
+    background.abort(records.db, dict(run), reason)
+
+
 @command("abort", "kedro mlrun abort last")
 @argument("which", metavar="RUN")
 def abort(records: Records, which: str) -> Answer:
@@ -240,7 +282,7 @@ def abort(records: Records, which: str) -> Answer:
     name, uid, state = run["metadata"]["name"], run["metadata"]["uid"], run["status"]["state"]
     if state not in UNENDED:
         raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
-    records.db.abort_run(uid, records.project, status_text="It was aborted by kedro mlrun abort.")
+    _abort(records, run, "It was aborted by kedro mlrun abort.")
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 
@@ -248,6 +290,8 @@ def abort(records: Records, which: str) -> Answer:
 @option("--remove", metavar="NAME", help="Remove this schedule.")
 def schedules(records: Records, remove: str | None) -> Answer:
     """List the scheduled jobs."""
+    if not on_cluster():
+        raise records.db.needs_api("schedules")
     found = {
         item.name: {
             "name": item.name,
@@ -281,19 +325,48 @@ def build(_records: Records, again: bool) -> Answer:
     return Answer({"image": name}, name)
 
 
-@command("doctor", "kedro mlrun doctor", opens=False)
-def doctor() -> Answer:
+@command("doctor", "kedro mlrun doctor --store", opens=False)
+@option("--store", "of_store", is_flag=True, help="Check the embedded store's file, row by row.")
+def doctor(of_store: bool) -> Answer:
     """Check everything that runs and jobs need, and say how to fix what is wrong.
 
-    The exit code is 1 if something is wrong, and 0 if there are only warnings.
+    The exit code is 1 if something is wrong, and 0 if there are only warnings. With --store, what
+    can be read of a damaged store is copied to a new file beside it, and the store stays as it is.
     """
+    if of_store:
+        return _of_store()
     as_json, stdout, found = click.get_current_context().params["as_json"], sys.stdout, []
     # MLRun logs to stdout, where nothing belongs but the answer.
     with redirect_stdout(sys.stderr):
         for item in examine(current_project()):
             found.append(item._asdict())
-            state = click.style(f"{item.state:8}", fg=COLOURS.get(item.state))
             fix = f"\n{'':23} {item.fix}" if item.fix else ""
             if not as_json:
-                click.echo(f"{state} {item.name:14} {item.found}{fix}", file=stdout)
+                tell(f"{item.state:8}", nl=False, file=stdout, fg=COLOURS.get(item.state))
+                tell(f" {item.name:14} {item.found}{fix}", file=stdout)
     return Answer(found, exit_code=any(item["state"] == WRONG for item in found))
+
+
+def _of_store() -> Answer:
+    path = embedded_store()
+    if not path.is_file():
+        raise click.ClickException(f"There is no store {path} yet. To make one: kedro run")
+    try:
+        readable, problems = rescue.examine(path)
+    except sqlite3.OperationalError as exc:
+        raise click.ClickException(f"{path} can't be read: {exc}. Check its permissions.") from exc
+    counts = ((readable[table], table) for table in rescue.RECORDS)
+    number = ", ".join(f"{count} {name[: -1 if count == 1 else None]}" for count, name in counts)
+    found: dict[str, Any] = {"store": str(path), "problems": problems, "readable": dict(readable)}
+    if not problems:
+        return Answer(found, f"{path} is whole: {number}.")
+    found["rescued"] = new = str(rescue.rescue(path))
+    told = "\n".join(problems[:20] + ["…"] * (len(problems) > 20))  # noqa: PLR2004
+    # With its WAL, which SQLite would write into whatever has the file's name.
+    old, aside = quote(str(path)), quote(str(path.with_name(f"{path.stem}-damaged")))
+    advice = (
+        f"Look at it with MLRUN_DBPATH=sqlite:///{new}. To put it in the place of the damaged "
+        f"store, when nothing uses that, with all of its files:\n"
+        f"mkdir {aside} && mv {old}* {aside} && mv {quote(new)} {old}"
+    )
+    return Answer(found, f"{told}\n{number} can be read, and are in {new}. {advice}", exit_code=1)

@@ -1,7 +1,10 @@
 """Commands that look at what is recorded, and change it."""
 
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,12 +15,16 @@ from click import Choice, IntRange, argument, option
 from rich.console import Group
 
 from ..records import summaries
+from ..records.query import check_fields, select
 from ..records.records import LAST, RecordNotFoundError, Records
-from ..records.summaries import Record, artifact_key, artifact_summary, summary
+from ..records.summaries import Record, artifact_key, artifact_summary, fields_of, summary, uid_of
+from ..store.fields import run_title
+from ..text import visible
 from . import tables
-from .base import Answer, command
+from .base import Answer, command, tell
 
 STATES = ("created", "pending", "running", "completed", "error", "aborted")
+_DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -37,19 +44,64 @@ _TAG = option("--tag", "-t", default="", help="Only versions with this tag.")
 _LIMIT = option("--limit", "-n", type=IntRange(1), default=20, help="How many, by default 20.")
 
 
-@command("runs", "kedro mlrun runs --pipeline training --state error --since 7d")
+_WHERE = option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help='Only runs for which this holds: "params.split.seed = 7 and results.auc >= 0.9".',
+)
+_STATE = option("--state", "states", multiple=True, type=Choice(STATES), help="Only in this state.")
+
+
+@command("runs", "kedro mlrun runs --where 'params.split.seed = 7' --sort results.test.auc")
 @option("--pipeline", "-p", default="", help="Only runs of this Kedro pipeline.")
-@option("--state", "states", multiple=True, type=Choice(STATES), help="Only in this state.")
+@_STATE
 @option("--label", "labels", multiple=True, metavar="NAME[=VALUE]", help="Only with this label.")
 @option("--since", "start_time_from", callback=_since, help="Only runs since 12h, 7d or a date.")
+@_WHERE
+@option("--sort", default="", metavar="FIELD", help="Largest first by this field.")
+@option("--ascending", is_flag=True, help="With --sort: smallest first.")
+@option(
+    "--columns",
+    metavar="FIELD,…",
+    help="Show these fields, now and later; `auto` shows again what differs.",
+)
 @_LIMIT
-def runs(records: Records, limit: int, **filters: Any) -> Answer:
-    """List runs, newest first."""
-    found = [summary(run) for run in records.runs(limit, **filters)]
+def runs(records: Records, columns: str | None, **filters: Any) -> Answer:
+    """List runs, newest first, with the parameters that differ and the results.
+
+    A field is id, name, state, started, took, params.NAME, results.NAME or labels.NAME.
+    """
+    found = [*map(summary, select(records, **filters))]
+    if columns and columns != "auto":
+        check_fields(_names(columns), {name for run in found for name in fields_of(run)})
+    chosen = _names(_kept(columns)) or None
     if found:
-        return Answer(found, partial(tables.runs_table, found))
-    none = "no such run." if any(filters.values()) else "no runs yet. To make one: kedro run"
+        first = _names(filters["sort"])
+        return Answer(found, partial(tables.runs_table, found, columns=chosen, first=first))
+    some = any(filters[name] for name in {*filters} - {"limit", "sort"})
+    none = "no such run." if some else "no runs yet. To make one: kedro run"
     return Answer(found, note=f"Project '{records.project}' has {none}")
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def _kept(columns: str | None) -> str:
+    """Keep the columns that are chosen beside the embedded store, or give those kept there."""
+    from ..runs.manager import MLRunContextManager
+
+    store = Path(MLRunContextManager().embedded_store.removeprefix("sqlite:///"))
+    file = store.with_name("columns")
+    # A folder that can't be written to is no reason to list no runs.
+    with suppress(OSError):
+        if columns is None:
+            return file.read_text(encoding="utf-8", errors="replace")
+        columns = "" if columns == "auto" else columns
+        if store.parent.is_dir():
+            file.write_text(columns, encoding="utf-8")
+    return columns or ""
 
 
 @command("show", "kedro mlrun show last")
@@ -61,22 +113,40 @@ def show(records: Records, which: str) -> Answer:
     return Answer(run, tables.run_view(run, saved))
 
 
-@command("compare", "kedro mlrun compare 3f2a last --html compared.html")
-@argument("which", metavar="RUN RUN…", nargs=-1, required=True)
+@command("compare", "kedro mlrun compare last~1 last --html compared.html")
+@argument("which", metavar="[RUN]…", nargs=-1)
+@option("--last", type=IntRange(2), help="Compare so many of the newest runs.")
+@_WHERE
+@option("--all", "everything", is_flag=True, help="Also show what doesn't differ.")
 @option("--html", type=click.Path(dir_okay=False, writable=True), help="Write a plot to this file.")
-def compare(records: Records, which: Sequence[str], html: str | None) -> Answer:
+def compare(
+    records: Records,
+    which: Sequence[str],
+    last: int | None,
+    where: Sequence[str],
+    everything: bool,
+    html: str | None,
+) -> Answer:
     """Show how the parameters and results of runs differ.
 
     Each number is followed by its difference to the first run's. The plot of --html is MLRun's
     parallel coordinates.
     """
-    if len(which) < 2:  # noqa: PLR2004
-        raise click.UsageError("Name two runs or more to compare.")
-    found = [records.run(name) for name in which]
-    compared = summaries.compare(found)
+    runs, same = dict[str, Record](), ""
+    for name in which:
+        run = records.run(name)
+        if runs.setdefault(uid_of(run), run) is not run:
+            same = f"'{name}' is run {uid_of(run)[:8]}, which is named already."
+    if last or where:
+        runs |= {uid_of(run): run for run in select(records, where, limit=last or 20)}
+    if len(runs) < 2:  # noqa: PLR2004
+        few = f"There is {'one such run' if runs else 'no such run'}." if last or where else ""
+        raise click.UsageError(f"{same or few} Name two runs or more to compare.".strip())
+    found = [*runs.values()]
+    compared = summaries.compare(found, everything)
     if html:
         summaries.plot(found, html)
-    return Answer(compared, html or partial(tables.comparison, compared))
+    return Answer(compared, html or partial(tables.comparison, compared), same)
 
 
 @command("artifacts", "kedro mlrun artifacts --run last")
@@ -98,12 +168,20 @@ def artifacts(records: Records, which: str | None, **filters: Any) -> Answer:
 @_TAG
 @_LIMIT
 def models(records: Records, **filters: Any) -> Answer:
-    """List versions of models, newest first."""
+    """List versions of models, newest first, with their metrics.
+
+    These are results of the runs that made a model or used it: those with a part of its key in
+    their names, such as test.xgboost.roc_auc of xgboost_model, or else all.
+    """
     return _artifacts(records, kind="model", **filters)
 
 
 def _artifacts(records: Records, **filters: Any) -> Answer:
-    found = list(map(artifact_summary, records.artifacts(**filters)))
+    versions = records.artifacts(**filters)
+    found = list(map(artifact_summary, versions))
+    if filters.get("kind") == "model":
+        metrics = records.metrics(versions)
+        found = [{**told, "metrics": of} for told, of in zip(found, metrics, strict=True)]
     if not found:
         return Answer(found, note=f"Project '{records.project}' has no such artifact.")
     return Answer(found, partial(tables.artifacts_table, found))
@@ -111,9 +189,12 @@ def _artifacts(records: Records, **filters: Any) -> Answer:
 
 @command("open", "kedro mlrun open roc_curve --view")
 @argument("which", metavar="ARTIFACT")
-@option("--view", is_flag=True, help="Also open it in the desktop's viewer.")
+@option("--view", is_flag=True, help="Open it even if the output isn't a terminal.")
 def open(records: Records, which: str, view: bool) -> Answer:
-    """Print the path of an artifact's file or folder."""
+    """Open an artifact's file or folder, and print its path.
+
+    If the output is no terminal, or is JSON, the path is printed only.
+    """
     found = artifact_summary(records.artifact(which))
     path, problem = found["path"], ""
     if not path:
@@ -122,12 +203,16 @@ def open(records: Records, which: str, view: bool) -> Answer:
         problem = f"{path} does not exist. It was written on another machine, or deleted since."
     if problem:
         raise click.ClickException(problem)
-    failed = view and click.launch(path)
-    error = "No viewer could be opened here. Copy the file to look at it." if failed else ""
-    return Answer(found, path, error=error)
+    as_json = click.get_current_context().params["as_json"]
+    # A server has a terminal, but nothing that could show a window.
+    has_desktop = os.name == "nt" or sys.platform == "darwin" or _DISPLAYS & os.environ.keys()
+    unasked = os.isatty(1) and not as_json and has_desktop and "://" not in path
+    failed = click.launch(path) if view or unasked else 0
+    problem = "No viewer could be opened here. Copy the file to look at it." if failed else ""
+    return Answer(found, path, note="" if view else problem, error=problem if view else "")
 
 
-@command("lineage", "kedro mlrun lineage xgboost.model")
+@command("lineage", "kedro mlrun lineage xgboost_model")
 @argument("which", metavar="ARTIFACT_OR_RUN")
 @option("--depth", type=IntRange(1, 50), default=4, help="Runs to go each way, by default 4.")
 def lineage(records: Records, which: str, depth: int) -> Answer:
@@ -150,7 +235,7 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
     return Answer(data, Group(tables.node_text(back), came_from, came_of))
 
 
-@command("tag", "kedro mlrun tag xgboost.model@last production")
+@command("tag", "kedro mlrun tag xgboost_model@last production")
 @argument("which", metavar="ARTIFACT")
 @argument("name", metavar="TAG")
 def tag(records: Records, which: str, name: str) -> Answer:
@@ -165,31 +250,71 @@ def tag(records: Records, which: str, name: str) -> Answer:
     return Answer(tagged, f"{tagged['key']} of run {tagged['run']} is tagged {tags}")
 
 
-@command("delete", "kedro mlrun delete 3f2a --artifacts")
-@argument("which", metavar="RUN")
+@command("delete", "kedro mlrun delete --state error --where 'params.split.seed = 7'")
+@argument("which", metavar="[RUN]…", nargs=-1)
+@_STATE
+@_WHERE
 @option("--artifacts", is_flag=True, help="Also delete what it saved: records and files.")
 @option("--yes", "-y", is_flag=True, help="Don't ask.")
-def delete(records: Records, which: str, artifacts: bool, yes: bool) -> Answer:
-    """Delete a run.
+def delete(
+    records: Records,
+    which: Sequence[str],
+    states: Sequence[str],
+    where: Sequence[str],
+    artifacts: bool,
+    yes: bool,
+) -> Answer:
+    """Delete runs: those that are named, or all in a state and for which a condition holds.
 
-    Its artifacts stay and can be loaded, unless --artifacts is given.
+    Their artifacts stay and can be loaded, unless --artifacts is given.
     """
-    found = records.run(which)
-    uid, what = found["metadata"]["uid"], _named(found["metadata"])
-    saved = records.artifacts_of(found) if artifacts else []
-    for item in saved:
-        users = [user["metadata"] for user in records.runs_using(item)[:3]]
-        if others := ", ".join(_named(user) for user in users if user["uid"] != uid):
-            click.echo(f"Warning: {artifact_key(item)} is an input of {others}.", err=True)
-    if artifacts:
-        keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
-        what += f" with {len(saved)} artifacts ({keys})"
+    if bool(which) == bool(states or where):
+        raise click.UsageError("Name runs to delete, or choose them by --state and --where.")
+    chosen = [records.run(name) for name in which]
+    if not which:
+        # Those that go on can't be deleted.
+        ended = states or [state for state in STATES if state not in summaries.UNENDED]
+        chosen = select(records, where, limit=None, states=[*ended])
+    runs = {uid_of(run): run for run in chosen}
+    for run in runs.values():
+        records.check_ended(run)
+    told = {uid: _named(run["metadata"]) for uid, run in runs.items()}
+    for uid, run in runs.items() if artifacts else ():
+        told[uid] += _with_artifacts(records, run, runs)
+    if not runs:
+        return Answer([], note=f"Project '{records.project}' has no such run.")
     if not yes:
-        click.confirm(f"Delete {what}?", abort=True, err=True)
-    outcome = records.delete(found, artifacts)
-    for item in outcome["kept"]:
-        click.echo(f"Warning: {item['reason']}", err=True)
-    return Answer({"uid": uid, **outcome}, f"Deleted {what}.")
+        what = f"Delete {next(iter(told.values()))}?"
+        if len(runs) > 1:
+            tell("\n".join(told.values()))
+            what = f"Delete these {len(runs)} runs?"
+        click.confirm(visible(what), abort=True, err=True)
+    outcomes, deleted = [], list[str]()
+    try:
+        for uid, run in runs.items():
+            outcomes.append({"uid": uid, **records.delete(run, artifacts)})
+            kept = outcomes[-1]["kept"]
+            keys = ", ".join(dict.fromkeys(item["key"] for item in kept))
+            stay = f" The files of {keys} stay, with what is beside them." if kept else ""
+            deleted.append(f"Deleted {told[uid]}.{stay}")
+            for item in kept:
+                tell(f"Warning: {item['reason']}")
+    except Exception:
+        # Of the others, the error tells why not.
+        tell("\n".join(deleted))
+        raise
+    return Answer(outcomes[0] if len(which) == 1 else outcomes, "\n".join(deleted))
+
+
+def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> str:
+    """Name what goes with a run; warn where a run uses it that isn't one of these others."""
+    saved = records.artifacts_of(run)
+    for item in saved:
+        users = [user for user in records.runs_using(item) if uid_of(user) not in others]
+        if named := ", ".join(_named(user["metadata"]) for user in users[:3]):
+            tell(f"Warning: {artifact_key(item)} is an input of {named}.")
+    keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
+    return f" with {len(saved)} artifacts ({keys})"
 
 
 @command("push", "kedro mlrun push last")
@@ -223,11 +348,11 @@ def _tell(run: Record) -> None:
     told = run["reason"] or f"{run['address']} has {_named(run)} already."
     if run["state"] == "sent":
         told = f"Sent {_named(run)} with {_size([run])}, to {run['address']}"
-    click.echo("\n".join([told, *run["warnings"]]), err=True)
+    tell("\n".join([told, *run["warnings"]]))
 
 
 def _named(run: Record) -> str:
-    return f"run '{run['name']}' {run['uid']}"
+    return f"run '{run_title(run)}' {run['uid']}"
 
 
 def _size(runs: list[Record]) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import glob
 import sys
+from functools import partial
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from kedro.framework.startup import ProjectMetadata
 from ..project import config_loader, current_project
 from ..setup import init as setup
 from ..setup.update import update as update_project
+from .base import tell
+
+say = partial(tell, err=False)
 
 
 @click.command(epilog="Example: kedro mlrun init --catalog")
@@ -27,32 +31,38 @@ def init(metadata: ProjectMetadata, catalog: bool, vendor: bool, undo: bool) -> 
     """
     project = metadata.project_path
     if undo:
+        if not (project / setup.MEMORY).exists():
+            raise click.ClickException(
+                f"There is no {setup.MEMORY}, so what init wrote isn't known: only the clone where "
+                "init ran has it, until it is undone. Undo it there, or revert the commit that "
+                "added mlrun.yml."
+            )
         done, left = setup.undo(metadata)
         if left:
             raise click.ClickException(
                 f"{', '.join(sorted(left))} was edited since, and is kept. Delete it, or take out "
                 "by hand what init wrote there."
             )
-        click.echo(f"Took out what init wrote: {len(done)} files are as they were.")
+        say(f"Took out what init wrote: {len(done)} files are as they were.")
         return
     loader = config_loader(project)
     conf = Path(loader.conf_source, getattr(loader, "base_env", None) or "")
     edits = setup.needed(metadata, conf, vendor)
     changes = _of_catalog(loader, conf, project)
     for file, old, new in changes:
-        click.echo(f"{file}:")
+        say(f"{file}:")
         for line in difflib.ndiff((old or "").strip().splitlines(), new.strip().splitlines()):
             if line[0] != "?":
-                click.secho(line, fg={"-": "red", "+": "green"}.get(line[0]))
+                say(line, fg={"-": "red", "+": "green"}.get(line[0]))
     edits += changes if catalog else []
     setup.write(project, edits)
     package = relpath(metadata.source_dir / setup.PACKAGE.name, project)
     files = [package if edit.file.startswith(package) else edit.file for edit in edits]
     names = ", ".join(dict.fromkeys(files))
-    click.echo(f"Wrote {names}." if names else "Nothing to write: the project has all of it.")
+    say(f"Wrote {names}." if names else "Nothing to write: the project has all of it.")
     if changes and not catalog:
-        click.echo("MLRun can keep the entries shown above: kedro mlrun init --catalog")
-    click.echo("Next: kedro run, kedro mlrun show last. To go back: kedro mlrun init --undo")
+        say("MLRun can keep the entries shown above: kedro mlrun init --catalog")
+    say("Next: kedro run, kedro mlrun show last. To go back: kedro mlrun init --undo")
 
 
 def _of_catalog(loader: Any, conf: Path, project: Path) -> list[setup.Edit]:
@@ -66,7 +76,7 @@ def _of_catalog(loader: Any, conf: Path, project: Path) -> list[setup.Edit]:
         return setup.catalog_edits(texts, dict(pipelines))
     except Exception as exc:
         # It is the project's own code that is imported here.
-        click.echo(f"The catalog can't be looked at without its pipelines: {exc}", err=True)
+        say(f"The catalog can't be looked at without its pipelines: {exc}")
         return []
 
 
@@ -82,18 +92,18 @@ def update(to: str, check: bool) -> None:
     """
     done = update_project(current_project(), to, check)
     if not done.is_newer:
-        click.echo(f"kedro_mlrun {done.before} is the newest version.")
+        tell(f"kedro_mlrun {done.before} is the newest version.")
     elif check:
-        click.echo(f"There is kedro_mlrun {done.after}; this project has {done.before}.")
-        click.echo("To update: make update")
+        say(f"There is kedro_mlrun {done.after}; this project has {done.before}.")
+        say("To update: make update")
     else:
-        click.echo(f"Updated from {done.before} to {done.after}: {len(done.files)} files changed.")
+        say(f"Updated from {done.before} to {done.after}: {len(done.files)} files changed.")
         if done.patch:
-            click.echo(
+            say(
                 f"Your changes of src/kedro_mlrun were replaced. {done.patch} has them, to look at "
                 f"or to apply again: git apply {done.patch}"
             )
         for name in done.conflicts:
-            click.echo(f"Conflict in {name}: decide between your lines and those of the starter.")
-        click.echo("See what has changed with `git diff`, then run: make install check test")
+            say(f"Conflict in {name}: decide between your lines and those of the starter.")
+        say("See what has changed with `git diff`, then run: make install check test")
     sys.exit(done.is_newer and (check or bool(done.conflicts)))

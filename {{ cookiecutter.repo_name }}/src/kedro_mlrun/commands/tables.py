@@ -1,19 +1,21 @@
 """What a person sees of runs and artifacts that were recorded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from textwrap import indent, shorten
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ..records.summaries import Record
-from ..runs.report import pairs
-from ..store.fields import artifact_uid, moment
+from ..records.query import full_name, value_of
+from ..records.summaries import ABOUT, Record, fields_of, short_metric
+from ..runs.report import pairs, results_view
+from ..store.fields import OWN_ID, artifact_uid, moment, run_title
 from ..text import shown, shown_path
 from .base import NO_LIMIT
 
@@ -23,8 +25,9 @@ SHORT, WIDE = 8, 120
 RIGID = ("id", "run", "state", "started", "created", "took", "size", "kind", "framework")
 STATES = {"completed": "green", "running": "blue", "error": "red", "aborted": "yellow"}
 MINUTE = 60
-# What is told of a run, and where its summary has it.
-ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time", "took": "seconds"}
+GAP = 2  # characters between columns
+
+Columns = dict[str, list[Text]]
 
 
 def table(
@@ -33,10 +36,41 @@ def table(
     fields: Mapping[str, str] | None = None,
 ) -> Table:
     """Show the fields of rows below their heads; a column without any value is left out."""
-    fields = fields or {name: name for name in rows[0]}
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    return _grid(_columns(rows, width, fields or {name: name for name in rows[0]}))
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], width: int, fields: Mapping[str, str]) -> Columns:
     columns = {head: [cell(head, row[fields[head]], width) for row in rows] for head in fields}
-    columns = {head: cells for head, cells in columns.items() if any(cells)}
+    return {head: cells for head, cells in columns.items() if any(cells)}
+
+
+def _fitting(columns: Columns, width: int, beside: Columns) -> Columns:
+    """Give the columns for which there is room beside others, first come, first served."""
+    sizes = {
+        head: GAP + max(map(cell_len, (head, *map(str, cells))))
+        for head, cells in (beside | columns).items()
+    }
+    room, found = width + GAP - sum(map(sizes.__getitem__, beside)), Columns()
+    for head, cells in columns.items():
+        if sizes[head] <= room:
+            found[head], room = cells, room - sizes[head]
+    return found
+
+
+def _short(names: Sequence[str], taken: Iterable[str], width: int) -> dict[str, str]:
+    """Name columns, on a terminal by as few last parts of their names as tell them apart."""
+    found = {}
+    for name in names:
+        parts = name.split(".")
+        ends = [".".join(parts[start:]) for start in range(len(parts) - 1, 0, -1)]
+        alike = [f".{other}" for other in (*names, *taken) if other != name]
+        free = (end for end in ends if not any(each.endswith(f".{end}") for each in alike))
+        found[name] = name if width == NO_LIMIT else next(free, name)
+    return found
+
+
+def _grid(columns: Columns) -> Table:
+    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for head in columns:
         justify: Any = "right" if head in {"took", "size"} else "left"
         made.add_column(head, justify=justify, no_wrap=head in RIGID, overflow="fold")
@@ -48,6 +82,8 @@ def table(
 def cell(head: str, value: Any, width: int = NO_LIMIT) -> Text:
     """Write a value as a column with this head shows it; nothing where that doesn't fit."""
     wide = width >= WIDE
+    if isinstance(value, Text):
+        return value
     if value is None or (head in {"error", "size"} and not wide):
         return Text()
     match head:
@@ -57,28 +93,71 @@ def cell(head: str, value: Any, width: int = NO_LIMIT) -> Text:
             line = shorten(value.strip().partition("\n")[0], WIDE, placeholder="…")
             return Text(line, style="red", no_wrap=True, overflow="ellipsis")
         case "id" | "run":
-            value = value if wide else value[:SHORT]
+            value = value if width == NO_LIMIT else value[:SHORT]
+        case "chain" if OWN_ID.fullmatch(value) and width != NO_LIMIT:
+            value = value[:SHORT]
         case "started" | "created" | "next":
             time = moment(value)
-            seconds = "" if head == "created" and not wide else ":%S"
             # In this machine's zone.
-            value = time.astimezone().strftime(f"%Y-%m-%d %H:%M{seconds}") if time else ""
+            form = "%Y-%m-%d %H:%M:%S" if wide or head == "next" else "%m-%d %H:%M"
+            value = time.astimezone().strftime(form) if time else ""
         case "took":
             value = f"{value:.1f} s" if value < MINUTE else timedelta(seconds=round(value))
         case "size":
             value = decimal(value)
         case "path":
             value = shown_path(value) if width == NO_LIMIT else ""
-    if isinstance(value, Text):
-        return value
     # As Text, for Rich would take brackets for its markup.
     return Text(", ".join(value) if isinstance(value, list) else str(value))
 
 
-def runs_table(runs: Sequence[Record], width: int) -> Table:
-    """Show runs, one in a line; with whole ids and errors where they fit."""
-    rows = [{**run, "chain": run["labels"].get("workflow")} for run in runs]
-    return table(rows, width, {**ABOUT, "chain": "chain", "error": "error"})
+def runs_table(
+    runs: Sequence[Record],
+    width: int,
+    columns: Sequence[str] | None = None,
+    first: Sequence[str] = (),
+) -> RenderableType:
+    """Show runs, one in a line, with these fields or, as far as they fit, with what differs."""
+    told = [fields_of(run) for run in runs]
+    rows = [{**run, "name": run_title(run), "chain": run["labels"].get("workflow")} for run in runs]
+    about = {**ABOUT, "chain": "chain", "error": "error"}
+    if columns:
+        about = {name: ABOUT[name] for name in ("id", "name", *columns) if name in ABOUT}
+    shown_about = _columns(rows, width, about)
+    known = {name for each in told for name in each}
+    wanted = [*first, *_differing(told)] if columns is None else columns
+    names = [*dict.fromkeys(full_name(name, known) for name in wanted if name not in about)]
+    heads = _short(names, about, width)
+    more = {heads[name]: [_text(value_of(each, name)) for each in told] for name in names}
+    if columns is not None:
+        return _grid(shown_about | more)
+    error = {"error": shown_about.pop("error")} if "error" in shown_about else {}
+    # What differs goes before it.
+    more |= {"chain": shown_about.pop("chain")} if "chain" in shown_about else {}
+    # Of errors, which are cut, the beginning is enough.
+    fits = _fitting(more, width - WIDE // 4 * len(error), shown_about)
+    parts: list[RenderableType] = [_grid(shown_about | fits | error)]
+    if left := len(more) - len(fits):
+        parts += [Text(f"\n{left} more columns don't fit. To choose some: --columns", "dim")]
+    return Group(*parts)
+
+
+def _differing(told: Sequence[Record]) -> list[str]:
+    """Name the project's parameters that differ, and the results."""
+    names = [*dict.fromkeys(name for each in told for name in each)]
+    params = [
+        name
+        for name in names
+        if name.startswith("params.") and not name.startswith("params.kedro.")
+        if len({repr(each.get(name)) for each in told}) > 1
+    ]
+    # What sums up, such as `best_model`, has the shorter names.
+    results = [name for name in names if name.startswith("results.")]
+    return params + sorted(results, key=lambda name: name.count("."))
+
+
+def _text(value: Any) -> Text:
+    return Text("" if value is None else shown(value))
 
 
 def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
@@ -89,13 +168,14 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
     # Of a sweep's artifacts the run names those of its best iteration: they have the last word.
     for item in sorted(artifacts, key=lambda item: artifact_uid(item["uri"]) in names):
         files[names.get(artifact_uid(item["uri"]), item["key"])] = shown_path(item["path"])
-    parts: list[Any] = [Text(f"Run '{run['name']}'", style="bold")]
+    parts: list[Any] = [Text(f"Run '{run_title(run)}'", style="bold")]
     about = [(head, cell(head, run[name])) for head, name in ABOUT.items() if head != "name"]
     parts += [pairs(*((head, text) for head, text in about if text))]
     for title in ("labels", "parameters", "inputs", "results", "artifacts"):
         values = files if title == "artifacts" else run[title]
         if values:
-            parts += [Text(f"\n{title.capitalize()}", style="bold"), pairs(*values.items())]
+            view = results_view(values) if title == "results" else pairs(*values.items())
+            parts += [Text(f"\n{title.capitalize()}", style="bold"), view]
     if run["error"]:
         parts += [Text("\nError", style="bold red"), Text(indent(run["error"].strip(), "  "))]
     return Group(*parts)
@@ -104,30 +184,46 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
 def comparison(compared: Record, width: int) -> RenderableType:
     """Show what differs between runs side by side or, where that is too wide, line by line."""
     heads = [run["uid"][:SHORT] for run in compared["runs"]]
-    parts: list[RenderableType] = [runs_table(compared["runs"], width)]
+    parts: list[RenderableType] = [runs_table(compared["runs"], width, [*ABOUT])]
+    run = {"run": [*map(Text, heads)]}
     for title in ("parameters", "results"):
-        rows: list[dict[str, Any]] = [{"name": row["name"]} for row in compared[title]]
-        for made, row in zip(rows, compared[title], strict=True):
-            for head, value, more in zip(heads, row["values"], row["differences"], strict=True):
+        rest = Columns()
+        # Kedro's dict of the parameters that were given would say the same again.
+        for row in (row for row in compared[title] if row["name"] != "kedro.params"):
+            rest[row["name"]] = cells = []
+            for value, more in zip(row["values"], row["differences"], strict=True):
                 difference = f" {'+' * (more > 0)}{shown(more)}" if more else ""
-                made[head] = Text.assemble(shown(value), (difference, "cyan"))
-        if width < (2 + len(heads)) * 2 * SHORT:
-            rows = [
-                {"name": row["name"], "run": run, "value": row[run]}
-                for row in rows
-                for run in heads
-            ]
-        parts += [Text(f"\n{title.capitalize()}" if rows else f"\nNo {title} differ.", "bold")]
-        parts += [table(rows)] if rows else []
+                cells.append(Text.assemble(shown(value), (difference, "cyan")))
+        parts += [Text(f"\n{title.capitalize()}" if rest else f"\nNo {title} differ.", "bold")]
+        across = {"name": [*map(Text, rest)]}
+        across |= dict(zip(heads, map(list, zip(*rest.values(), strict=True)), strict=False))
+        if rest and len(_fitting(across, width, {})) == len(across):
+            parts += [_grid(across)]
+            continue
+        names = _short([*rest], ["run"], width)
+        rest = {names[name]: cells for name, cells in rest.items()}
+        while rest:
+            # What is wider than a terminal is folded.
+            fits = _fitting(rest, width, run) or dict([next(iter(rest.items()))])
+            parts += [_grid(run | fits), Text()]
+            rest = {head: cells for head, cells in rest.items() if head not in fits}
     return Group(*parts)
 
 
 def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:
-    """Show versions of artifacts; with ids and sizes where they fit, with paths where all fits."""
+    """Show versions of artifacts; with metrics and sizes where they fit, paths where all does."""
     models = all(item["kind"] == "model" for item in artifacts)
     what = "framework" if models else "kind"
     names = ("key", what, "tags", "run", "created", "size", "path")
-    return table(artifacts, width, {name: name for name in names})
+    found = _columns(artifacts, width, {name: name for name in names})
+    # Without what names this very model, so that a metric of several is one column.
+    metrics = [
+        {short_metric(name, item["key"]): value for name, value in item.get("metrics", {}).items()}
+        for item in artifacts
+    ]
+    every = dict.fromkeys(name for each in metrics for name in each)
+    more = {name: [_text(each.get(name)) for each in metrics] for name in every}
+    return _grid(found | _fitting(more, width, found))
 
 
 def lineage_tree(title: RenderableType, node: Record) -> Tree:

@@ -4,7 +4,7 @@ from ..runs.manager import MLRunContextManager as MLRunContextManager
 from .abstract import MLRunAbstractDataset as MLRunAbstractDataset
 from .artifact import MLRunArtifactDataset as MLRunArtifactDataset
 from .dataframe import MLRunDataframeDataset as MLRunDataframeDataset
-from .dataframe import MLRunMetricHistory as MLRunMetricHistory
+from .history import MLRunMetricHistory as MLRunMetricHistory
 from .model import MLRunModel as MLRunModel
 from .result import MLRunResult as MLRunResult
 

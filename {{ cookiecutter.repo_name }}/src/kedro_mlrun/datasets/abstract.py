@@ -16,17 +16,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kedro.io import DatasetError, Version
+from kedro.utils import load_obj
 
 from ..lazy import mlrun
 from ..runs.chain import chain_id
 from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
-from ..store.fields import run_folder
+from ..store.fields import LONG_AGO, run_folder
+from ..store.sqlite import SCHEME
 
 # The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"
 # MLRun's own rule (mlrun.utils.regex.artifact_key), which lets a line end at the end pass.
 KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+CHECK = "Check the dataset's entry in the catalog, and its data."
 TEXT_FORMATS = ("txt", "html", "md", "csv", "yaml", "yml", "xml", "log")
 # Arguments of MLRun's log functions that the datasets set themselves.
 OURS = {"item", "key", "body", "df", "local_path", "src_path", "target_path", "model_dir"}
@@ -40,8 +43,8 @@ class MLRunAbstractDataset(RunDataset):
     pickle. What is loaded has the hash that was recorded with it.
 
     Without `load_args`, loading gives what the run that is going on has saved, and otherwise the
-    artifact that was saved last; in a chain of runs (`kedro run --chain-id`) the chain's. What
-    comes from an earlier run becomes an input of this one.
+    artifact that was saved last; in a chain of runs (`kedro run --chain-id`) the chain's, unless no
+    pipeline of the chain makes it. What comes from an earlier run becomes an input of this one.
 
     Args:
         key: the artifact's key in MLRun: letters, digits, hyphens, underscores and dots. In a
@@ -72,6 +75,7 @@ class MLRunAbstractDataset(RunDataset):
 
     LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project", "path")
     LOG: tuple[str, str] = ("log_artifact", "Artifact")  # MLRun's function, and what it makes.
+    READS_FILES = True  # without a record, named by `path` in load_args
     versioned = True  # Kedro gives each dataset of a class that has this its load version.
 
     def __init__(
@@ -86,6 +90,13 @@ class MLRunAbstractDataset(RunDataset):
         self.metadata = metadata
         self._check_names(load_args or {}, self.LOAD_ARGS, "load_args")
         self._load_args = {k: v for k, v in (load_args or {}).items() if v is not None}
+        path = str(self._load_args.get("path", "store://"))
+        if not (self.READS_FILES or path.startswith("store://")):
+            raise DatasetError(
+                f"load_args of {type(self).__name__} '{key}' has the path {path}, a file without a "
+                "record, whose hash nobody knows. Give a store:// URI, or read the file with a "
+                "dataset of its own format."
+            )
         self._save_args = dict(save_args or {})
         self._load_version = version.load if version else None
 
@@ -122,7 +133,7 @@ class MLRunAbstractDataset(RunDataset):
     def _log(self, context: "mlrun.MLClientCtx", data: Any, temporary: Path) -> None:
         log, kind = getattr(context, self.LOG[0]), getattr(mlrun.artifacts, self.LOG[1])
         # What MLRun's function doesn't name itself it hands on to the artifact's class.
-        known = {*inspect.signature(log).parameters, *inspect.signature(kind).parameters}
+        known = {*_parameters(log), *_parameters(kind)}
         self._check_names(self._save_args, known - OURS, "save_args")
         labels = self._save_args.get("labels") or {}
         if not isinstance(labels, dict):
@@ -136,23 +147,33 @@ class MLRunAbstractDataset(RunDataset):
         folder = f"{run_folder(path, context.uid)}/{self.key}/{uuid.uuid4().hex[:8]}"
         before = context.artifact_uris.get(self.key)
         try:
-            self._prepare(data, temporary, folder, arguments)
             # About statistics of booleans, infinities and such.
             with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-                log(self.key, **arguments)
+                item = self._prepare(data, temporary, folder, arguments)
+                context.log_artifact(item, **arguments)
         except BaseException:
             # Where only the update of the run failed, the artifact's record points here.
             if "://" not in folder and context.artifact_uris.get(self.key) == before:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
-        """Write an object to a file, and tell MLRun's function of it; the folder is the save's."""
+    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
+        """Write an object to a file, and give what MLRun logs; the folder is the save's.
+
+        What MLRun's function is to know of the file is added to its arguments.
+        """
         # MLRun takes an empty body for none, but not an empty file.
         file = self._write(data, temporary)
         target = f"{folder}/{self.key}{''.join(file.suffixes)}"
         arguments.update(local_path=str(file), target_path=target)
         arguments["format"] = arguments.get("format") or file.suffix[1:]
+        return self.key
+
+    def _own(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Take out those arguments that are the artifact's class's and not MLRun's function's."""
+        names = _parameters(getattr(mlrun.artifacts, self.LOG[1]))
+        names -= _parameters(mlrun.MLClientCtx.log_artifact)
+        return {name: arguments.pop(name) for name in names & arguments.keys()}
 
     def _write(self, data: Any, folder: Path) -> Path:
         """Write an object to a file whose ending tells how to read it."""
@@ -218,7 +239,8 @@ class MLRunAbstractDataset(RunDataset):
         if mlrun.datastore.is_store_uri(path):
             if {*args} - {"path"} or self._load_version:
                 raise DatasetError("a store:// URL says by itself which version; leave others out")
-            return mlrun.datastore.get_store_resource(path, project=project)
+            db = MLRunContextManager().run_db
+            return mlrun.datastore.get_store_resource(path, db, project=project)
         if path != self.key:
             return mlrun.artifacts.Artifact(key=self.key, target_path=path)
         key = str(self._save_args.get("db_key") or self.key)
@@ -228,19 +250,24 @@ class MLRunAbstractDataset(RunDataset):
             current = MLRunContextManager().current_of(self.run_id)
             if uri := current and current.artifact_uris.get(self.key):
                 return _of_uri(uri, project)
-            args = {"tree": chain_id()}
+            args = {"tree": self._chain()}
         tag, uid, tree, iteration = map(args.get, ("tag", "uid", "tree", "iter"))
         if tree and not uid:
             return _of_tree(tree, key, project, tag=tag, iter=iteration)
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
         best = 0 if iteration is None and not uid else iteration
         try:
-            record = mlrun.get_run_db().read_artifact(key, tag, best, project, tree, uid)
+            db = MLRunContextManager().run_db
+            record = db.read_artifact(key, tag, best, project, tree, uid)
         except mlrun.errors.MLRunNotFoundError:
             if run := self._load_version or (not (tag or tree) and uid):
                 return _of_run(run, key, project, iteration or 0)
             raise
         return mlrun.artifacts.dict_to_artifact(record)
+
+    def _chain(self) -> str:
+        """Give the chain of runs that the version to load is of, if it is of one."""
+        return "" if self._load_args or not self.of_chain else chain_id()
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
@@ -252,12 +279,12 @@ class MLRunAbstractDataset(RunDataset):
         except Exception as exc:
             # Not by the class, for which MLRun would be imported, which may be what failed.
             missing = getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
-            advice = "Check the dataset's entry in the catalog, and its data."
+            # A DatasetError of ours gives its own advice.
+            advice = "" if type(exc) is DatasetError and not exc.__cause__ else CHECK
             if missing and self._load_version:
-                advice = "Give `--load-versions` the whole id of a run that saved it, or a tag."
+                advice = "Give `--load-versions` the id of a run that saved it, or a tag."
             elif missing:
-                chain = "" if self._load_args else chain_id()
-                how = f" with `--chain-id {chain}`" if chain else ""
+                how = f" with `--chain-id {chain}`" if (chain := self._chain()) else ""
                 advice = f"Run the pipeline that saves it{how}, or check `key` and `load_args`."
             location = "MLRun"
             with suppress(Exception):  # MLRun connects while it is imported; the reason says so.
@@ -266,15 +293,19 @@ class MLRunAbstractDataset(RunDataset):
             cause = exc.__cause__ if isinstance(exc, DatasetError) else None
             reason = (str(cause or exc) or type(exc).__name__).rstrip(".")
             raise DatasetError(
-                f"'{self.key}' can't be {action} in {location}: {reason}. {advice}"
+                f"'{self.key}' can't be {action} in {location}: {reason}. {advice}".rstrip()
             ) from (None if missing or isinstance(exc, DatasetError) else exc)
 
 
-def verified_bytes(artifact: Any, file: str = "", hash_needed: bool = True) -> bytes:
+def verified_bytes(
+    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str | None = None
+) -> bytes:
     """Read an artifact's bytes, or those of its file, and compare them with the recorded hash."""
-    path, recorded = file or artifact.target_path, artifact.metadata.hash
+    path = file or artifact.target_path
+    recorded = artifact.metadata.hash if recorded is None else recorded
     try:
-        content = artifact.get_body() if artifact.is_inline() else mlrun.get_dataitem(path).get()
+        inline = artifact.is_inline() and not file
+        content = artifact.get_body() if inline else mlrun.get_dataitem(path).get()
     except FileNotFoundError:
         raise DatasetError(f"its file {path} is gone") from None
     content = content.encode() if isinstance(content, str) else bytes(content)
@@ -298,6 +329,17 @@ def type_name(data: Any) -> str:
     return f"{type(data).__module__}.{type(data).__qualname__}"
 
 
+def class_named(name: str) -> Any:
+    """Import a class, which may be one of the user's own."""
+    if name.startswith("__main__."):
+        raise DatasetError(f"another process can't import {name}; move the class to a module")
+    return load_obj(name)
+
+
+def _parameters(function: Any) -> set[str]:
+    return {*inspect.signature(function).parameters}
+
+
 def _is_json(data: Any) -> bool:
     """Tell whether JSON gives back the very same: no tuples, no keys but text, no subclasses."""
     if type(data) is list:
@@ -310,11 +352,29 @@ def _is_json(data: Any) -> bool:
 def _of_uri(uri: str, project: str) -> Any:
     # Without the tag, which may move on to a later version.
     uri = str(mlrun.utils.remove_tag_from_artifact_uri(uri))
-    return mlrun.datastore.get_store_resource(uri, project=project)
+    db = MLRunContextManager().run_db
+    return mlrun.datastore.get_store_resource(uri, db, project=project)
+
+
+def whole_id(uid: str, project: str) -> str:
+    """Give a run's id for the beginning of one, as people copy it; anything else as it is."""
+    db = MLRunContextManager().run_db
+    if not re.fullmatch("[0-9a-f]{1,31}", uid):
+        return uid
+    if db.kind == SCHEME:
+        rows = db.find_runs(project=project, beginning=uid)
+    else:
+        rows = db.list_runs(project=project, start_time_from=LONG_AGO)
+    found = sorted({i for row in rows if (i := str(row["metadata"]["uid"])).startswith(uid)})
+    if len(found) > 1:
+        several = ", ".join(found[:3])
+        raise DatasetError(f"'{uid}' is the beginning of several runs' ids: {several}")
+    return found[0] if found else uid
 
 
 def _of_run(uid: str, key: str, project: str, iteration: int) -> Any:
-    run = mlrun.get_run_db().read_run(uid, project, iter=iteration)
+    uid = whole_id(uid, project)
+    run = MLRunContextManager().run_db.read_run(uid, project, iter=iteration)
     for uri in (run["status"].get("artifact_uris") or {}).values():
         if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
             return _of_uri(uri, project)
@@ -324,7 +384,8 @@ def _of_run(uid: str, key: str, project: str, iteration: int) -> Any:
 def _of_tree(tree: str, key: str, project: str, **which: Any) -> Any:
     # Not read_artifact: MLRun's API then looks only at what is the latest of all trees.
     best = which["iter"] is None
-    found = mlrun.get_run_db().list_artifacts(key, project, tree=tree, best_iteration=best, **which)
+    db = MLRunContextManager().run_db
+    found = db.list_artifacts(key, project, tree=tree, best_iteration=best, **which)
     if not found:
         what = "chain" if tree == chain_id() else "tree"
         raise mlrun.errors.MLRunNotFoundError(f"{what} {tree} has no artifact '{key}'")

@@ -22,7 +22,8 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
     Args:
         dataset: the wrapped dataset, as a catalog entry of its own: `type`, `filepath`, and what
             else that type takes, except `credentials` and `versioned`.
-        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
+        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`. A
+            `path` in `load_args` is a `store://` URI.
         save_args: further arguments of MLRun's `log_artifact`, such as `tag`, `labels` or `viewer`;
             those of the wrapped dataset stand in `dataset`.
 
@@ -41,6 +42,8 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         assert dataset.load() == {"rows": 569}
         ```
     """
+
+    READS_FILES = False
 
     def __init__(
         self,

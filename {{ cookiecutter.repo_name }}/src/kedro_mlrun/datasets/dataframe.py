@@ -1,43 +1,49 @@
-"""Data frames, and metrics over steps with a chart, as MLRun dataset artifacts."""
+"""Data frames as MLRun dataset artifacts."""
 
 import base64
+import hashlib
 import io
+import json
+import logging
 import math
+import re
 import warnings
 from pathlib import Path
-from types import NoneType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 from kedro.io import DatasetError
-from pandas.api.types import is_any_real_numeric_dtype, is_integer_dtype
 
 from ..lazy import mlrun
-from .abstract import MLRunAbstractDataset, file_format, verified_bytes
+from .abstract import (
+    TYPE_LABEL,
+    MLRunAbstractDataset,
+    class_named,
+    file_format,
+    type_name,
+    verified_bytes,
+)
 
 # Names in a frame's `attrs`, and in the artifact's `extra_data`.
 INDEX_FREQ, DTYPES = "kedro-mlrun-index-freq", "kedro-mlrun-dtypes"
-HISTORY, SCHEMA = "kedro-mlrun-history", "schema"
-NUMPY = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
-TYPES: dict[str, Any] = {"int": int, "float": float, "none": NoneType}
-TYPES |= {f"numpy.{name}": np.dtype(name).type for name in NUMPY}
-NAMES = {type_: name for name, type_ in TYPES.items()}
-# Names are shown as they are: a dollar sign is no formula.
-STYLE: Any = {"text.parse_math": False, "legend.frameon": False, "agg.path.chunksize": 10_000}
-STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "#e6e6e6"}
-STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
-FEW_POINTS, LONGEST_LEGEND = 30, 20
+LABELS, NAMES, SCHEMA = "kedro-mlrun-labels", "kedro-mlrun-index-names", "schema"
+# The labels of columns that Parquet keeps by itself.
+KEPT = ("string object", "integer int64", "floating float64", "empty object")
+# What pandas and Arrow say of what a format can't hold.
+NOT_HELD: tuple[type[Exception], ...] = (AssertionError, ValueError, TypeError, OverflowError)
+NOT_HELD += NotImplementedError, ImportError, AttributeError  # the last two of a subclass
+ARROW_TEXT = pd.ArrowDtype(pa.string())
 THREADS_FROM = 2**24  # bytes
-LARGEST_DRAWN = 1e300  # Beyond this, Matplotlib's own arithmetic overflows.
 
 
 class MLRunDataframeDataset(MLRunAbstractDataset):
     """A pandas data frame as an MLRun dataset artifact, with MLRun's preview and statistics.
 
-    The frame comes back as it was: dtypes, index, column order, categories, time zones. Before it
-    is recorded it is read back and compared; a frame that the format can't hold is refused.
+    The frame comes back as it was: its class, dtypes, index, columns, categories, time zones,
+    `attrs`. Before it is recorded it is read back and compared; a frame that the format can't hold
+    is refused. One that MLRun can't show is recorded without preview and statistics.
 
     Args:
         key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
@@ -61,25 +67,48 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
 
     LOG = ("log_dataset", "DatasetArtifact")
 
-    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
+    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
         if not isinstance(data, pd.DataFrame):
             raise DatasetError(f"a data frame is expected and this is a {type(data).__name__}")
         super()._prepare(data, temporary, folder, arguments)
         if (schema := temporary / SCHEMA).exists():
-            url = f"{folder}/{self.key}.schema.parquet"
-            mlrun.get_dataitem(url).put(schema.read_bytes())
+            # Its hash is in its name, for the record has that of the data only.
+            content = schema.read_bytes()
+            digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+            url = f"{folder}/{self.key}.{digest}.schema.parquet"
+            mlrun.get_dataitem(url).put(content)
             arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
-        if data.columns.empty:
+        shown, label = _for_preview(data), arguments.pop("label_column", None)
+        if label is not None and label not in shown.columns:
+            raise DatasetError(f"label_column '{label}' is no column of the data frame")
+        artifact = self._with_preview(shown, self._own(arguments))
+        artifact.spec.length, artifact.spec.label_column = len(data), label
+        return artifact
+
+    def _with_preview(self, shown: pd.DataFrame, own: dict[str, Any]) -> Any:
+        """Make the artifact, with preview and statistics if MLRun can make and keep them."""
+        kind = mlrun.artifacts.DatasetArtifact
+        if shown.columns.empty:
             # Of which MLRun fails to make statistics.
-            arguments["stats"] = False
-        # MLRun uploads the file; the frame is for its preview.
-        arguments["df"] = _for_preview(data)
+            own["stats"] = False
+        try:
+            # MLRun uploads the file; the frame is for its preview.
+            made = kind(self.key, **own, df=shown)
+            mlrun.utils.dict_to_json(made.to_dict())
+        except Exception as error:
+            message = "'%s' is recorded without preview and statistics, which MLRun can't make: %s"
+            logging.getLogger(__name__).warning(message, self.key, error)
+            made = kind(self.key, **{**own, "stats": False}, df=pd.DataFrame())
+            made.spec.header = [*shown.columns]
+        return made
 
     def _write(self, data: Any, folder: Path) -> Path:
         ending = self._save_args.get("format") or "parquet"
         self._check_names([ending], ["parquet", "csv"], "format")
         file, schema = folder / f"data.{ending}", folder / SCHEMA
         try:
+            if unkept := [name for name, value in data.attrs.items() if not _is_kept(name, value)]:
+                raise ValueError(f"JSON can't keep {unkept} of its attrs as they are")
             if ending == "csv":
                 # CSV holds no types. They stand beside it, with the first row, for without one
                 # Parquet holds no categories.
@@ -88,18 +117,23 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 loaded = _read_csv(file.read_bytes(), schema.read_bytes())
             else:
                 loaded = _write_parquet(data, file)
-            # Of a missing text, None or NaN, either may come back as the other.
+            loaded = _as_class(loaded, type_name(data))
+            for name in data._metadata:
+                if repr(getattr(loaded, name, None)) != repr(getattr(data, name, None)):
+                    raise ValueError(f"'{name}' of a {type_name(data)} is no part of it")
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
-                pd.testing.assert_frame_equal(loaded, data, check_exact=True)
+                pd.testing.assert_frame_equal(
+                    loaded, data, check_exact=True, check_index_type=True, check_column_type=True
+                )
                 # Only objects can be equal and of another type.
                 objects = [frame.select_dtypes("object") for frame in (loaded, data)]
-                kinds = (frame.map(type).mask(frame.isna()).astype(object) for frame in objects)
+                kinds = (frame.map(_kind).astype(object) for frame in objects)
                 for (name, after), (_, before) in zip(
                     *(each.items() for each in kinds), strict=True
                 ):
                     if not after.equals(before):
                         raise ValueError(f"objects of column '{name}' change their types")
-        except (AssertionError, ValueError, TypeError, NotImplementedError, OverflowError) as exc:
+        except NOT_HELD as exc:
             reason = " ".join(str(exc).split())
             raise DatasetError(
                 f"{ending} can't hold this data frame as it is ({reason}); convert what it names, "
@@ -109,11 +143,45 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
 
     def _read(self, artifact: Any) -> pd.DataFrame:
         if file_format(artifact) in {"parquet", "pq"}:
-            return _read_parquet(verified_bytes(artifact, hash_needed=False))
-        if schema := artifact.spec.extra_data.get(SCHEMA):
-            return _read_csv(verified_bytes(artifact), mlrun.get_dataitem(schema).get())
-        # MLRun itself wrote it, without a hash.
-        return mlrun.get_dataitem(artifact.target_path).as_df(format=artifact.spec.format or None)
+            frame = _read_parquet(verified_bytes(artifact, hash_needed=False))
+        elif schema := artifact.spec.extra_data.get(SCHEMA):
+            digest = re.search(r"\.([0-9a-f]{40})\.schema\.", schema)  # not in earlier versions
+            types = verified_bytes(artifact, schema, False, digest[1] if digest else "")
+            frame = _read_csv(verified_bytes(artifact), types)
+        else:
+            # MLRun itself wrote it, without a hash.
+            file = mlrun.get_dataitem(artifact.target_path)
+            frame = file.as_df(format=artifact.spec.format or None)
+        return _as_class(frame, (artifact.labels or {}).get(TYPE_LABEL, ""))
+
+
+def _is_kept(name: Any, value: Any) -> bool:
+    """Tell whether Parquet, which has a frame's `attrs` as JSON, keeps one of them."""
+    try:
+        same = repr(json.loads(json.dumps({name: value}))) == repr({name: value})
+    except (TypeError, ValueError):
+        return False
+    return same and name not in {INDEX_FREQ, DTYPES, LABELS, NAMES}
+
+
+def _is_text(names: list[Any]) -> bool:
+    return all(name is None or isinstance(name, str) for name in names)
+
+
+def _kind(value: Any) -> Any:
+    """Give an object's type; of a missing text, None or NaN, either may come back."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return None if value is None or is_nan else type(value)
+
+
+def _as_class(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Make a frame one of the class that was saved, which may be a subclass of pandas' own."""
+    kind = class_named(name) if name not in {"", type_name(frame)} else None
+    if not (isinstance(kind, type) and issubclass(kind, pd.DataFrame)):
+        return frame
+    made = kind(frame)
+    made.attrs = frame.attrs
+    return made
 
 
 def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -121,6 +189,20 @@ def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     written = frame.copy(deep=False)
     # A frame's `attrs` travel with it, and so can notes.
     written.attrs = dict(frame.attrs)
+    columns, kind = frame.columns, f"{frame.columns.inferred_type} {frame.columns.dtype}"
+    if columns.nlevels > 1:
+        is_kept = not any(isinstance(kind, pd.CategoricalDtype) for kind in columns.dtypes)
+    else:
+        is_kept = type(columns) is pd.Index and kind in KEPT and _is_text([columns.name])
+    if not is_kept:
+        # As an index they come back, whatever they are.
+        _write_parquet(pd.DataFrame({"label": 0}, index=columns), file)
+        written.attrs[LABELS] = base64.b64encode(file.read_bytes()).decode()
+        is_integer = columns.inferred_type == "integer"
+        written.columns = columns.rename(None) if is_integer else pd.Index([*map(str, columns)])
+    if not _is_text(names := [*frame.index.names]) and _is_kept("", names):
+        written.attrs[NAMES] = names
+        written.index = written.index.rename([None] * len(names) if len(names) > 1 else None)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and frame.index.freqstr:
         written.attrs[INDEX_FREQ] = frame.index.freqstr
     dtypes = _dtypes(frame)
@@ -140,15 +222,20 @@ def _read_parquet(content: bytes) -> pd.DataFrame:
     large = len(content) > THREADS_FROM
     frame = pd.read_parquet(io.BytesIO(content), use_threads=large, pre_buffer=large)
     _cast(frame, {int(n): _noted(note) for n, note in frame.attrs.pop(DTYPES, {}).items()})
+    frame.index.names = frame.attrs.pop(NAMES, frame.index.names)
     freq = frame.attrs.pop(INDEX_FREQ, None)
     if freq and len(frame):
         frame.index.freq = freq
+    if labels := frame.attrs.pop(LABELS, None):
+        frame.columns = _read_parquet(base64.b64decode(labels)).index
     return frame
 
 
 def _dtypes(frame: pd.DataFrame) -> dict[int, Any]:
     """Give the dtypes of the index's levels and of the columns, by position."""
-    return dict(enumerate(frame.reset_index(allow_duplicates=True).dtypes))
+    # Not by labels: among a CategoricalIndex's, those of the index's levels have no place.
+    numbered = frame.set_axis(range(frame.columns.size), axis=1)
+    return dict(enumerate(numbered.reset_index(allow_duplicates=True).dtypes))
 
 
 def _cast(frame: pd.DataFrame, dtypes: dict[int, Any]) -> None:
@@ -168,12 +255,16 @@ def _note(dtype: Any) -> Any:
         return {"ordered": dtype.ordered, "categories": base64.b64encode(values).decode()}
     if isinstance(dtype, pd.DatetimeTZDtype) and isinstance(dtype.tz, ZoneInfo):
         return {"unit": dtype.unit, "zone": dtype.tz.key}
+    if dtype == ARROW_TEXT:
+        return {"arrow": "string"}
     return f"string[{dtype.storage}]" if isinstance(dtype, pd.StringDtype) else str(dtype)
 
 
 def _noted(note: Any) -> Any:
     if isinstance(note, str):
         return note
+    if "arrow" in note:
+        return ARROW_TEXT  # whose text is also that of a StringDtype
     if "zone" in note:
         return pd.DatetimeTZDtype(note["unit"], ZoneInfo(note["zone"]))
     values = _read_parquet(base64.b64decode(note["categories"]))["categories"]
@@ -197,8 +288,9 @@ def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
     )
     frame = frame.astype(later).set_index(list(dtypes)[: index.nlevels])
     frame.columns, frame.index.names = template.columns, index.names
-    if isinstance(index, pd.RangeIndex) and (frame.index == range(len(frame))).all():
-        frame.index = pd.RangeIndex(len(frame), name=index.name)
+    if isinstance(index, pd.RangeIndex):
+        stop = index.start + index.step * len(frame)
+        frame.index = pd.RangeIndex(index.start, stop, index.step, name=index.name)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex):
         frame.index.freq = index.freq
     frame.attrs = template.attrs
@@ -214,151 +306,11 @@ def _with_flat_names(frame: pd.DataFrame) -> pd.DataFrame:
 def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
     """Give a frame that MLRun can show: the index is a column there, and zones have a name."""
     shown = _with_flat_names(frame).copy(deep=False)
+    # Names that are neither text nor numbers are no keys of JSON.
+    names = [name if isinstance(name, str | int | float) else str(name) for name in shown.columns]
+    shown = shown.set_axis(names, axis=1)
     if set(shown.index.names) & set(shown.columns):
         shown = shown.rename_axis([None] * shown.index.nlevels)
     zones = {n: d for n, d in _dtypes(shown).items() if isinstance(d, pd.DatetimeTZDtype)}
     _cast(shown, {n: f"M8[{d.unit}, UTC]" for n, d in zones.items() if not hasattr(d.tz, "zone")})
     return shown
-
-
-class MLRunMetricHistory(MLRunDataframeDataset):
-    """A metric over steps, as an MLRun dataset artifact with a line chart beside it.
-
-    It is a list of numbers, a dict of such lists by name, a dict of numbers by step, or a data
-    frame whose index is the step; loading gives back the same. The artifact is a table with a row
-    for each step. The chart is a PNG file, an artifact of its own under the key `<key>.chart`. Its
-    axes are labelled by the names of the frame's index and columns
-    (`frame.rename_axis(columns="log loss")`).
-
-    Args:
-        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
-        save_args: as for `MLRunDataframeDataset`. The chart gets `tag`, `labels`, `artifact_path`
-            and `db_key`, too.
-
-    Example:
-        ```yaml
-        learning_curve:
-          type: kedro_mlrun.MLRunMetricHistory
-        ```
-
-        ```python
-        dataset = MLRunMetricHistory(key="learning_curve")
-        dataset.save({"train": [0.69, 0.42, 0.31], "test": [0.69, 0.47, 0.40]})
-        assert dataset.load() == {"train": [0.69, 0.42, 0.31], "test": [0.69, 0.47, 0.40]}
-        ```
-    """
-
-    def _log(self, context: Any, data: Any, temporary: Path) -> None:
-        frame = _to_frame(data)
-        # Drawn before anything is recorded, and recorded when the data is.
-        image = draw_lines(frame, self.key)
-        super()._log(context, frame, temporary)
-        shared = {"tag", "labels", "artifact_path"} & self._save_args.keys()
-        save_args = {"format": "png", **{name: self._save_args[name] for name in shared}}
-        save_args["db_key"] = f"{self._save_args.get('db_key') or self.key}.chart"
-        MLRunAbstractDataset(f"{self.key}.chart", None, save_args)._log(context, image, temporary)
-
-    def _read(self, artifact: Any) -> Any:
-        frame = super()._read(artifact)
-        notes = frame.attrs.pop(HISTORY, None)
-        return _from_frame(frame, notes) if notes else frame
-
-
-def _to_frame(data: Any) -> pd.DataFrame:
-    """Make a history a frame, with notes of how to get the very same back."""
-    if isinstance(data, pd.DataFrame):
-        dtypes = {f"column '{name}'": dtype for name, dtype in data.dtypes.items()}
-        if not isinstance(data.index, pd.DatetimeIndex):
-            dtypes["its index"] = data.index.dtype
-        for name, dtype in dtypes.items():
-            if not is_any_real_numeric_dtype(dtype):
-                raise _no_history(name, dtype)
-        return data
-    form, columns = "names", data
-    if type(data) is list:
-        form, columns = "list", {"value": data}
-    elif type(data) is not dict:
-        raise _no_history("the object", type(data).__name__)
-    elif not all(type(name) is str for name in data):
-        form, columns = "steps", {"steps": list(data), "value": list(data.values())}
-    made = {name: _column(name, values) for name, values in columns.items()}
-    # A column that is shorter than others is filled up with NaN.
-    frame = pd.DataFrame({name: column for name, (column, _) in made.items()})
-    frame.columns = frame.columns.astype(object)
-    notes: dict[str, Any] = {"form": form, "types": [types for _, types in made.values()]}
-    if form == "steps":
-        notes["steps"], frame = notes["types"].pop(0), frame.set_index("steps")
-    frame.index.name = None if "step" in frame else "step"
-    frame.attrs[HISTORY] = notes
-    if repr(_from_frame(frame, notes)) != repr(data):
-        raise DatasetError(
-            "an integer has over 64 bits, or over 53 beside fractions or missing values, and would "
-            "come back changed; let the node return it as a float"
-        )
-    return frame
-
-
-def _column(name: str, values: Any) -> tuple[pd.Series, list[Any]]:
-    """Make a list a column, and give its length and its values' type, or one for each value."""
-    if type(values) is not list:
-        raise _no_history(f"'{name}'", type(values).__name__)
-    for value in values:
-        if type(value) not in NAMES:
-            raise _no_history(f"{value!r} in '{name}'", type(value).__name__)
-    array = np.array([math.nan if value is None else value for value in values])
-    names = [NAMES[type(value)] for value in values]
-    return pd.Series(array), [len(names), names[0] if len(set(names)) == 1 else names]
-
-
-def _no_history(what: str, kind: Any) -> DatasetError:
-    return DatasetError(
-        f"{what} is of type {kind}, and a history is a list of numbers (int, float, None or "
-        "NumPy's), a dict of such lists, a dict of numbers by step, or a frame of numbers; let the "
-        "node convert it, or use MLRunResult or MLRunDataframeDataset, which draw nothing"
-    )
-
-
-def _from_frame(frame: pd.DataFrame, notes: dict[str, Any]) -> Any:
-    lists = [_restored(frame.iloc[:, number], types) for number, types in enumerate(notes["types"])]
-    if notes["form"] == "names":
-        return dict(zip(frame.columns, lists, strict=True))
-    if notes["form"] == "steps":
-        return dict(zip(_restored(frame.index, notes["steps"]), lists[0], strict=True))
-    return lists[0]
-
-
-def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
-    length, names = types
-    names = [names] * length if isinstance(names, str) else names
-    pairs = zip(names, np.asarray(column)[:length], strict=True)
-    return [None if name == "none" else TYPES[name](value) for name, value in pairs]
-
-
-def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
-    """Draw a line for each column over the index, through all values that are finite, as PNG."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
-    frame = frame.sort_index()
-    # The warnings are about letters that the font lacks.
-    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
-        # A figure of its own: `matplotlib.pyplot` would keep it, and may want a screen.
-        figure, image = Figure((8, 4.5), layout="constrained"), io.BytesIO()
-        axes = figure.subplots()
-        for number, (_, column) in enumerate(frame.astype("float64").items()):
-            shown = column[column.abs() < LARGEST_DRAWN]
-            style = ("-", "--", ":", "-.")[number // 10 % 4]
-            marker = "." if len(shown) <= FEW_POINTS else None
-            axes.plot(shown.index, shown, ls=style, marker=marker)
-        if is_integer_dtype(frame.index):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(title, pad=12)
-        axes.set_xlabel(str(frame.index.name or "step"))
-        axes.set_ylabel(str(frame.columns.name or "value"))
-        if 1 < len(frame.columns) <= LONGEST_LEGEND:
-            figure.legend(axes.lines, map(str, frame.columns), loc="outside right upper")
-        figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
-    return image.getvalue()

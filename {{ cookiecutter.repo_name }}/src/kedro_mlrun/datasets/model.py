@@ -1,32 +1,48 @@
 """Trained models as MLRun model artifacts."""
 
 import io
-import math
+import json
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
+import pandas as pd
 from kedro.io import DatasetError, Version
-from kedro.utils import load_obj
 
-from .abstract import TYPE_LABEL, MLRunAbstractDataset, type_name, verified_bytes
+from ..lazy import mlrun
+from ..runs.dataset import CATALOGS
+from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, type_name, verified_bytes
+from .dataframe import MLRunDataframeDataset
+from .pickles import dump
 
 PICKLED = ("pkl", "joblib")
 XGBOOST = ("json", "ubj")
+# An attribute of a booster, for what XGBoost's own formats don't hold of an estimator.
+NOTE = "kedro-mlrun"
+TUPLE, ARRAY = "kedro-mlrun-tuple", "kedro-mlrun-array"
 
 
 class MLRunModel(MLRunAbstractDataset):
     """A trained model as an MLRun model artifact.
 
+    The record has its inputs and outputs: of the training set, with statistics, or of the fitted
+    model. The classes' names are the output's `labels`, by their position in `predict_proba`.
+
     Args:
-        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
+        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`. A
+            `path` in `load_args` is a `store://` URI.
         framework: the framework's name in MLRun, such as `sklearn`, `xgboost`, `lightgbm`.
-        model_format: how the model is kept and how its file's name ends: `pkl` or `joblib` with
-            joblib; `json` or `ubj` in XGBoost's own format, which gives back the model but none of
-            the training arguments that it no longer needs. A pickle can run code: load pickled
-            models only from a project whose members you trust.
+        model_format: how the model is kept and how its file's name ends: `pkl`, a pickle, which
+            MLRun's model servers read, also where the project's classes can't be imported;
+            `joblib`; `json` or `ubj` in XGBoost's own format, which is refused if it loses
+            anything. A pickle can run code: load them only from people whom you trust.
         save_args: further arguments of MLRun's `log_model`, such as `tag`, `labels`, `metrics`,
-            `parameters`, `algorithm`, `training_set` or `extra_data`.
+            `parameters`, `algorithm` or `extra_data`; `training_set`: the name of a catalog entry
+            of the run, or a frame; `label_column`, by default the columns of the training set that
+            the model doesn't take.
 
     Example:
         ```yaml
@@ -34,6 +50,8 @@ class MLRunModel(MLRunAbstractDataset):
           type: kedro_mlrun.MLRunModel
           framework: sklearn
           model_format: pkl
+          save_args:
+            training_set: user_data
         ```
 
         ```python
@@ -44,6 +62,7 @@ class MLRunModel(MLRunAbstractDataset):
     """
 
     LOG = ("log_model", "ModelArtifact")
+    READS_FILES = False
 
     def __init__(
         self,
@@ -59,28 +78,42 @@ class MLRunModel(MLRunAbstractDataset):
         self._framework = framework
         self._format = model_format.lower().lstrip(".")
         self._check_names([self._format], PICKLED + XGBOOST, "model_format")
+        training_set = self._save_args.get("training_set")
+        self.uses = [training_set] if isinstance(training_set, str) else []
 
-    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> None:
+    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
         file = self._write(data, temporary)
         arguments.setdefault("framework", self._framework)
         arguments.setdefault("algorithm", type(data).__name__)
         arguments.update(model_dir=str(temporary), model_file=file.name, target_path=f"{folder}/")
+        source, label = arguments.pop("training_set", None), arguments.pop("label_column", None)
+        own, labels = self._own(arguments), [*label] if isinstance(label, list | tuple) else [label]
+        labels = [] if label is None else labels
+        for each in [source, None][source is None :]:
+            made = mlrun.artifacts.ModelArtifact(self.key, **own)
+            try:
+                frame = self._training_set(each) if isinstance(each, str) else each
+                _describe(made, data, frame, labels)
+                mlrun.utils.dict_to_json(made.to_dict())
+                return made
+            except Exception as error:
+                what = "" if each is None else " of its training set"
+                message = "'%s' is recorded without inputs and outputs%s: %s"
+                logging.getLogger(__name__).warning(message, self.key, what, error)
+        return mlrun.artifacts.ModelArtifact(self.key, **own)
+
+    def _training_set(self, name: str) -> Any:
+        entry = CATALOGS[self.run_id].get(name) if self.run_id in CATALOGS else None
+        return (entry or MLRunDataframeDataset(name)).load()
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
-        if self._format in PICKLED:
+        if self._format == "joblib":
             joblib.dump(data, file)
-            return file
-        problem, missing = "", getattr(data, "missing", None)
-        if not type_name(data).startswith("xgboost."):
-            problem = f"is XGBoost's own, and this is a {type_name(data)}"
-        elif callable(getattr(data, "objective", None)) or not (
-            missing is None or math.isnan(missing)
-        ):
-            problem = "doesn't keep `missing` or an `objective` of one's own: it predicts otherwise"
-        if problem:
-            raise DatasetError(f"model_format '{self._format}' {problem}; use model_format: pkl")
-        data.save_model(file)
+        elif self._format == "pkl":
+            dump(data, file)
+        else:
+            _save_xgboost(data, file)
         return file
 
     def _read(self, artifact: Any) -> Any:
@@ -88,10 +121,118 @@ class MLRunModel(MLRunAbstractDataset):
             raise DatasetError(f"it is of kind '{artifact.kind}' and not a model")
         file = artifact.model_target_file or artifact.model_file
         content = verified_bytes(artifact, artifact.target_path + file)
-        ending = Path(file).suffix[1:]
-        if ending not in XGBOOST:
+        if Path(file).suffix[1:] not in XGBOOST:
+            # It reads plain pickles, too.
             return joblib.load(io.BytesIO(content))
         kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
-        model = load_obj(kind)()
-        model.load_model(bytearray(content))
-        return model
+        return _load_xgboost(content, class_named(kind))
+
+
+def _answer(model: Any, name: str) -> Any:
+    with suppress(Exception):  # of somebody else's class, whose property it may be
+        return getattr(model, name)
+    return None
+
+
+def _describe(made: Any, model: Any, frame: pd.DataFrame | None, labels: list[Any]) -> None:
+    """Give an artifact a model's inputs and outputs, with statistics, in MLRun's own words."""
+    feature, spec, names = mlrun.features.Feature, made.spec, list[Any]()
+    inputs, classes = _answer(model, "feature_names_in_"), _answer(model, "classes_")
+    if frame is not None:
+        if inputs is not None:
+            labels = labels or [name for name in frame.columns if name not in inputs]
+            frame = frame[[*inputs, *labels]]
+        elif _answer(model, "n_features_in_") not in {None, len(frame.columns) - len(labels)}:
+            raise DatasetError("the model has another number of features; set label_column")
+        # The index is no feature.
+        made.infer_from_df(frame.reset_index(drop=True), labels)
+        if labels and isinstance(kind := frame[labels[0]].dtype, pd.CategoricalDtype):
+            names = [*kind.categories]
+    elif inputs is not None and not spec.inputs:
+        spec.inputs = [feature(name=str(name)) for name in inputs]
+        for one in spec.inputs:
+            one.value_type = None  # which nobody has told; MLRun's default is text
+    if isinstance(classes, np.ndarray) and classes.ndim == 1:
+        found = classes.tolist()
+        if not spec.outputs:
+            spec.outputs = [feature(type(found[0]), name=str([*labels, "label"][0]))]
+        # It may have learnt the codes of a category.
+        is_code = {*found} <= {*range(len(names))} and not {*found} <= {*names}
+        named = [str(names[code] if is_code else code) for code in found]
+        if len(spec.outputs) == 1:
+            [*spec.outputs][0].labels = {str(number): name for number, name in enumerate(named)}
+
+
+def _save_xgboost(model: Any, file: Path) -> None:
+    """Save a model in XGBoost's own format, and make sure that it answers the same afterwards."""
+    from xgboost import Booster, XGBModel
+
+    if not isinstance(model, Booster | XGBModel):
+        what = f"is XGBoost's own, and this is a {type_name(model)}"
+        raise DatasetError(f"model_format '{file.suffix[1:]}' {what}; use model_format: pkl")
+    before = _answers(model)
+    booster = model if isinstance(model, Booster) else model.get_booster()
+    texts = {name: text for name in vars(model) if (text := before.get(name))}
+    note = {name: json.loads(text, object_hook=_without_arrays) for name, text in texts.items()}
+    booster.set_attr(**{NOTE: json.dumps(note, sort_keys=True)})
+    try:
+        model.save_model(file)
+    finally:
+        booster.set_attr(**{NOTE: None})
+    after = _answers(_load_xgboost(file.read_bytes(), class_named(type_name(model))))
+    if lost := [name for name, text in before.items() if text is None or after.get(name) != text]:
+        what = f"doesn't keep {', '.join(sorted(lost))} of this {type(model).__name__}"
+        raise DatasetError(f"model_format '{file.suffix[1:]}' {what}; use model_format: pkl")
+
+
+def _load_xgboost(content: bytes, kind: type) -> Any:
+    from xgboost import Booster, XGBModel
+
+    # Before the call: what stands in a record must not run just any function.
+    if not (isinstance(kind, type) and issubclass(kind, Booster | XGBModel)):
+        raise DatasetError(f"its file is XGBoost's, and {kind} is no model of XGBoost's")
+    model = kind()
+    model.load_model(bytearray(content))
+    booster = model if isinstance(model, Booster) else model.get_booster()
+    vars(model).update(json.loads(booster.attr(NOTE) or "{}", object_hook=_with_tuples))
+    booster.set_attr(**{NOTE: None})
+    return model
+
+
+def _answers(model: Any) -> dict[str, str | None]:
+    """Give parameters and what was learnt, which ends with `_`, as JSON: None if it can't be."""
+    if not hasattr(model, "get_params"):
+        return {}  # a Booster, of which the format is made
+    found = {name: value for name, value in vars(model).items() if name[0] != "_"}
+    found |= model.get_params()
+    learnt = (name for name in dir(model) if name[-1] == "_" != name[0])
+    found |= {name: answer for name in learnt if (answer := _answer(model, name)) is not None}
+    return {name: _as_json(value) for name, value in found.items()}
+
+
+def _as_json(value: Any) -> str | None:
+    with suppress(TypeError, AttributeError):
+        return json.dumps(_marked(value), sort_keys=True)
+    return None
+
+
+def _marked(value: Any) -> Any:
+    """Mark what JSON would make a list of."""
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("JSON has no keys but text")
+        return {key: _marked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_marked(item) for item in value]
+        return items if isinstance(value, list) else {TUPLE: items}
+    if isinstance(value, np.ndarray | np.generic):
+        return {ARRAY: value.tolist()} if value.ndim else value.item()
+    return value
+
+
+def _with_tuples(found: dict[str, Any]) -> Any:
+    return tuple(found[TUPLE]) if [*found] == [TUPLE] else found
+
+
+def _without_arrays(found: dict[str, Any]) -> Any:
+    return found[ARRAY] if [*found] == [ARRAY] else found

@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import numpy as np
 from kedro.io import DatasetError, Version
 
 from ..lazy import mlrun
-from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
-from .abstract import MLRunAbstractDataset
+from ..store.fields import LONG_AGO, leaves
+from .abstract import MLRunAbstractDataset, whole_id
 
 # How annotations begin that tell where each flattened result stood in the nested dict.
 PATHS = "kedro-mlrun.result."
@@ -28,7 +27,8 @@ class MLRunResult(MLRunAbstractDataset):
     """A number, a text, or a list or dict of them, as results of the run.
 
     Results belong to a run and have no versions of their own: loading gives those of the run that
-    is going on, and otherwise those of the newest run that has them, in a chain of that chain.
+    is going on, and otherwise those of the newest run that has them, in a chain of that chain,
+    unless no pipeline of the chain makes them.
 
     Args:
         key: the result's name. With `flatten` the names are those of the dict's values, and the key
@@ -78,7 +78,7 @@ class MLRunResult(MLRunAbstractDataset):
         others = [json.loads(text) for k, text in annotations if k.startswith(PATHS) and k != own]
         taken = {name for named_paths in others for name, _ in named_paths}
         found: dict[str, tuple[list[str], Any]] = {}
-        for path, leaf in _leaves(value) if flat else [([], value)]:
+        for path, leaf in leaves(value) if flat else [([], value)]:
             name = ".".join(path) or self.key
             # Where another dataset has that result already, the key tells the two apart.
             name = f"{self.key}.{name}" if name in taken else name
@@ -98,7 +98,7 @@ class MLRunResult(MLRunAbstractDataset):
             if text or self.key in results:
                 # What was logged without this dataset has no annotation.
                 return _nested(json.loads(text) if text else [[self.key, []]], results)
-        where = f" in chain {chain_id()}" if chain_id() and not self._load_args else ""
+        where = f" in chain {chain}" if (chain := self._chain()) else ""
         raise mlrun.errors.MLRunNotFoundError(f"no run{where} has such a result")
 
     def _read(self, artifact: Any) -> Any:
@@ -106,13 +106,15 @@ class MLRunResult(MLRunAbstractDataset):
 
     def _runs(self) -> Iterator[dict[str, Any]]:
         """Give the runs to look at, in the order to look at them."""
-        args, manager, db = self._load_args, MLRunContextManager(), mlrun.get_run_db()
+        args, manager = self._load_args, MLRunContextManager()
+        db = manager.run_db
         project = args.get("project") or manager.project.metadata.name
         uid, iteration = args.get("uid") or self._load_version, args.get("iter")
         current = manager.current_of(self.run_id)
         if current and not args and not uid:
             yield current.to_dict()
-        tree = args.get("tree") or (chain_id() if not args else "")
+        tree = args.get("tree") or self._chain()
+        uid = whole_id(uid, project) if uid else ""
         one = [db.read_run(uid, project, iter=iteration or 0)] if uid else None
         for run in one or _newest_runs(db, project, tree, iteration is not None):
             if iteration in {None, run["metadata"].get("iteration")}:
@@ -129,8 +131,7 @@ def _newest_runs(db: Any, project: str, tree: str, iterations: bool) -> Iterator
             yield db.read_run(tree, project)
     label = f"workflow={tree}" if tree else None
     page: dict[str, Any] = {"project": project, "labels": label, "iter": iterations}
-    # Without a filter, MLRun lists the runs of one week.
-    page |= {"start_time_from": datetime(2000, 1, 1, tzinfo=UTC), "page_size": 50}
+    page |= {"start_time_from": LONG_AGO, "page_size": 50}
     while page:
         runs, token = db.paginated_list_runs(**page)
         yield from runs
@@ -161,13 +162,6 @@ def _plain(value: Any, where: str) -> Any:
             "them; convert it, or use MLRunAbstractDataset"
         )
     raise DatasetError(f"{where} {problem}")
-
-
-def _leaves(value: dict[str, Any]) -> Iterator[tuple[list[str], Any]]:
-    for key, item in value.items():
-        # An empty dict has no value to name, and is one itself.
-        inner = _leaves(item) if isinstance(item, dict) and item else [([], item)]
-        yield from (([key, *path], leaf) for path, leaf in inner)
 
 
 def _nested(named_paths: list[list[Any]], results: dict[str, Any]) -> Any:

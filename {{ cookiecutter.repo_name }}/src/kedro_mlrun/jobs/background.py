@@ -152,12 +152,29 @@ def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[b
     return supervisor
 
 
-def end_processes(db: LocalRunDB, run: Record) -> None:
+def abort(db: Any, run: Record, reason: str) -> None:
+    """Abort a run, whatever runs it: the cluster, or a process of this machine."""
+    uid, project = run["metadata"]["uid"], run["metadata"]["project"]
+    kind = (run["metadata"].get("labels") or {}).get("kind")
+    on_cluster = kind in mlrun.runtimes.RuntimeKinds.runtime_with_handlers()
+    if on_cluster or isinstance(db, LocalRunDB):
+        db.abort_run(uid, project, status_text=reason)
+        return
+    # An API would change the record alone.
+    end_processes(db, run)
+    MLRunContextManager().abort_lost_runs(db)
+    if (state := db.read_run(uid, project)["status"]["state"]) != "aborted":
+        raise mlrun.errors.MLRunConflictError(f"Run {uid} has ended before: it is {state}.")
+
+
+def end_processes(db: Any, run: Record) -> None:
     """End all processes of a run on this machine, by SIGTERM and ten seconds later by SIGKILL."""
     uid, project = run["metadata"]["uid"], run["metadata"]["project"]
     labels, here = run["metadata"].get("labels") or {}, socket.gethostname()
-    own, host = str(labels.get(PROCESS) or ""), labels.get("host", here)
-    queued, above = db.job_processes(uid, project), [psutil.Process(), *psutil.Process().parents()]
+    own, is_store = str(labels.get(PROCESS) or ""), isinstance(db, LocalRunDB)
+    host = labels.get("host") or (here if is_store else "a machine that its record doesn't name")
+    queued = db.job_processes(uid, project) if is_store else {}
+    above = [psutil.Process(), *psutil.Process().parents()]
     living = [_pid(label) for label in {own, *queued.values()} if is_alive(label)]
     why = ""
     if host != here:
@@ -181,7 +198,7 @@ def end_processes(db: LocalRunDB, run: Record) -> None:
         while is_alive(supervisor) and time.monotonic() < give_up:
             time.sleep(POLL)
     # What is left where a supervisor is stuck, or was killed itself, or where there is none.
-    for label in {own, *db.job_processes(uid, project).values()}:
+    for label in {own, *(db.job_processes(uid, project).values() if is_store else ())}:
         # It may end in this moment.
         with suppress(psutil.NoSuchProcess):
             if is_alive(label):
@@ -189,5 +206,5 @@ def end_processes(db: LocalRunDB, run: Record) -> None:
 
 
 def _pid(label: str) -> int:
-    found = re.fullmatch(r"([1-9]\d*)-\d+", label)
+    found = re.fullmatch(r"([1-9]\d*)-b?\d+", label)
     return int(found[1]) if found else 0

@@ -4,11 +4,15 @@ import contextlib
 import json
 from pathlib import Path
 
-from ..runs.dataset import check_used, with_inputs
+from kedro.io import AbstractDataset, DatasetError
+
+from ..lazy import mlrun
+from ..runs.dataset import check_used, entry_of, is_run_type, with_inputs
 from ..secrets import known as secrets
+from ..text import nearest
 from . import doctor, image
 from .function import SubmitError, mounted, on_cluster
-from .groups import check_inputs, check_later
+from .groups import check_inputs, check_later, check_outputs
 from .handler import runner
 from .parameters import JobError
 from .plan import Plan
@@ -20,7 +24,7 @@ LARGEST_TASK = 120_000
 def check(plan: Plan) -> Plan:
     """Refuse a job that could not run, or would give away a secret; each check raises an error."""
     runner(plan.parameters.runner)
-    for look in (_secrets, _inputs, _cluster, _data, _size):
+    for look in (_secrets, _inputs, _versions, _cluster, _data, _size):
         look(plan)
     return plan
 
@@ -51,14 +55,54 @@ def _inputs(plan: Plan) -> None:
     with contextlib.chdir(project.folder):
         with_inputs(project.context.config_loader["catalog"], given, lambda name: name)
     check_used(given, pipeline.inputs())
+    places = {name: _target(name, path) for name, path in given.items()}
     if not project.archive or not on_cluster():
         return
-    for name, path in given.items():
+    for name, path in places.items():
         on_volume = any(Path(path).is_relative_to(mount) for mount in mounted(plan.function))
         if "://" not in path and path not in project.archive.files and not on_volume:
             raise SubmitError(
                 f"Input '{name}' is {path}, which is on this machine and not in the source that "
                 "the job gets. Give it as a URL that the cluster can read."
+            )
+
+
+def _target(name: str, path: str) -> str:
+    """Tell where an input's data are, of an artifact as it is recorded."""
+    if not mlrun.datastore.is_store_uri(path):
+        return path
+    project, db = mlrun.mlconf.active_project, mlrun.get_run_db()
+    try:
+        found = mlrun.datastore.get_store_resource(path, project=project, db=db)
+    except (mlrun.errors.MLRunNotFoundError, ValueError) as error:
+        raise JobError(
+            f"Input '{name}' is {path}, which isn't there ({str(error).rstrip('.')}). To list what "
+            "there is: kedro mlrun artifacts"
+        ) from None
+    return str(getattr(found, "target_path", "") or path)
+
+
+def _versions(plan: Plan) -> None:
+    """Each version that is to be loaded exists, as far as MLRun records it."""
+    catalog = plan.project.context.config_loader["catalog"]
+    for name, version in plan.parameters.load_versions.items():
+        if name not in plan.pipeline.datasets():
+            raise JobError(
+                f"--load-versions names '{name}', which no node of this run uses. "
+                f"{nearest(name, plan.pipeline.datasets())}Leave it out, or name another."
+            )
+        entry = entry_of(name, catalog)
+        if not is_run_type(str(entry.get("type"))):
+            continue
+        try:
+            found = AbstractDataset.from_config(name, entry, load_version=version).exists()
+            why = "it has no such version, or its file is gone"
+        except DatasetError as error:
+            found, why = False, str(error).rstrip(".")
+        if not found:
+            raise JobError(
+                f"'{name}' can't be loaded in version '{version}': {why}. Give the id of a run "
+                f"that saved it, or a tag. To list them: kedro mlrun artifacts --key {entry['key']}"
             )
 
 
@@ -78,10 +122,13 @@ def _cluster(plan: Plan) -> None:
 def _data(plan: Plan) -> None:
     """The job finds its data and credentials, and later ones find what it makes."""
     project = plan.project
+    if project.archive:
+        check_inputs(plan)
+    if project.source:
+        check_later(plan)
+        check_outputs(plan)
     if not project.archive:
         return
-    check_inputs(plan)
-    check_later(plan)
     for name, entry in project.context.config_loader["catalog"].items():
         needed = entry.get("credentials") if isinstance(entry, dict) else None
         sent = not isinstance(needed, str) or needed in project.archive.credentials

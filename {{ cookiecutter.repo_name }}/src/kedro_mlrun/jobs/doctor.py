@@ -14,9 +14,14 @@ import click
 from .. import __version__
 from ..api import client as api
 from ..lazy import mlrun
+from ..project import find_config, mlrun_dbpath
+from ..records.records import Records
+from ..records.summaries import artifact_key
 from ..runs.manager import MLRunContextManager
 from ..secrets import known as secrets
 from ..setup import manifest
+from ..store.fields import artifact_file, producer
+from ..store.sqlite import SCHEME
 from . import image, source
 from .function import SubmitError, load_function, mounted, on_cluster
 
@@ -60,6 +65,15 @@ def examine(project_path: Path) -> Iterator[Check]:
         yield Check(name, state, *(secrets.hide(text).rstrip(".") for text in (found, fix)))
 
 
+def embedded_store() -> Path:
+    """Give the file of the embedded store, without MLRun, which would use it."""
+    config, folder = find_config()
+    for url in mlrun_dbpath(), config.dbpath if config else "":
+        if url.startswith(f"{SCHEME}:///"):
+            return Path(url.removeprefix(f"{SCHEME}:///")).absolute()
+    return folder / ".mlrun" / "mlrun.db"
+
+
 def _packages(folder: Path) -> str:
     """Compare what is installed with what the image of jobs is built from."""
     file = image.requirements_file(folder)
@@ -89,9 +103,30 @@ def _store(_: Path) -> str:
     return f"MLRun API at {api.address(url)}" if on_cluster() else f"embedded store {url}"
 
 
+def _files(_: Path) -> str:
+    """Look whether the files are there that artifacts of this project are said to have."""
+    records = Records(mlrun.get_run_db(), str(mlrun.mlconf.active_project))
+    number, gone = 0, dict[str, str]()
+    for item in () if on_cluster() else records.versions():
+        path = artifact_file(item).removeprefix("file://")
+        number += 1
+        if path and "://" not in path and not Path(path).exists():
+            gone[path] = f"{artifact_key(item)}@{producer(item)[:8]}"
+    if gone:
+        shown = ", ".join([*gone.values()][:5])
+        raise SubmitError(
+            f"{len(gone)} of {number} artifacts have no file any more: {shown}, at "
+            f"{next(iter(gone))}. Bring the files back, or delete their runs: kedro mlrun delete "
+            "RUN --artifacts"
+        )
+    return (
+        "where the MLRun API has them" if on_cluster() else f"of {number} artifacts all are there"
+    )
+
+
 def check_server(_: Path | None = None) -> str:
     """Compare the versions of client and server as MLRun's client does, which only logs it."""
-    client, server = version("mlrun"), str(mlrun.get_run_db().server_version)
+    client, server = version("mlrun"), str(MLRunContextManager().run_db.server_version)
     found = f"MLRun {server or 'of unknown version'}, and the client is {client}"
     own, its = (re.match(r"(\d+)\.(\d+)", text) for text in (client, server))
     if not (own and its):
@@ -168,6 +203,7 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "server": (check_server, "api"),
     "project": (lambda _: str(mlrun.mlconf.active_project), "store"),
     "artifact path": (_artifact_path, "store"),
+    "files": (_files, "store"),
     "image": (lambda folder: image.usable(_function(folder), folder), "api"),
     "function": (lambda folder: f"image {_function(folder).spec.image or 'mlrun/mlrun'}", ""),
     "source": (_source, ""),
@@ -176,5 +212,5 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
 }
 """What looks, by name in their order, and whether it needs a store or even an API."""
 
-LIMITS = {"packages", "git"}
+LIMITS = {"packages", "git", "files"}
 """Where what is wrong only limits what can be done."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
 
-from .function import mounted
+from ..runs.provenance import DEFAULT
+from .function import mounted, on_cluster
 from .parameters import JobError
-from .plan import DEFAULT, MEMORY, Plan, Project, stem, together
+from .plan import MEMORY, Plan, Project, stem, together
 
 GroupBy = Literal["pipeline", "namespace", "tag"]
 Parts = Mapping[str, Pipeline]
@@ -22,6 +25,7 @@ _KEPT = (
     "(MLRunModel for a model, MLRunArtifactDataset with its present type as `dataset` for others), "
     "or a remote path such as s3://bucket/data.csv."
 )
+_RECORDED = "Or have the files recorded: name them under `tracking.datasets` in mlrun.yml."
 _SENT = (
     "Give the job inputs of these names, or name in conf/base/catalog.yml what it can read, such "
     "as s3://bucket/data.csv, or have git track the files."
@@ -104,7 +108,11 @@ def crossing(makers: Parts, users: Parts) -> list[dict[str, Any]]:
 
 
 def check_crossing(
-    project: Project, makers: Parts, users: Parts, mounts: Collection[str] = ()
+    project: Project,
+    makers: Parts,
+    users: Parts,
+    mounts: Collection[str] = (),
+    may_lose: Callable[[str], bool] = lambda _: False,
 ) -> None:
     """Refuse jobs between which data would be lost; `mounts` are volumes that all jobs have."""
     names = sorted({n for part in [*makers.values(), *users.values()] for n in part.datasets()})
@@ -112,7 +120,7 @@ def check_crossing(
     for data in crossing(makers, users):
         alike = (name for name in names if stem(name) == data["dataset"])
         place = next(filter(None, (project.place(name, mounts) for name in alike)), "")
-        if place:
+        if place and not may_lose(data["dataset"]):
             where = "in the memory" if place == MEMORY else f"on the machine ({place})"
             takers = ", ".join(data["to"])
             problems.append(f"`{data['dataset']}` for {takers} is {where} of {data['from']}.")
@@ -127,9 +135,9 @@ def check_inputs(plan: Plan) -> None:
         place = plan.project.place(name, mounted(plan.function))
         if is_parameter(name) or stem(name) in given:
             continue
-        if place == MEMORY:
-            problems.append(f"`{name}` is made by no node that runs, and isn't in the catalog.")
-        elif place and not plan.project.is_sent(place):
+        if place == MEMORY and not plan.project.catalog[name].exists():
+            problems.append(f"`{name}` is made by no node that runs, and the catalog has no data.")
+        elif place not in {"", MEMORY} and not plan.project.is_sent(place):
             problems.append(f"`{name}` is a file of this machine that isn't sent: {place}.")
     if problems:
         raise JobError("\n".join(["The job would not find its data.", *problems, _SENT]))
@@ -143,4 +151,21 @@ def check_later(plan: Plan) -> None:
     # What is wholly in it needs nothing of it afterwards.
     later = {name: part for name, part in pipelines.items() if not {*part.nodes} <= own}
     job = {plan.parameters.title: plan.pipeline}
-    check_crossing(plan.project, job, later, mounted(plan.function))
+    check_crossing(plan.project, job, later, mounted(plan.function), plan.may_lose)
+
+
+def check_outputs(plan: Plan) -> None:
+    """Refuse a job whose files would go with its folder, unless they are recorded or unwanted."""
+    problems, tracking = {}, plan.project.tracking
+    recorded = tracking.datasets if tracking.records(plan.parameters.pipeline or [DEFAULT]) else []
+    for name in sorted(plan.pipeline.all_outputs()):
+        place = plan.project.place(name, mounted(plan.function))
+        # Outside of the project, a job of this machine writes to the very same place.
+        goes = on_cluster() or Path(place).is_relative_to(plan.project.folder)
+        is_kept = any(fnmatchcase(name, pattern) for pattern in recorded) or plan.may_lose(name)
+        if place not in {"", MEMORY} and goes and not is_kept:
+            problems[stem(name)] = f"`{name}` is a file of the job's own machine: {place}."
+    if problems:
+        lost = "To submit it all the same: --allow-lost " + " --allow-lost ".join(problems)
+        told = ["What the job makes would be lost with it.", *problems.values(), _KEPT, _RECORDED]
+        raise JobError("\n".join([*told, lost]))

@@ -1,6 +1,9 @@
 """What MLRun runs: one job is one Kedro run, in the job's own MLRun context."""
 
+import atexit
 import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
 from ..lazy import mlrun
@@ -37,6 +40,9 @@ def run(context: "mlrun.MLClientCtx") -> None:
     """
     folder = current_project()
     manager = MLRunContextManager()
+    if copy := os.environ.get("MLRUN_META_TMPFILE"):
+        # MLRun's launcher leaves it behind, for a parent process that isn't there.
+        atexit.register(Path(copy).unlink, missing_ok=True)
     with contextlib.chdir(folder):
         # In the project's folder, for there Kedro looks for conf/logging.yml when it is imported.
         from kedro.framework.session import KedroSession
@@ -69,11 +75,17 @@ def run(context: "mlrun.MLClientCtx") -> None:
 
 def runner(name: str | None) -> Any:
     """Make a runner of `kedro.runner`, or of the class at an import path; None without a name."""
+    from kedro.runner import AbstractRunner
     from kedro.utils import load_obj
 
     try:
-        return load_obj(name, "kedro.runner")() if name else None
-    except (ImportError, AttributeError, ValueError) as error:
+        found = load_obj(name, "kedro.runner") if name else None
+        if found is not None and not (
+            isinstance(found, type) and issubclass(found, AbstractRunner)
+        ):
+            raise ValueError("it is no subclass of Kedro's AbstractRunner")
+        return found() if found else None
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise JobError(
             f"There is no runner '{name}' ({error}). Use SequentialRunner, ThreadRunner, "
             "ParallelRunner, or the import path of one of your own."

@@ -17,6 +17,7 @@ def pipeline(**arguments: Any) -> None:
             `params`: values for Kedro's parameters, as `kedro run --params` has them.
             `resume`: the id of a workflow that failed; what it completed isn't done again.
             `chain_id`: the workflow's id; empty for MLRun's own.
+            `allow_lost`: names or patterns of data that may be lost with the jobs.
             `archive`: where the project's source was put; empty to pack it now.
     """
     # MLRun loads this file by its path, so that it has no package to import from.

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,7 +14,7 @@ from mergedeep import merge  # type: ignore[import-untyped]
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from ..runs.provenance import flatten
+from ..store.fields import flatten
 from ..text import nearest
 
 GIVEN = "kedro-given-parameters"
@@ -21,6 +22,9 @@ GIVEN = "kedro-given-parameters"
 
 # A parameter that no file gives a value may still be asked for, by catalog.yml for example.
 _ASKED_FOR = re.compile(r"\$\{runtime_params:\s*([\w.]+)")
+
+# How like a name is to one beside it that was meant, of 1: `max_dept`, but `max_iter` isn't.
+MISSPELT = 0.8
 
 
 class JobError(click.ClickException, ValueError):
@@ -131,6 +135,7 @@ def given(context: Any) -> dict[str, Any]:
 def check_names(nested: Mapping[str, Any], loader: Any) -> None:
     """Refuse a value for a parameter that no file of the project's configuration has."""
     declared, asked_for, source = dict[str, Any](), set[str](), Path(loader.conf_source)
+    files = dict[str, str]()
     for folder in (source / loader.base_env, source / (loader.env or loader.default_run_env)):
         for path in sorted(folder.rglob("*.*")):
             if path.suffix not in {".yml", ".yaml", ".json"}:
@@ -139,7 +144,8 @@ def check_names(nested: Mapping[str, Any], loader: Any) -> None:
             asked_for.update(_ASKED_FOR.findall(text))
             if any(fnmatchcase(name, pattern) for pattern in loader.config_patterns["parameters"]):
                 # Not resolved, for that may take the values that are to be checked.
-                merge(declared, yaml.safe_load(text) or {})
+                merge(declared, values := yaml.safe_load(text) or {})
+                files |= dict.fromkeys(flatten(values), f"{folder.name}/{name}") | files
     known = flatten(declared) | dict.fromkeys(asked_for)
     # Into what is empty in the files, or comes from elsewhere, anything may go.
     free = (n for n, value in known.items() if value == {} or str(value).startswith("${"))
@@ -147,10 +153,23 @@ def check_names(nested: Mapping[str, Any], loader: Any) -> None:
     for name in flatten(nested):
         if name.startswith(anything) or any(f"{other}.".startswith(f"{name}.") for other in known):
             continue
+        # The innermost dict of the files that it would be in, and what is there.
+        inside = name
+        while inside and not any(other.startswith(f"{inside}.") for other in known):
+            inside = inside.rpartition(".")[0]
+        beside = [
+            other.removeprefix(f"{inside}.") for other in known if other.startswith(f"{inside}.")
+        ]
+        own = name.removeprefix(f"{inside}.").partition(".")[0]
+        # Into a dict of values alone, such as a model's arguments, more may go, if not misspelt.
+        are_values = beside and not any("." in other for other in beside)
+        if are_values and not get_close_matches(own, beside, cutoff=MISSPELT):
+            continue
         # One in another place is nearer than one with a like name.
         alike = [other for other in known if other.endswith(f".{name.rpartition('.')[2]}")]
         hint = f"Did you mean '{alike[0]}'? " if alike else nearest(name, known)
+        near = (file for other, file in files.items() if inside and other.startswith(f"{inside}."))
         raise JobError(
             f"The project has no parameter '{name}'. {hint}To add it, give it a value in "
-            f"{source.name}/{loader.base_env}/parameters.yml."
+            f"{source.name}/{next(near, f'{loader.base_env}/parameters.yml')}."
         )

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.pipeline import CircularDependencyError, OutputNotUniqueError
 
 from ..lazy import mlrun
-from ..project import config_loader, current_project
+from ..project import MLRunConfig, TrackingConfig, config_loader, current_project
 from ..runs.chain import chain_id
 from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
-from ..runs.provenance import git_labels
+from ..runs.provenance import DEFAULT, git_labels, ran
 from ..secrets import known as secrets
 from ..store.fields import run_name
 from ..text import nearest
@@ -28,7 +29,6 @@ from .function import load_function, on_cluster
 from .parameters import JobError, JobParameters, check_names
 from .source import Archive, git_source, pack
 
-DEFAULT = "__default__"  # Kedro's name of the pipeline that runs where none is named
 MEMORY = "memory"  # the place of a dataset that no other process finds
 
 
@@ -58,6 +58,11 @@ class Project:
         envs = sorted({loader.base_env, self.context.env or loader.default_run_env})
         return pack(self.folder, MLRunContextManager().jobs.largest_file, envs)
 
+    @cached_property
+    def tracking(self) -> TrackingConfig:
+        """What of the jobs' runs is recorded."""
+        return MLRunConfig.load(self.context.config_loader, self.folder).tracking
+
     def place(self, name: str, mounts: Collection[str] = ()) -> str:
         """Tell where a dataset is that other machines don't find: a path, or `memory`; else empty.
 
@@ -73,7 +78,8 @@ class Project:
             return MEMORY
         # What the entry names, for a dataset keeps it under a name of its own.
         arguments = getattr(dataset, "_init_args", None) or {}
-        named = arguments.get("filepath") or arguments.get("path") or "nowhere://"
+        keys = ("filepath", "filename", "path")
+        named = next(filter(None, map(arguments.get, keys)), "nowhere://")
         protocol, path = get_protocol_and_path(str(named))
         is_mounted = any(Path(path).is_relative_to(mount) for mount in mounts)
         return path if protocol in {"file", "local"} and not is_mounted else ""
@@ -86,13 +92,18 @@ class Project:
 
 @dataclass
 class Plan:
-    """A job that can be started: what is sent, and where to."""
+    """A job that can be started: what is sent, and where to, and which data may go with it."""
 
     project: Project
     pipeline: Pipeline
     parameters: JobParameters
     function: "mlrun.runtimes.KubejobRuntime"
     task: "mlrun.run.RunTemplate"
+    allow_lost: Collection[str] = ()
+
+    def may_lose(self, name: str) -> bool:
+        """Tell whether it doesn't matter that data go with the job."""
+        return any(fnmatchcase(stem(name), pattern) for pattern in self.allow_lost)
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be sent: `store`, `function`, `task`, and the `source`'s archive."""
@@ -138,6 +149,7 @@ def make_plan(
     inputs: Mapping[str, str] | None = None,
     name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    allow_lost: Collection[str] = (),
 ) -> Plan:
     """Make a job of the project, which `checks.check` has to look at before it is started."""
     from kedro.framework.project import pipelines
@@ -157,8 +169,9 @@ def make_plan(
         workdir = "/".join(part for part in (subfolder, workdir) if part)
     if source not in {None, "archive", "image"}:
         function.with_source_archive(source, workdir=workdir)
+    title = "-".join(part.strip("_") for part in ran(parameters.pipeline, pipeline))
     task = mlrun.new_task(
-        name=run_name(name or parameters.title),
+        name=run_name(name or title),
         project=function.metadata.project,
         params=parameters.to_dict(),
         inputs=_inputs(project, pipeline, inputs or {}),
@@ -167,7 +180,7 @@ def make_plan(
     task.metadata.uid = uuid.uuid4().hex
     # Where the job runs there is no repository.
     task.metadata.labels.update(git_labels(project.folder))
-    return Plan(project, pipeline, parameters, function, task)
+    return Plan(project, pipeline, parameters, function, task, allow_lost)
 
 
 def stem(name: str) -> str:

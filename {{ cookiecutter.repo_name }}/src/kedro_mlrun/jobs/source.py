@@ -16,12 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-import dotenv
 import yaml
 
 from ..lazy import mlrun
+from ..project import register_env_files
 from ..runs import provenance
 from ..secrets import known as secrets
+from ..store.fields import flatten
 from .function import SubmitError
 
 MEGABYTE = 1_000_000
@@ -58,6 +59,7 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
 
     project_path, conf = project_path.resolve(), str(settings.CONF_SOURCE)
     # Where git ignores these, what they hold is to be known all the same.
+    register_env_files(project_path)
     here = [path.name for path in project_path.glob(".env*") if _never(path.name, conf)]
     usable, left_out = _credentials(project_path, conf, envs)
     # Written anew, for a comment may hold what the reference is for. Kedro reads all of these with
@@ -68,9 +70,6 @@ def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",
         path = project_path / name
         if reason := _never(name, conf):
             left_out.setdefault(name, reason)
-            if path.name.startswith(".env") and path.is_file():
-                with suppress(UnicodeDecodeError):
-                    secrets.register(dotenv.dotenv_values(path, interpolate=False))
         elif path.is_symlink() and path.exists():
             links.append(name)
         elif not path.is_file():
@@ -163,7 +162,12 @@ def _git(folder: Path, *arguments: str) -> str:
         if not done.returncode:
             return done.stdout
         why = " ".join(done.stderr.split()).rstrip(".")
-    except (FileNotFoundError, subprocess.TimeoutExpired) as exc:
+    except FileNotFoundError:
+        raise SubmitError(
+            "git isn't installed, which tells the files that a job gets. Install it, or submit "
+            "with --local or --source image."
+        ) from None
+    except subprocess.TimeoutExpired as exc:
         why = str(exc)
     raise SubmitError(
         f"git {arguments[0]} fails in {folder} ({secrets.hide(why)}). Fix that, or submit with "
@@ -189,7 +193,7 @@ def _credentials(
             # A reference itself is no secret.
             literals = yaml.safe_load(_REFERENCE.sub("null", text))
             secrets.register(literals, everything=True)
-            literals, values = provenance.flatten(literals), yaml.safe_load(text)
+            literals, values = flatten(literals), yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, AttributeError):
             # Kedro will say that when it reads it.
             literals = values = None
@@ -213,6 +217,8 @@ def upload(archive: Archive, artifact_path: str) -> str:
     url = f"{folder.removeprefix('file://').rstrip('/')}/source/{archive.digest}.tar.gz"
     if "://" not in url:
         path = Path(url).absolute()
+        with suppress(OSError):
+            os.utime(path)  # for the deletion of other runs, which spares what is young
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Under another name first: it is there as a whole or not at all.

@@ -1,11 +1,15 @@
 """Starting a job: here by MLRun's local launcher, or where the run database has jobs run."""
 
+import io
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from typing import Any
 
 from ..lazy import mlrun
+from ..runs.manager import MLRunContextManager
+from ..text import Visible
 from .function import SubmitError
 from .parameters import JobError
 from .plan import Plan
@@ -23,7 +27,9 @@ def run_here(plan: Plan) -> bool:
 
 def wait_for(uid: str, project: str) -> bool:
     """Print a job's log as it comes, and tell whether the job completed."""
-    state, _ = mlrun.get_run_db().watch_log(uid, project)
+    stream: Any = Visible(sys.stdout)
+    with redirect_stdout(stream):
+        state, _ = MLRunContextManager().run_db.watch_log(uid, project)
     return str(state) == "completed"
 
 
@@ -65,7 +71,7 @@ def submit(
         url = upload(plan.project.archive, mlrun.mlconf.artifact_path)
         plan.function.with_source_archive(url, workdir=plan.function.spec.workdir)
     _quiet()
-    db: Any = mlrun.get_run_db()
+    db = MLRunContextManager().run_db
     submit_job = db.submit_job
 
     def heard(*args: Any, **kwargs: Any) -> Any:
@@ -93,6 +99,8 @@ def submit(
 
 
 def _quiet() -> None:
-    """Let MLRun not log what the user is told anyway, with tracebacks at that."""
+    """Let MLRun not say what the user is told anyway, with tracebacks at that."""
     if "MLRUN_LOG_LEVEL" not in os.environ:
         mlrun.utils.logger.set_logger_level("CRITICAL")
+        # It prints an error of a run in this process there, and keeps sys.stderr under this name.
+        mlrun.runtimes.utils.stderr = io.StringIO()

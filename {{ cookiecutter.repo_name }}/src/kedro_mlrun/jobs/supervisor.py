@@ -36,8 +36,8 @@ import sys
 label = sys.stdin.read() or sys.exit()
 import kedro_mlrun
 from mlrun.__main__ import main
-sys.argv = ["mlrun", "run", "--label", "process=" + label, *sys.argv[1:]]
-main()
+sys.argv[:1] = ["mlrun", "run"]  # what the run's record says
+main(["run", "--label", "process=" + label, *sys.argv[2:]])
 """
 
 

@@ -1,5 +1,6 @@
 """A workflow: groups of nodes as MLRun jobs, which find what the others of them save."""
 
+import json
 import os
 import sys
 import uuid
@@ -17,8 +18,8 @@ from ..records.records import Records
 from ..records.summaries import UNENDED, summary
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
-from ..runs.provenance import flatten
-from ..store.fields import run_name
+from ..store.fields import flatten, run_name
+from ..text import visible
 from .checks import check
 from .function import mounted, on_cluster
 from .groups import Group, GroupBy, check_crossing, crossing, grouped
@@ -29,18 +30,21 @@ from .submit import run_here, submit, wait_for
 
 GROUP, WORKFLOW = "kedro-group", "workflow"
 """The labels of a job's run: what it runs, and MLRun's own with the id of its workflow."""
+TOLD = "kedro-workflow"
+"""The annotation of a job's run with what its workflow was told to run, to resume it by its id."""
 
 
 class WorkflowParameters(BaseModel, extra="forbid", coerce_numbers_to_str=True):
     """What a workflow is told; see `mlrun_workflow.pipeline`."""
 
     names: Names = []
-    group_by: GroupBy = "pipeline"
+    group_by: GroupBy | None = None
     env: Text = None
     params: Any = ""
     resume: Text = None
     chain_id: Text = None
     archive: Text = None
+    allow_lost: Names = []
 
 
 @dataclass
@@ -87,22 +91,31 @@ def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -
 
     context, option = click.Context(click.Command("workflow")), click.Option(["--params"])
     # Of a text; a dict stays one.
+    earlier = _newest(told.resume) if told.resume else {}
+    told = _as_before(told, earlier) if told.resume else told
     params = flatten(_split_params(context, option, told.params))
-    common = JobParameters(env=told.env, chain_id=told.resume, runtime_params=params)
+    # Not the environment's: what starts the jobs of a remote workflow may have another one.
+    chain = told.resume or told.chain_id
+    common = JobParameters(env=told.env, chain_id=chain, runtime_params=params)
     with project_for(common, source) as project:
         from kedro.framework.project import pipelines
 
-        groups = grouped(pipelines, told.names, told.group_by)
-        done = _done(told.resume, groups) if told.resume else {}
+        groups = grouped(pipelines, told.names, told.group_by or "pipeline")
+        done = _done(str(told.resume), groups, earlier) if earlier else {}
         overrides = MLRunContextManager().jobs.overrides
         plans, parts = dict[str, Plan](), {group.name: group.part for group in groups}
         for group in groups:
             job, changed = common.model_copy(update=group.told), overrides.get(group.name)
-            plans[group.name] = make_plan(project, job, name=group.name, overrides=changed)
+            plans[group.name] = make_plan(
+                project, job, name=group.name, overrides=changed, allow_lost=told.allow_lost
+            )
+        what = told.model_dump(include={"names", "group_by", "env", "params"})
+        for plan in plans.values():
+            plan.task.metadata.annotations[TOLD] = json.dumps(what, default=str)
         mounts = set.intersection(*(set(mounted(plan.function)) for plan in plans.values()))
         check_crossing(project, parts, parts, mounts)
         jobs = {name: check(plan) for name, plan in plans.items() if name not in done}
-    return Workflow(groups, jobs, told, told.resume or chain_id(), done)
+    return Workflow(groups, jobs, told, chain or chain_id(), done)
 
 
 def _newest(workflow: str) -> dict[str, dict[str, Any]]:
@@ -113,12 +126,19 @@ def _newest(workflow: str) -> dict[str, dict[str, Any]]:
     return {run["metadata"]["labels"].get(GROUP, ""): run for run in reversed(runs)}
 
 
-def _done(workflow: str, groups: Sequence[Group]) -> dict[str, str]:
-    """Give the runs of a workflow that needn't be done again."""
-    runs, done = _newest(workflow), dict[str, str]()
+def _as_before(told: WorkflowParameters, runs: Mapping[str, Any]) -> WorkflowParameters:
+    """Complete what a workflow is told when it is resumed by what it was told at first."""
     if not runs:
         where = MLRunContextManager().location
-        raise JobError(f"There is no workflow '{workflow}' in {where}. Copy its id again.")
+        raise JobError(f"There is no workflow '{told.resume}' in {where}. Copy its id again.")
+    texts = (run["metadata"].get("annotations", {}).get(TOLD) for run in runs.values())
+    first = json.loads(next(filter(None, texts), "{}"))
+    return told.model_copy(update={k: v for k, v in first.items() if not getattr(told, k)})
+
+
+def _done(workflow: str, groups: Sequence[Group], runs: Mapping[str, Any]) -> dict[str, str]:
+    """Give the runs of a workflow that needn't be done again, of the newest of each group."""
+    done = dict[str, str]()
     for group in groups:
         run = summary(runs.get(run_name(group.name), {}))
         if run["state"] in UNENDED:
@@ -142,14 +162,17 @@ def run_workflow(
     engine `remote` waits for the end at all.
     """
     remote, ended = engine == "remote", engine == "local" or watch
+    # With an id of the user's own there may be others.
+    others = _newest(workflow.id).values() if remote and workflow.id else ()
+    before = {run["metadata"]["uid"] for run in others} - {*workflow.done.values()}
     if workflow.jobs and remote:
         _run_remote(workflow, watch)
     else:
         run_jobs(workflow, local, watch)
-    # With an id of the user's own there may be others.
     own = {plan.task.metadata.uid for plan in workflow.jobs.values()} | {*workflow.done.values()}
     found = map(summary, _newest(workflow.id).values())
-    runs = {run["labels"].get(GROUP): run for run in found if remote or run["uid"] in own}
+    new = (run for run in found if run["uid"] in own or (remote and run["uid"] not in before))
+    runs = {run["labels"].get(GROUP): run for run in new}
     nothing = {"state": "not started" if ended else "created"}
     groups = [
         {"group": group.name, "run": run.get("uid"), "earlier": group.name in workflow.done}
@@ -168,7 +191,7 @@ def run_jobs(workflow: Workflow, local: bool, logs: bool) -> bool:
     for name, plan in workflow.jobs.items():
         uid, project = plan.task.metadata.uid, plan.function.metadata.project
         plan.task.metadata.labels |= {GROUP: run_name(name), WORKFLOW: workflow.id}
-        click.echo(f"Job '{name}': run {uid}", err=True)
+        click.echo(visible(f"Job '{name}': run {uid}"), err=True)
         if local:
             completed = run_here(plan)
         else:
@@ -215,10 +238,9 @@ def run_as_told(arguments: Mapping[str, Any]) -> None:
     told = WorkflowParameters(**arguments)
     # MLRun forgets which workflow it is at when a project is opened.
     context = mlrun.projects.pipeline_context
-    own_id = told.chain_id or context.workflow_id
     local = context.workflow.engine == "local" and context.is_run_local()
     workflow = prepare_workflow(told, None if local else told.archive or "archive")
-    workflow.id = workflow.id or own_id
+    workflow.id = workflow.id or context.workflow_id
     # It was made before the store was known.
     context.workflow_artifact_path = ""
     if not run_jobs(workflow, local, logs=True):

@@ -2,9 +2,9 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,18 @@ from ..lazy import mlrun
 from ..store import fields
 from ..store.sqlite import SCHEME
 from ..text import nearest
-from .summaries import Record, artifact_key, artifact_summary, section, summary, uid_of
+from .summaries import (
+    Record,
+    artifact_key,
+    artifact_summary,
+    section,
+    short_metric,
+    summary,
+    uid_of,
+)
 
 LAST = "last"
 _TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,54}[A-Za-z0-9])?")
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE = 200
 # How many runs that used an artifact are followed; of others it is said how many there are.
 MANY = 10
@@ -52,35 +59,47 @@ class Records:
 
     def runs(self, limit: int | None = 20, pipeline: str = "", **filters: Any) -> list[Record]:
         """List runs, newest start first, with MLRun's filters."""
+        return list(islice(self.each_run(limit, pipeline, **filters), limit))
+
+    def each_run(self, size: int | None, pipeline: str = "", **filters: Any) -> Iterator[Record]:
+        """Give runs one by one, as long as they are asked for; about so many will be."""
+        names = _pipelines(pipeline)
         if pipeline:
-            # A part of the label, for a run of several pipelines has all of them in it.
-            label = f"pipeline=~{pipeline.partition(',')[0]}"
-            filters["labels"] = [*filters.get("labels", ()), label]
-        # Without a time, MLRun gives the runs of a week, and of each name the newest.
-        filters["start_time_from"] = filters.get("start_time_from") or _LONG_AGO
-        found = (
+            # A part of the label, for a run of several pipelines has all of them in it; but
+            # `__default__` may be what was asked for, where the label names what that was.
+            first = min(names, key="default".__eq__)
+            label = [f"pipeline=~{first}"] if first != "default" else []
+            filters["labels"] = [*filters.get("labels", ()), *label]
+        filters["start_time_from"] = filters.get("start_time_from") or fields.LONG_AGO
+        return (
             run
-            for run in self._pages("runs", limit, **filters)
+            for run in self._pages("runs", size, **filters)
             if not pipeline
-            or _pipelines(pipeline)
-            <= _pipelines(section(run, "metadata", "labels").get("pipeline"))
+            or names <= _pipelines(section(run, "metadata", "labels").get("pipeline"))
+            or names <= _pipelines(section(run, "spec", "parameters").get("kedro.pipeline"))
         )
-        return list(islice(found, limit))
 
     def run(self, which: str) -> Record:
-        """Find a run by its id, the unique beginning of one, a name (its newest run), or `last`."""
-        found: list[Record] = []
-        if which == LAST:
-            found = self.runs(limit=1)
+        """Find a run by its id, the unique beginning of one, a name (its newest run), or `last`.
+
+        `last:NAME` is the newest run of a pipeline, `~1` after a name or `last` the run before.
+        """
         # Anything else would ask MLRun another question.
-        elif re.fullmatch(r"\w[-\w.]*", which):
-            if whole := self._read(which):
+        parts = re.fullmatch(r"(\w[-+\w.]*)(:[-+\w.]+)?(~\d{1,6})?", which)
+        name, of, back = parts.groups() if parts else ("", None, None)
+        found, before = list[Record](), int((back or "~0")[1:])
+
+        def newest(**filters: Any) -> list[Record]:
+            return self.runs(limit=before + 1, **filters)[before:]
+
+        if name == LAST:
+            found = newest(pipeline=(of or "")[1:]) or (newest(name=of[1:]) if of else [])
+        elif name and not of:
+            if not back and "+" not in name and (whole := self._read(name)):
                 return whole
-            found = (
-                self.runs(name=which, limit=1)
-                or self.runs(name=fields.run_name(which), limit=1)
-                or self._beginning_with(which, "runs")
-            )
+            found = newest(name=name) or newest(name=fields.run_name(name))
+            if not (found or back):
+                found = self._beginning_with(name, "runs")
         if found:
             # Lists leave out some of what a run has.
             return self._read(uid_of(found[0])) or found[0]
@@ -104,7 +123,7 @@ class Records:
         if self._store:
             rows = getattr(self._store, f"find_{what}")(project=self.project, beginning=uid)
         else:
-            rows = self._pages(what, start_time_from=_LONG_AGO if what == "runs" else None)
+            rows = self._pages(what, start_time_from=fields.LONG_AGO if what == "runs" else None)
         found = {uid_of(row): row for row in rows if uid_of(row).startswith(uid)}
         if len(found) > 1:
             several = ", ".join(list(found)[:3])
@@ -119,7 +138,7 @@ class Records:
         """List versions of artifacts, last written first; those of our own only by key or run."""
         filters = {"name": key, "kind": kind, "tag": tag}
         # Each version comes once for each of its tags.
-        items = self.artifacts_of(run) if run else self._versions(limit and 2 * limit, **filters)
+        items = self.artifacts_of(run) if run else self.versions(limit and 2 * limit, **filters)
         found = (
             item
             for item in items
@@ -133,7 +152,7 @@ class Records:
             item["metadata"]["tags"] = self._tags(item)
         return versions
 
-    def _versions(self, size: int | None = None, **filters: Any) -> Iterable[Record]:
+    def versions(self, size: int | None = None, **filters: Any) -> Iterable[Record]:
         """Give versions of artifacts, last written first, each once with the tags that match."""
         rows = self._pages("artifacts", size, **filters)
         if self._store:
@@ -148,7 +167,7 @@ class Records:
         trees = dict.fromkeys(
             filter(None, (section(run, "metadata", "labels").get("workflow"), uid))
         )
-        found = (item for name in trees for item in self._versions(tree=name))
+        found = (item for name in trees for item in self.versions(tree=name))
         return sorted((item for item in found if fields.producer(item) == uid), key=_written)
 
     def artifact(self, which: str) -> Record:
@@ -166,17 +185,25 @@ class Records:
             )
         # Tree and uid name the version for good, and the tag may have moved on.
         tag = None if tree or uid else tag or "latest"
-        versions = self._versions(name=key, tree=tree, tag=tag)
+        versions = self.versions(name=key, tree=tree, tag=tag)
         found = [item for item in versions if uid in {None, uid_of(item)}]
         if not found and tree and not uid:
+            run = None
             with suppress(RecordNotFoundError):
-                found = self.artifacts(key, run=self.run(tree))
+                run = self.run(tree)
+            found = self.artifacts(key, run=run) if run else []
+            if run and not found:
+                short = uid_of(run)[:8]
+                raise RecordNotFoundError(
+                    f"Run {short} saved no {key}. To list what it saved: kedro mlrun artifacts "
+                    f"--run {short}"
+                )
         if not found and text == key and re.fullmatch("[0-9a-f]{6,40}", key):
             found = self._beginning_with(key, "artifacts")
         if "#" in text:
             found = [item for item in found if (item["metadata"].get("iter") or 0) == iteration]
         if not found:
-            keys = [artifact_key(item) for item in self._versions(tag="latest")]
+            keys = [artifact_key(item) for item in self.versions(tag="latest")]
             of_key, hint = (f" --key {key}", "") if key in keys else ("", nearest(key, keys))
             raise RecordNotFoundError(
                 f"Project '{self.project}' has no artifact '{which}'. {hint}To list what there is: "
@@ -188,7 +215,7 @@ class Records:
 
     def _tags(self, record: Record) -> list[str]:
         tree = record["metadata"]["tree"]
-        versions = self._versions(name=artifact_key(record), tree=tree)
+        versions = self.versions(name=artifact_key(record), tree=tree)
         same = (item["metadata"]["tags"] for item in versions if uid_of(item) == uid_of(record))
         return sorted({tag for tags in same for tag in tags})
 
@@ -208,17 +235,38 @@ class Records:
 
     def runs_using(self, record: Mapping[str, Any]) -> list[Record]:
         """List the runs that have an artifact as an input, newest first."""
-        uid = uid_of(record)
+        return self._using([record])[uid_of(record)]
+
+    def _using(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {uid_of(record): [] for record in records}
         if self._store:
-            return list(self._store.find_runs(project=self.project, using=uid))
-        # What has used it was still going on after it was made.
-        since = fields.moment(record["metadata"].get("created")) or _LONG_AGO
-        using = [
-            run
-            for run in self._pages("runs", last_update_time_from=since)
-            if uid in map(fields.artifact_uid, section(run, "spec", "inputs").values())
-        ]
-        return sorted(using, key=lambda run: str(run["status"].get("start_time")), reverse=True)
+            find = partial(self._store.find_runs, project=self.project)
+            return {uid: list(find(using=uid)) for uid in found}
+        # What has used one was still going on after the first was made.
+        made = (fields.moment(record["metadata"].get("created")) for record in records)
+        since = min((time or fields.LONG_AGO for time in made), default=fields.LONG_AGO)
+        for run in self._pages("runs", last_update_time_from=since) if found else ():
+            inputs = section(run, "spec", "inputs").values()
+            for uid in found.keys() & {*map(fields.artifact_uid, inputs)}:
+                found[uid].append(run)
+        for runs in found.values():
+            runs.sort(key=lambda run: str(run["status"].get("start_time")), reverse=True)
+        return found
+
+    def metrics(self, models: Sequence[Record]) -> list[Record]:
+        """Give the results that say how good models are, of the runs that used and made them."""
+        users, told = self._using(models), []
+        for model in models:
+            runs = [*users[uid_of(model)], self.producing_run(model) or {}]
+            every = [*(section(run, "status", "results") for run in runs)]
+            found: Record = {}
+            # What was found out last counts.
+            for results in (*every, model["spec"].get("metrics") or {}):
+                found |= {n: v for n, v in fields.flatten(results).items() if n not in found}
+            key = artifact_key(model)
+            own = {name: found[name] for name in found if short_metric(name, key) != name}
+            told.append(own or found)
+        return told
 
     def lineage(self, start: Record, depth: int, back: bool) -> Record:
         """Make the tree of what something came from, or of what came of it, so many runs away."""
@@ -229,7 +277,7 @@ class Records:
             about = (summary if is_run else artifact_summary)(record) if record else {}
             made: Record = {
                 "type": "run" if is_run else "artifact",
-                "name": about.get("name" if is_run else "key", name),
+                "name": fields.run_title(about) if about and is_run else about.get("key", name),
                 **{field: about.get(field) for field in shown},
                 # How many more runs there are; whether what follows is elsewhere, or too far away.
                 **{"unshown": 0, "repeated": about.get("uid") in seen, "cut": False, "follows": []},
@@ -266,33 +314,39 @@ class Records:
         found = [item for item in saved if not artifact_key(item).startswith(fields.OWN)]
         return {uid_of(item): item for item in found}, len(found)
 
-    def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
-        """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
-        uid, state = run["metadata"]["uid"], run["status"].get("state")
+    def check_ended(self, run: Mapping[str, Any]) -> None:
+        """Refuse to delete a run that goes on."""
+        state = run["status"].get("state")
         if state not in mlrun.common.runtimes.constants.RunStates.terminal_states():
             raise mlrun.errors.MLRunPreconditionFailedError(
-                f"Run {uid} is {state}, so it can't be deleted. Wait for its end, or abort it."
+                f"Run {uid_of(run)} is {state}, so it can't be deleted. Wait for its end, or abort "
+                "it."
             )
-        deleted, kept = [], []
+
+    def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
+        """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
+        self.check_ended(run)
+        uid, deleted, kept, folders = uid_of(run), [], [], set[str]()
         for record in self.artifacts_of(run) if artifacts else ():
             key, tree = artifact_key(record), record["metadata"]["tree"]
             # The record first: a crash then leaves bytes without a record, never one without bytes.
             self.db.del_artifact(key, project=self.project, tree=tree, uid=uid_of(record))
             deleted.append(key)
+            folders.add(fields.own_folder(record["spec"].get("target_path") or "", uid))
             try:
-                fields.delete_data(record, self._store and self._store.path)
+                fields.delete_data(record, self._store)
             except Exception as exc:
                 path = fields.artifact_file(record)
                 kept.append({"key": key, "path": path, "reason": str(exc)})
         for key in set(deleted):
             # MLRun doesn't tag another version when the latest one is deleted, and then finds none.
-            if not any(self._versions(name=key, tag="latest")):
+            if not any(self.versions(name=key, tag="latest")):
                 for record in self.artifacts(key, limit=1):
                     self.tag(record, "latest")
-        folder = fields.own_folder(run["spec"].get("output_path") or "", uid) if artifacts else ""
-        if folder and "://" not in folder and not kept and not Path(folder).is_symlink():
-            # What is beside the artifacts' files, such as the schema of a CSV.
-            shutil.rmtree(folder, ignore_errors=True)
+        # What is beside the artifacts' files, such as the schema of a CSV.
+        for folder in filter(None, folders) if not kept else ():
+            if "://" not in folder and not Path(folder).is_symlink():
+                shutil.rmtree(folder, ignore_errors=True)
         self.db.del_run(uid, self.project)
         return {"deleted": sorted(deleted), "kept": kept}
 
@@ -302,7 +356,7 @@ def _written(record: Mapping[str, Any]) -> str:
 
 
 def _pipelines(names: Any) -> set[str]:
-    return {name.strip("_") for name in str(names).split(",")}
+    return {name.strip("_") for name in re.split("[,+]", str(names))}
 
 
 def _joined(rows: Iterable[Record]) -> Iterator[Record]:

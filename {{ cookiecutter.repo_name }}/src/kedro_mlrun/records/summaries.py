@@ -1,14 +1,17 @@
 """What a person or a script wants to know of a run, a version of an artifact, or several runs."""
 
+import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..lazy import mlrun
-from ..store.fields import artifact_file, moment, producer
+from ..store.fields import artifact_file, flatten, moment, producer, run_title
 
 Record = dict[str, Any]
 
+# What is told of a run, and where its summary has it.
+ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time", "took": "seconds"}
 UNENDED = ("created", "pending", "running", "aborting", "pendingRetry")  # states of a run
 
 
@@ -32,6 +35,14 @@ def summary(run: Mapping[str, Any]) -> Record:
         "inputs": section(run, "spec", "inputs"),
         "error": status.get("error") or (status.get("status_text") if state == "aborted" else None),
     }
+
+
+def fields_of(told: Record) -> Record:
+    """Give, of a run's summary, what runs are chosen and told apart by, as `params.split.seed`."""
+    found = {name: told[field] for name, field in ABOUT.items()} | {"name": run_title(told)}
+    for prefix, part in (("params", "parameters"), ("results", "results"), ("labels", "labels")):
+        found |= flatten(told[part], f"{prefix}.")
+    return found
 
 
 def artifact_summary(record: Mapping[str, Any]) -> Record:
@@ -70,8 +81,17 @@ def artifact_key(record: Mapping[str, Any]) -> str:
     return str(record["spec"].get("db_key") or record["metadata"]["key"])
 
 
-def compare(runs: Sequence[Mapping[str, Any]]) -> Record:
-    """List the parameters and results that differ, with each number's difference to the first."""
+def short_metric(name: str, key: str) -> str:
+    """Leave out of a result's name the part that a model's key begins with: `test.auc`."""
+    begins = f"{key}.".replace("_", ".").startswith
+    return ".".join(p for p in name.split(".") if not begins(p.replace("_", ".") + ".")) or name
+
+
+def compare(runs: Sequence[Mapping[str, Any]], everything: bool = False) -> Record:
+    """List the parameters and results that differ, with each number's difference to the first.
+
+    With `everything`, those that don't differ are listed, too.
+    """
     compared: Record = {"runs": [summary(run) for run in runs]}
     for title in ("parameters", "results"):
         dicts = [run[title] for run in compared["runs"]]
@@ -79,7 +99,7 @@ def compare(runs: Sequence[Mapping[str, Any]]) -> Record:
         for name in dict.fromkeys(name for values in dicts for name in values):
             values = [values.get(name) for values in dicts]
             # As texts, for NaN isn't equal to itself, and True is to 1.
-            if len(set(map(repr, values))) > 1:
+            if everything or len(set(map(repr, values))) > 1:
                 differences = [_difference(value, values[0]) for value in values]
                 row = {"name": name, "values": values, "differences": differences}
                 compared[title].append(row)
@@ -91,10 +111,20 @@ def _difference(*pair: Any) -> Any:
     return pair[0] - pair[1] if are_numbers else None
 
 
+def _escaped(value: Any) -> Any:
+    """Give a record in which no text is HTML."""
+    if isinstance(value, Mapping):
+        return {_escaped(name): _escaped(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_escaped, value)]
+    return html.escape(value) if isinstance(value, str) else value
+
+
 def plot(runs: Iterable[Record], file: str) -> None:
     """Write MLRun's own comparison of runs, parallel coordinates, as HTML."""
     found = mlrun.lists.RunList()
-    for run in map(dict, runs):
+    # MLRun puts texts into the page as they are.
+    for run in map(_escaped, runs):
         for part, field in ("spec", "parameters"), ("status", "results"):
             values = section(run, part, field)
             scalars = {

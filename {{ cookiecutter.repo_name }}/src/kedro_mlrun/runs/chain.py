@@ -4,8 +4,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ..project import MLRunConfigError
+from ..store.fields import LONG_AGO
 
 CHAIN = "MLRUN_CHAIN_ID"
 CHAIN_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -32,3 +34,33 @@ def in_chain(value: str | None) -> Iterator[None]:
     finally:
         # Set back, for a notebook's process goes on.
         os.environ[CHAIN] = before
+
+
+def made_in_chain(manager: Any) -> tuple[bool, set[str]]:
+    """Tell whether the chain has other runs, even failed, and what data their pipelines make.
+
+    Where there is none, it is what all pipelines make.
+    """
+    pipelines = _every_pipeline()
+    own, project, names = manager.current, manager.project.metadata.name, set[str]()
+    label = [f"workflow={chain_id()}"]
+    for run in manager.db.list_runs(project=project, labels=label, start_time_from=LONG_AGO):
+        if not own or run["metadata"]["uid"] != own.uid:
+            told = run["spec"].get("parameters") or {}
+            names.update(str(told.get("kedro.pipeline")).split(","))
+    parts = [pipelines[name] for name in names or pipelines if name in pipelines]
+    return bool(names), {name.partition("@")[0] for part in parts for name in part.all_outputs()}
+
+
+def _every_pipeline() -> dict[str, Any]:
+    """Give all pipelines of the project, though a run has Kedro find its own alone."""
+    from kedro.framework.project import pipelines
+
+    requested = getattr(pipelines, "_requested_pipelines", None)
+    if requested is None:
+        return dict(pipelines)
+    pipelines.set_requested(None)
+    try:
+        return dict(pipelines)
+    finally:
+        pipelines.set_requested(requested)

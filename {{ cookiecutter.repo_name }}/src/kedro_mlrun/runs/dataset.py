@@ -1,6 +1,6 @@
 """Which datasets of a catalog are MLRun's, and a job's inputs in place of their data."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro.io import AbstractDataset, CatalogConfigResolver
+from kedro.io import AbstractDataset, CatalogConfigResolver, CatalogProtocol
 from kedro.io.core import parse_dataset_definition
 
 from ..text import nearest
 
 # These are of the file that is replaced.
 _OF_THE_FILE = {"versioned", "credentials", "fs_args"}
+_KEPT = {"metadata", "validator"}
 _OF_KEDRO = {"kedro", "kedro_datasets", "kedro_datasets_experimental"}
 
 
@@ -22,6 +23,14 @@ class RunDataset(AbstractDataset[Any, Any]):
     """A dataset that saves to an MLRun run; the base of all of `kedro_mlrun.datasets`."""
 
     run_id: str | None = None  # of the pipeline's run that the dataset is in
+    key: Any = None
+    # In a chain it loads what the chain has saved; False where no run of the chain makes it.
+    of_chain = True
+    uses: Sequence[str] = ()  # the catalog entries whose data are recorded with what is saved
+
+
+# The catalogs of the runs that are going on in this process, by the run's id.
+CATALOGS: dict[str | None, CatalogProtocol] = {}
 
 
 @cache
@@ -43,13 +52,14 @@ def is_run_type(name: str) -> bool:
 
 def run_dataset(dataset: Any) -> RunDataset | None:
     """Give the MLRun dataset that a dataset is, or wraps, as CachedDataset does."""
-    while dataset is not None and not isinstance(dataset, RunDataset):
+    # By class: another's may have an attribute of that name that is no dataset.
+    while isinstance(dataset, AbstractDataset) and not isinstance(dataset, RunDataset):
         dataset = getattr(dataset, "_dataset", None)
-    return dataset
+    return dataset if isinstance(dataset, RunDataset) else None
 
 
 class InputError(click.UsageError, ValueError):
-    """A job's input can't be used. `kedro` shows it as one line, because it is one of click's."""
+    """A job's input, or an entry's, can't be used. As one of click's it is shown as one line."""
 
 
 def with_inputs(
@@ -61,7 +71,7 @@ def with_inputs(
     """
     changed = dict(catalog)
     for name, source in inputs.items():
-        entry = _entry(name, catalog)
+        entry = entry_of(name, catalog)
         if "://" not in str(source) and not Path(source).exists():
             raise InputError(
                 f"Input '{name}' is {source}, and there is no such file in {Path.cwd()}. "
@@ -71,7 +81,8 @@ def with_inputs(
     return changed
 
 
-def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
+def entry_of(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the entry that a catalog has for an input, also by a pattern."""
     if name in catalog:
         return dict(catalog[name])
     # The file needs no credentials; what matches no pattern of the catalog needs one of its own.
@@ -92,14 +103,20 @@ def _entry(name: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
 def _with_input(
     name: str, entry: dict[str, Any], source: str, fetch: Callable[[str], str]
 ) -> dict[str, Any]:
-    if is_run_type(str(entry.get("type"))):
+    is_run, is_file = is_run_type(str(entry.get("type"))), not source.startswith("store://")
+    wrapped = entry.get("dataset")
+    if is_run and is_file and isinstance(wrapped, Mapping):
+        # A file without a record is for the dataset that knows its format.
+        kept: dict[str, Any] = {key: entry[key] for key in _KEPT & entry.keys()}
+        return kept | _with_input(name, dict(wrapped), source, fetch)
+    if is_run:
         return {**entry, "load_args": {"path": source}}
     for argument in ("filepath", "path"):
         if argument in entry:
             kept = {key: value for key, value in entry.items() if key not in _OF_THE_FILE}
             return {**kept, argument: fetch(name) if "://" in source else source}
-    if isinstance(entry.get("dataset"), Mapping):
-        return {**entry, "dataset": _with_input(name, dict(entry["dataset"]), source, fetch)}
+    if isinstance(wrapped, Mapping):
+        return {**entry, "dataset": _with_input(name, dict(wrapped), source, fetch)}
     raise InputError(
         f"Input '{name}' can't replace the data of its catalog entry, which is of type "
         f"{entry.get('type')} and has no file. Leave the input out, or change the entry."
@@ -115,4 +132,14 @@ def check_used(inputs: Iterable[str], used: set[str]) -> None:
             raise InputError(
                 f"Input '{name}' is no input of this run: no node uses it, or one makes it. "
                 f"{nearest(name, used)}Leave it out, or run the pipeline that needs it."
+            )
+
+
+def check_uses(datasets: Mapping[str, RunDataset], known: set[str]) -> None:
+    """Make sure that the entries exist whose data are recorded with what a run saves."""
+    for name, wanted in [(key, each) for key in datasets for each in datasets[key].uses]:
+        if wanted not in known:
+            raise InputError(
+                f"save_args of '{name}' names '{wanted}', which is not an entry of the catalog. "
+                f"{nearest(wanted, known)}Name one whose data the run has."
             )

@@ -7,14 +7,15 @@ import multiprocessing.util
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import RLock
 from typing import Any, ClassVar
 
 from ..api import client as api
 from ..lazy import mlrun
-from ..project import JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
+from ..project import NOT_TOLD, JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
 from ..secrets.known import register as register_secrets
 from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS, run_folder
 from ..store.process import process_label
@@ -96,6 +97,8 @@ class MLRunContextManager:
         parent = None if self._runs else workers.announced()
         loaded = sys.modules.get("mlrun")
         told = loaded.mlconf.dbpath if loaded else mlrun_dbpath()
+        if told in {NOT_TOLD, self._applied.get("dbpath")}:
+            told = ""
         store = (parent and parent.dbpath) or told or config.dbpath
         if store and not store.startswith(("sqlite:", "http://", "https://")):
             raise MLRunConfigError(
@@ -112,7 +115,7 @@ class MLRunContextManager:
                 mlrun.utils.logger.set_logger_level("WARNING")
         for name in ("dbpath", "active_project", "artifact_path"):
             current = getattr(mlrun.mlconf, name)
-            if not current or current == self._applied.get(name):
+            if current in {"", None, NOT_TOLD, self._applied.get(name)}:
                 self._applied[name] = getattr(config, name.removeprefix("active_"))
                 setattr(mlrun.mlconf, name, self._applied[name])
         if parent:
@@ -120,21 +123,28 @@ class MLRunContextManager:
 
     def connect(self) -> str:
         """Make sure that the configured store can be used, and give its URL; nothing is written."""
-        self._connect()
-        mlrun.get_run_db()
+        _ = self.run_db
         return str(mlrun.mlconf.dbpath)
 
     @property
-    def db(self) -> Any:
-        """MLRun's run database, connected, in which runs whose process was killed are aborted."""
-        self.abort_lost_runs()
+    def run_db(self) -> Any:
+        """MLRun's run database, connected."""
+        # Before, MLRun would make one that records nothing, and keep it.
+        self._connect()
         return mlrun.get_run_db()
+
+    @property
+    def db(self) -> Any:
+        """MLRun's run database, in which runs whose process was killed are aborted."""
+        self.abort_lost_runs()
+        return self.run_db
 
     def abort_lost_runs(self, db: Any = None) -> None:
         """Abort the runs whose process was killed, in the configured store or another one."""
         # First the project, which connects.
         project = self.project.metadata.name
-        open_runs.abort_lost_runs(db or mlrun.get_run_db(), project)
+        with suppress(mlrun.errors.MLRunRuntimeError):  # of a store that can only be read
+            open_runs.abort_lost_runs(db or mlrun.get_run_db(), project)
 
     @property
     def jobs(self) -> JobsConfig:
@@ -167,25 +177,25 @@ class MLRunContextManager:
                     "MLRUN_DBPATH, or `project` and `dbpath` in mlrun.yml."
                 )
             if (store, name) not in self._projects:
+                own = str(self._folder or Path.cwd())
                 # Not the Kedro project's own folder, for MLRun records the git remote that it finds
-                # there, and that may hold a password.
-                folder = str(Path(self._folder or ".") / ".mlrun")
-                project = mlrun.get_or_create_project(name, context=folder, save=False)
+                # there, and that may hold a password. It needs no other one either.
+                with TemporaryDirectory() as folder:
+                    project = mlrun.get_or_create_project(name, context=folder, save=False)
                 if not project.metadata.created:
                     try:
                         project = project.save_to_db(store=False)
                     except mlrun.errors.MLRunConflictError:
                         # Another process was faster.
                         project = mlrun.get_run_db().get_project(name)
+                # There MLRun looks for the files that it is told of.
+                project.spec.context = own
                 self._projects[store, name] = project
             return self._projects[store, name]
 
     def adopt(self, context: mlrun.MLClientCtx) -> None:
         """Log to an MLRun job's context from now on, in the project's store if it is in none."""
         with self.lock:
-            if "://" not in mlrun.mlconf.dbpath:
-                # What MLRun puts there where it is told nothing.
-                mlrun.mlconf.dbpath = ""
             if context.project:
                 # What mlrun.yml says of it may be older than the job.
                 mlrun.mlconf.active_project = context.project

@@ -14,9 +14,10 @@ import psutil
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
-from ..store.fields import PROCESS, run_folder, run_name
+from ..store.fields import LONG_AGO, OWN, PROCESS, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from . import workers
+from .provenance import shortened
 
 # What a worker process may add to; each is a dict.
 ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
@@ -42,14 +43,15 @@ class OpenRun:
         if aborted and ended:
             # An iteration takes its sweep with it.
             for iteration in {0, context.iteration}:
-                _set_aborted(mlrun.get_run_db(), context._uid, context.project, aborted, iteration)
+                of_run = (mlrun.get_run_db(), context._uid, context.project)
+                _set_ended(*of_run, "aborted", aborted, iteration)
             context.set_state("aborted", commit=False)
         return ended
 
 
 def merge_workers(context: mlrun.MLClientCtx) -> list[dict[str, Any]]:
-    """Take over what worker processes have added to a run, and give the notes they left."""
-    notes = workers.take_notes(context._uid)
+    """Take over what worker processes have added to a run, and give the notes they have left."""
+    notes = workers.notes(context._uid)
     if notes is None:
         return []
     db = mlrun.get_run_db()
@@ -92,9 +94,12 @@ def add_to_job(
         # A chain that is given wins over the workflow; a process over its starter.
         context.set_label(label, value, replace=label in {"workflow", PROCESS})
     # MLRun has no public way to add several at once. What the job was given stays as it was, for
-    # MLRun may run it again; but no secret does.
+    # MLRun may run it again; but no secret does, nor here, where it doesn't, what is large.
     job = context._parameters
     given = {name: value for name, value in job.items() if parameters.get(name) != REDACTED}
+    retriable = mlrun.runtimes.RuntimeKinds.retriable_runtimes()
+    if parameters and context.labels.get("kind") not in retriable:
+        given = shortened(given, f"{OWN}parameters")
     context._parameters = {**parameters, **given}
 
 
@@ -132,6 +137,14 @@ def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
     return context
 
 
+def own_place(path: str, producer: Any) -> str:
+    """Give the folder for what a run logs, its own where MLRun would take one for all runs."""
+    if not isinstance(producer, mlrun.MLClientCtx) or path not in {"", producer.artifact_path}:
+        return path
+    place = path or mlrun.mlconf.artifact_path
+    return run_folder(place, producer._uid) if place else path
+
+
 def add_from(copy: mlrun.MLClientCtx) -> None:
     """Add to a run what a worker process has logged to a copy of it."""
     db, struct, get_in = mlrun.get_run_db(), copy.to_dict(), mlrun.utils.get_in
@@ -146,29 +159,40 @@ def add_from(copy: mlrun.MLClientCtx) -> None:
 
 
 def abort_lost_runs(db: Any, project: str) -> None:
-    """Set the runs to aborted whose process on this host was killed, also while it waited."""
+    """Set the runs to aborted whose process on this host was killed, also while it waited.
+
+    One that an API has missed to its end has ended as the embedded store has it.
+    """
+    from ..api.keeping import kept_run
+
     # How a submitted job of this machine died is recorded by the process that watches it.
     is_watched = getattr(db, "job_is_alive", lambda *_: False)
     going_on = db.list_runs(
         project=project,
         labels=[f"host={socket.gethostname()}", PROCESS],
         states=GOING_ON,
-        # Without it, MLRun lists the runs of one week.
-        start_time_from=datetime(2000, 1, 1, tzinfo=UTC),
+        start_time_from=LONG_AGO,
     )
     for run in going_on:
         uid = run["metadata"]["uid"]
         # Read again, for it may have ended since, and older APIs list others as well.
         if lost(run) and not is_watched(uid, project):
             if reason := lost(db.read_run(uid, project)):
-                _set_aborted(db, uid, project, reason)
-                workers.take_notes(uid)
+                state = "aborted"
+                if kept := kept_run(db, uid, project):
+                    state, reason = kept
+                _set_ended(db, uid, project, state, reason)
+                workers.forget(uid)
 
 
-def _set_aborted(db: Any, uid: str, project: str, reason: str, iteration: int = 0) -> None:
+def _set_ended(
+    db: Any, uid: str, project: str, state: str, reason: str, iteration: int = 0
+) -> None:
     record = db.read_run(uid, project, iter=iteration)
     now = datetime.now(UTC).isoformat()
     record["status"].pop("artifacts", None)
-    record["status"].update(state="aborted", error=reason, status_text=reason, last_update=now)
+    record["status"].update(state=state, status_text=reason, last_update=now)
+    if state != "completed":
+        record["status"]["error"] = reason
     # Not by update_run, for MLRun's API aborts only what runs in the cluster.
     db.store_run(record, uid, project, iter=iteration)

@@ -22,7 +22,7 @@ from kedro.runner import task
 
 from ..project import TrackingConfig
 from ..secrets import known as secrets
-from ..store.fields import OWN
+from ..store.fields import OWN, flatten
 from . import provenance
 from .dataset import RunDataset, run_dataset
 from .manager import MLRunContextManager
@@ -38,24 +38,33 @@ class PipelineRun:
     """What is recorded of one run of a pipeline, beside what its nodes save."""
 
     tracking: TrackingConfig
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any]  # as catalog entries: `parameters`, `params:split`, …
     catalog: Mapping[str, Any]
     # Not Kedro's, which is a time, and two sessions may begin in the same millisecond.
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     notes: list[dict[str, Any]] = field(default_factory=list)
     thread: threading.Thread = field(default_factory=threading.current_thread)
+    partly: Pipeline | None = None  # of which Kedro runs only what makes missing outputs
+    side_by_side: bool = False  # by a runner that waits for its threads or processes
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
         """Open the run, and record what is known of it."""
-        names = run_params.get("pipeline_names") or ["__default__"]
-        kept = self.parameters if self.tracking.parameters else {}
-        parameters = provenance.parameters(kept, run_params, secrets.command_line(sys.argv))
+        names = provenance.ran(run_params.get("pipeline_names"), pipeline)
+        runner = str(run_params.get("runner"))  # "None" is the sequential one
+        self.side_by_side = not re.search("None|SequentialRunner", runner)
+        self.partly = pipeline if run_params.get("only_missing_outputs") else None
+        command = secrets.command_line(sys.argv)
+        parameters = provenance.parameters(self._taken(pipeline), run_params, command)
         short = provenance.shortened(parameters, f"{OWN}parameters")
-        labels = provenance.labels(run_params, run_params["project_path"])
+        labels = provenance.labels(
+            {**run_params, "pipeline_names": names}, run_params["project_path"]
+        )
         name = "-".join(name.strip("_") for name in names)
         MLRunContextManager().open_run(name, self.run_id, labels, short)
         if self.tracking.parameters:
-            _save(self.run_id, f"{OWN}parameters", provenance.config_yaml(kept), "yaml")
+            # All that was configured, whoever takes it.
+            configured = provenance.config_yaml(self.parameters["parameters"])
+            _save(self.run_id, f"{OWN}parameters", configured, "yaml")
         if self.tracking.catalog:
             _save(self.run_id, f"{OWN}catalog", provenance.config_yaml(self.catalog), "yaml")
         if self.tracking.pipeline:
@@ -70,20 +79,35 @@ class PipelineRun:
         context = manager.current_of(self.run_id)
         if context is None:
             return  # it never began
+        # What the embedded store has reserved on a disk that is full is for a run's end as well.
+        getattr(manager.run_db, "make_room", bool)()
         try:
             with manager.lock:
                 self.notes += merge_workers(context)
             steps = [note for note in self.notes if "action" in note]
+            if self.partly and not (error or aborted):
+                ran = {note["node"] for note in steps}
+                left = Pipeline(node for node in self.partly.nodes if node.name in ran)
+                untaken = self._taken(self.partly).keys() - self._taken(left).keys()
+                # MLRun has no public way to take a parameter back.
+                for name in untaken:
+                    context._parameters.pop(name, None)
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
                 table = pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
-                _save(self.run_id, f"{OWN}nodes", table, "parquet")
+                with _extra():
+                    _save(self.run_id, f"{OWN}nodes", table, "parquet")
         finally:
             failure = self._failure(error) if error is not None else None
             ended = manager.close_run(failure, self.run_id, aborted)
             manager.recorded_error, manager.failure = error, secrets.hide(failure or "")
         if ended:
             print_run(context.uid, context.project)
+
+    def _taken(self, pipeline: Pipeline) -> dict[str, Any]:
+        """Give the parameters that a pipeline's nodes take, as the run's record has them."""
+        taken = provenance.taken(self.parameters, pipeline) if self.tracking.parameters else {}
+        return flatten(provenance.plain(taken))
 
     def _failure(self, error: BaseException) -> str:
         """Tell which node failed, with what, and where in the code."""
@@ -139,5 +163,7 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
     with _extra():
         if file := provenance.file_of(dataset):
             _save(run_id, key, file.read_bytes(), file.suffix.removeprefix(".") or "bin")
+        elif what := provenance.stand_in(data):
+            raise TypeError(f"'{name}' isn't recorded: it is {what}, and not the data itself.")
         else:
             _save(run_id, key, data)

@@ -4,19 +4,27 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
+from inspect import isroutine
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 from pydantic_core import to_jsonable_python
 
 from .. import __version__
+from ..secrets.known import has_secret as has_secret  # noqa: PLC0414 - for datasets
 from ..secrets.known import hide, hide_in
+from ..store.fields import flatten
 
 LARGEST_VALUE = 64 * 1024  # bytes of JSON in a run's record, which is read with each list of runs
+DEFAULT = "__default__"  # Kedro's name of the pipeline that runs where none is named
+LONGEST_NAME = 63  # characters of a run's name, in MLRun
 LONGEST_LABEL = 255  # characters, in MLRun's database
 _SAME = "tags runner load_versions from_nodes to_nodes from_inputs to_outputs namespaces".split()
 OPTIONS = {"pipeline": "pipeline_names", "nodes": "node_names", "environment": "env"}
@@ -29,15 +37,46 @@ _OF_GIT_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GI
 _LAZY = {"dask", "dask_expr", "ibis", "modin", "pyspark"}
 
 
+def taken(feed: Mapping[str, Any], pipeline: Pipeline) -> dict[str, Any]:
+    """Give the parameters that the nodes of a pipeline take, by names with dots."""
+    names = {name for name in pipeline.inputs() if is_parameter(name)}
+    if "parameters" in names:
+        return dict(feed["parameters"])
+    return {name.removeprefix("params:"): feed[name] for name in sorted(names & feed.keys())}
+
+
 def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") -> dict[str, Any]:
     """Give the parameters of a run without secrets: Kedro's, with dots, and its own options."""
     given = {name: run_params.get(key) for name, key in OPTIONS.items()}
-    given["pipeline"] = ",".join(given["pipeline"] or ["__default__"])
+    given["pipeline"] = ",".join(given["pipeline"] or [DEFAULT])
     # A name, or what the text of an object begins with: `<kedro.runner.SequentialRunner object at`.
     runner = str(given["runner"] or "").partition(" object at ")[0].rpartition(".")[2]
-    given |= {"runner": runner, "command": command}
+    # "None" where none is given, and Kedro takes this one.
+    given |= {"runner": "SequentialRunner" if runner == "None" else runner, "command": command}
     own = {f"kedro.{name}": plain(value) for name, value in given.items() if value}
     return dict(hide_in({**flatten(hide_in(plain(params))), **own}))
+
+
+def ran(names: Sequence[str] | None, pipeline: Pipeline) -> list[str]:
+    """Name the pipelines that run: for `__default__`, the registered ones that make it up.
+
+    `__default__` stays where they don't have all of its nodes, or too long a name together.
+    """
+    from kedro.framework.project import pipelines
+
+    if names and [*names] != [DEFAULT]:
+        return [*names]
+    nodes, own = pipeline.nodes, {*pipelines.get(DEFAULT, pipeline).nodes}
+    parts = {name: {*part.nodes} for name, part in pipelines.items() if name != DEFAULT}
+    found, rest = dict[str, int](), {*nodes}
+    # The smaller ones first, for some may be registered together by another name, too.
+    for name in sorted(parts, key=lambda name: len(parts[name])):
+        if parts[name] <= own and (new := parts[name] & rest):
+            found[name] = min(map(nodes.index, new))
+            rest -= new
+    parted = [name for name in found if not any(parts[name] < parts[other] for other in found)]
+    parted.sort(key=found.__getitem__)
+    return [DEFAULT] if rest or len("-".join(parted)) > LONGEST_NAME else parted or [DEFAULT]
 
 
 def plain(value: Any) -> Any:
@@ -57,15 +96,6 @@ def _of_unknown_type(value: Any) -> Any:
         return dict(value)
     # NumPy's numbers and arrays have it.
     return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested dicts as one, with dots in the names."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, Mapping) and value
-        flat |= flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
 
 
 def shortened(values: Mapping[str, Any], artifact: str = "parameters") -> dict[str, Any]:
@@ -125,7 +155,7 @@ def labels(run_params: Mapping[str, Any], project_path: str | Path) -> dict[str,
 
     environment = run_params.get("env") or settings.CONFIG_LOADER_ARGS.get("default_run_env")
     values = {
-        "pipeline": ",".join(run_params.get("pipeline_names") or ["__default__"]),
+        "pipeline": ",".join(run_params.get("pipeline_names") or [DEFAULT]),
         "environment": environment or "",
         "session": run_params.get("run_id") or run_params.get("session_id") or "",
         "kedro-version": version("kedro"),
@@ -183,6 +213,18 @@ def size_of(dataset: Any, data: Any) -> dict[str, int]:
         elif isinstance(data, Sequence | Mapping | Set) and not isinstance(data, str | bytes):
             sizes = {"rows": len(data)}
     return sizes | ({"bytes": file.stat().st_size} if file else {})
+
+
+def stand_in(data: Any) -> str:
+    """Name what only leads to data, as the load functions of partitions do; "" for data."""
+    if isinstance(data, Mapping | list | tuple | Set):
+        items = data.values() if isinstance(data, Mapping) else data
+        # The first few tell what the others are, of which there may be millions.
+        return next(filter(None, map(stand_in, islice(items, 3))), "")
+    kind = type(data)
+    is_lazy = kind.__module__.partition(".")[0] in _LAZY or kind.__name__ == "LazyFrame"
+    leads = is_lazy or isroutine(data) or isinstance(data, partial | Iterator)
+    return f"a {kind.__module__}.{kind.__qualname__}" if leads else ""
 
 
 def file_of(dataset: Any) -> Path | None:

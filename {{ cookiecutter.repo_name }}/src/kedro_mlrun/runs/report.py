@@ -1,15 +1,17 @@
 """What a person sees of a run when it has ended."""
 
+from collections import Counter
+from collections.abc import Mapping
 from textwrap import indent
 from typing import Any
 
+import click
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from ..lazy import mlrun
-from ..store.fields import OWN, artifact_file
-from ..text import kedro_command, shown, shown_path
+from ..store.fields import OWN, artifact_file, run_title
+from ..text import kedro_command, rendered, shown, shown_path
 from .manager import MLRunContextManager
 
 
@@ -17,18 +19,18 @@ def print_run(uid: str, project: str) -> None:
     """Print a run: its name, id, state, results and artifacts, and where to look next."""
     from ..api.keeping import unsent
 
-    client = mlrun.get_run_db()
+    client = MLRunContextManager().run_db
     run = client.read_run(uid, project)
     status, environment = run["status"], (run["metadata"].get("labels") or {}).get("environment")
     parts: list[Any] = [
-        Text(f"\nMLRun run '{run['metadata']['name']}'"),
+        Text(f"\nMLRun run '{run_title(run['metadata'])}'"),
         pairs(("id", uid), ("state", status["state"])),
     ]
     if status.get("error"):
         # What happened; where in the code comes after an empty line.
         parts += [Text("\nError"), Text(indent(status["error"].partition("\n\n")[0], "  "))]
     if status.get("results"):
-        parts += [Text("\nResults"), pairs(*status["results"].items())]
+        parts += [Text("\nResults"), results_view(status["results"])]
     files = {item["spec"]["db_key"]: artifact_file(item) for item in status.get("artifacts") or []}
     files = {key: shown_path(path) for key, path in files.items() if not key.startswith(OWN)}
     if files:
@@ -42,13 +44,31 @@ def print_run(uid: str, project: str) -> None:
         hint = f"To look further: {kedro_command()} mlrun show {uid[:8]}{option}"
     parts += [Text(f"\n{where}"), Text(hint)]
     # Never cut or folded to the terminal's width: a path is there to be copied.
-    Console(soft_wrap=True, width=1000).print(Group(*parts))
+    click.echo(rendered(Console(width=1000), Group(*parts)))
 
 
-def pairs(*rows: tuple[str, Any]) -> Table:
-    """Show names and values, one pair in a line."""
+def results_view(results: Mapping[str, Any]) -> Group:
+    """Show results; numbers whose names end alike side by side, in a line for each beginning."""
+    ends: dict[str, tuple[str, ...]] = {}
+    for name, value in results.items():
+        beginning, _, end = name.rpartition(".")
+        if beginning and isinstance(value, int | float):
+            ends[beginning] = (*ends.get(beginning, ()), end)
+    parts, others = [], dict(results)
+    for heads, count in Counter(ends.values()).items():
+        # Where two lines or more save some, and most terminals have room.
+        if count > 1 and len(heads) in range(2, 9):
+            alike = [name for name in ends if ends[name] == heads]
+            rows = [(name, *(others.pop(f"{name}.{end}") for end in heads)) for name in alike]
+            parts.append(pairs(("", *heads), *rows))
+    return Group(*parts, *([pairs(*others.items())] if others else []))
+
+
+def pairs(*rows: tuple[Any, ...]) -> Table:
+    """Show names and values, one pair in a line, or several values of a name."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value in rows:
+    for name, *values in rows:
         # As Text, for Rich would take brackets for its markup.
-        table.add_row(Text(f"  {name}"), value if isinstance(value, Text) else Text(shown(value)))
+        texts = [value if isinstance(value, Text) else Text(shown(value)) for value in values]
+        table.add_row(Text(f"  {name}"), *texts)
     return table

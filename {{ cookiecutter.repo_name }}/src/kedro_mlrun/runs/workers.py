@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,11 +23,17 @@ class RunReference(NamedTuple):
     dbpath: str
     datasets: Sequence[str] = ()  # which catalog entries are recorded beside those of MLRun
     iteration: int = 0  # of a sweep, whose runs share a uid
+    folder: str = ""  # nobody else's, for what its processes tell each other
 
 
 def announce(run_id: str, reference: RunReference | None) -> None:
     """Let the processes that start from now on find a pipeline's run by its id, or no longer."""
-    runs: dict[str, Any] = {**json.loads(os.environ.get(VARIABLE) or "{}"), run_id: reference}
+    known: dict[str, Any] = json.loads(os.environ.get(VARIABLE) or "{}")
+    if reference:
+        reference = reference._replace(folder=tempfile.mkdtemp(prefix=_prefix(reference.uid)))
+    elif run_id in known:
+        shutil.rmtree(RunReference(*known[run_id]).folder, ignore_errors=True)
+    runs = {**known, run_id: reference}
     if left := {name: found for name, found in runs.items() if found}:
         os.environ[VARIABLE] = json.dumps(left)
     else:
@@ -47,7 +54,9 @@ def announced(run_id: str | None = None) -> RunReference | None:
 def one_at_a_time(uid: str) -> Iterator[sqlite3.Connection]:
     """Keep the other workers of a run waiting, and give the database of what they tell."""
     # SQLite's locks work between processes on every system, and are gone with the process.
-    file = sqlite3.connect(_file(uid), timeout=LONGEST_WAIT, isolation_level=None)
+    if not (path := _file(uid)):
+        raise LookupError(f"Run {uid} is not open in a parent process.")
+    file = sqlite3.connect(path, timeout=LONGEST_WAIT, isolation_level=None)
     with closing(file) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
@@ -62,16 +71,27 @@ def leave_note(uid: str, note: dict[str, Any]) -> None:
         connection.execute("INSERT INTO notes (body) VALUES (?)", (json.dumps(note),))
 
 
-def take_notes(uid: str) -> list[dict[str, Any]] | None:
-    """Give what the workers of a run told, in order, and forget it; None without workers."""
-    if not _file(uid).exists():
+def notes(uid: str) -> list[dict[str, Any]] | None:
+    """Give what the workers of a run have told, in order; None without workers."""
+    file = _file(uid)
+    if not (file and file.exists()):
         return None
     with one_at_a_time(uid) as connection:
         rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
-    # What a late worker may still add makes a new file.
-    _file(uid).unlink(missing_ok=True)
     return [json.loads(body) for (body,) in rows]
 
 
-def _file(uid: str) -> Path:
-    return Path(tempfile.gettempdir(), f"kedro-mlrun-{uid}.db")
+def forget(uid: str) -> None:
+    """Delete what the processes of a run have left that was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_prefix(uid)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(uid: str) -> str:
+    return f"kedro-mlrun-{uid}-"
+
+
+def _file(uid: str) -> Path | None:
+    runs = json.loads(os.environ.get(VARIABLE) or "{}").values()
+    folders = (run.folder for run in (RunReference(*run) for run in runs) if run.uid == uid)
+    return next((Path(folder, "notes.db") for folder in folders), None)

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import pairwise
 from threading import Lock
@@ -37,6 +38,8 @@ _SECRET = re.compile(
     r"|(^|_)(auth|authorization|bearer|creds|dsn|jwt|oauth|otp|pat|pw|userpass|webhook)"
     rf"|(^|(admin|db|email|ftp|login|mail|proxy|smtp|sql|ssh|user)_)pass){_END}"
 )
+# One of them is in each name that _SECRET finds.
+_STEMS = "token key pw pass pat secret cred cookie conn auth bearer dsn jwt otp webhook".split()
 _TOKEN_OF_TEXT = re.compile(
     rf"(^|_)(bos|cls|end|eos|mask|max|min|next|num|pad|sep|special|start|stop|unk)_token{_END}"
 )
@@ -72,6 +75,7 @@ class _Known:
     lock: Lock = dataclasses.field(default_factory=Lock)
     # Longest first; True for what is hidden as a whole word only.
     forms: dict[str, bool] = dataclasses.field(default_factory=dict)
+    allowed: tuple[str, ...] = ()  # names or patterns of what only sounds like a secret
 
 
 _known = _Known()
@@ -82,20 +86,32 @@ def is_secret(name: str, below: bool = False) -> bool:
     """Tell whether a name is a secret's; so is all below such a name, but hosts and the like."""
     for part in re.split("[.=]", name):
         words = "_".join(_BETWEEN_WORDS.split(part)).lower().strip("_")
-        if _SECRET.search(words):
+        if any(fnmatchcase(part, pattern) for pattern in _known.allowed):
+            below = False
+        elif _SECRET.search(words):
             below = not _TOKEN_OF_TEXT.search(words)
         elif words.rpartition("_")[2] in _PUBLIC:
             below = False
     return below
 
 
+def allow(names: Sequence[str]) -> None:
+    """Take names, or patterns of them, for no secrets' from now on."""
+    _known.allowed = tuple(names)
+    is_secret.cache_clear()
+
+
 def register(values: Any, *, everything: bool = False) -> None:
     """Remember the secrets among parameters; of credentials everything but hosts and the like."""
-    forms = {form: word for text in set(_texts(values, everything)) for form, word in _forms(text)}
+    forms = _forms_of(values, everything)
     with _known.lock:
         # A new one each time, so that it can be read without the lock.
         forms |= _known.forms
         _known.forms = {form: forms[form] for form in sorted(forms, key=len, reverse=True)}
+
+
+def _forms_of(values: Any, everything: bool = False) -> dict[str, bool]:
+    return {form: word for text in set(_texts(values, everything)) for form, word in _forms(text)}
 
 
 def _texts(value: Any, secret: bool) -> Iterator[str]:
@@ -139,14 +155,32 @@ def line_with_secret(content: bytes) -> int | None:
     return content.count(b"\n", 0, min(found)) + 1 if found else None
 
 
-def hide(text: str) -> str:
-    """Hide known secrets in a text, and what it shows by itself: `token=…`, a URL's password."""
-    for form, whole in _known.forms.items():
+def has_secret(content: bytes, *places: Mapping[str, Any]) -> bool:
+    """Tell whether bytes hold a secret that is known, or named in the environment or a place."""
+    forms, text = dict(_known.forms), content.decode(errors="replace")
+    for place in (os.environ, *places):
+        named = {name: place[name] for name in [*place] if not name.startswith("__")}
+        forms |= _forms_of({n: v for n, v in named.items() if isinstance(v, str | bytes | dict)})
+    return _without(forms, text) != text
+
+
+def _without(forms: Mapping[str, bool], text: str) -> str:
+    for form, whole in forms.items():
         if form in text:
             # A word isn't part of another one, nor digits of a fraction.
             pattern = r"(?<!\w)(?<!\d\.){}(?!\w)" if whole else "{}"
             text = re.sub(pattern.format(re.escape(form)), REDACTED, text)
-    text = _URL.sub(rf"\1{REDACTED}@", text)
+    return text
+
+
+def hide(text: str) -> str:
+    """Hide known secrets in a text, and what it shows by itself: `token=…`, a URL's password."""
+    text = _without(_known.forms, text)
+    if "://" in text and "@" in text:
+        text = _URL.sub(rf"\1{REDACTED}@", text)
+    # Most texts name no secret, which is faster to see than to replace.
+    if not any(map(text.lower().__contains__, _STEMS)):
+        return text
     return _NAMED.sub(
         lambda named: f"{named[1]}{named[2]}{REDACTED}" if is_secret(named[1]) else named[0], text
     )

@@ -55,8 +55,13 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         work = Path(temporary)
         commits = _commits(work / "starter", origin, commit, to)
         before, after = (_version(work / "starter", each) for each in commits)
-        if check or len(set(commits)) == 1:
-            return Update(before, after, len(set(commits)) > 1)
+        is_newer = len(set(commits)) > 1
+        names = before, after
+        if is_newer and before == after:
+            # Between releases, only the commits tell the two apart.
+            names = f"{before} ({commits[0][:8]})", f"{after} ({commits[1][:8]})"
+        if check or not is_newer:
+            return Update(*names, is_newer)
         base, new = (_rendered(work, each, answers) for each in commits)
         state["commit"] = answers["_commit"] = commits[1]
         (new / STATE).write_text(f"{json.dumps(state, indent=2)}\n", encoding="utf-8")
@@ -74,7 +79,7 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         # All of them or none.
         directory = f"--directory={_git(folder, 'rev-parse', '--show-prefix')}"
         _git(folder, "apply", "--whitespace=nowarn", directory, str(work / "changes"))
-        return Update(before, after, True, [*filter(None, files)], conflicts, patch)
+        return Update(*names, True, [*filter(None, files)], conflicts, patch)
 
 
 def _commits(source: Path, origin: str, commit: str, to: str) -> tuple[str, str]:
@@ -176,7 +181,10 @@ def _run(*command: str, otherwise: str = "") -> str:
     # Inside of a git hook these name the repository of that hook.
     hooks_own = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}
     env = {name: value for name, value in os.environ.items() if name not in hooks_own}
-    done = subprocess.run(command, env=env, capture_output=True, check=False)  # noqa: S603
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, check=False)  # noqa: S603
+    except FileNotFoundError:
+        raise ClickException(f"{command[0]} isn't installed. Install it.") from None
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise ClickException(f"{otherwise}\n{said or f'{command} failed.'}".strip())

@@ -1,7 +1,6 @@
 """The embedded store: MLRun's run database on one SQLite file, which MLRun's own SDK works on."""
 
 import codecs
-import json
 import os
 import sys
 import time
@@ -18,9 +17,10 @@ from mlrun.lists import ArtifactList, RunList
 from mlrun.projects import MlrunProject
 
 from .interface import ApiOnly, as_dict, as_mlrun, pages
+from .places import read
 from .process import lost
 from .rows import LATEST, TERMINAL_STATES, JobQueue, Record, Rows, Where, now, utc
-from .sqlite import SCHEME
+from .sqlite import SCHEME, other_stores
 
 LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
 
@@ -67,7 +67,10 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
     def get_project(self, name: str) -> MlrunProject:
         """Read a project."""
         for (body,) in self.select("body FROM projects", Where("name = ?", name)):
-            return MlrunProject.from_dict(json.loads(body))
+            with suppress(ValueError):
+                return MlrunProject.from_dict(read(body, "projects"))
+            # It is damaged, and had little but its name.
+            return MlrunProject.from_dict({"metadata": {"name": name}})
         raise errors.MLRunNotFoundError(f"Project {name} not found")
 
     @as_mlrun
@@ -118,10 +121,17 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
             raise errors.MLRunBadRequestError(
                 f"Run {uid} is a job that goes on. Wait for its end, or abort it."
             )
+        self.make_room()
+        found = self.find_runs(project=project, uid=uid)
         with self.transaction():
             for table in ("logs", "runs"):
                 self.delete(table, Where("project = ? AND uid = ?", project, uid))
-        self.log_file(uid, project).unlink(missing_ok=True)
+        # A copy of the store in this folder has the same files.
+        if not other_stores(self.path.parent.glob("*"), self.path):
+            self.log_file(uid, project).unlink(missing_ok=True)
+            for run in found:
+                self.delete_source(run)
+        self.give_back()
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:
         """Start a run of a stored function as a background process of this machine."""
@@ -205,7 +215,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         utils.validate_artifact_key_name(key, "artifact.key")
         metadata["key"] = metadata.get("key") or key
         metadata["project"] = metadata.get("project") or project
-        uid = fill_artifact_object_hash(body, iter, tree or None)
+        uid = self._artifact_uid(key, body, project, iter, tree or None)
         body["kind"] = body.get("kind") or "artifact"
         spec["db_key"] = spec.get("db_key") or key
         metadata["created"] = str(metadata.get("created") or now())
@@ -232,6 +242,18 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
                 self._tag(owner, name)
         metadata["tag"] = tag
         return body
+
+    def _artifact_uid(
+        self, key: str, body: Record, project: str, iteration: int, tree: str | None
+    ) -> str:
+        """Fill in the uid, MLRun's hash of all that makes a version what it is, and give it."""
+        given = body["metadata"].get("uid")
+        uid = fill_artifact_object_hash(body, iteration, tree)
+        # Its path counts, too, and is another one where the store was moved since.
+        for known in self.find_artifacts(project=project, name=key, uid=given)[:1] if given else ():
+            if fill_artifact_object_hash(known, iteration, tree) == uid:
+                body["metadata"]["uid"] = uid = given
+        return cast(str, uid)
 
     def _tag(self, owner: int, tag: str) -> None:
         (this,) = self.select("* FROM artifacts", Where("id = ?", owner))
@@ -274,6 +296,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         where = Where("project = ? AND key = ?", project, key)
         where.equal(tree=tree, uid=uid, iteration=iter, tag=tag)
         found = f"SELECT id FROM artifacts LEFT JOIN artifact_tags ON owner = id WHERE {where}"  # noqa: S608
+        self.make_room()
         with self.transaction():
             self.delete("artifacts", Where(f"id IN ({found})", *where.values))
 

@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,11 +13,23 @@ from ..lazy import mlrun
 OWN = "kedro."  # begins the keys of what is recorded beside what the nodes save
 DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"  # of a run that saving something in a notebook opens
 PROCESS = "process"  # the label that tells which process of the host has the run open
+# Without a time, MLRun lists the runs of one week, and of each name the newest.
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+OWN_ID = re.compile("[0-9a-f]{32}")  # of a run; another one may be the name of any folder
 
 
 def run_name(name: str) -> str:
-    """Make a name that MLRun takes for a run: `__default__` becomes `default`."""
+    """Make a name that MLRun takes for a run: `__default__` is `default`, and `é` is `e`."""
+    name = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    name = "".join(letter for letter in name if not unicodedata.combining(letter))
     return re.sub(r"[^-A-Za-z0-9_.]+", "-", name)[:63].strip("-_.") or DEFAULT_CONTEXT_NAME
+
+
+def run_title(run: Mapping[str, Any]) -> str:
+    """Give the name that people see: with `+` between the pipelines that a run is named after."""
+    names = str((run.get("labels") or {}).get("pipeline") or "").split(",")
+    title, name = "+".join(part.strip("_") for part in names), str(run.get("name") or "")
+    return title if title and run_name(title) == name else name
 
 
 def artifact_file(record: Mapping[str, Any]) -> str:
@@ -40,6 +53,18 @@ def producer(record: Mapping[str, Any]) -> str:
     return str(of.get("uri") or "").rpartition("/")[2].removesuffix(f"-{iteration}")
 
 
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested dicts as one, with dots in the names."""
+    return {prefix + ".".join(map(str, path)): leaf for path, leaf in leaves(values)}
+
+
+def leaves(values: Mapping[Any, Any]) -> Iterator[tuple[list[Any], Any]]:
+    """Give what is in nested dicts, each with its path; an empty dict is a value itself."""
+    for name, value in values.items():
+        inner = leaves(value) if isinstance(value, Mapping) and value else [([], value)]
+        yield from (([name, *path], leaf) for path, leaf in inner)
+
+
 def moment(text: Any) -> datetime | None:
     """Read a time as MLRun writes it. Without a zone it is UTC."""
     value = datetime.fromisoformat(str(text)) if text else None
@@ -57,13 +82,16 @@ def run_folder(artifact_path: str, uid: str) -> str:
 
 def own_folder(path: str, run_id: str) -> str:
     """Give the folder of a run that a path or URL is in, up to the run's id; "" if in none."""
-    # The ids that MLRun and this project make. Another one may be the name of any folder.
-    before, found, _ = f"{path}/".partition(f"/{run_id}/")
-    return before + f"/{run_id}" if found and re.fullmatch("[0-9a-f]{32}", run_id) else ""
+    # An iteration of a sweep has the sweep's id with its number.
+    found = OWN_ID.fullmatch(run_id) and re.match(rf"(.*?/{run_id}(-\d+)?)/", f"{path}/")
+    return found[1] if found else ""
 
 
-def delete_data(record: Mapping[str, Any], store: Path | None = None) -> None:
-    """Delete an artifact's bytes, or refuse if they aren't those of its own run and store."""
+def delete_data(record: Mapping[str, Any], store: Any = None) -> None:
+    """Delete an artifact's bytes, or refuse if they aren't those of its own run and store.
+
+    `store` is the embedded store that has the record, or None.
+    """
     target = record["spec"].get("target_path")
     if not target:
         return
@@ -72,11 +100,8 @@ def delete_data(record: Mapping[str, Any], store: Path | None = None) -> None:
     if is_own and "://" not in target:
         # A link in the path may lead anywhere; one at its end is deleted itself.
         real = path.parent.resolve() / path.name
-        # The records of a copied project name files of the original, beside which its store is.
-        beside = [parent / store.name for parent in real.parents] if store else []
-        copied = any(file.exists() and not (store and file.samefile(store)) for file in beside)
         is_own = real.is_relative_to(Path(folder).resolve()) and not Path(folder).is_symlink()
-        is_own = is_own and not copied
+        is_own = is_own and not (store and store.others_naming(real, record["metadata"]["uid"]))
     if not is_own:
         raise mlrun.errors.MLRunInvalidArgumentError(
             f"{target} is not in a folder of the run that made it, or belongs to another store, so "

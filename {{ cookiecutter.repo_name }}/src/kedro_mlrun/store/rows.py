@@ -4,21 +4,35 @@ It needs no MLRun. Queries are what MLRun's client calls the arguments of its li
 """
 
 import json
+import logging
+import os
+import re
 import shutil
 import sqlite3
 import sys
+import time
+from contextlib import closing, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast
 from urllib.parse import quote
 
 from ..lazy import mlrun
 from .fields import artifact_uid, moment
+from .places import Places
 from .process import is_alive
-from .sqlite import Database
+from .sqlite import Database, open_to_read, other_stores
 
 Record = dict[str, Any]
 LATEST = "latest"
+YOUNG = 3600  # seconds
+SOURCE = re.compile(r"/source/[0-9a-f]{64}\.tar\.gz$")
+LOG = logging.getLogger(__name__)
+UNREADABLE = (
+    "%s '%s' (row %d) of %s can't be read, and is left out: %s. "
+    "To see what else is damaged, and rescue the rest: kedro mlrun doctor --store"
+)
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
 
@@ -75,6 +89,13 @@ def utc(time: datetime | str) -> str:
     return cast(datetime, moment(time)).astimezone(UTC).isoformat(timespec="microseconds")
 
 
+def _is_young(file: Path) -> bool:
+    """Tell whether a file may have been put, or found, there for a job whose run comes next."""
+    with suppress(OSError):
+        return time.time() - file.stat().st_mtime < YOUNG
+    return False
+
+
 def now() -> str:
     """Write the present time."""
     return utc(datetime.now(UTC))
@@ -86,7 +107,11 @@ class Rows(Database):
     def select(self, what: str, where: Where, tail: str = "") -> list[sqlite3.Row]:
         """Read rows; the texts are constants of this package."""
         query = f"SELECT {what} WHERE {where} {tail}"
-        return self.connection.execute(query, where.values).fetchall()
+        try:
+            return self.connection.execute(query, where.values).fetchall()
+        except sqlite3.DatabaseError as exc:
+            self.say_if_damaged(exc)
+            raise
 
     def delete(self, table: str, where: Where) -> None:
         """Delete rows."""
@@ -95,7 +120,9 @@ class Rows(Database):
     def write(self, table: str, identity: Record, body: Record, **columns: Any) -> int:
         """Write a record whole, with its labels and a missing project; give its id."""
         self.insert_project({"metadata": {"name": identity["project"]}, "spec": {}})
-        columns |= {"body": json.dumps(body)}
+        home = str(self.path.parent)
+        self.connection.execute("INSERT OR IGNORE INTO homes (folder) VALUES (?)", (home,))
+        columns |= {"body": self.places.dump(table, body)}
         changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
         names, values = ", ".join(identity | columns), [*identity.values(), *columns.values()]
         ((owner,),) = self.connection.execute(
@@ -147,8 +174,11 @@ class Rows(Database):
         times = {"start_time": "start_time", "last_update_time": "updated", "end_time": "end_time"}
         for field, column in times.items():
             for end, comparison in ("from", ">="), ("to", "<="):
-                if time := query.pop(f"{field}_{end}", None):
-                    where.add(f"{column} {comparison} ?", utc(time))
+                if at := query.pop(f"{field}_{end}", None):
+                    # See `_in_order`. With both, an index leads to those that are late enough.
+                    where.add(f"substr({column}, instr({column}, '~') + 1) {comparison} ?", utc(at))
+                    if end == "from":
+                        where.add(f"{column} >= ?", utc(at))
         if query.pop("newest", False):
             # Beside a maximum, SQLite gives the other columns of its row.
             newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
@@ -177,11 +207,29 @@ class Rows(Database):
         for argument in filter(others.get, others):
             raise self.needs_api(f"'{argument}' of lists")
         tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
-        if table == "runs":
-            return [json.loads(body) for (body,) in self.select("body FROM runs", where, tail)]
-        source = f"body, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
-        found = [(json.loads(body), tag) for body, tag in self.select(source, where, tail)]
-        return [body | {"metadata": body["metadata"] | {"tag": tag}} for body, tag in found]
+        columns, broken = "id, updated, body", self.broken.setdefault(table, set())
+        source = f"{columns}, name FROM {table}"
+        if table != "runs":
+            name = "key AS name" if table == "artifacts" else "name"
+            source = (
+                f"{columns}, {name}, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
+            )
+        without = Where(str(where), *where.values)
+        # Also for pages, which begin where the one before ended. What is written anew has its time.
+        rows = ", ".join(["(?, ?)"] * len(broken))
+        without.add(f"(id, updated) NOT IN (VALUES {rows})", *chain(*broken))
+        found, known = [], len(broken)
+        for row in self.select(source, without if broken else where, tail):
+            try:
+                body = self.places.load(table, row["body"])
+                if table != "runs":
+                    body = {**body, "metadata": {**body["metadata"], "tag": row["tag"]}}
+                found.append(body)
+            except ValueError as exc:
+                if (version := (row["id"], row["updated"])) not in broken:
+                    LOG.warning(UNREADABLE, table[:-1], row["name"], row["id"], self.path, exc)
+                broken.add(version)
+        return found if len(broken) == known else self.records(table, where, order, limit, offset)
 
     def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
         """Read a run."""
@@ -193,8 +241,52 @@ class Rows(Database):
     def artifacts_of(self, run: Record) -> list[Record]:
         """Read the artifacts' records that a run's `status.artifact_uris` names."""
         uris = (run["status"].get("artifact_uris") or {}).values()
-        project, uids = run["metadata"]["project"], filter(None, map(artifact_uid, uris))
-        return [item for uid in uids for item in self.find_artifacts(project=project, uid=uid)[:1]]
+        uids = [*filter(None, map(artifact_uid, uris))]
+        project, found = run["metadata"]["project"], dict[str, Record]()
+        for item in self.find_artifacts(project=project, uid=uids) if uids else ():
+            found.setdefault(item["metadata"]["uid"], item)
+        return [found[uid] for uid in uids if uid in found]
+
+    def others_naming(self, file: Path, uid: str) -> list[Path]:
+        """Give the stores, of which this one may be a copy, whose artifact is the same file."""
+        homes = {Path(folder) for (folder,) in self.select("folder FROM homes", Where())}
+        near = [each for home in {*homes, self.path.parent} for each in home.glob("*")]
+        near += [
+            each for home in file.parents for each in home.glob(f"*{self.path.suffix or '.db'}")
+        ]
+        found, query = [], "SELECT body FROM artifacts WHERE uid = ?"
+        for path in other_stores(near, self.path):
+            # Not as a store, which would be migrated.
+            try:
+                with closing(open_to_read(path)) as connection:
+                    rows = connection.execute(query, (uid,)).fetchall()
+                bodies = [Places(path).load("artifacts", body) for (body,) in rows]
+            except (sqlite3.Error, ValueError):
+                # It is damaged, and may be rescued.
+                found.append(path)
+                continue
+            named = [os.path.realpath(body["spec"].get("target_path") or "") for body in bodies]
+            found += [path] * (os.path.realpath(file) in named)
+        return found
+
+    def delete_source(self, run: Record) -> None:
+        """Delete the archive and the function that a deleted job had, unless others have them."""
+        uri, sources = str((run.get("spec") or {}).get("function")), dict[int, tuple[str, str]]()
+        for row in self.select("id, body FROM functions", Where()) if "@" in uri else ():
+            with suppress(ValueError):
+                body = self.places.load("functions", row["body"])
+                source = ((body.get("spec") or {}).get("build") or {}).get("source") or ""
+                sources[row["id"]] = body["metadata"].get("hash") or "-", source
+        source = dict(sources.values()).get(uri.rpartition("@")[2], "")
+        same = {number: key for number, (key, other) in sources.items() if other == source}
+        # Elsewhere it may be a copied store's as well, or a person's.
+        if SOURCE.search(source) and self.places.has(source) and not _is_young(Path(source)):
+            named = Where(" OR ".join(["instr(body, ?)"] * len(same)), *same.values())
+            with self.transaction():
+                if is_unused := not self.select("1 FROM runs", named, "LIMIT 1"):
+                    self.delete("functions", Where(f"id IN ({', '.join(map(str, same))})"))
+            if is_unused:
+                Path(source).unlink(missing_ok=True)
 
     def write_run(self, body: Record, uid: str, project: str, iteration: int) -> None:
         """Write a run whole."""
@@ -207,13 +299,25 @@ class Rows(Database):
         if state in TERMINAL_STATES:
             status["end_time"] = status.get("end_time") or status["last_update"]
         end_time = utc(status["end_time"]) if status.get("end_time") else None
-        times = {"start_time": utc(status["start_time"]), "updated": utc(status["last_update"])}
         identity = {"project": project, "uid": uid, "iteration": iteration}
+        started = self._in_order(identity, utc(status["start_time"]))
+        times = {"start_time": started, "updated": utc(status["last_update"])}
         others = {"name": metadata.get("name") or "", "state": state, "end_time": end_time}
         owner = self.write("runs", identity, body, **others, **times)
         inputs = (body.get("spec") or {}).get("inputs") or {}
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
+
+    def _in_order(self, identity: Record, started: str) -> str:
+        """Give a run's start; where a clock that was set spoils their order, `another's~start`."""
+        [(before,)] = self.select("MAX(start_time) FROM runs", Where().equal(**identity))
+        if not before:
+            of_project = Where().equal(project=identity["project"], iteration=identity["iteration"])
+            [(newest,)] = self.select("MAX(start_time) FROM runs", of_project)
+            # Who begins after one that begins in the future, by this clock, is newer all the same.
+            before = f"{newest}~" if newest and newest > now() else ""
+        place, is_after, _ = before.partition("~")
+        return f"{place}~{started}" if is_after and started < place else started
 
     def end_run(
         self, uid: str, project: str, state: str, reason: str, replace: bool = False
@@ -222,9 +326,9 @@ class Rows(Database):
         text = reason.partition("\n\n")[0]
         with self.transaction():
             where = Where("project = ? AND uid = ?", project, uid)
-            for row in self.select("iteration, state, body FROM runs", where):
+            for row in self.select("iteration, state FROM runs", where):
                 if row["state"] not in TERMINAL_STATES or (replace and row["iteration"] == 0):
-                    body = json.loads(row["body"])
+                    body = self.find_run(uid, project, row["iteration"])
                     body["status"].update(state=state, error=reason, status_text=text)
                     self.write_run(body, uid, project, row["iteration"])
 

@@ -1,19 +1,23 @@
 """The file of an embedded store: its schema, connections and transactions."""
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
 from ..lazy import mlrun
+from .places import Places
 
 SCHEME = "sqlite"
 APPLICATION_ID = int.from_bytes(b"mlrn", "big")  # tells a store from other SQLite files
+RESERVE = 2**20  # bytes of a file beside the store that make room to delete on a full disk
 BUSY_SECONDS = 60  # how long a process waits for others that write to the same store
+UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 # What belongs to one row of another table, and goes with it.
 _OWNED = "owner INTEGER NOT NULL REFERENCES {0}s (id) ON DELETE CASCADE"
@@ -77,6 +81,13 @@ MIGRATIONS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, uid TEXT NOT NULL,
         inode INTEGER NOT NULL, supervisor TEXT NOT NULL, process TEXT, UNIQUE (project, uid));
     """,
+    # Paths that are found from the store's folder, see `places.py`, and the folders it has been in.
+    """
+    CREATE TABLE homes (folder TEXT PRIMARY KEY);
+    UPDATE runs SET body = portable('runs', CAST(body AS BLOB));
+    UPDATE artifacts SET body = portable('artifacts', CAST(body AS BLOB));
+    UPDATE functions SET body = portable('functions', CAST(body AS BLOB));
+    """,
 )
 
 
@@ -92,7 +103,10 @@ class Database:
             )
         self.url = str(url)
         self.path = Path(path).absolute()
+        self.places = Places(self.path)
         self._local = threading.local()
+        # The rows of each table that are no record, each with the time at which it was written.
+        self.broken: dict[str, set[tuple[int, str]]] = {}
 
     def needs_api(self, what: str) -> Exception:
         """Give the error for what the embedded store can't do."""
@@ -100,6 +114,14 @@ class Database:
             f"The embedded store {self.url} has no {what}: it needs an MLRun API. "
             "Set MLRUN_DBPATH to the address of one."
         )
+
+    def say_if_damaged(self, exc: Exception) -> None:
+        """Raise another error for a damaged file, which says what to do."""
+        if (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+            raise mlrun.errors.MLRunRuntimeError(
+                f"The embedded store {self.path} is damaged ({exc}). To copy what can be read into "
+                "a new store: kedro mlrun doctor --store"
+            ) from exc
 
     def inode(self) -> int | None:
         """Tell the file from its copies and from others of its name; None if there is none."""
@@ -127,20 +149,36 @@ class Database:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 # Records are not committed, whatever the project's own .gitignore says.
                 (self.path.parent / ".gitignore").write_text("*\n")
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._prepare(connection)
+            connection = _connect(self.path, "rwc")
+            try:
+                self._prepare(connection)
+            except sqlite3.OperationalError:
+                if not self.make_room():
+                    raise
+                self._prepare(connection)
         except (sqlite3.Error, OSError) as exc:
             if connection:
                 connection.close()
+            self.say_if_damaged(exc)
+            if read_only := self._open_to_read(exc):
+                return read_only
             raise mlrun.errors.MLRunInvalidArgumentError(
-                f"{self.path} can't be used as an embedded store: {exc}. "
-                "Name another file in MLRUN_DBPATH or mlrun.yml."
+                f"{self.path} can't be used as an embedded store: {exc}. Check its disk and "
+                "permissions, or name another file in MLRUN_DBPATH or mlrun.yml."
             ) from exc
         return connection
 
+    def _open_to_read(self, exc: Exception) -> sqlite3.Connection | None:
+        """Open a store that can't be written to: a read-only one, or one on a full disk."""
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # without the details
+        with suppress(sqlite3.Error):
+            connection = open_to_read(self.path) if code in UNWRITABLE else None
+            if connection and _number(connection, "user_version") == len(MIGRATIONS):
+                return connection
+        return None
+
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check the file before anything in it is changed, and make or migrate the store."""
-        connection.row_factory = sqlite3.Row
         # In this order, for another process may make the store between the two.
         in_use = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         ((application,),) = connection.execute("PRAGMA application_id")
@@ -150,6 +188,8 @@ class Database:
         if version > len(MIGRATIONS):
             reason = f"it has schema {version}, and this project knows none newer than"
             raise sqlite3.DatabaseError(f"{reason} {len(MIGRATIONS)} before it is updated")
+        if not in_use:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(connection)
         # With WAL, NORMAL loses nothing when a process dies; a power cut can take the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -159,11 +199,33 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         # Read again: another process may have migrated while this one waited.
         ((version,),) = connection.execute("PRAGMA user_version")
+        # As bytes, for a text that is none can't be given to a function.
+        portable = self.places.portable
+        connection.create_function("portable", 2, lambda table, body: portable(table, _text(body)))
         for statement in ";".join(MIGRATIONS[version:]).split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
+        self._keep_reserve()
+
+    @property
+    def _reserve(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-reserve")
+
+    def _keep_reserve(self) -> None:
+        with suppress(OSError):
+            if not self._reserve.exists() and _free(self.path) > 8 * RESERVE:
+                # Not zeros, which some file systems keep in no space.
+                self._reserve.write_bytes(os.urandom(RESERVE))
+
+    def make_room(self) -> bool:
+        """Let what is reserved go if the disk is full: even to open a store takes some of it."""
+        with suppress(OSError):
+            if _free(self.path) < RESERVE:
+                self._reserve.unlink()
+                return True
+        return False
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -178,10 +240,86 @@ class Database:
                 f"The embedded store {self.path} can't be written to: {exc}. "
                 "Check its disk and permissions, and whether another process holds it."
             ) from exc
+        except sqlite3.DatabaseError as exc:
+            self.say_if_damaged(exc)
+            raise
         finally:
             # SQLite may have rolled back by itself: when the disk is full, for example.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    def give_back(self) -> None:
+        """Give the space of what was deleted back to the disk, as far as that can be done now."""
+        connection = self.connection
+        ((mode,), (free,), (pages,)) = (
+            connection.execute(f"PRAGMA {name}").fetchone()
+            for name in ("auto_vacuum", "freelist_count", "page_count")
+        )
+        # Where others use the store, or a full disk has no place for it, the next deletion does it.
+        connection.execute("PRAGMA busy_timeout = 0")
+        with suppress(sqlite3.OperationalError):
+            if mode:
+                # As a script, for `execute` frees one page only.
+                connection.executescript("PRAGMA incremental_vacuum")
+            elif pages < 4 * free:
+                # An earlier version's store has to be written anew for that, once.
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        self._keep_reserve()
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, BUSY_SECONDS, isolation_level=None, uri=True)
+    connection.row_factory, connection.text_factory = sqlite3.Row, _text
+    return connection
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file of SQLite, also where nothing can be written beside it."""
+    wal = path.with_name(f"{path.name}-wal")
+    for mode in "ro", "ro&immutable=1":
+        connection = _connect(path, mode)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.DatabaseError as exc:
+            # What is damaged is opened. What is still in the WAL would not be seen.
+            if exc.sqlite_errorcode & 0xFF in UNWRITABLE:
+                connection.close()
+                if mode == "ro" and not (wal.exists() and wal.stat().st_size):
+                    continue
+                raise
+        break
+    return connection
+
+
+def other_stores(files: Iterable[Path], store: Path) -> list[Path]:
+    """Give the stores among files, also damaged ones, but this one."""
+    found = []
+    # To close what SQLite has beside a file takes this process's locks from it.
+    for path in {path for path in files if not path.name.endswith(("-shm", "-wal"))}:
+        if os.path.isfile(path) and not os.path.samefile(path, store):
+            with suppress(sqlite3.Error), closing(open_to_read(path)) as connection:
+                if _number(connection, "application_id") == APPLICATION_ID:
+                    found.append(path)
+    return found
+
+
+def _number(connection: sqlite3.Connection, name: str) -> int:
+    return cast(int, connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _text(value: bytes) -> str | bytes:
+    """Give a damaged text as it is, which is then no record; SQLite would give no row at all."""
+    with suppress(UnicodeDecodeError):
+        return value.decode()
+    return value
+
+
+def _free(path: Path) -> int:
+    return shutil.disk_usage(path.parent).free
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

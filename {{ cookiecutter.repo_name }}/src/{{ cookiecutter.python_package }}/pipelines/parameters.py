@@ -28,8 +28,9 @@ class EstimatorParameters(BaseModel):
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
         description="Import path of a scikit-learn-compatible classifier with `predict_proba`.",
     )
-    arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Keyword arguments of the estimator."
+    # May be null, because `--params` cannot replace a dictionary by an empty one.
+    arguments: dict[str, Any] | None = Field(
+        default=None, description="Keyword arguments of the estimator."
     )
 
 

@@ -20,7 +20,7 @@ def score_test(**predictions: Prediction) -> dict[str, dict[str, dict[str, float
 
 def rank_candidates(
     metrics: dict[str, dict[str, dict[str, float]]], options: EvaluationParameters
-) -> tuple[str, pd.DataFrame]:
+) -> tuple[str, dict[str, dict[str, float]], pd.DataFrame]:
     """Rank the candidates by the configured metric.
 
     Args:
@@ -28,17 +28,23 @@ def rank_candidates(
         options: The metric to rank by.
 
     Returns:
-        The best candidate's name, and the leaderboard: a row per candidate, the best first (ties by
-        name), with the columns `candidate` and each metric.
+        The best candidate's name; what decided, `{"best_score": {metric: value}}`; and the
+        leaderboard: a row per candidate, the best first (ties by name), with the columns
+        `candidate` and each metric.
 
     Example:
         >>> metrics = {"test": {"a": {"log_loss": 0.7}, "b": {"log_loss": 0.2}}}
-        >>> rank_candidates(metrics, EvaluationParameters(metric="log_loss"))[0]
-        'b'
+        >>> rank_candidates(metrics, EvaluationParameters(metric="log_loss"))[:2]
+        ('b', {'best_score': {'log_loss': 0.2}})
     """
     rows = [{"candidate": name, **values} for name, values in metrics["test"].items()]
     lowest_first = options.metric == "log_loss"
     leaderboard = pd.DataFrame(rows).sort_values(
         [options.metric, "candidate"], ascending=[lowest_first, True], ignore_index=True
     )
-    return str(leaderboard["candidate"].iloc[0]), leaderboard
+    best = str(leaderboard["candidate"].iloc[0])
+    return (
+        best,
+        {"best_score": {options.metric: metrics["test"][best][options.metric]}},
+        leaderboard,
+    )

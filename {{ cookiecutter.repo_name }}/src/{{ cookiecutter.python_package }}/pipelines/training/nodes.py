@@ -1,5 +1,6 @@
 """The nodes of the training pipeline."""
 
+import inspect
 from typing import Any
 
 import pandas as pd
@@ -138,19 +139,25 @@ def _estimator(model: EstimatorParameters) -> Any:
     # Before the call: a path in the parameters must not run just any function.
     if not isinstance(kind, type) or not hasattr(kind, "predict_proba"):
         raise ValueError(refusal)
+    # A null takes back an argument of another estimator, and is a value of one of its own.
+    own = inspect.signature(kind).parameters
+    given = model.arguments or {}
+    arguments = {name: given[name] for name in given if given[name] is not None or name in own}
+    hint = (
+        "Correct them in `arguments`, or leave out those of another estimator: all of them with "
+        "`arguments=null`, one with `arguments.NAME=null`."
+    )
     try:
-        estimator = kind(**model.arguments)
+        estimator = kind(**arguments)
     except TypeError as error:
         raise ValueError(
-            f"{model.estimator} does not accept these arguments: {error}. "
-            f"Correct `arguments`, which are {model.arguments}."
+            f"{model.estimator} does not accept the arguments {arguments}: {error}. {hint}"
         ) from error
     # XGBoost keeps unknown arguments here, and would train without them.
     unknown = getattr(estimator, "kwargs", None)
     if unknown:
         raise ValueError(
-            f"{model.estimator} does not know the arguments {', '.join(map(repr, unknown))}. "
-            "Correct or remove them in `arguments`."
+            f"{model.estimator} does not know the arguments {', '.join(map(repr, unknown))}. {hint}"
         )
     # Some have it only with certain arguments, such as SVC(probability=True).
     if not hasattr(estimator, "predict_proba"):

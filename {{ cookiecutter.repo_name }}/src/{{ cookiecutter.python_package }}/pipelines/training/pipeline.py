@@ -36,7 +36,7 @@ def create_pipeline() -> Pipeline:
             )
         ]
     )
-    # Kedro reserves names with dots for nodes inside the namespace, and these leave it.
+    # Kedro keeps names with dots for datasets that stay inside a namespace, and these leave it.
     predictions = {name: f"{name}_training_prediction" for name in CANDIDATES}
     return Pipeline(
         [
@@ -52,7 +52,7 @@ def create_pipeline() -> Pipeline:
                     namespace=name,
                     inputs="training_set",
                     parameters="params:split.target",
-                    outputs={"prediction": predictions[name]},
+                    outputs={"model": f"{name}_model", "prediction": predictions[name]},
                 )
                 for name in CANDIDATES
             ),
@@ -60,8 +60,13 @@ def create_pipeline() -> Pipeline:
                 Pipeline(
                     boosted,
                     namespace=name,
-                    inputs={"training_set", "test_set"},
+                    inputs={
+                        "model": f"{name}_model",
+                        "training_set": "training_set",
+                        "test_set": "test_set",
+                    },
                     parameters="params:split.target",
+                    outputs={"learning_curve": f"{name}_learning_curve"},
                 )
                 for name in BOOSTED
             ),

@@ -1,0 +1,171 @@
+"""Metrics over steps, as MLRun dataset artifacts with a chart."""
+
+import io
+import math
+import warnings
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.io import DatasetError
+from pandas.api.types import is_any_real_numeric_dtype, is_integer_dtype
+
+from .abstract import MLRunAbstractDataset
+from .dataframe import MLRunDataframeDataset
+
+HISTORY = "kedro-mlrun-history"  # a name in a frame's `attrs`
+NUMPY = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+TYPES: dict[str, Any] = {"int": int, "float": float, "none": NoneType}
+TYPES |= {f"numpy.{name}": np.dtype(name).type for name in NUMPY}
+NAMES = {type_: name for name, type_ in TYPES.items()}
+# Names are shown as they are: a dollar sign is no formula.
+STYLE: Any = {"text.parse_math": False, "legend.frameon": False, "agg.path.chunksize": 10_000}
+STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "#e6e6e6"}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
+FEW_POINTS, LONGEST_LEGEND = 30, 20
+LARGEST_DRAWN = 1e300  # Beyond this, Matplotlib's own arithmetic overflows.
+
+
+class MLRunMetricHistory(MLRunDataframeDataset):
+    """A metric over steps, as an MLRun dataset artifact with a line chart beside it.
+
+    It is a list of numbers, a dict of such lists by name, a dict of numbers by step, or a data
+    frame whose index is the step; loading gives back the same. The artifact is a table with a row
+    for each step. The chart is a PNG file, an artifact of its own under the key `<key>.chart`. Its
+    axes are labelled by the names of the frame's index and columns
+    (`frame.rename_axis(columns="log loss")`).
+
+    Args:
+        key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
+        save_args: as for `MLRunDataframeDataset`. The chart gets `tag`, `labels`, `artifact_path`
+            and `db_key`, too.
+
+    Example:
+        ```yaml
+        learning_curve:
+          type: kedro_mlrun.MLRunMetricHistory
+        ```
+
+        ```python
+        dataset = MLRunMetricHistory(key="learning_curve")
+        dataset.save({"train": [0.69, 0.42, 0.31], "test": [0.69, 0.47, 0.40]})
+        assert dataset.load() == {"train": [0.69, 0.42, 0.31], "test": [0.69, 0.47, 0.40]}
+        ```
+    """
+
+    def _log(self, context: Any, data: Any, temporary: Path) -> None:
+        frame = _to_frame(data)
+        # Drawn before anything is recorded, and recorded when the data is.
+        image = draw_lines(frame, self.key)
+        super()._log(context, frame, temporary)
+        shared = {"tag", "labels", "artifact_path"} & self._save_args.keys()
+        save_args = {"format": "png", **{name: self._save_args[name] for name in shared}}
+        save_args["db_key"] = f"{self._save_args.get('db_key') or self.key}.chart"
+        MLRunAbstractDataset(f"{self.key}.chart", None, save_args)._log(context, image, temporary)
+
+    def _read(self, artifact: Any) -> Any:
+        frame = super()._read(artifact)
+        notes = frame.attrs.pop(HISTORY, None)
+        return _from_frame(frame, notes) if notes else frame
+
+
+def _to_frame(data: Any) -> pd.DataFrame:
+    """Make a history a frame, with notes of how to get the very same back."""
+    if isinstance(data, pd.DataFrame):
+        dtypes = {f"column '{name}'": dtype for name, dtype in data.dtypes.items()}
+        if not isinstance(data.index, pd.DatetimeIndex):
+            dtypes["its index"] = data.index.dtype
+        for name, dtype in dtypes.items():
+            if not is_any_real_numeric_dtype(dtype):
+                raise _no_history(name, dtype)
+        return data
+    form, columns = "names", data
+    if type(data) is list:
+        form, columns = "list", {"value": data}
+    elif type(data) is not dict:
+        raise _no_history("the object", type(data).__name__)
+    elif not all(type(name) is str for name in data):
+        form, columns = "steps", {"steps": list(data), "value": list(data.values())}
+    made = {name: _column(name, values) for name, values in columns.items()}
+    # A column that is shorter than others is filled up with NaN.
+    frame = pd.DataFrame({name: column for name, (column, _) in made.items()})
+    frame.columns = frame.columns.astype(object)
+    notes: dict[str, Any] = {"form": form, "types": [types for _, types in made.values()]}
+    if form == "steps":
+        notes["steps"], frame = notes["types"].pop(0), frame.set_index("steps")
+    frame.index.name = None if "step" in frame else "step"
+    frame.attrs[HISTORY] = notes
+    if repr(_from_frame(frame, notes)) != repr(data):
+        raise DatasetError(
+            "an integer has over 64 bits, or over 53 beside fractions or missing values, and would "
+            "come back changed; let the node return it as a float"
+        )
+    return frame
+
+
+def _column(name: str, values: Any) -> tuple[pd.Series, list[Any]]:
+    """Make a list a column, and give its length and its values' type, or one for each value."""
+    if type(values) is not list:
+        raise _no_history(f"'{name}'", type(values).__name__)
+    for value in values:
+        if type(value) not in NAMES:
+            raise _no_history(f"{value!r} in '{name}'", type(value).__name__)
+    array = np.array([math.nan if value is None else value for value in values])
+    names = [NAMES[type(value)] for value in values]
+    return pd.Series(array), [len(names), names[0] if len(set(names)) == 1 else names]
+
+
+def _no_history(what: str, kind: Any) -> DatasetError:
+    return DatasetError(
+        f"{what} is of type {kind}, and a history is a list of numbers (int, float, None or "
+        "NumPy's), a dict of such lists, a dict of numbers by step, or a frame of numbers; let the "
+        "node convert it, or use MLRunResult or MLRunDataframeDataset, which draw nothing"
+    )
+
+
+def _from_frame(frame: pd.DataFrame, notes: dict[str, Any]) -> Any:
+    lists = [_restored(frame.iloc[:, number], types) for number, types in enumerate(notes["types"])]
+    if notes["form"] == "names":
+        return dict(zip(frame.columns, lists, strict=True))
+    if notes["form"] == "steps":
+        return dict(zip(_restored(frame.index, notes["steps"]), lists[0], strict=True))
+    return lists[0]
+
+
+def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
+    length, names = types
+    names = [names] * length if isinstance(names, str) else names
+    pairs = zip(names, np.asarray(column)[:length], strict=True)
+    return [None if name == "none" else TYPES[name](value) for name, value in pairs]
+
+
+def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
+    """Draw a line for each column over the index, through all values that are finite, as PNG."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
+    frame = frame.sort_index()
+    # The warnings are about letters that the font lacks.
+    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
+        # A figure of its own: `matplotlib.pyplot` would keep it, and may want a screen.
+        figure, image = Figure((8, 4.5), layout="constrained"), io.BytesIO()
+        axes = figure.subplots()
+        for number, (_, column) in enumerate(frame.astype("float64").items()):
+            shown = column[column.abs() < LARGEST_DRAWN]
+            style = ("-", "--", ":", "-.")[number // 10 % 4]
+            marker = "." if len(shown) <= FEW_POINTS else None
+            axes.plot(shown.index, shown, ls=style, marker=marker)
+        if is_integer_dtype(frame.index):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(title, pad=12)
+        axes.set_xlabel(str(frame.index.name or "step"))
+        axes.set_ylabel(str(frame.columns.name or "value"))
+        if 1 < len(frame.columns) <= LONGEST_LEGEND:
+            figure.legend(axes.lines, map(str, frame.columns), loc="outside right upper")
+        figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
+    return image.getvalue()

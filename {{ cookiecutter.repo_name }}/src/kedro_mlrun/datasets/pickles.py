@@ -1,0 +1,78 @@
+"""Pickles that can be read where the project's own classes can't be imported."""
+
+import logging
+import pickle
+import sys
+from operator import attrgetter
+from pathlib import Path
+from threading import Lock
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+from kedro.framework import project
+
+from ..runs.provenance import has_secret
+
+_registering = Lock()
+
+
+def dump(data: Any, file: Path) -> None:
+    """Pickle an object; the classes and functions of the project have their code with them."""
+    with file.open("wb") as stream:
+        _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(data)
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        if obj is _imported:
+            return pickle.loads, (cloudpickle.dumps(obj),)
+        if isinstance(obj, type | FunctionType):
+            package = str(obj.__module__).partition(".")[0]
+            if package == project.PACKAGE_NAME and (code := _code(obj, package)):
+                return _imported, (obj.__module__, obj.__qualname__, code)
+        return NotImplemented
+
+
+def _code(obj: Any, package: str) -> bytes | None:
+    """Give the code of a class or function, with the globals that it needs; None if it can't go."""
+    modules = {n: m for n, m in [*sys.modules.items()] if f"{n}.".startswith(f"{package}.")}
+    try:
+        # What its name doesn't find would come back as something else, and pickle refuses it.
+        if attrgetter(obj.__qualname__)(modules[obj.__module__]) is not obj:
+            return None
+        with _registering:
+            # The user may have registered it, too.
+            ours = {package} - cloudpickle.list_registry_pickle_by_value()
+            try:
+                for name in ours:
+                    cloudpickle.register_pickle_by_value(modules[name])
+                code: bytes = cloudpickle.dumps(obj)
+            finally:
+                for name in ours:
+                    cloudpickle.unregister_pickle_by_value(modules[name])
+        names = [*map(vars, modules.values())]
+        classes = [found for each in names for found in each.values() if isinstance(found, type)]
+        if has_secret(code, *names, *map(vars, classes)):
+            raise pickle.PicklingError("there is a secret in it")
+    except Exception as error:
+        message = "The code of %s isn't kept with the model, which is read with the project: %s"
+        logging.getLogger(__name__).info(message, obj, error)
+        return None
+    return code
+
+
+def _imported(module: str, name: str, code: bytes) -> Any:
+    """Import a class, so that what is loaded is one of the project's, or make it of its code."""
+    # Here, for where this is called there is no module of it.
+    from importlib import import_module
+    from operator import attrgetter
+    from pickle import loads
+
+    try:
+        return attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError):
+        return loads(code)  # noqa: S301
+
+
+_imported.__module__ = "__main__"  # whose functions cloudpickle takes with their code

@@ -1,0 +1,127 @@
+"""Which runs are chosen, and in what order, by their fields, such as `params.split.seed`."""
+
+import operator
+import re
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
+from math import isnan
+from typing import Any, NamedTuple
+
+from ..text import nearest
+from .records import RecordNotFoundError, Records
+from .summaries import Record, fields_of, summary
+
+_OPERATORS = {
+    **{"=": operator.eq, "!=": operator.ne, "<": operator.lt},
+    **{"<=": operator.le, ">": operator.gt, ">=": operator.ge},
+}
+_CONDITION = re.compile(
+    r"""\s*([^\s=!<>"']+)\s*(=|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)(?:\s+and\s+(?=\S)|\s*$)""",
+    re.IGNORECASE,
+)
+_PREFIXES = ("", "params.", "results.", "labels.")
+
+
+class Condition(NamedTuple):
+    """A field of a run, a comparison, and what to compare with, which in quotes is no number."""
+
+    field: str
+    comparison: str
+    text: str
+    number: float | None
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        """Compare as numbers where both are, else as texts; what a run lacks never holds."""
+        value, compare = value_of(fields, self.field), _OPERATORS[self.comparison]
+        text, number = self.text, self.number
+        if isinstance(value, int | float) and not isinstance(value, bool) and number is not None:
+            return bool(compare(value, number))
+        if isinstance(value, bool):
+            value, text = str(value).lower(), text.lower()
+        # A text is neither less nor more than a number.
+        fits = self.comparison in {"=", "!="} or (isinstance(value, str) and number is None)
+        return value is not None and fits and bool(compare(str(value), text))
+
+
+def conditions(texts: Iterable[str]) -> list[Condition]:
+    """Read `FIELD OPERATOR VALUE`, several with `and`; all of them have to hold."""
+    found = []
+    for text in texts:
+        end = 0
+        while end < len(text) or not text:
+            if not (part := _CONDITION.match(text, end)):
+                raise RecordNotFoundError(
+                    f"'{text}' is no condition. Write a field, one of {' '.join(_OPERATORS)} and a "
+                    'value, such as "params.split.seed = 7 and results.auc >= 0.9".'
+                )
+            field, comparison, value = part.groups()
+            found.append(Condition(field, comparison, value.strip("\"'"), _number(value)))
+            end = part.end()
+    return found
+
+
+def full_name(name: str, known: Collection[str]) -> str:
+    """Give a field's name with `params.`, `results.` or `labels.`, which may be left out."""
+    name = re.sub("^parameters[.]", "params.", name)
+    return next((each for prefix in _PREFIXES if (each := prefix + name) in known), name)
+
+
+def value_of(fields: Mapping[str, Any], name: str) -> Any:
+    """Give a field by its name; None where a run lacks it."""
+    return fields.get(full_name(name, fields))
+
+
+def check_fields(names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a field that isn't among those of any run, unless there are no runs."""
+    for name in names if known else ():
+        if full_name(name, known) not in known:
+            raise RecordNotFoundError(
+                f"No run has a field '{name}'. {nearest(name, known)}There are id, name, state, "
+                "started, took, params.NAME, results.NAME and labels.NAME."
+            )
+
+
+def select(
+    records: Records,
+    where: Iterable[str] = (),
+    sort: str = "",
+    ascending: bool = False,
+    limit: int | None = 20,
+    **filters: Any,
+) -> list[Record]:
+    """List the runs for which all conditions hold, newest or, by a field, largest first."""
+    wanted, known = conditions(where), set[str]()
+
+    def holds(run: Record) -> bool:
+        fields = fields_of(summary(run))
+        known.update(fields)
+        return all(each.holds(fields) for each in wanted)
+
+    if not (wanted or sort):
+        return records.runs(limit, **filters)
+    found = filter(holds, records.each_run(None, **filters))
+    chosen = list(islice(found, None if sort else limit))
+    if not chosen:
+        check_fields([each.field for each in wanted], known)
+    if sort:
+        check_fields([sort], known)
+        ranks = [(_rank(value_of(fields_of(summary(run)), sort)), run) for run in chosen]
+        ranked = sorted(
+            filter(operator.itemgetter(0), ranks), key=operator.itemgetter(0), reverse=not ascending
+        )
+        # What lacks the field comes last, whichever is first.
+        chosen = [run for _, run in [*ranked, *(each for each in ranks if not each[0])]][:limit]
+    return chosen
+
+
+def _number(text: str) -> float | None:
+    try:
+        return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else float(text)
+    except ValueError:
+        return None
+
+
+def _rank(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, int | float):
+        return () if isnan(value) else (1, value)
+    return () if value is None else (0, str(value))
