@@ -156,7 +156,7 @@ def test_missing_bytes_are_an_error(embedded: Store) -> None:
     Dataset(key="thing").save("text")
     path = Path(embedded.manager.project.get_artifact("thing").target_path)
     path.unlink()
-    with pytest.raises(DatasetError, match=f"its file {path} is gone"):
+    with pytest.raises(DatasetError, match=f"its file {path} is gone. Restore it, or save"):
         Dataset(key="thing").load()
     assert not Dataset(key="thing").exists()
 

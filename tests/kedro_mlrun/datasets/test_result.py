@@ -149,6 +149,15 @@ def test_two_datasets_keep_apart(store: Store) -> None:
     assert second.load() == {"accuracy": 0.8}
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")], ids=str)
+def test_results_of_namespaces_have_their_names(embedded: Store, order: tuple[str, str]) -> None:
+    """Law 4: a result has the same name whichever namespace is saved first."""
+    for namespace in order:
+        Dataset(key=f"{namespace}.metrics", flatten=True).save({"by": namespace})
+    assert embedded.manager.current.results == {"a.by": "a", "b.by": "b"}
+    assert Dataset(key="a.metrics", flatten=True).load() == {"by": "a"}
+
+
 def test_results_by_tree(store: Store) -> None:
     """The tree of a run that is in no workflow is its id, as it is for its artifacts."""
     uid = store.manager.open_run("training").uid

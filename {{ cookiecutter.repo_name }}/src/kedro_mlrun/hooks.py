@@ -29,10 +29,16 @@ from omegaconf.errors import InterpolationResolutionError
 
 from .lazy import ipython
 from .project import MLRunConfig, TrackingConfig, prepared, register_env_files
-from .runs import dataset as entries
 from .runs import provenance, workers
 from .runs.chain import chain_id, made_in_chain
-from .runs.dataset import RunDataset, check_used, is_run_type, run_dataset, with_inputs
+from .runs.dataset import (
+    RunDataset,
+    check_used,
+    find_sources,
+    is_run_type,
+    run_dataset,
+    with_inputs,
+)
 from .runs.manager import MLRunContextManager
 from .runs.pipeline_run import PipelineRun, record_dataset
 from .secrets import known as secrets
@@ -149,7 +155,7 @@ class MLRunHooks:
             _keep_in_memory(pipeline, catalog, ours)
             return
         saved = {name: ours[name] for name in ours.keys() & pipeline.all_outputs()}
-        entries.check_uses(saved, {*catalog.keys(), *pipeline.datasets()})
+        find_sources(saved, catalog)
         self._watch_for_interrupts()
         run = self._thread.next_run
         self._runs[run.run_id] = run
@@ -194,7 +200,9 @@ class MLRunHooks:
             if not is_parameter(name):
                 note = {"node": node.name, "action": "load", "dataset": name, "seconds": seconds}
                 self._note_data(catalog, note, data)
-        entries.CATALOGS[_run_id(catalog)] = catalog
+        for name in node.outputs:
+            if dataset := run_dataset(catalog.get(name)):
+                dataset.see(inputs)
         # Its saves happen in this thread.
         self._thread.catalogs[node.name] = catalog
         self._thread.started[node.name] = perf_counter()
@@ -271,7 +279,6 @@ class MLRunHooks:
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)
-        entries.CATALOGS.pop(run_id, None)
         try:
             if run:
                 run.end(error, aborted)

@@ -307,7 +307,8 @@ def verified_bytes(
         inline = artifact.is_inline() and not file
         content = artifact.get_body() if inline else mlrun.get_dataitem(path).get()
     except FileNotFoundError:
-        raise DatasetError(f"its file {path} is gone") from None
+        gone = f"its file {path} is gone. Restore it, or save the artifact anew"
+        raise DatasetError(gone) from None
     content = content.encode() if isinstance(content, str) else bytes(content)
     # SHA-1, because that is what MLRun records. Made-up bytes with a given SHA-1 are out of reach.
     found = hashlib.sha1(content, usedforsecurity=False).hexdigest()
@@ -367,8 +368,8 @@ def whole_id(uid: str, project: str) -> str:
         rows = db.list_runs(project=project, start_time_from=LONG_AGO)
     found = sorted({i for row in rows if (i := str(row["metadata"]["uid"])).startswith(uid)})
     if len(found) > 1:
-        several = ", ".join(found[:3])
-        raise DatasetError(f"'{uid}' is the beginning of several runs' ids: {several}")
+        several = f"is the beginning of several runs' ids: {', '.join(found[:3])}"
+        raise DatasetError(f"'{uid}' {several}. Give more of it")
     return found[0] if found else uid
 
 

@@ -94,7 +94,8 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
 
     def _read(self, artifact: Any) -> Any:
         if artifact.kind in {"dir", "model"}:
-            raise DatasetError(f"it is of kind '{artifact.kind}' and not a file")
+            kind = f"it is of kind '{artifact.kind}' and not a file"
+            raise DatasetError(f"{kind}. Load it with the dataset that saved it")
         # Only the wrapped dataset knows whether its format can run code: the hash must fit.
         content = verified_bytes(artifact)
         # An earlier run may have saved another format, and some datasets go by the ending.

@@ -69,7 +69,8 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
 
     def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
         if not isinstance(data, pd.DataFrame):
-            raise DatasetError(f"a data frame is expected and this is a {type(data).__name__}")
+            kind = f"a data frame is expected and this is a {type(data).__name__}"
+            raise DatasetError(f"{kind}. Use MLRunAbstractDataset, which keeps any object")
         super()._prepare(data, temporary, folder, arguments)
         if (schema := temporary / SCHEMA).exists():
             # Its hash is in its name, for the record has that of the data only.
@@ -80,7 +81,8 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
         shown, label = _for_preview(data), arguments.pop("label_column", None)
         if label is not None and label not in shown.columns:
-            raise DatasetError(f"label_column '{label}' is no column of the data frame")
+            known = ", ".join(map(str, shown.columns))
+            raise DatasetError(f"label_column '{label}' is no column of the data frame: {known}")
         artifact = self._with_preview(shown, self._own(arguments))
         artifact.spec.length, artifact.spec.label_column = len(data), label
         return artifact

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pandas as pd
 from kedro.io import DatasetError, Version
 
 from ..lazy import mlrun
-from ..runs.dataset import CATALOGS
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, type_name, verified_bytes
 from .dataframe import MLRunDataframeDataset
 from .pickles import dump
@@ -22,7 +22,9 @@ PICKLED = ("pkl", "joblib")
 XGBOOST = ("json", "ubj")
 # An attribute of a booster, for what XGBoost's own formats don't hold of an estimator.
 NOTE = "kedro-mlrun"
-TUPLE, ARRAY = "kedro-mlrun-tuple", "kedro-mlrun-array"
+# MLRun's names of frameworks, by the packages of their classes.
+FRAMEWORKS = {"sklearn": "sklearn", "xgboost": "xgboost", "lightgbm": "lightgbm"}
+FRAMEWORKS |= {"catboost": "catboost", "torch": "pytorch"}
 
 
 class MLRunModel(MLRunAbstractDataset):
@@ -34,7 +36,8 @@ class MLRunModel(MLRunAbstractDataset):
     Args:
         key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`. A
             `path` in `load_args` is a `store://` URI.
-        framework: the framework's name in MLRun, such as `sklearn`, `xgboost`, `lightgbm`.
+        framework: the framework's name in MLRun, for a model whose class doesn't tell it, as those
+            of scikit-learn, XGBoost, LightGBM, CatBoost and PyTorch do.
         model_format: how the model is kept and how its file's name ends: `pkl`, a pickle, which
             MLRun's model servers read, also where the project's classes can't be imported;
             `joblib`; `json` or `ubj` in XGBoost's own format, which is refused if it loses
@@ -80,16 +83,19 @@ class MLRunModel(MLRunAbstractDataset):
         self._check_names([self._format], PICKLED + XGBOOST, "model_format")
         training_set = self._save_args.get("training_set")
         self.uses = [training_set] if isinstance(training_set, str) else []
+        self._at_hand: dict[str, pd.DataFrame] = {}
 
     def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
         file = self._write(data, temporary)
-        arguments.setdefault("framework", self._framework)
+        packages = (base.__module__.partition(".")[0] for base in type(data).__mro__)
+        known = (FRAMEWORKS[package] for package in packages if package in FRAMEWORKS)
+        arguments.setdefault("framework", next(known, self._framework))
         arguments.setdefault("algorithm", type(data).__name__)
         arguments.update(model_dir=str(temporary), model_file=file.name, target_path=f"{folder}/")
         source, label = arguments.pop("training_set", None), arguments.pop("label_column", None)
-        own, labels = self._own(arguments), [*label] if isinstance(label, list | tuple) else [label]
-        labels = [] if label is None else labels
-        for each in [source, None][source is None :]:
+        own, labels = self._own(arguments), [] if label is None else [label]
+        labels = [*label] if isinstance(label, list | tuple) else labels
+        for each in [None] if source is None else [source, None]:
             made = mlrun.artifacts.ModelArtifact(self.key, **own)
             try:
                 frame = self._training_set(each) if isinstance(each, str) else each
@@ -103,8 +109,16 @@ class MLRunModel(MLRunAbstractDataset):
         return mlrun.artifacts.ModelArtifact(self.key, **own)
 
     def _training_set(self, name: str) -> Any:
-        entry = CATALOGS[self.run_id].get(name) if self.run_id in CATALOGS else None
-        return (entry or MLRunDataframeDataset(name)).load()
+        if name in self._at_hand:
+            return self._at_hand.pop(name)
+        return (self.sources.get(name) or MLRunDataframeDataset(name)).load()
+
+    def see(self, inputs: Mapping[str, Any]) -> None:
+        """Keep a training set that the node has loaded, so that it isn't read once more."""
+        used = {name: inputs[name] for name in self.uses if name in inputs}
+        # A node may add columns to its frame, or take some away.
+        frames = {n: f.copy(deep=False) for n, f in used.items() if isinstance(f, pd.DataFrame)}
+        self._at_hand = frames
 
     def _write(self, data: Any, folder: Path) -> Path:
         file = folder / f"model.{self._format}"
@@ -118,7 +132,8 @@ class MLRunModel(MLRunAbstractDataset):
 
     def _read(self, artifact: Any) -> Any:
         if artifact.kind != "model":
-            raise DatasetError(f"it is of kind '{artifact.kind}' and not a model")
+            kind = f"it is of kind '{artifact.kind}' and not a model"
+            raise DatasetError(f"{kind}. Load it with the dataset that saved it")
         file = artifact.model_target_file or artifact.model_file
         content = verified_bytes(artifact, artifact.target_path + file)
         if Path(file).suffix[1:] not in XGBOOST:
@@ -170,18 +185,18 @@ def _save_xgboost(model: Any, file: Path) -> None:
     if not isinstance(model, Booster | XGBModel):
         what = f"is XGBoost's own, and this is a {type_name(model)}"
         raise DatasetError(f"model_format '{file.suffix[1:]}' {what}; use model_format: pkl")
-    before = _answers(model)
     booster = model if isinstance(model, Booster) else model.get_booster()
-    texts = {name: text for name in vars(model) if (text := before.get(name))}
-    note = {name: json.loads(text, object_hook=_without_arrays) for name, text in texts.items()}
-    booster.set_attr(**{NOTE: json.dumps(note, sort_keys=True)})
+    before = _answers(model)
+    note = {name: before[name] for name in vars(model) if name in before}
+    # What JSON can't hold doesn't come back, which is seen below.
+    booster.set_attr(**{NOTE: json.dumps(note, sort_keys=True, default=repr)})
     try:
         model.save_model(file)
     finally:
         booster.set_attr(**{NOTE: None})
     after = _answers(_load_xgboost(file.read_bytes(), class_named(type_name(model))))
-    if lost := [name for name, text in before.items() if text is None or after.get(name) != text]:
-        what = f"doesn't keep {', '.join(sorted(lost))} of this {type(model).__name__}"
+    if lost := sorted(name for name in before if not _same(before[name], after.get(name))):
+        what = f"doesn't keep {', '.join(lost)} of this {type(model).__name__}"
         raise DatasetError(f"model_format '{file.suffix[1:]}' {what}; use model_format: pkl")
 
 
@@ -190,49 +205,30 @@ def _load_xgboost(content: bytes, kind: type) -> Any:
 
     # Before the call: what stands in a record must not run just any function.
     if not (isinstance(kind, type) and issubclass(kind, Booster | XGBModel)):
-        raise DatasetError(f"its file is XGBoost's, and {kind} is no model of XGBoost's")
+        raise DatasetError(
+            f"its file is XGBoost's, and {kind} is no model of XGBoost's. Train and save it again"
+        )
     model = kind()
     model.load_model(bytearray(content))
     booster = model if isinstance(model, Booster) else model.get_booster()
-    vars(model).update(json.loads(booster.attr(NOTE) or "{}", object_hook=_with_tuples))
+    vars(model).update(json.loads(booster.attr(NOTE) or "{}"))
     booster.set_attr(**{NOTE: None})
     return model
 
 
-def _answers(model: Any) -> dict[str, str | None]:
-    """Give parameters and what was learnt, which ends with `_`, as JSON: None if it can't be."""
+def _answers(model: Any) -> dict[str, Any]:
+    """Give an estimator's parameters, and what it has learnt, whose names end with `_`."""
     if not hasattr(model, "get_params"):
         return {}  # a Booster, of which the format is made
     found = {name: value for name, value in vars(model).items() if name[0] != "_"}
-    found |= model.get_params()
     learnt = (name for name in dir(model) if name[-1] == "_" != name[0])
     found |= {name: answer for name in learnt if (answer := _answer(model, name)) is not None}
-    return {name: _as_json(value) for name, value in found.items()}
+    return found | model.get_params()
 
 
-def _as_json(value: Any) -> str | None:
-    with suppress(TypeError, AttributeError):
-        return json.dumps(_marked(value), sort_keys=True)
-    return None
-
-
-def _marked(value: Any) -> Any:
-    """Mark what JSON would make a list of."""
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("JSON has no keys but text")
-        return {key: _marked(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        items = [_marked(item) for item in value]
-        return items if isinstance(value, list) else {TUPLE: items}
-    if isinstance(value, np.ndarray | np.generic):
-        return {ARRAY: value.tolist()} if value.ndim else value.item()
-    return value
-
-
-def _with_tuples(found: dict[str, Any]) -> Any:
-    return tuple(found[TUPLE]) if [*found] == [TUPLE] else found
-
-
-def _without_arrays(found: dict[str, Any]) -> Any:
-    return found[ARRAY] if [*found] == [ARRAY] else found
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):  # of any class
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    with suppress(Exception):  # of what can't be pickled, and so can't be compared
+        return type(one) is type(other) and joblib.hash(one) == joblib.hash(other)
+    return False

@@ -3,9 +3,7 @@
 import logging
 import pickle
 import sys
-from operator import attrgetter
 from pathlib import Path
-from threading import Lock
 from types import FunctionType
 from typing import Any
 
@@ -14,11 +12,14 @@ from kedro.framework import project
 
 from ..runs.provenance import has_secret
 
-_registering = Lock()
-
 
 def dump(data: Any, file: Path) -> None:
-    """Pickle an object; the classes and functions of the project have their code with them."""
+    """Pickle an object; the classes and functions of the project have their code with them.
+
+    With the code go the globals and constants that it uses, of all of the project's modules. If a
+    known secret is among them, or one that a name of the project or the environment tells, the code
+    stays here. A secret that goes by another name isn't noticed.
+    """
     with file.open("wb") as stream:
         _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(data)
 
@@ -36,22 +37,16 @@ class _Pickler(pickle.Pickler):
 
 def _code(obj: Any, package: str) -> bytes | None:
     """Give the code of a class or function, with the globals that it needs; None if it can't go."""
-    modules = {n: m for n, m in [*sys.modules.items()] if f"{n}.".startswith(f"{package}.")}
+    # The user may have registered it, too.
+    is_registered = package in cloudpickle.list_registry_pickle_by_value()
     try:
-        # What its name doesn't find would come back as something else, and pickle refuses it.
-        if attrgetter(obj.__qualname__)(modules[obj.__module__]) is not obj:
-            return None
-        with _registering:
-            # The user may have registered it, too.
-            ours = {package} - cloudpickle.list_registry_pickle_by_value()
-            try:
-                for name in ours:
-                    cloudpickle.register_pickle_by_value(modules[name])
-                code: bytes = cloudpickle.dumps(obj)
-            finally:
-                for name in ours:
-                    cloudpickle.unregister_pickle_by_value(modules[name])
-        names = [*map(vars, modules.values())]
+        pickle.dumps(obj)  # which refuses what would come back by its name as something else
+        if not is_registered:
+            cloudpickle.register_pickle_by_value(sys.modules[package])
+        code: bytes = cloudpickle.dumps(obj)
+        names = [
+            vars(m) for name, m in [*sys.modules.items()] if f"{name}.".startswith(f"{package}.")
+        ]
         classes = [found for each in names for found in each.values() if isinstance(found, type)]
         if has_secret(code, *names, *map(vars, classes)):
             raise pickle.PicklingError("there is a secret in it")
@@ -59,6 +54,9 @@ def _code(obj: Any, package: str) -> bytes | None:
         message = "The code of %s isn't kept with the model, which is read with the project: %s"
         logging.getLogger(__name__).info(message, obj, error)
         return None
+    finally:
+        if not is_registered and package in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.unregister_pickle_by_value(sys.modules[package])
     return code
 
 

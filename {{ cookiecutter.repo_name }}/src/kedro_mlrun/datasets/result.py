@@ -34,8 +34,9 @@ class MLRunResult(MLRunAbstractDataset):
         key: the result's name. With `flatten` the names are those of the dict's values, and the key
             only tells this dataset's results from others'.
         flatten: keep each value of a nested dict as a result of its own, named by its path:
-            `{"train": {"accuracy": 0.9}}` is the result `train.accuracy`. Loading gives back the
-            nested dict.
+            `{"train": {"accuracy": 0.9}}` is the result `train.accuracy`, and with the key
+            `a_namespace.metrics` it is `a_namespace.train.accuracy`. Loading gives back the nested
+            dict.
         load_args: which run's: `uid` (the run's), `tree` (the workflow's id), `iter` and `project`.
         save_args: further arguments of MLRun's `log_results`: `commit`.
         version: as for `MLRunAbstractDataset`, but never a tag.
@@ -73,13 +74,15 @@ class MLRunResult(MLRunAbstractDataset):
     def _log(self, context: Any, data: Any, temporary: Path) -> None:  # noqa: ARG002
         value = _plain(data, self.key)
         flat = self._flatten and isinstance(value, dict)
-        own = PATHS + self.key
+        own, namespace = PATHS + self.key, self.key.rpartition(".")[0]
         annotations = context.annotations.items()
         others = [json.loads(text) for k, text in annotations if k.startswith(PATHS) and k != own]
         taken = {name for named_paths in others for name, _ in named_paths}
         found: dict[str, tuple[list[str], Any]] = {}
         for path, leaf in leaves(value) if flat else [([], value)]:
-            name = ".".join(path) or self.key
+            # Not only where another namespace has the result, for either may be saved first.
+            inner = ".".join(path)
+            name = f"{namespace}.{inner}" if namespace and inner else inner or self.key
             # Where another dataset has that result already, the key tells the two apart.
             name = f"{self.key}.{name}" if name in taken else name
             if name in taken or name in found:

@@ -27,10 +27,10 @@ class RunDataset(AbstractDataset[Any, Any]):
     # In a chain it loads what the chain has saved; False where no run of the chain makes it.
     of_chain = True
     uses: Sequence[str] = ()  # the catalog entries whose data are recorded with what is saved
+    sources: Mapping[str, AbstractDataset[Any, Any]] = {}  # these entries of its run
 
-
-# The catalogs of the runs that are going on in this process, by the run's id.
-CATALOGS: dict[str | None, CatalogProtocol] = {}
+    def see(self, inputs: Mapping[str, Any]) -> None:
+        """Learn what the node has loaded that is about to make the data."""
 
 
 @cache
@@ -135,11 +135,14 @@ def check_used(inputs: Iterable[str], used: set[str]) -> None:
             )
 
 
-def check_uses(datasets: Mapping[str, RunDataset], known: set[str]) -> None:
-    """Make sure that the entries exist whose data are recorded with what a run saves."""
-    for name, wanted in [(key, each) for key in datasets for each in datasets[key].uses]:
-        if wanted not in known:
-            raise InputError(
-                f"save_args of '{name}' names '{wanted}', which is not an entry of the catalog. "
-                f"{nearest(wanted, known)}Name one whose data the run has."
-            )
+def find_sources(datasets: Mapping[str, RunDataset], catalog: CatalogProtocol) -> None:
+    """Give datasets the entries whose data are recorded with what they save, or refuse."""
+    for name, dataset in datasets.items():
+        dataset.sources = sources = dict[str, AbstractDataset[Any, Any]]()
+        for wanted in dataset.uses:
+            if not (entry := catalog.get(wanted)):
+                raise InputError(
+                    f"save_args of '{name}' names '{wanted}', which is not an entry of the "
+                    f"catalog. {nearest(wanted, catalog.keys())}Name one whose data the run has."
+                )
+            sources[wanted] = entry
