@@ -57,11 +57,11 @@ def files(record: dict[str, Any]) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
+def test_the_first_of_two_runs_stays_as_it_was(embedded: Store) -> None:
     """Law 2: after another run with other parameters, its model and data load by its run id."""
-    first = kedro_run(store, "__default__", **forest(5))
+    first = kedro_run(embedded, "__default__", **forest(5))
     recorded = files(first)
-    second = kedro_run(store, "__default__", **forest(7))
+    second = kedro_run(embedded, "__default__", **forest(7))
 
     assert first["status"]["state"] == second["status"]["state"] == "completed"
     assert files(first) == recorded
@@ -76,9 +76,9 @@ def test_the_first_of_two_runs_stays_as_it_was(store: Store) -> None:
         assert metrics["test"]["random_forest"]["accuracy"] == accuracy
 
 
-def test_what_a_run_records(store: Store) -> None:
+def test_what_a_run_records(embedded: Store) -> None:
     """Law 6: models that MLRun serves; sets, leaderboard, plots, six metrics for each."""
-    record = kedro_run(store, "__default__")
+    record = kedro_run(embedded, "__default__")
     results = record["status"]["results"]
     best = results["best_model"]
     assert best in {"random_forest", "xgboost"}
@@ -103,7 +103,7 @@ def test_what_a_run_records(store: Store) -> None:
     }
     test_set = datasets.MLRunDataframeDataset(key="test_set").load()
     rows = test_set.drop(columns="diagnosis")
-    models = store.manager.project.list_models(tag="latest")
+    models = embedded.manager.project.list_models(tag="latest")
     for model, server in zip(
         models, map(SERVERS.get, (m.spec.framework for m in models)), strict=True
     ):
@@ -122,7 +122,7 @@ def test_what_a_run_records(store: Store) -> None:
     assert curve["test"].loc[20] == pytest.approx(results["test.xgboost.log_loss"], rel=1e-5)
 
 
-def test_a_row_that_breaks_the_schema_stops_the_run(store: Store, tmp_path: Path) -> None:
+def test_a_row_that_breaks_the_schema_stops_the_run(embedded: Store, tmp_path: Path) -> None:
     """Before anything is computed; the run has failed, and says why."""
     rows = (PROJECT / "data" / "01_raw" / "measurements.csv").read_text(encoding="utf-8")
     (tmp_path / "bad.csv").write_text(rows.replace("17.99,", "-17.99,", 1), encoding="utf-8")
@@ -135,14 +135,15 @@ def test_a_row_that_breaks_the_schema_stops_the_run(store: Store, tmp_path: Path
     session = KedroSession.create(PROJECT, env="bad", conf_source=str(tmp_path / "conf"))
     with pytest.raises(DataValidationError), session:
         session.run(pipeline_names=["training"])
-    (record,) = mlrun.get_run_db().list_runs(project=store.project, name="training")
+    (record,) = mlrun.get_run_db().list_runs(project=embedded.project, name="training")
     assert record["status"]["state"] == "error"
     assert "mean_radius: finite_and_at_least_0 — 1 case" in record["status"]["error"]
     assert set(record["status"]["artifact_uris"]) <= OWN
 
 
+@pytest.mark.parametrize("store", ["api"], indirect=True)
 def test_evaluation_by_itself(store: Store) -> None:
-    """In a new process it evaluates the models of the newest run that has them."""
+    """In a new process it evaluates the models of the newest run that has them, also on an API."""
     kedro_run(store, "training", **forest(5))
     trained = kedro_run(store, "training", **forest(7))
     evaluated = kedro_run(store, "evaluation", **forest(7))
@@ -154,21 +155,24 @@ def test_evaluation_by_itself(store: Store) -> None:
     assert evaluated["status"]["results"]["test.random_forest.accuracy"] == accuracy
 
 
-def test_the_command_line_swaps_an_estimator(store: Store) -> None:
-    """Law 9: the arguments of the other estimator aren't passed on, as the refusal says."""
+def test_the_command_line_swaps_an_estimator(embedded: Store) -> None:
+    """Law 9: the arguments of the other estimator aren't passed on, as the refusal says.
+
+    Law 4: the record names the framework of what was trained, not that of the catalog.
+    """
     swap = "random_forest.model.estimator=sklearn.naive_bayes.GaussianNB"
     with pytest.raises(ValueError, match=r"GaussianNB does not accept .*`arguments=null`"):
-        kedro_run(store, "training", **read_params(swap))
+        kedro_run(embedded, "training", **read_params(swap))
+    # One by one, and all at once.
     arguments = "random_forest.model.arguments"
-    each = f"{arguments}.n_estimators=null,{arguments}.random_state=null"
-    other = "xgboost.model.estimator=sklearn.tree.DecisionTreeClassifier"
-    swap += f",{other},xgboost.model.arguments=null"
-    for nulls in (f"{arguments}=null", each):
-        record = kedro_run(store, "training", **read_params(f"{swap},{nulls}"))
-        assert record["status"]["state"] == "completed"
-        model = datasets.MLRunModel(key="random_forest_model").load()
-        assert type(model).__name__ == "GaussianNB"
-        model = datasets.MLRunModel(key="xgboost_model").load()
-        assert type(model).__name__ == "DecisionTreeClassifier"
-        # It learns in no rounds.
-        assert datasets.MLRunMetricHistory(key="xgboost_learning_curve").load().empty
+    swap += f",{arguments}.n_estimators=null,{arguments}.random_state=null"
+    swap += ",xgboost.model.estimator=sklearn.tree.DecisionTreeClassifier"
+    record = kedro_run(embedded, "training", **read_params(f"{swap},xgboost.model.arguments=null"))
+    assert record["status"]["state"] == "completed"
+    model = datasets.MLRunModel(key="random_forest_model").load()
+    assert type(model).__name__ == "GaussianNB"
+    model = datasets.MLRunModel(key="xgboost_model").load()
+    assert type(model).__name__ == "DecisionTreeClassifier"
+    assert embedded.manager.project.get_artifact("xgboost_model").spec.framework == "sklearn"
+    # It learns in no rounds.
+    assert datasets.MLRunMetricHistory(key="xgboost_learning_curve").load().empty

@@ -67,7 +67,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.text("ab.", max_size=3), VALUES, max_size=3))
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_nested_result_comes_back_or_is_refused(embedded: Store, data: Any) -> None:
     """Law 1: never changed in silence, not even where names with dots meet."""
