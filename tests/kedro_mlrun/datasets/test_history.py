@@ -44,6 +44,7 @@ FRAMES = [
         {"f1": np.array([0.5], "float32")}, index=pd.to_datetime(["2026-01-01"], utc=True)
     ),
     pd.DataFrame({"loss": []}, dtype="float64"),
+    pd.DataFrame({"done": [True]}, index=["first"]),
 ]
 
 number = (
@@ -184,18 +185,16 @@ def test_a_frame_that_mlrun_logged_is_a_history(embedded: Store) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((1, 2), "the object is of type tuple"),
-        (np.array([1.0]), "of type ndarray"),
-        ([True], "True in 'value' is of type bool"),
-        (["0.5"], "'0.5' in 'value' is of type str"),
+        ((1, 2), "'value' is or has a tuple"),
+        (np.array([1.0]), "has a ndarray"),
+        ([True], "'value' is or has a bool"),
+        (["0.5"], "'value' is or has a str"),
         ([1, 0.5, 2**60 + 1], "over 53 beside .* would come back changed"),
         ([2**64], "can't hold this data frame"),
-        ({"loss": 0.5}, "'loss' is of type float.*MLRunResult"),
-        ({"loss": [[1]]}, r"\[1\] in 'loss' is of type list"),
-        ({True: 1}, "True in 'steps' is of type bool"),
-        (pd.DataFrame({"loss": ["a"]}), "'loss' is of type object"),
-        (pd.DataFrame({"loss": [True]}), "'loss' is of type bool"),
-        (pd.DataFrame({"loss": [1]}, index=["a"]), "its index is of type object"),
+        ({"loss": 0.5}, "'loss' is or has a float.*MLRunResult"),
+        ({"loss": [[1]]}, "'loss' is or has a list"),
+        ({True: 1}, "'steps' is or has a bool"),
+        (pd.DataFrame({"loss": ["a"]}), "could not convert string to float: 'a'"),
     ],
     ids=repr,
 )

@@ -9,6 +9,7 @@ import math
 import re
 import warnings
 from pathlib import Path
+from types import NoneType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -90,9 +91,6 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
     def _with_preview(self, shown: pd.DataFrame, own: dict[str, Any]) -> Any:
         """Make the artifact, with preview and statistics if MLRun can make and keep them."""
         kind = mlrun.artifacts.DatasetArtifact
-        if shown.columns.empty:
-            # Of which MLRun fails to make statistics.
-            own["stats"] = False
         try:
             # MLRun uploads the file; the frame is for its preview.
             made = kind(self.key, **own, df=shown)
@@ -127,14 +125,12 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 pd.testing.assert_frame_equal(
                     loaded, data, check_exact=True, check_index_type=True, check_column_type=True
                 )
-                # Only objects can be equal and of another type.
-                objects = [frame.select_dtypes("object") for frame in (loaded, data)]
-                kinds = (frame.map(_kind).astype(object) for frame in objects)
-                for (name, after), (_, before) in zip(
-                    *(each.items() for each in kinds), strict=True
-                ):
-                    if not after.equals(before):
-                        raise ValueError(f"objects of column '{name}' change their types")
+            # Only objects can be equal and of another type.
+            before, after = (frame.select_dtypes("object").map(_kind) for frame in (data, loaded))
+            changed = (before.to_numpy() != after.to_numpy()).any(axis=0)
+            if changed.any():
+                name = before.columns[changed][0]
+                raise ValueError(f"objects of column '{name}' change their types")
         except NOT_HELD as exc:
             reason = " ".join(str(exc).split())
             raise DatasetError(
@@ -172,8 +168,7 @@ def _is_text(names: list[Any]) -> bool:
 
 def _kind(value: Any) -> Any:
     """Give an object's type; of a missing text, None or NaN, either may come back."""
-    is_nan = isinstance(value, float) and math.isnan(value)
-    return None if value is None or is_nan else type(value)
+    return NoneType if isinstance(value, float) and math.isnan(value) else type(value)
 
 
 def _as_class(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from kedro.io import DatasetError
-from pandas.api.types import is_any_real_numeric_dtype, is_integer_dtype
+from pandas.api.types import is_integer_dtype
 
 from .abstract import MLRunAbstractDataset
 from .dataframe import MLRunDataframeDataset
@@ -74,25 +74,20 @@ class MLRunMetricHistory(MLRunDataframeDataset):
 def _to_frame(data: Any) -> pd.DataFrame:
     """Make a history a frame, with notes of how to get the very same back."""
     if isinstance(data, pd.DataFrame):
-        dtypes = {f"column '{name}'": dtype for name, dtype in data.dtypes.items()}
-        if not isinstance(data.index, pd.DatetimeIndex):
-            dtypes["its index"] = data.index.dtype
-        for name, dtype in dtypes.items():
-            if not is_any_real_numeric_dtype(dtype):
-                raise _no_history(name, dtype)
-        return data
-    form, columns = "names", data
-    if type(data) is list:
-        form, columns = "list", {"value": data}
-    elif type(data) is not dict:
-        raise _no_history("the object", type(data).__name__)
-    elif not all(type(name) is str for name in data):
+        return data  # whose values are numbers if they can be drawn
+    if type(data) is dict and all(type(name) is str for name in data):
+        form, columns = "names", data
+    elif type(data) is dict:
         form, columns = "steps", {"steps": list(data), "value": list(data.values())}
-    made = {name: _column(name, values) for name, values in columns.items()}
-    # A column that is shorter than others is filled up with NaN.
-    frame = pd.DataFrame({name: column for name, (column, _) in made.items()})
+    else:
+        form, columns = "list", {"value": data}
+    notes: dict[str, Any] = {"form": form, "types": [*map(_types, columns, columns.values())]}
+    series = dict[str, pd.Series]()
+    for name, values in columns.items():
+        # A column that is shorter than others is filled up with NaN.
+        series[name] = pd.Series(np.array([math.nan if v is None else v for v in values]))
+    frame = pd.DataFrame(series)
     frame.columns = frame.columns.astype(object)
-    notes: dict[str, Any] = {"form": form, "types": [types for _, types in made.values()]}
     if form == "steps":
         notes["steps"], frame = notes["types"].pop(0), frame.set_index("steps")
     frame.index.name = None if "step" in frame else "step"
@@ -105,24 +100,19 @@ def _to_frame(data: Any) -> pd.DataFrame:
     return frame
 
 
-def _column(name: str, values: Any) -> tuple[pd.Series, list[Any]]:
-    """Make a list a column, and give its length and its values' type, or one for each value."""
-    if type(values) is not list:
-        raise _no_history(f"'{name}'", type(values).__name__)
-    for value in values:
-        if type(value) not in NAMES:
-            raise _no_history(f"{value!r} in '{name}'", type(value).__name__)
-    array = np.array([math.nan if value is None else value for value in values])
+def _types(name: str, values: Any) -> list[Any]:
+    """Give a list's length, and its values' type, or one for each value."""
+    listed = type(values) is list
+    for value in values if listed else [values]:
+        if not listed or type(value) not in NAMES:
+            raise DatasetError(
+                f"'{name}' is or has a {type(value).__name__}, and a history is a list of numbers "
+                "(int, float, None or NumPy's), a dict of such lists, a dict of numbers by step, or "
+                "a frame of numbers; let the node convert it, or use MLRunResult or "
+                "MLRunDataframeDataset, which draw nothing"
+            )
     names = [NAMES[type(value)] for value in values]
-    return pd.Series(array), [len(names), names[0] if len(set(names)) == 1 else names]
-
-
-def _no_history(what: str, kind: Any) -> DatasetError:
-    return DatasetError(
-        f"{what} is of type {kind}, and a history is a list of numbers (int, float, None or "
-        "NumPy's), a dict of such lists, a dict of numbers by step, or a frame of numbers; let the "
-        "node convert it, or use MLRunResult or MLRunDataframeDataset, which draw nothing"
-    )
+    return [len(names), names[0] if len(set(names)) == 1 else names]
 
 
 def _from_frame(frame: pd.DataFrame, notes: dict[str, Any]) -> Any:
