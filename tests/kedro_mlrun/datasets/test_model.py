@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kedro_mlrun.datasets import MLRunDataframeDataset
-from kedro_mlrun.secrets.known import hide
+from kedro_mlrun.secrets import known
 
 Dataset = import_module("kedro_mlrun.datasets").MLRunModel
 
@@ -234,6 +234,7 @@ OTHERS = """
 import functools, os, threading
 
 LOCK, SERVICE_TOKEN, ADDRESS = threading.Lock(), "hunter", os.environ["A_TOKEN"]
+PLACE = "s3cr3t-place-4711"
 
 class Locked:
     def predict(self, rows):
@@ -250,6 +251,10 @@ class Within:
 class Remote:
     def predict(self, rows):
         return (lambda: ADDRESS)()
+
+class Innocent:
+    def predict(self, rows):
+        return PLACE
 
 def plus(function):
     @functools.wraps(function)
@@ -271,17 +276,19 @@ def test_only_code_without_secrets_is_with_a_model(
     for each in (package, module):
         monkeypatch.setitem(sys.modules, each.__name__, each)
     monkeypatch.setenv("A_TOKEN", "s3cr3t-value-9812")
+    monkeypatch.setattr(known, "_known", known._Known())
     exec(OTHERS, vars(module))
     cloudpickle.register_pickle_by_value(package)
     try:
-        for name in ("Locked", "Named", "Within", "Remote"):
+        known.register({"password": "s3cr3t-place-4711"})
+        for name in ("Locked", "Named", "Within", "Remote", "Innocent"):
             Dataset(key=name).save(model := vars(module)[name]())
             assert type(Dataset(key=name).load()) is type(model)
             artifact = embedded.manager.project.get_artifact(name)
             content = (Path(artifact.target_path) / artifact.model_file).read_bytes()
             assert content == pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
         # Elsewhere the environment's are no secrets but by the user's own word.
-        assert hide("s3cr3t-value-9812") == "s3cr3t-value-9812"
+        assert known.hide("s3cr3t-value-9812") == "s3cr3t-value-9812"
         # What a name doesn't find would come back as what it finds.
         with pytest.raises(DatasetError, match="not the same object"):
             Dataset(key="model").save(module.same.__wrapped__)

@@ -113,7 +113,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 # CSV holds no types. They stand beside it, with the first row, for without one
                 # Parquet holds no categories.
                 _write_parquet(data.iloc[:1], schema)
-                _with_flat_names(data).to_csv(file)
+                data.set_axis(_plain_names(data), axis=1).to_csv(file)
                 loaded = _read_csv(file.read_bytes(), schema.read_bytes())
             else:
                 loaded = _write_parquet(data, file)
@@ -294,18 +294,15 @@ def _read_csv(content: bytes, schema: bytes) -> pd.DataFrame:
     return frame
 
 
-def _with_flat_names(frame: pd.DataFrame) -> pd.DataFrame:
-    if frame.columns.nlevels == 1:
-        return frame
-    return frame.set_axis([".".join(map(str, name)) for name in frame.columns], axis=1)
+def _plain_names(frame: pd.DataFrame) -> list[Any]:
+    """Give the columns' names as the keys of JSON are: text or numbers."""
+    names = (".".join(map(str, n)) if isinstance(n, tuple) else n for n in frame.columns)
+    return [name if isinstance(name, str | int | float) else str(name) for name in names]
 
 
 def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
     """Give a frame that MLRun can show: the index is a column there, and zones have a name."""
-    shown = _with_flat_names(frame).copy(deep=False)
-    # Names that are neither text nor numbers are no keys of JSON.
-    names = [name if isinstance(name, str | int | float) else str(name) for name in shown.columns]
-    shown = shown.set_axis(names, axis=1)
+    shown = frame.set_axis(_plain_names(frame), axis=1)
     if set(shown.index.names) & set(shown.columns):
         shown = shown.rename_axis([None] * shown.index.nlevels)
     zones = {n: d for n, d in _dtypes(shown).items() if isinstance(d, pd.DatetimeTZDtype)}

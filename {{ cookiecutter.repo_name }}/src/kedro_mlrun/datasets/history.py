@@ -107,8 +107,8 @@ def _types(name: str, values: Any) -> list[Any]:
         if not listed or type(value) not in NAMES:
             raise DatasetError(
                 f"'{name}' is or has a {type(value).__name__}, and a history is a list of numbers "
-                "(int, float, None or NumPy's), a dict of such lists, a dict of numbers by step, or "
-                "a frame of numbers; let the node convert it, or use MLRunResult or "
+                "(int, float, None or NumPy's), a dict of such lists, a dict of numbers by step, "
+                "or a frame of numbers; let the node convert it, or use MLRunResult or "
                 "MLRunDataframeDataset, which draw nothing"
             )
     names = [NAMES[type(value)] for value in values]
