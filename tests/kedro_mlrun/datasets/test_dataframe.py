@@ -117,7 +117,7 @@ def assert_same(loaded: pd.DataFrame, frame: pd.DataFrame) -> None:
     assert type(loaded) is type(frame)
 
 
-def test_frames_come_back(store: Store) -> None:
+def test_frames_come_back(embedded: Store) -> None:
     """Law 1: class, dtypes, index, columns, categories and time zones, whatever MLRun can show."""
     for frame in [*FRAMES.values(), *ONLY_PARQUET.values()]:
         Dataset(key="frame").save(frame)

@@ -81,7 +81,7 @@ def _to_frame(data: Any) -> pd.DataFrame:
         form, columns = "steps", {"steps": list(data), "value": list(data.values())}
     else:
         form, columns = "list", {"value": data}
-    notes: dict[str, Any] = {"form": form, "types": [*map(_types, columns, columns.values())]}
+    notes: dict[str, Any] = {"form": form, "types": [_types(*item) for item in columns.items()]}
     series = dict[str, pd.Series]()
     for name, values in columns.items():
         # A column that is shorter than others is filled up with NaN.

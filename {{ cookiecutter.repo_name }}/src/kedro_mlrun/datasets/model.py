@@ -170,7 +170,7 @@ def _describe(made: Any, model: Any, frame: pd.DataFrame | None, labels: list[An
     if isinstance(classes, np.ndarray) and classes.ndim == 1:
         found = classes.tolist()
         if not spec.outputs:
-            spec.outputs = [feature(type(found[0]), name=str([*labels, "label"][0]))]
+            spec.outputs = [feature(type(found[0]), name=str(labels[0] if labels else "label"))]
         # It may have learnt the codes of a category.
         is_code = {*found} <= {*range(len(names))} and not {*found} <= {*names}
         named = [str(names[code] if is_code else code) for code in found]
