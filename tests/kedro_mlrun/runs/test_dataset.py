@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from helpers import Store
-from kedro.io import AbstractDataset, CachedDataset, DatasetError
+from kedro.io import AbstractDataset, CachedDataset, DataCatalog, DatasetError, MemoryDataset
 
 from kedro_mlrun import datasets
 from kedro_mlrun.runs import dataset
@@ -105,8 +105,9 @@ def test_a_training_set_is_an_entry():
     """Law 9: a misspelt name is said before a model is trained, and not afterwards."""
     model = datasets.MLRunModel("model", save_args={"training_set": "row"})
     with pytest.raises(dataset.InputError, match="of 'model' names 'row', .* Did you mean 'rows'"):
-        dataset.check_uses({"model": model}, {"rows"})
-    dataset.check_uses({"model": model}, {"rows", "row"})
+        dataset.find_sources({"model": model}, DataCatalog({"rows": MemoryDataset(1)}))
+    dataset.find_sources({"model": model}, DataCatalog({"row": MemoryDataset(2)}))
+    assert model.sources["row"].load() == 2
 
 
 @pytest.mark.parametrize(

@@ -37,17 +37,16 @@ class _Pickler(pickle.Pickler):
 
 def _code(obj: Any, package: str) -> bytes | None:
     """Give the code of a class or function, with the globals that it needs; None if it can't go."""
+    modules = [m for name, m in [*sys.modules.items()] if f"{name}.".startswith(f"{package}.")]
+    names = [vars(module) for module in modules]
+    classes = [found for each in names for found in each.values() if isinstance(found, type)]
     # The user may have registered it, too.
-    is_registered = package in cloudpickle.list_registry_pickle_by_value()
+    ours = {package} - cloudpickle.list_registry_pickle_by_value()
+    for name in ours:
+        cloudpickle.register_pickle_by_value(sys.modules[name])
     try:
         pickle.dumps(obj)  # which refuses what would come back by its name as something else
-        if not is_registered:
-            cloudpickle.register_pickle_by_value(sys.modules[package])
         code: bytes = cloudpickle.dumps(obj)
-        names = [
-            vars(m) for name, m in [*sys.modules.items()] if f"{name}.".startswith(f"{package}.")
-        ]
-        classes = [found for each in names for found in each.values() if isinstance(found, type)]
         if has_secret(code, *names, *map(vars, classes)):
             raise pickle.PicklingError("there is a secret in it")
     except Exception as error:
@@ -55,8 +54,8 @@ def _code(obj: Any, package: str) -> bytes | None:
         logging.getLogger(__name__).info(message, obj, error)
         return None
     finally:
-        if not is_registered and package in cloudpickle.list_registry_pickle_by_value():
-            cloudpickle.unregister_pickle_by_value(sys.modules[package])
+        for name in ours:
+            cloudpickle.unregister_pickle_by_value(sys.modules[name])
     return code
 
 
