@@ -10,7 +10,7 @@ from typing import Any
 import cloudpickle
 from kedro.framework import project
 
-from ..runs.provenance import has_secret
+from ..secrets.known import has_secret
 
 
 def dump(data: Any, file: Path) -> None:

@@ -18,7 +18,6 @@ from kedro.pipeline import Pipeline
 from pydantic_core import to_jsonable_python
 
 from .. import __version__
-from ..secrets.known import has_secret as has_secret  # noqa: PLC0414 - for datasets
 from ..secrets.known import hide, hide_in
 from ..store.fields import flatten
 
