@@ -113,8 +113,11 @@ def test_a_job_that_fails(bake: Callable[..., Folder], tmp_path: Path) -> None:
         command = (KEDRO, "mlrun", "submit", "-p", "training", params, how)
         done = project.run(*command, ok=False, **away)
         assert (done.returncode, [*temporary.iterdir()]) == (1, [])
-        table = done.stdout.partition("MLRun run 'training'")[2]
-        assert "Node 'split': ValueError: Column 'nothing' is not in the data" in table
+        log, _, table = done.stdout.partition("MLRun run 'training'")
+        reason = "ValueError: Column 'nothing' is not in the data"
+        assert table.count(f"Node 'split': {reason}") == 1
+        # The job's log says it, too, above and in the traceback; what is run here has none.
+        assert (log + done.stderr).count(reason) == (2 if how == "--watch" else 0)
         run = shown(project)
         assert run["state"] == "error"
         assert "in split_data" in run["error"]

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def run(context, number):
     context.log_results(
         {
             "double": number * 2,
-            "command": sys.argv[:2] + [word for word in sys.argv if "process" in word],
+            "command": sys.argv,
             "pid": os.getpid(),
             "file": __file__,
             "folder": os.getcwd(),
@@ -162,17 +163,22 @@ def test_a_job_runs_on_its_own_copy_of_the_source(jobs: SimpleNamespace, monkeyp
     uid = jobs.submit("working", params={"number": 21})
     assert jobs.state(uid) == "pending"
     broken = jobs.submit("broken")
+    # As a run has it open for its worker processes.
+    left = Path(tempfile.mkdtemp(prefix=f"kedro-mlrun-{broken}-"))
     state, size = jobs.db.watch_log(uid, jobs.project)
     run = jobs.db.read_run(uid, jobs.project)
     results, labels = run["status"]["results"], run["metadata"]["labels"]
     assert (state, results["double"], results["has_local"]) == ("completed", 42, True)
-    assert results["command"] == ["mlrun", "run"]  # without the process's own label
+    # What is of this machine, or of this process, isn't in what its record says.
+    handler = f"--handler={metadata().package_name}.handler.run"
+    assert results["command"] == ["mlrun", "run", "--from-env", handler]
+    assert (labels["kind"], run["spec"]["output_path"]) == ("job", f"{jobs.folder}/artifacts")
     assert results["told"] == ["red", None, None]
     assert results["path"] == [results["folder"], "of-the-function"]
     assert results["file"].startswith(results["folder"])
     assert results["folder"].startswith(f"{jobs.folder}/jobs/")
     assert labels["process"].startswith(f"{results['pid']}-")
-    assert (labels["kind"], labels["host"]) == ("job", socket.gethostname())
+    assert labels["host"] == socket.gethostname()
 
     log = jobs.db.get_log(uid, jobs.project)[1]
     assert (log.count("naïve".encode()), len(log)) == (1, size)
@@ -187,6 +193,7 @@ def test_a_job_runs_on_its_own_copy_of_the_source(jobs: SimpleNamespace, monkeyp
     reason, _, rest = jobs.db.read_run(broken, jobs.project)["status"]["error"].partition("\n\n")
     assert reason == "Its process ended with exit code 1 before the run's end."
     assert rest.endswith("ZeroDivisionError: division by zero")
+    assert not left.exists()
     assert list((jobs.folder / "jobs").iterdir()) == []
 
 

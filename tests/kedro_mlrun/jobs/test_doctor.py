@@ -129,6 +129,15 @@ def test_function(embedded: Store, tmp_path: Path) -> None:
     checks = {check.name: check for check in doctor.examine(tmp_path)}
     assert checks["function"].state == "wrong"
     assert checks["packages"].state == "warning"
+    assert checks["artifact path"].found == "not looked at, because the function can't be used"
+
+
+def test_no_git(embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said once, by what every job needs git for."""
+    monkeypatch.setenv("PATH", "")
+    checks = found(1)
+    assert [name for name in checks if "git isn't installed" in checks[name]["found"]] == ["source"]
+    assert checks["git"]["state"] == "skipped"
 
 
 def test_package(embedded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -505,6 +505,17 @@ def test_a_file_that_is_recorded_or_stays_here_is_not_lost(embedded, tmp_path):
             kedro_mlrun(*submit, env, code=code)
 
 
+@pytest.mark.parametrize("tracking", [{"enabled": False}, {"skip_pipelines": ["eval*"]}])
+def test_what_a_run_that_is_not_recorded_makes_is_named_before(embedded, tracking):
+    """Law 9: MLRun's entries stay in memory there, and go with the job."""
+    submit = "submit", "-p", "evaluation", "--dry-run", "-e"
+    with environment_with(mlrun={"project": "p", "tracking": tracking}) as env:
+        done = kedro_mlrun(*submit, env, code=2)
+        assert "`leaderboard` stays in memory, because the run isn't recorded." in done.stderr
+        assert "Have the run recorded" in done.stderr and "s3://" not in done.stderr
+        kedro_mlrun(*submit, env, "--allow-lost", "*")
+
+
 @pytest.mark.skipif(not API, reason=f"{API_VARIABLE} names no MLRun API")
 def test_on_a_real_api(monkeypatch, tmp_path):
     """Row 4: the job's results and artifacts are in its MLRun run, and are found from here."""

@@ -101,8 +101,6 @@ def _job(run: Record, function: Record) -> Record:
     """Tell what MLRun's API would have a pod run."""
     spec, build = function["spec"], function["spec"].get("build") or {}
     options = {
-        "name": run["metadata"]["name"],
-        "out-path": run["spec"]["output_path"],
         "handler": run["spec"].get("handler") or spec.get("default_handler"),
         "mode": spec.get("mode"),
         "origin-file": build.get("origin_filename"),

@@ -3,11 +3,11 @@
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -45,12 +45,14 @@ class MayBeRight(SubmitError):
 
 def examine(project_path: Path) -> Iterator[Check]:
     """Look at everything that may keep runs from being recorded, or jobs from running."""
-    has_store = True
-    for name, (look, needs) in CHECKS.items():
-        state, found, fix = SKIPPED, "not looked at, because the store can't be used", ""
-        if needs == "api" and has_store and not on_cluster():
+    wrong: list[str] = []
+    for name, (look, *needs) in CHECKS.items():
+        state, fix = SKIPPED, ""
+        if missing := [other for other in needs if other in wrong]:
+            found = f"not looked at, because the {missing[0]} can't be used"
+        elif "api" in needs and not on_cluster():
             found = "not needed on the embedded store, whose jobs run here"
-        elif has_store or not needs:
+        else:
             try:
                 state, found = OK, look(project_path)
             except click.ClickException as exc:
@@ -61,7 +63,8 @@ def examine(project_path: Path) -> Iterator[Check]:
             except Exception as exc:  # each store and storage has errors of its own
                 found, fix = repr(exc), "Correct mlrun.yml, or ask who runs the MLRun API"
                 state = WRONG
-        has_store = has_store and (name, state) != ("store", WRONG)
+        if state == WRONG:
+            wrong.append(name)
         yield Check(name, state, *(secrets.hide(text).rstrip(".") for text in (found, fix)))
 
 
@@ -196,21 +199,21 @@ def _source(folder: Path) -> str:
     return f"{len(archive.files)} files, {size:.1f} MB as an archive"
 
 
-CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
-    "package": (lambda _: manifest.version(), ""),
-    "packages": (_packages, ""),
-    "store": (_store, ""),
-    "server": (check_server, "api"),
+CHECKS: dict[str, Any] = {
+    "package": (lambda _: manifest.version(),),
+    "packages": (_packages,),
+    "store": (_store,),
+    "server": (check_server, "store", "api"),
     "project": (lambda _: str(mlrun.mlconf.active_project), "store"),
-    "artifact path": (_artifact_path, "store"),
+    "function": (lambda folder: f"image {_function(folder).spec.image or 'mlrun/mlrun'}",),
+    "artifact path": (_artifact_path, "store", "function"),
     "files": (_files, "store"),
-    "image": (lambda folder: image.usable(_function(folder), folder), "api"),
-    "function": (lambda folder: f"image {_function(folder).spec.image or 'mlrun/mlrun'}", ""),
-    "source": (_source, ""),
+    "image": (lambda folder: image.usable(_function(folder), folder), "store", "function", "api"),
+    "source": (_source,),
     # Whether `--source git` would work, which need not.
-    "git": (lambda folder: source.git_source(folder)[0], ""),
+    "git": (lambda folder: source.git_source(folder)[0], "source"),
 }
-"""What looks, by name in their order, and whether it needs a store or even an API."""
+"""What looks, by name in their order, and which checks have to be right for it, or `api`."""
 
 LIMITS = {"packages", "git", "files"}
 """Where what is wrong only limits what can be done."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
 
+from ..runs.dataset import run_dataset
 from ..runs.provenance import DEFAULT
 from .function import mounted, on_cluster
 from .parameters import JobError
@@ -26,6 +27,9 @@ _KEPT = (
     "or a remote path such as s3://bucket/data.csv."
 )
 _RECORDED = "Or have the files recorded: name them under `tracking.datasets` in mlrun.yml."
+_TRACKED = (
+    "Have the run recorded: see `enabled` and `skip_pipelines` under `tracking` in mlrun.yml."
+)
 _SENT = (
     "Give the job inputs of these names, or name in conf/base/catalog.yml what it can read, such "
     "as s3://bucket/data.csv, or have git track the files."
@@ -156,16 +160,21 @@ def check_later(plan: Plan) -> None:
 
 def check_outputs(plan: Plan) -> None:
     """Refuse a job whose files would go with its folder, unless they are recorded or unwanted."""
-    problems, tracking = {}, plan.project.tracking
-    recorded = tracking.datasets if tracking.records(plan.parameters.pipeline or [DEFAULT]) else []
+    problems, tracking = dict[str, str](), plan.project.tracking
+    is_recorded = tracking.records(plan.parameters.pipeline or [DEFAULT])
+    kept = tracking.datasets if is_recorded else []
     for name in sorted(plan.pipeline.all_outputs()):
         place = plan.project.place(name, mounted(plan.function))
         # Outside of the project, a job of this machine writes to the very same place.
         goes = on_cluster() or Path(place).is_relative_to(plan.project.folder)
-        is_kept = any(fnmatchcase(name, pattern) for pattern in recorded) or plan.may_lose(name)
-        if place not in {"", MEMORY} and goes and not is_kept:
+        if plan.may_lose(name) or any(fnmatchcase(name, pattern) for pattern in kept):
+            continue
+        if place not in {"", MEMORY} and goes:
             problems[stem(name)] = f"`{name}` is a file of the job's own machine: {place}."
+        elif not is_recorded and run_dataset(plan.project.dataset(name)):
+            problems[stem(name)] = f"`{name}` stays in memory, because the run isn't recorded."
     if problems:
+        told = ["What the job makes would be lost with it.", *problems.values()]
+        told += [_KEPT, _RECORDED] if is_recorded else [_TRACKED]
         lost = "To submit it all the same: --allow-lost " + " --allow-lost ".join(problems)
-        told = ["What the job makes would be lost with it.", *problems.values(), _KEPT, _RECORDED]
         raise JobError("\n".join([*told, lost]))

@@ -2,6 +2,8 @@
 
 import atexit
 import contextlib
+import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -67,10 +69,23 @@ def run(context: "mlrun.MLClientCtx") -> None:
         except Exception as error:
             if manager.recorded_error is not error:
                 raise
+            _say_it_once()
             # Without the error as its cause, which MLRun would write down a second time.
             raise RunFailedError(manager.failure) from None
         finally:
             manager.job_inputs = {}
+
+
+def _say_it_once() -> None:
+    """Let MLRun say why a run has failed in its last line alone; it logs and prints it thrice."""
+    if "MLRUN_LOG_LEVEL" not in os.environ:
+        logging.getLogger("mlrun").addFilter(_is_no_failure)
+        # It prints an error there, and keeps sys.stderr under this name.
+        mlrun.runtimes.utils.stderr = io.StringIO()
+
+
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(("Execution error, ", "Exec error - "))
 
 
 def runner(name: str | None) -> Any:

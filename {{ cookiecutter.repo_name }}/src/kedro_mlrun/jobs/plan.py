@@ -63,12 +63,16 @@ class Project:
         """What of the jobs' runs is recorded."""
         return MLRunConfig.load(self.context.config_loader, self.folder).tracking
 
+    def dataset(self, name: str) -> Any:
+        """Give a dataset of the catalog, where it has no entry one in memory."""
+        return self.catalog.get(name, fallback_to_runtime_pattern=True)
+
     def place(self, name: str, mounts: Collection[str] = ()) -> str:
         """Tell where a dataset is that other machines don't find: a path, or `memory`; else empty.
 
         `mounts` are volumes, which they have too.
         """
-        dataset: Any = self.catalog.get(name, fallback_to_runtime_pattern=True)
+        dataset = self.dataset(name)
         if run_dataset(dataset):
             return ""
         # Without what is wrapped around it, as by CachedDataset.

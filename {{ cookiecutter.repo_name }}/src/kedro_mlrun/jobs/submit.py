@@ -1,6 +1,5 @@
 """Starting a job: here by MLRun's local launcher, or where the run database has jobs run."""
 
-import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -102,5 +101,3 @@ def _quiet() -> None:
     """Let MLRun not say what the user is told anyway, with tracebacks at that."""
     if "MLRUN_LOG_LEVEL" not in os.environ:
         mlrun.utils.logger.set_logger_level("CRITICAL")
-        # It prints an error of a run in this process there, and keeps sys.stderr under this name.
-        mlrun.runtimes.utils.stderr = io.StringIO()

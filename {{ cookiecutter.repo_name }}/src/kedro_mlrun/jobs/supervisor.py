@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from ..runs import workers
 from ..store.process import process_label
 from ..store.rows import JobQueue
 
@@ -51,10 +52,12 @@ def main() -> None:
     try:
         reason = _run(store, job, stopped)
     except Exception as exc:
-        reason = f"The job could not be started: {exc}"
+        reason = f"The job could not be started: {exc}. Fix that, and submit it again."
         sys.stdout.write(f"{reason}\n")
     if stopped:
         state, reason = "aborted", "It was stopped by SIGTERM."
+    # Where the job was killed, it couldn't do so itself.
+    workers.forget(job["uid"])
     # A store that was deleted isn't made anew.
     if store.path.exists():
         store.end_run(job["uid"], job["project"], state, reason)
@@ -109,7 +112,7 @@ def _unpack(source: str, folder: Path) -> None:
         extract_source(source, str(folder))
     elif source:
         if not os.path.isfile(source):
-            raise FileNotFoundError(f"The source {source} isn't there. Submit it again.")
+            raise FileNotFoundError(f"The source {source} isn't there")
         # For zip files there is none to choose.
         shutil.unpack_archive(source, folder, filter=None if source.endswith(".zip") else "data")
 
