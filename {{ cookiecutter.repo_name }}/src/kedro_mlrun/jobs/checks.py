@@ -12,7 +12,7 @@ from ..secrets import known as secrets
 from ..text import nearest
 from . import doctor, image
 from .function import SubmitError, mounted, on_cluster
-from .groups import check_inputs, check_later, check_outputs
+from .groups import Parts, check_inputs, check_outputs
 from .handler import runner
 from .parameters import JobError
 from .plan import Plan
@@ -21,11 +21,15 @@ LARGEST_TASK = 120_000
 """Bytes: a job gets its task as an environment variable, for which Linux has 128 KiB."""
 
 
-def check(plan: Plan) -> Plan:
-    """Refuse a job that could not run, or would give away a secret; each check raises an error."""
+def check(plan: Plan, others: Parts | None = None) -> Plan:
+    """Refuse a job that could not run, or would lose data or give away a secret.
+
+    `others` are what other jobs of its workflow run.
+    """
     runner(plan.parameters.runner)
     for look in (_secrets, _inputs, _versions, _cluster, _data, _size):
         look(plan)
+    check_outputs(plan, others or {})
     return plan
 
 
@@ -120,15 +124,11 @@ def _cluster(plan: Plan) -> None:
 
 
 def _data(plan: Plan) -> None:
-    """The job finds its data and credentials, and later ones find what it makes."""
+    """The job finds its data and credentials."""
     project = plan.project
-    if project.archive:
-        check_inputs(plan)
-    if project.source:
-        check_later(plan)
-        check_outputs(plan)
     if not project.archive:
         return
+    check_inputs(plan)
     for name, entry in project.context.config_loader["catalog"].items():
         needed = entry.get("credentials") if isinstance(entry, dict) else None
         sent = not isinstance(needed, str) or needed in project.archive.credentials

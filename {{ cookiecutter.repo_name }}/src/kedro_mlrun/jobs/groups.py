@@ -1,6 +1,6 @@
 """Which jobs Kedro's pipelines become, in which order, and what data jobs find and leave."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
@@ -15,7 +15,7 @@ from ..runs.dataset import run_dataset
 from ..runs.provenance import DEFAULT
 from .function import mounted, on_cluster
 from .parameters import JobError
-from .plan import MEMORY, Plan, Project, stem, together
+from .plan import MEMORY, Plan, stem, together
 
 GroupBy = Literal["pipeline", "namespace", "tag"]
 Parts = Mapping[str, Pipeline]
@@ -78,7 +78,7 @@ def grouped(
             raise JobError(f"Pipeline '{name}' has no nodes. Name others.")
     parts = {name: whole.only_nodes(*nodes[name]) for name in nodes}
     needs: dict[str, dict[str, str]] = {name: {} for name in parts}
-    for data in crossing(parts, parts):
+    for data in crossing(parts):
         for user in data["to"]:
             needs[user].setdefault(data["from"], data["dataset"])
     try:
@@ -101,35 +101,14 @@ def grouped(
     ]
 
 
-def crossing(makers: Parts, users: Parts) -> list[dict[str, Any]]:
+def crossing(parts: Parts) -> list[dict[str, Any]]:
     """Give each `dataset` that goes `from` one job `to` others."""
-    maker_of = {stem(name): job for job, part in makers.items() for name in part.all_outputs()}
+    maker_of = {stem(name): job for job, part in parts.items() for name in part.all_outputs()}
     takers: dict[str, list[str]] = {}
-    for user, part in users.items():
+    for user, part in parts.items():
         for dataset in sorted({stem(name) for name in part.inputs()} & maker_of.keys()):
             takers.setdefault(dataset, []).append(user)
     return [{"dataset": name, "from": maker_of[name], "to": takers[name]} for name in takers]
-
-
-def check_crossing(
-    project: Project,
-    makers: Parts,
-    users: Parts,
-    mounts: Collection[str] = (),
-    may_lose: Callable[[str], bool] = lambda _: False,
-) -> None:
-    """Refuse jobs between which data would be lost; `mounts` are volumes that all jobs have."""
-    names = sorted({n for part in [*makers.values(), *users.values()] for n in part.datasets()})
-    problems = []
-    for data in crossing(makers, users):
-        alike = (name for name in names if stem(name) == data["dataset"])
-        place = next(filter(None, (project.place(name, mounts) for name in alike)), "")
-        if place and not may_lose(data["dataset"]):
-            where = "in the memory" if place == MEMORY else f"on the machine ({place})"
-            takers = ", ".join(data["to"])
-            problems.append(f"`{data['dataset']}` for {takers} is {where} of {data['from']}.")
-    if problems:
-        raise JobError("\n".join(["Data would be lost between the jobs.", *problems, _KEPT]))
 
 
 def check_inputs(plan: Plan) -> None:
@@ -147,34 +126,39 @@ def check_inputs(plan: Plan) -> None:
         raise JobError("\n".join(["The job would not find its data.", *problems, _SENT]))
 
 
-def check_later(plan: Plan) -> None:
-    """Refuse a job by itself that leaves nothing to pipelines that take what it makes."""
+def check_outputs(plan: Plan, others: Parts) -> None:
+    """Refuse a job with which data would be lost that nobody has said may be.
+
+    These are its files, unless they are recorded, what isn't recorded of MLRun's entries, and what
+    is in its memory and `others`, or the project's pipelines, need afterwards.
+    """
     from kedro.framework.project import pipelines
 
-    own = {*plan.pipeline.nodes}
+    problems, project, tracking = dict[str, str](), plan.project, plan.project.tracking
+    own, is_sent = {*plan.pipeline.nodes}, project.source is not None
     # What is wholly in it needs nothing of it afterwards.
-    later = {name: part for name, part in pipelines.items() if not {*part.nodes} <= own}
-    job = {plan.parameters.title: plan.pipeline}
-    check_crossing(plan.project, job, later, mounted(plan.function), plan.may_lose)
-
-
-def check_outputs(plan: Plan) -> None:
-    """Refuse a job whose files would go with its folder, unless they are recorded or unwanted."""
-    problems, tracking = dict[str, str](), plan.project.tracking
+    later = {**pipelines, **others} if is_sent else others
+    later = {name: part for name, part in later.items() if not {*part.nodes} <= own}
     is_recorded = tracking.records(plan.parameters.pipeline or [DEFAULT])
-    kept = tracking.datasets if is_recorded else []
     for name in sorted(plan.pipeline.all_outputs()):
-        place = plan.project.place(name, mounted(plan.function))
-        # Outside of the project, a job of this machine writes to the very same place.
-        goes = on_cluster() or Path(place).is_relative_to(plan.project.folder)
+        users = [user for user, part in later.items() if stem(name) in map(stem, part.inputs())]
+        kept = tracking.datasets if is_recorded and not users else []
         if plan.may_lose(name) or any(fnmatchcase(name, pattern) for pattern in kept):
             continue
-        if place not in {"", MEMORY} and goes:
-            problems[stem(name)] = f"`{name}` is a file of the job's own machine: {place}."
-        elif not is_recorded and run_dataset(plan.project.dataset(name)):
-            problems[stem(name)] = f"`{name}` stays in memory, because the run isn't recorded."
+        place, then = project.place(name, mounted(plan.function)), f" for {', '.join(users)}"
+        # Outside of the project, a job of this machine writes to the very same place.
+        goes = is_sent and (on_cluster() or Path(place).is_relative_to(project.folder))
+        what = ""
+        if place == MEMORY and users:
+            what = "is in the job's memory"
+        elif place not in {"", MEMORY} and goes:
+            what = f"is a file of the job's own machine: {place}"
+        elif not is_recorded and (is_sent or users) and run_dataset(project.dataset(name)):
+            what = "stays in memory, because the run isn't recorded"
+        if what:
+            problems[stem(name)] = f"`{name}`{then if users else ''} {what}."
     if problems:
-        told = ["What the job makes would be lost with it.", *problems.values()]
-        told += [_KEPT, _RECORDED] if is_recorded else [_TRACKED]
+        told = [f"What job '{plan.task.metadata.name}' makes would be lost with it."]
+        told += [*problems.values(), *((_KEPT, _RECORDED) if is_recorded else (_TRACKED,))]
         lost = "To submit it all the same: --allow-lost " + " --allow-lost ".join(problems)
         raise JobError("\n".join([*told, lost]))

@@ -21,8 +21,8 @@ from ..runs.manager import MLRunContextManager
 from ..store.fields import flatten, run_name
 from ..text import visible
 from .checks import check
-from .function import mounted, on_cluster
-from .groups import Group, GroupBy, check_crossing, crossing, grouped
+from .function import on_cluster
+from .groups import Group, GroupBy, crossing, grouped
 from .parameters import JobError, JobParameters, Names, Text
 from .plan import Plan, make_plan, project_for
 from .source import upload
@@ -78,7 +78,7 @@ class Workflow:
                 }
                 for group in self.groups
             ],
-            "crossing": crossing(parts, parts),
+            "crossing": crossing(parts),
         }
 
 
@@ -112,9 +112,7 @@ def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -
         what = told.model_dump(include={"names", "group_by", "env", "params"})
         for plan in plans.values():
             plan.task.metadata.annotations[TOLD] = json.dumps(what, default=str)
-        mounts = set.intersection(*(set(mounted(plan.function)) for plan in plans.values()))
-        check_crossing(project, parts, parts, mounts)
-        jobs = {name: check(plan) for name, plan in plans.items() if name not in done}
+        jobs = {name: check(plan, parts) for name, plan in plans.items() if name not in done}
     return Workflow(groups, jobs, told, chain or chain_id(), done)
 
 
@@ -123,7 +121,9 @@ def _newest(workflow: str) -> dict[str, dict[str, Any]]:
     manager = MLRunContextManager()
     records = Records(manager.db, manager.project.metadata.name)
     runs = records.runs(limit=None, labels=(f"{WORKFLOW}={workflow}",))
-    return {run["metadata"]["labels"].get(GROUP, ""): run for run in reversed(runs)}
+    # Others of the same chain are no workflow's.
+    groups = ((run["metadata"]["labels"].get(GROUP), run) for run in reversed(runs))
+    return {group: run for group, run in groups if group}
 
 
 def _as_before(told: WorkflowParameters, runs: Mapping[str, Any]) -> WorkflowParameters:
