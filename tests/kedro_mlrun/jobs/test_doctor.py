@@ -19,7 +19,7 @@ from kedro_mlrun.jobs import doctor
 from kedro_mlrun.secrets import known as secrets
 
 NAMES = {"packages", "store", "server", "project", "artifact path", "image"}
-NAMES |= {"function", "source", "git", "package", "files"}
+NAMES |= {"function", "source", "package", "files"}
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +137,6 @@ def test_no_git(embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     checks = found(1)
     assert [name for name in checks if "git isn't installed" in checks[name]["found"]] == ["source"]
-    assert checks["git"]["state"] == "skipped"
 
 
 def test_package(embedded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

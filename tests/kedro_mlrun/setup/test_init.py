@@ -27,9 +27,9 @@ clean_cars:  # without gaps
     - year
   versioned: true
 
-"{size}.regressor":
+"big.regressor":
   type: pickle.PickleDataset
-  filepath: data/{size}.pkl
+  filepath: data/big.pkl
 metrics:
   type: json.JSONDataset
   filepath: data/metrics.json
@@ -52,7 +52,7 @@ clean_cars:  # without gaps
   # As it was saved
   versioned: true
 
-"{size}.regressor":
+"big.regressor":
   type: kedro_mlrun.MLRunModel
 metrics:
   type: kedro_mlrun.MLRunResult
@@ -94,6 +94,7 @@ def test_models_metrics_and_frames_that_pipelines_make_become_mlruns(end: str) -
         ("frame", "frame: &frame\n  type: {csv}\n  filepath: a.csv\ncars:\n  <<: *frame\n"),
         ("frame", "_csv: &csv\n  type: {csv}\nframe:\n  <<: *csv\n  filepath: a.csv\n"),
         ("frame", "frame:\n  type: ${{_csv}}\n  filepath: a.csv\n"),
+        ("frame", '"{{name}}":\n  type: {csv}\n  filepath: a.csv\n'),
         ("frame@pandas", "frame@pandas:\n  type: {csv}\n  filepath: a.csv\n"),
         ("frame", "frame:\n  type: {csv}\n  filepath: s3://bucket/a.csv\n"),
         ("frame", "frame:\n  type: {csv}\n  filepath: a.csv\n  load_args: {{dtype: str}}\n"),
@@ -109,13 +110,6 @@ def test_models_metrics_and_frames_that_pipelines_make_become_mlruns(end: str) -
 def test_an_entry_that_would_mean_something_else_stays(name: str, text: str) -> None:
     text = text.format(csv="pandas.CSVDataset")
     assert edited(text, made(name)) == text
-
-
-def test_a_pattern_that_raw_data_match_as_well_stays() -> None:
-    text = "{name}:\n  type: pandas.CSVDataset\n  filepath: data/{name}.csv\n"
-    # The pattern is that of the raw data, too.
-    text = f'"{text[:6]}"{text[6:]}'
-    assert edited(text, made("frame")) == text
 
 
 @pytest.fixture

@@ -210,10 +210,8 @@ CHECKS: dict[str, Any] = {
     "files": (_files, "store"),
     "image": (lambda folder: image.usable(_function(folder), folder), "store", "function", "api"),
     "source": (_source,),
-    # Whether `--source git` would work, which need not.
-    "git": (lambda folder: source.git_source(folder)[0], "source"),
 }
 """What looks, by name in their order, and which checks have to be right for it, or `api`."""
 
-LIMITS = {"packages", "git", "files"}
+LIMITS = {"packages", "files"}
 """Where what is wrong only limits what can be done."""

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import click
 import yaml
 from kedro.framework.startup import ProjectMetadata
-from kedro.io import CatalogConfigResolver
 from slugify import slugify
 
 from . import manifest
@@ -24,9 +23,9 @@ METRICS = re.compile(r"(metric|score|accurac|evaluation)[^.]*$")
 MODEL = re.compile(r"(model|classifier|regressor|estimator)s?(_?v?\d+)?$")
 # A CSV file may be that of a series, which is no data frame.
 SERIES = re.compile(r"(^|[._])(y|target|label)s?(_[^.]*)?$")
-KEPT = ("type", "versioned", "metadata", "validator")
-# What lets an entry be read, or be kept, as MLRun's datasets wouldn't do it.
-SPECIFIC = {"load_args", "credentials", "fs_args"}
+KEPT = {"versioned", "metadata", "validator"}
+# Lines of an entry, with the deeper lines, or the list, below them.
+_OF_THE_FILE = r"(?m)^( +)(?:filepath|save_args) *:.*\n?(?:\1[ -].*\n?)*"
 
 
 class Edit(NamedTuple):
@@ -96,44 +95,41 @@ def _with_lines(project: Path, file: str, *lines: str) -> list[Edit]:
 
 
 def catalog_edits(texts: Mapping[str, str], pipelines: Mapping[str, Any]) -> list[Edit]:
-    """Plan how the entries change that pipelines make and that MLRun has a dataset for."""
-    catalogs = {file: yaml.safe_load(text) or {} for file, text in texts.items()}
-    entries = {name: entry for catalog in catalogs.values() for name, entry in catalog.items()}
-    made = _made([name for name in entries if isinstance(entries[name], dict)], pipelines)
-    found = []
-    for file, catalog in catalogs.items():
-        for name in made & set(catalog):
+    """Plan how the entries change that nodes make and that MLRun has a dataset for."""
+    nodes = [node for pipeline in pipelines.values() for node in pipeline.nodes]
+    made = {name for node in nodes for name in node.outputs}
+    edits = []
+    for file, text in texts.items():
+        catalog = yaml.safe_load(text) or {}
+        for name in [name for name in catalog if name in made]:
             entry, own = catalog[name], _own(name, catalog[name])
-            edit = Edit(file, *_lines(name, entry, own, texts[file]))
-            kept = {key: entry[key] for key in KEPT if key in entry}
-            wanted = {**catalog, name: {**kept, **(yaml.safe_load("\n".join(own)) or {})}}
+            pattern = rf"""(?:\A|\n)["']?{re.escape(name)}["']? *:.*\n(?: .*\n?|\r?\n)+"""
+            found = re.search(pattern, text)
+            if not (own and found):
+                continue
+            # Comments and order stay.
+            new = re.sub(_OF_THE_FILE, "", found[0])
+            new = re.sub(
+                r"(?m)^( +)type *: *[^\s#]+",
+                lambda line: "\n".join(line[1] + each for each in own),  # noqa: B023
+                new,
+            )
+            edit = Edit(file, found[0], new)
+            kept = {key: entry[key] for key in entry if key in KEPT}
+            wanted = {**catalog, name: kept | yaml.safe_load("\n".join(own))}
             # Not where an anchor, or another way to write it, makes the edit change more or less.
-            if own and edit.old and yaml.safe_load(edit.apply(texts[file])) == wanted:
-                found.append(edit)
-    return sorted(found, key=lambda edit: texts[edit.file].index(str(edit.old)))
+            if yaml.safe_load(edit.apply(text)) == wanted:
+                edits.append(edit)
+    return edits
 
 
-def _made(entries: list[str], pipelines: Mapping[str, Any]) -> set[str]:
-    """Tell which entries nodes make, and which never are data from outside."""
-    memory = {"type": "MemoryDataset"}
-    resolver = CatalogConfigResolver(dict.fromkeys(entries, memory), None, {"{default}": memory})
-    nodes = {node for pipeline in pipelines.values() for node in pipeline.nodes}
-    outputs = {name for node in nodes for name in node.outputs}
-    inputs = {name for node in nodes for name in node.inputs} - outputs
-    made, raw = (
-        {name if name in entries else str(resolver.match_dataset_pattern(name)) for name in names}
-        for names in (outputs, inputs)
-    )
-    return made - raw
-
-
-def _own(name: str, entry: dict[str, Any]) -> list[str]:
+def _own(name: str, entry: Any) -> list[str]:
     """Give an entry's new type, and what it needs beside it; nothing for one that stays."""
-    path = str(entry.get("filepath"))
-    if "://" in path or "@" in name or SPECIFIC & set(entry):
+    if not isinstance(entry, dict) or entry.keys() - KEPT - {"type", "filepath", "save_args"}:
         return []
+    path = str(entry.get("filepath"))
     match str(entry.get("type")).removeprefix("kedro_datasets."):
-        case "pandas.CSVDataset" if SERIES.search(name):
+        case _ if "://" in path or "@" in name or SERIES.search(name):
             return []
         case "pandas.CSVDataset" | "pandas.ParquetDataset":
             return ["type: kedro_mlrun.MLRunDataframeDataset"]
@@ -142,20 +138,6 @@ def _own(name: str, entry: dict[str, Any]) -> list[str]:
         case "pickle.PickleDataset" if MODEL.search(name) or "models/" in path:
             return ["type: kedro_mlrun.MLRunModel"]
     return []
-
-
-def _lines(name: str, entry: dict[str, Any], own: list[str], text: str) -> tuple[str, str]:
-    """Find an entry's lines, and edit those that change; comments and order stay."""
-    pattern = rf"""(?:\A|\n)["']?{re.escape(name)}["']? *:.*\n(?: .*\n?|\r?\n)+"""
-    found = re.search(pattern, text)
-    old = new = found[0] if found else ""
-    for key in set(entry) - set(KEPT):
-        # With the deeper lines, or the list, below it.
-        new = re.sub(rf"(?m)^( +){re.escape(key)} *:.*\n?(\1[ -].*\n?)*", "", new)
-    kind = re.search(r"(?m)^( +)type *: *[^\s#]+", new)
-    if kind:
-        new = new.replace(kind[0], kind[1] + f"\n{kind[1]}".join(own), 1)
-    return old, new
 
 
 def write(project: Path, edits: Sequence[Edit]) -> None:
