@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
@@ -27,11 +28,22 @@ from stub_api import StubAPI, stub_api
 from kedro_mlrun import MLRunDataframeDataset
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import function as functions
-from kedro_mlrun.jobs import plan
+from kedro_mlrun.jobs import plan, source
 from kedro_mlrun.secrets import known as secrets
 from kedro_mlrun.store.process import process_label
 
 QUICK = {"random_forest.model.arguments.n_estimators": 5, "xgboost.model.arguments.n_estimators": 5}
+
+
+@cache
+def packed(folder: Path, largest_file: float, envs: tuple[str, ...]) -> Any:
+    return source.pack(folder, largest_file, envs)
+
+
+@pytest.fixture(autouse=True)
+def packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack the project for the first test that needs it; test_source.py is about how."""
+    monkeypatch.setattr(plan, "pack", lambda *given: packed(*given[:2], tuple(given[2])))
 
 
 @pytest.fixture(autouse=True)

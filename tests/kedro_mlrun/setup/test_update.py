@@ -7,14 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from cookiecutter.main import cookiecutter
-from helpers import copy_starter
+from helpers import PROJECT, copy_starter
 
 from kedro_mlrun.commands import cli
 from kedro_mlrun.setup import manifest
+from kedro_mlrun.setup import update as updates
 
 TEMPLATE = "{{ cookiecutter.repo_name }}"
 ADDED = "\n# of the user\n"
@@ -105,10 +106,29 @@ def generated(starters: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path / "churn"
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Render each commit once; the tests have the same answers."""
+    folder, render = tmp_path_factory.mktemp("rendered"), updates._rendered
+
+    def once(work: Path, commit: str, answers: Any) -> Path:
+        if not (folder / commit).exists():
+            shutil.copytree(render(work, commit, answers), folder / commit, symlinks=True)
+        return Path(shutil.copytree(folder / commit, work / f"{commit}-copy", symlinks=True))
+
+    return once
+
+
 @pytest.fixture
-def project(generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(
+    generated: Path,
+    rendered: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path]:
     """Give a copy of it in a new git repository, with the working folder in it."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setattr(updates, "_rendered", rendered)
     folder = tmp_path / "churn"
     shutil.copytree(generated, folder)
     git(tmp_path, "init", "--quiet", str(folder))
@@ -325,14 +345,9 @@ def test_cruft_reads_the_state(project: Path, starters: Path) -> None:
     assert (answers["project_name"], answers["repo_name"]) == ("Churn", "churn")
 
 
-def test_a_starter_without_git_is_a_release(tmp_path: Path) -> None:
+def test_a_starter_without_git_is_a_release() -> None:
     """As in the wheel: its version names the tag."""
-    copy_starter(tmp_path / "starter")
-    config = tmp_path / "cookiecutter.yml"
-    config.write_text(f"cookiecutters_dir: {tmp_path}/clones\nreplay_dir: {tmp_path}/replay\n")
-    made = cookiecutter(
-        str(tmp_path / "starter"), no_input=True, output_dir=str(tmp_path), config_file=str(config)
-    )
-    state = json.loads(Path(made, ".cruft.json").read_text())
+    # Which has been made from files alone.
+    state = json.loads((PROJECT / ".cruft.json").read_text())
     assert state["template"].startswith("https://")
-    assert state["commit"] == f"v{manifest_version(Path(made, 'src', 'kedro_mlrun'))}"
+    assert state["commit"] == f"v{manifest_version(PROJECT / 'src' / 'kedro_mlrun')}"
