@@ -166,13 +166,15 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},
             [],
             "pipeline",
-            "Output(s) ['x'] are returned by more than one nodes. Node outputs must be unique.",
+            "Output(s) ['x'] are returned by more than one nodes. Node outputs must be unique. "
+            "Name other pipelines or nodes.",
         ),
         (
             {"a": Pipeline([step("r", "x", "n")]), "b": Pipeline([step("r", "x", "m")])},
             ["a", "b"],
             "namespace",
-            "Output(s) ['x'] are returned by more than one nodes. Node outputs must be unique.",
+            "Output(s) ['x'] are returned by more than one nodes. Node outputs must be unique. "
+            "Name other pipelines or nodes.",
         ),
         (
             {"__default__": Pipeline([step("r", "x", "n", tags=["u", "t"])])},
@@ -186,7 +188,7 @@ def test_each_node_runs_once_and_after_all_that_it_needs(data: st.DataObject):
             ["a"],
             "pipeline",
             "Pipeline contains no nodes after applying all provided filters. Please ensure that at "
-            "least one pipeline with nodes has been defined.",
+            "least one pipeline with nodes has been defined. Name other pipelines or nodes.",
         ),
         (
             {"a": Pipeline([])},

@@ -56,7 +56,6 @@ def test_a_jobs_parameters_are_told_apart():
     assert job.load_versions == {"model": "3f2a", "leaderboard": "a:b"}
     assert (job.env, job.chain_id) == (None, "20261121")
     assert job.nested == {"model": {"max_depth": 3}, "split": SPLIT}
-    assert job.title == "training-evaluation"
     assert Job.of(job.to_dict()) == job
 
 

@@ -115,14 +115,14 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     own = ("name", "source", "inputs", "dry_run", "local", "watch", "schedule", "retry", "notify")
     name, source, inputs, dry_run, local, watch, schedule, retry, notify = map(options.pop, own)
     allow_lost = options.pop("allow_lost")
-    given = {"schedule": schedule, "retry": retry, "notify": notify}
-    if local and (wrong := " and ".join(f"--{name}" for name, value in given.items() if value)):
-        raise click.UsageError(f"--local runs the job here and now: leave out {wrong}.")
     if schedule and watch:
         raise click.UsageError("The runs of --schedule start later: leave out --watch.")
-    names = {"schedules": schedule, "retries of runs": retry, "notifications": notify}
-    for what in filter(names.get, names) if not on_cluster() else ():
-        raise records.db.needs_api(what)
+    asked = {"schedules": schedule, "retries of runs": retry, "notifications": notify}
+    for what in filter(asked.get, asked):
+        if local:
+            raise click.UsageError(f"--local runs the job here and now: there are no {what} then.")
+        if not on_cluster():
+            raise records.db.needs_api(what)
     params, options["nodes"] = flatten(options.pop("params")), options.pop("node_names")
     pipelines = options.pop("pipelines")
     if pipelines and options["pipeline"]:
@@ -305,7 +305,8 @@ def schedules(records: Records, remove: str | None) -> Answer:
     note = "" if found else f"{none}s."
     if remove:
         if not found.pop(remove, None):
-            raise click.UsageError(f"{none} '{remove}'. {nearest(remove, found)}".strip())
+            hint = nearest(remove, found) or "To list them: kedro mlrun schedules"
+            raise click.UsageError(f"{none} '{remove}'. {hint}")
         records.db.delete_schedule(records.project, remove)
         note = f"Removed schedule '{remove}'."
     rows = [*found.values()]
@@ -355,13 +356,12 @@ def _of_store() -> Answer:
         readable, problems = rescue.examine(path)
     except sqlite3.OperationalError as exc:
         raise click.ClickException(f"{path} can't be read: {exc}. Check its permissions.") from exc
-    counts = ((readable[table], table) for table in rescue.RECORDS)
-    number = ", ".join(f"{count} {name[: -1 if count == 1 else None]}" for count, name in counts)
+    number = ", ".join(f"{name}: {readable[name]}" for name in rescue.RECORDS)
     found: dict[str, Any] = {"store": str(path), "problems": problems, "readable": dict(readable)}
     if not problems:
-        return Answer(found, f"{path} is whole: {number}.")
+        return Answer(found, f"{path} is whole. It has {number}.")
     found["rescued"] = new = str(rescue.rescue(path))
-    told = "\n".join(problems[:20] + ["…"] * (len(problems) > 20))  # noqa: PLR2004
+    told = "\n".join([*problems[:20], f"Problems in all: {len(problems)}"])
     # With its WAL, which SQLite would write into whatever has the file's name.
     old, aside = quote(str(path)), quote(str(path.with_name(f"{path.stem}-damaged")))
     advice = (
@@ -369,4 +369,4 @@ def _of_store() -> Answer:
         f"store, when nothing uses that, with all of its files:\n"
         f"mkdir {aside} && mv {old}* {aside} && mv {quote(new)} {old}"
     )
-    return Answer(found, f"{told}\n{number} can be read, and are in {new}. {advice}", exit_code=1)
+    return Answer(found, f"{told}\nWhat can be read is in {new}: {number}. {advice}", exit_code=1)

@@ -76,7 +76,10 @@ def _of_catalog(loader: Any, conf: Path, project: Path) -> list[setup.Edit]:
         return setup.catalog_edits(texts, dict(pipelines))
     except Exception as exc:
         # It is the project's own code that is imported here.
-        say(f"The catalog can't be looked at without its pipelines: {exc}")
+        why = str(exc).rstrip(".")
+        say(
+            f"The catalog can't be looked at without its pipelines: {why}. Fix that, and try again."
+        )
         return []
 
 

@@ -45,7 +45,7 @@ def submit(db: LocalRunDB, run: Record, schedule: Any) -> Record:
     function = _function_of(db, run, schedule)
     if db.job_is_alive(uid, project):
         raise mlrun.errors.MLRunConflictError(
-            f"Run {uid} of project {project} is a job that hasn't ended."
+            f"Run {uid} of project {project} is a job that hasn't ended. Wait, or abort it."
         )
     spec["output_path"] = _absolute(spec.get("output_path") or mlrun.mlconf.artifact_path)
     url = f"sqlite:///{db.path.as_posix()}"

@@ -117,9 +117,7 @@ def _cluster(plan: Plan) -> None:
             f"The image {own} isn't one with this project's code. Build the Dockerfile, name what "
             "it gave as `image` in function.yaml, and submit to an MLRun API."
         )
-    if plan.project.source and on_cluster():
-        with contextlib.suppress(doctor.MayBeRight):
-            doctor.check_server()
+    if plan.project.source:
         doctor.check_artifact_path(mounted(plan.function))
 
 

@@ -1,10 +1,8 @@
 """What jobs and runs need of this machine and the MLRun API, looked at one by one."""
 
 import re
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +24,6 @@ from . import image, source
 from .function import SubmitError, load_function, mounted, on_cluster
 
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
-LONGEST_WAIT = 30
-_function = partial(load_function, create=False)
 
 
 class Check(NamedTuple):
@@ -37,10 +33,6 @@ class Check(NamedTuple):
     state: str
     found: str
     fix: str = ""
-
-
-class MayBeRight(SubmitError):
-    """Something limits what can be done, or can't be judged."""
 
 
 def examine(project_path: Path) -> Iterator[Check]:
@@ -58,8 +50,7 @@ def examine(project_path: Path) -> Iterator[Check]:
             except click.ClickException as exc:
                 # The first sentence says what, the rest what to do.
                 found, _, fix = " ".join(exc.message.split()).partition(". ")
-                limits = isinstance(exc, MayBeRight) or name in LIMITS
-                state = WARNING if limits else WRONG
+                state = WARNING if name in LIMITS else WRONG
             except Exception as exc:  # each store and storage has errors of its own
                 found, fix = repr(exc), "Correct mlrun.yml, or ask who runs the MLRun API"
                 state = WRONG
@@ -108,38 +99,33 @@ def _store(_: Path) -> str:
 
 def _files(_: Path) -> str:
     """Look whether the files are there that artifacts of this project are said to have."""
-    records = Records(mlrun.get_run_db(), str(mlrun.mlconf.active_project))
+    if on_cluster():
+        return "where the MLRun API has them"
     number, gone = 0, dict[str, str]()
-    for item in () if on_cluster() else records.versions():
-        path = artifact_file(item).removeprefix("file://")
+    for item in Records(mlrun.get_run_db(), str(mlrun.mlconf.active_project)).versions():
         number += 1
+        path = artifact_file(item).removeprefix("file://")
         if path and "://" not in path and not Path(path).exists():
             gone[path] = f"{artifact_key(item)}@{producer(item)[:8]}"
-    if gone:
-        shown = ", ".join([*gone.values()][:5])
-        raise SubmitError(
-            f"{len(gone)} of {number} artifacts have no file any more: {shown}, at "
-            f"{next(iter(gone))}. Bring the files back, or delete their runs: kedro mlrun delete "
-            "RUN --artifacts"
-        )
-    return (
-        "where the MLRun API has them" if on_cluster() else f"of {number} artifacts all are there"
+    if not gone:
+        return f"of {number} artifacts all are there"
+    raise SubmitError(
+        f"{len(gone)} of {number} artifacts have no file any more: "
+        f"{', '.join([*gone.values()][:5])}, at {next(iter(gone))}. Bring the files back, or "
+        "delete their runs: kedro mlrun delete RUN --artifacts"
     )
 
 
-def check_server(_: Path | None = None) -> str:
+def _server(_: Path) -> str:
     """Compare the versions of client and server as MLRun's client does, which only logs it."""
     client, server = version("mlrun"), str(MLRunContextManager().run_db.server_version)
     found = f"MLRun {server or 'of unknown version'}, and the client is {client}"
     own, its = (re.match(r"(\d+)\.(\d+)", text) for text in (client, server))
-    if not (own and its):
-        raise MayBeRight(f"{found}; whether they fit can't be told. Try a run")
     # By two minor versions a client may be older.
-    if own[1] == its[1] and int(its[2]) - int(own[2]) in range(3):
+    if own and its and own[1] == its[1] and int(its[2]) - int(own[2]) in range(3):
         return found
-    error = MayBeRight if own[1] == its[1] else SubmitError
-    raise error(
-        f"{found}, which doesn't fit. Use an MLRun API of version {own[0]}, or up to two minor "
+    raise SubmitError(
+        f"{found}, which may not fit. Use an MLRun API of the client's version, or up to two minor "
         "versions newer."
     )
 
@@ -164,32 +150,21 @@ def check_artifact_path(mounts: Sequence[str]) -> str:
 
 
 def _artifact_path(folder: Path) -> str:
-    path = check_artifact_path(mounted(_function(folder)) if on_cluster() else [])
-    problems = [f"no answer in {LONGEST_WAIT} s"]
-
-    def use() -> None:
-        try:
-            if "://" not in path:
-                # Before MLRun does it, which tries for ever where a file is in the way.
-                Path(path).mkdir(parents=True, exist_ok=True)
-            item = mlrun.get_dataitem(f"{path.rstrip('/')}/.doctor-{uuid.uuid4().hex}")
-            item.put(b"by kedro mlrun doctor")
-            item.get()
-            item.delete()
-            problems.clear()
-        except Exception as exc:  # each storage has errors of its own
-            problems[:] = [repr(exc)]
-
-    # A storage may not answer for minutes, and its own patience can't be set here.
-    thread = threading.Thread(target=use, daemon=True)
-    thread.start()
-    thread.join(LONGEST_WAIT)
-    if problems:
+    path = check_artifact_path(mounted(load_function(folder)) if on_cluster() else [])
+    try:
+        if "://" not in path:
+            # Before MLRun does it, which tries for ever where a file is in the way.
+            Path(path).mkdir(parents=True, exist_ok=True)
+        item = mlrun.get_dataitem(f"{path.rstrip('/')}/.doctor-{uuid.uuid4().hex}")
+        item.put(b"by kedro mlrun doctor")
+        item.get()
+        item.delete()
+    except Exception as exc:  # each storage has errors of its own
         raise SubmitError(
-            f"{path} can't be used ({problems[0]}). Correct artifact_path in mlrun.yml or "
+            f"{path} can't be used ({exc!r}). Correct artifact_path in mlrun.yml or "
             "MLRUN_ARTIFACT_PATH, and the environment variables with its credentials "
             "(AWS_ACCESS_KEY_ID, …)"
-        )
+        ) from exc
     return f"{path} can be written and read"
 
 
@@ -203,15 +178,20 @@ CHECKS: dict[str, Any] = {
     "package": (lambda _: manifest.version(),),
     "packages": (_packages,),
     "store": (_store,),
-    "server": (check_server, "store", "api"),
+    "server": (_server, "store", "api"),
     "project": (lambda _: str(mlrun.mlconf.active_project), "store"),
-    "function": (lambda folder: f"image {_function(folder).spec.image or 'mlrun/mlrun'}",),
+    "function": (lambda folder: f"image {load_function(folder).spec.image or 'mlrun/mlrun'}",),
     "artifact path": (_artifact_path, "store", "function"),
     "files": (_files, "store"),
-    "image": (lambda folder: image.usable(_function(folder), folder), "store", "function", "api"),
+    "image": (
+        lambda folder: image.usable(load_function(folder), folder),
+        "store",
+        "function",
+        "api",
+    ),
     "source": (_source,),
 }
 """What looks, by name in their order, and which checks have to be right for it, or `api`."""
 
-LIMITS = {"packages", "files"}
+LIMITS = {"packages", "server", "files"}
 """Where what is wrong only limits what can be done."""

@@ -9,7 +9,6 @@ import yaml
 from mergedeep import merge  # type: ignore[import-untyped]
 
 from ..lazy import mlrun
-from ..runs.manager import MLRunContextManager
 from ..text import nearest
 from .parameters import JobError
 
@@ -26,12 +25,9 @@ def on_cluster() -> bool:
 
 
 def load_function(
-    folder: Path, overrides: Mapping[str, Any] | None = None, create: bool = True
+    folder: Path, overrides: Mapping[str, Any] | None = None
 ) -> "mlrun.runtimes.KubejobRuntime":
-    """Read the project's function, which overrides of its `spec` go over, dict into dict.
-
-    Its MLRun project is created, if the store has none, unless one only looks.
-    """
+    """Read the project's function, which overrides of its `spec` go over, dict into dict."""
     file, fix = folder / FILE, "To write a new one: kedro mlrun init."
     try:
         struct = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -51,8 +47,6 @@ def load_function(
             )
     merge(spec, overrides)
     function = mlrun.new_function(runtime=struct)
-    if create:
-        _ = MLRunContextManager().project
     function.metadata.project = mlrun.mlconf.active_project
     return function
 

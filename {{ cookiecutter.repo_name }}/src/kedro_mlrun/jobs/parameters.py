@@ -90,7 +90,8 @@ class JobParameters(BaseModel, frozen=True, coerce_numbers_to_str=True):
         except ValidationError as error:
             wrong = error.errors()[0]
             raise JobError(
-                f"Parameter '{wrong['loc'][0]}' is {wrong['input']!r}: {wrong['msg']}."
+                f"Parameter '{wrong['loc'][0]}' is {wrong['input']!r}: {wrong['msg']}. "
+                "Give it another value."
             ) from None
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,11 +116,6 @@ class JobParameters(BaseModel, frozen=True, coerce_numbers_to_str=True):
         """Which nodes of its pipelines run, as Kedro takes it."""
         some = {"tags": self.tags, "node_names": self.nodes}
         return some | {"from_nodes": self.from_nodes, "to_nodes": self.to_nodes}
-
-    @property
-    def title(self) -> str:
-        """The name of the run: that of its pipelines."""
-        return "-".join(name.strip("_") for name in self.pipeline) or "default"
 
 
 def given(context: Any) -> dict[str, Any]:
@@ -154,21 +150,19 @@ def check_names(nested: Mapping[str, Any], loader: Any) -> None:
         if name.startswith(anything) or any(f"{other}.".startswith(f"{name}.") for other in known):
             continue
         # The innermost dict of the files that it would be in, and what is there.
-        inside = name
-        while inside and not any(other.startswith(f"{inside}.") for other in known):
+        inside, within = name, list[str]()
+        while inside and not within:
             inside = inside.rpartition(".")[0]
-        beside = [
-            other.removeprefix(f"{inside}.") for other in known if other.startswith(f"{inside}.")
-        ]
-        own = name.removeprefix(f"{inside}.").partition(".")[0]
+            within = [other for other in known if other.startswith(f"{inside}.")]
+        own, *beside = (other.removeprefix(f"{inside}.") for other in (name, *within))
         # Into a dict of values alone, such as a model's arguments, more may go, if not misspelt.
         are_values = beside and not any("." in other for other in beside)
-        if are_values and not get_close_matches(own, beside, cutoff=MISSPELT):
+        if are_values and not get_close_matches(own.partition(".")[0], beside, cutoff=MISSPELT):
             continue
         # One in another place is nearer than one with a like name.
         alike = [other for other in known if other.endswith(f".{name.rpartition('.')[2]}")]
         hint = f"Did you mean '{alike[0]}'? " if alike else nearest(name, known)
-        near = (file for other, file in files.items() if inside and other.startswith(f"{inside}."))
+        near = (files[other] for other in within if other in files)
         raise JobError(
             f"The project has no parameter '{name}'. {hint}To add it, give it a value in "
             f"{source.name}/{next(near, f'{loader.base_env}/parameters.yml')}."

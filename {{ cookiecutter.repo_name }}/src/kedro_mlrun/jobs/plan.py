@@ -128,7 +128,8 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
 
     What is examined in the `with` block needs no secret that only the jobs will have.
     """
-    MLRunContextManager().connect()
+    # It is made here where the store has none of its name.
+    _ = MLRunContextManager().project
     with secrets.given_later(source is not None and on_cluster()):
         folder, env = current_project(), parameters.env
         check_names(parameters.nested, config_loader(folder, env))
@@ -143,7 +144,8 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
             # Reading them validates them.
             _ = context.params
         except (ValueError, ParameterValidationError) as error:
-            raise JobError(" ".join(str(error).split())) from None
+            why = " ".join(str(error).split()).rstrip(".")
+            raise JobError(f"{why}. Give another value, as a parameter or in conf.") from None
         yield Project(folder, source, context)
 
 
@@ -203,7 +205,8 @@ def together(pipelines: Mapping[str, Pipeline], names: Collection[str], **only: 
     try:
         return sum((pipelines[name] for name in names), Pipeline([])).filter(**only)
     except (OutputNotUniqueError, CircularDependencyError, ValueError) as error:
-        raise JobError(" ".join(str(error).split())) from None
+        why = " ".join(str(error).split()).rstrip(".")
+        raise JobError(f"{why}. Name other pipelines or nodes.") from None
 
 
 def _inputs(project: Project, pipeline: Pipeline, inputs: Mapping[str, str]) -> dict[str, str]:

@@ -89,7 +89,9 @@ def submit(
             notifications=notifications or None,
         )
     except _RefusedError as error:
-        raise SubmitError(f"MLRun didn't take the job: {error}.") from error.__cause__
+        raise SubmitError(
+            f"MLRun didn't take the job: {error}. Fix that, or ask who runs the MLRun API."
+        ) from error.__cause__
     except mlrun.runtimes.utils.RunError:
         # A job that was taken and has failed since tells that itself, in its run.
         pass

@@ -230,7 +230,8 @@ def _run_remote(workflow: Workflow, watch: bool) -> None:
     run = project.run("main", arguments=told.model_dump(), **how)
     if run.exc and not isinstance(run.exc, mlrun.runtimes.utils.RunError):
         # Not a job's, such as when an API takes no workflow.
-        raise click.ClickException(str(run.exc)) from run.exc
+        why = str(run.exc).rstrip(".")
+        raise click.ClickException(f"{why}. Use --engine local.") from run.exc
 
 
 def run_as_told(arguments: Mapping[str, Any]) -> None:
@@ -244,4 +245,6 @@ def run_as_told(arguments: Mapping[str, Any]) -> None:
     # It was made before the store was known.
     context.workflow_artifact_path = ""
     if not run_jobs(workflow, local, logs=True):
-        raise mlrun.runtimes.utils.RunError(f"Workflow {workflow.id} failed.")
+        raise mlrun.runtimes.utils.RunError(
+            f"The workflow failed. To continue: kedro mlrun workflow --resume {workflow.id}"
+        )

@@ -78,7 +78,9 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         _git(merge, *changes, "--binary", f"--output={work / 'changes'}")
         # All of them or none.
         directory = f"--directory={_git(folder, 'rev-parse', '--show-prefix')}"
-        _git(folder, "apply", "--whitespace=nowarn", directory, str(work / "changes"))
+        otherwise = "Nothing was changed, for something is in the way. Move it, and try again."
+        apply = ("apply", "--whitespace=nowarn", directory, str(work / "changes"))
+        _git(folder, *apply, otherwise=otherwise)
         return Update(*names, True, [*filter(None, files)], conflicts, patch)
 
 
@@ -129,7 +131,7 @@ def _rendered(work: Path, commit: str, answers: dict[str, Any]) -> Path:
     _run(
         *(sys.executable, "-P", "-m", "cookiecutter", str(folder), "--no-input"),
         *("--output-dir", str(output), "--config-file", str(config), *given),
-        otherwise=f"The starter's commit {commit} can't be rendered.",
+        otherwise=f"The starter's commit {commit} can't be rendered. Give another --to.",
     )
     (project,) = output.iterdir()
     return project
