@@ -95,7 +95,16 @@ class StubAPI(ThreadingHTTPServer):
     def list_runs(self, _: str, __: str, query: dict[str, str], *___: Any) -> Any:
         # Newest first, as MLRun has them.
         uids = query.get("uid", "").split(",") if query.get("uid") else [*reversed(self.runs)]
-        return {"runs": [self.runs[uid] for uid in uids if uid in self.runs]}
+        found = [self.runs[uid] for uid in uids if uid in self.runs]
+        for wanted in filter(None, query.get("label", "").split(",")):
+            label, has_value, value = wanted.partition("=")
+            labels = ((run, run["metadata"].get("labels") or {}) for run in found)
+            found = [
+                run
+                for run, own in labels
+                if (own.get(label) == value if has_value else label in own)
+            ]
+        return {"runs": found}
 
     def run(self, method: str, uid: str, query: dict[str, str], body: Any) -> Any:
         iteration = query.get("iter", "0")

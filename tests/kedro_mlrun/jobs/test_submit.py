@@ -403,7 +403,6 @@ def test_a_secret_in_function_yaml_is_refused(embedded, monkeypatch):
 def test_a_known_secret_in_function_yaml_is_refused(embedded, monkeypatch, secret):
     """Whatever its characters are."""
     has(monkeypatch, env=[{"name": "NOTE", "value": f"it is {secret}"}])
-    kedro_mlrun("submit", "--dry-run")
     secrets.register({"password": secret})
     done = kedro_mlrun("submit", "--dry-run", code=1)
     assert "holds what is known as a secret" in done.stderr

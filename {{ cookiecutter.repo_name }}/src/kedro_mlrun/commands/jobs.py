@@ -226,12 +226,9 @@ def workflow(
     try:
         told = run_workflow(prepared, engine, local, watch)
     except KeyboardInterrupt:
-        if engine != "local" or not prepared.id:
-            raise
-        # A job in this process has ended with that.
-        if prepared.waits_for:
-            _leave_or_abort(prepared.waits_for, records)
-        tell(f"No more jobs are started. {_CONTINUE} {prepared.id}")
+        if engine == "local" and prepared.id:
+            goes_on = "" if local else "The job that was submitted goes on. "
+            tell(f"No more jobs are started. {goes_on}{_CONTINUE} {prepared.id}")
         raise click.exceptions.Exit(INTERRUPTED) from None
     error = ""
     if told["state"] == "error":

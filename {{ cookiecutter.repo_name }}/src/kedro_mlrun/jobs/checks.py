@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from pathlib import Path
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -11,7 +10,7 @@ from ..runs.dataset import check_used, entry_of, is_run_type, with_inputs
 from ..secrets import known as secrets
 from ..text import nearest
 from . import doctor, image
-from .function import SubmitError, mounted, on_cluster
+from .function import SubmitError, on_cluster, on_volume
 from .groups import Parts, check_inputs, check_outputs
 from .handler import runner
 from .parameters import JobError
@@ -63,8 +62,8 @@ def _inputs(plan: Plan) -> None:
     if not project.archive or not on_cluster():
         return
     for name, path in places.items():
-        on_volume = any(Path(path).is_relative_to(mount) for mount in mounted(plan.function))
-        if "://" not in path and path not in project.archive.files and not on_volume:
+        is_seen = path in project.archive.files or on_volume(plan.function, path)
+        if "://" not in path and not is_seen:
             raise SubmitError(
                 f"Input '{name}' is {path}, which is on this machine and not in the source that "
                 "the job gets. Give it as a URL that the cluster can read."
@@ -118,7 +117,7 @@ def _cluster(plan: Plan) -> None:
             "it gave as `image` in function.yaml, and submit to an MLRun API."
         )
     if plan.project.source:
-        doctor.check_artifact_path(mounted(plan.function))
+        doctor.check_artifact_path(plan.function)
 
 
 def _data(plan: Plan) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from ..setup import manifest
 from ..store.fields import artifact_file, producer
 from ..store.sqlite import SCHEME
 from . import image, source
-from .function import SubmitError, load_function, mounted, on_cluster
+from .function import SubmitError, load_function, on_cluster, on_volume
 
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
 
@@ -130,17 +130,14 @@ def _server(_: Path) -> str:
     )
 
 
-def check_artifact_path(mounts: Sequence[str]) -> str:
-    """Refuse a path for artifacts that jobs on a cluster don't see, and give it.
-
-    `mounts` are the volumes that they have; a cluster may mount more than it tells.
-    """
+def check_artifact_path(function: "mlrun.runtimes.KubejobRuntime") -> str:
+    """Refuse a path for artifacts that a function's jobs on a cluster don't see, and give it."""
     path, storage = mlrun.mlconf.artifact_path, mlrun.mlconf.storage
     path = mlrun.utils.template_artifact_path(path, mlrun.mlconf.active_project)
     path = path.removeprefix("file://")
+    # A cluster may mount more than a function tells.
     by_cluster = storage.auto_mount_params or storage.auto_mount_type not in {"auto", "none", ""}
-    on_volume = any(Path(path).is_relative_to(mount) for mount in mounts)
-    if on_cluster() and not ("://" in path or by_cluster or on_volume):
+    if on_cluster() and not ("://" in path or by_cluster or on_volume(function, path)):
         raise SubmitError(
             f"{path} is a folder of this machine, which no job on the cluster sees. Set "
             "artifact_path in mlrun.yml to a URL such as s3://bucket/path, or mount a volume there "
@@ -150,7 +147,7 @@ def check_artifact_path(mounts: Sequence[str]) -> str:
 
 
 def _artifact_path(folder: Path) -> str:
-    path = check_artifact_path(mounted(load_function(folder)) if on_cluster() else [])
+    path = check_artifact_path(load_function(folder))
     try:
         if "://" not in path:
             # Before MLRun does it, which tries for ever where a file is in the way.

@@ -51,7 +51,7 @@ def load_function(
     return function
 
 
-def mounted(function: "mlrun.runtimes.KubejobRuntime") -> list[str]:
-    """Give the folders of the volumes that a function's jobs have; files there outlive a job."""
-    mounts = function.spec.volume_mounts or []
-    return [mount["mountPath"] for mount in mounts if "mountPath" in mount]
+def on_volume(function: "mlrun.runtimes.KubejobRuntime", path: str) -> bool:
+    """Tell whether a path is on a volume that a function's jobs have; files there outlive a job."""
+    mounts = (mount.get("mountPath") for mount in function.spec.volume_mounts or [])
+    return any(mount and Path(path).is_relative_to(mount) for mount in mounts)

@@ -13,7 +13,7 @@ from kedro.pipeline import Node, Pipeline
 
 from ..runs.dataset import run_dataset
 from ..runs.provenance import DEFAULT
-from .function import mounted, on_cluster
+from .function import on_cluster
 from .parameters import JobError
 from .plan import MEMORY, Plan, stem, together
 
@@ -115,7 +115,7 @@ def check_inputs(plan: Plan) -> None:
     """Refuse a job that would not find its data."""
     given, problems = {stem(name) for name in plan.task.spec.inputs or {}}, []
     for name in sorted(plan.pipeline.inputs()):
-        place = plan.project.place(name, mounted(plan.function))
+        place = plan.project.place(name, plan.function)
         if is_parameter(name) or stem(name) in given:
             continue
         if place == MEMORY and not plan.project.catalog[name].exists():
@@ -145,7 +145,7 @@ def check_outputs(plan: Plan, others: Parts) -> None:
         kept = tracking.datasets if is_recorded and not users else []
         if plan.may_lose(name) or any(fnmatchcase(name, pattern) for pattern in kept):
             continue
-        place, then = project.place(name, mounted(plan.function)), f" for {', '.join(users)}"
+        place, then = project.place(name, plan.function), f" for {', '.join(users)}"
         # Outside of the project, a job of this machine writes to the very same place.
         goes = is_sent and (on_cluster() or Path(place).is_relative_to(project.folder))
         what = ""

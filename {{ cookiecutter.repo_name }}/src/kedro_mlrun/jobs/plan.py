@@ -25,7 +25,7 @@ from ..secrets import known as secrets
 from ..store.fields import run_name
 from ..text import nearest
 from . import image
-from .function import load_function, on_cluster
+from .function import load_function, on_cluster, on_volume
 from .parameters import JobError, JobParameters, check_names
 from .source import Archive, git_source, pack
 
@@ -67,10 +67,10 @@ class Project:
         """Give a dataset of the catalog, where it has no entry one in memory."""
         return self.catalog.get(name, fallback_to_runtime_pattern=True)
 
-    def place(self, name: str, mounts: Collection[str] = ()) -> str:
+    def place(self, name: str, function: Any = None) -> str:
         """Tell where a dataset is that other machines don't find: a path, or `memory`; else empty.
 
-        `mounts` are volumes, which they have too.
+        The volumes of a `function` they have, too.
         """
         dataset = self.dataset(name)
         if run_dataset(dataset):
@@ -85,7 +85,7 @@ class Project:
         keys = ("filepath", "filename", "path")
         named = next(filter(None, map(arguments.get, keys)), "nowhere://")
         protocol, path = get_protocol_and_path(str(named))
-        is_mounted = any(Path(path).is_relative_to(mount) for mount in mounts)
+        is_mounted = function and on_volume(function, path)
         return path if protocol in {"file", "local"} and not is_mounted else ""
 
     def is_sent(self, path: str | Path) -> bool:

@@ -49,17 +49,13 @@ class WorkflowParameters(BaseModel, extra="forbid", coerce_numbers_to_str=True):
 
 @dataclass
 class Workflow:
-    """A workflow that can be started: jobs to start by group, and ids of runs that are done.
-
-    `waits_for` is the id of the submitted run that is waited for.
-    """
+    """A workflow that can be started: jobs to start by group, and ids of runs that are done."""
 
     groups: list[Group]
     jobs: dict[str, Plan]
     told: WorkflowParameters
     id: str = ""
     done: dict[str, str] = field(default_factory=dict)
-    waits_for: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be started, and what crosses from job to job."""
@@ -163,16 +159,14 @@ def run_workflow(
     """
     remote, ended = engine == "remote", engine == "local" or watch
     # With an id of the user's own there may be others.
-    others = _newest(workflow.id).values() if remote and workflow.id else ()
+    others = _newest(workflow.id).values() if workflow.id else ()
     before = {run["metadata"]["uid"] for run in others} - {*workflow.done.values()}
     if workflow.jobs and remote:
         _run_remote(workflow, watch)
     else:
         run_jobs(workflow, local, watch)
-    own = {plan.task.metadata.uid for plan in workflow.jobs.values()} | {*workflow.done.values()}
     found = map(summary, _newest(workflow.id).values())
-    new = (run for run in found if run["uid"] in own or (remote and run["uid"] not in before))
-    runs = {run["labels"].get(GROUP): run for run in new}
+    runs = {run["labels"][GROUP]: run for run in found if run["uid"] not in before}
     nothing = {"state": "not started" if ended else "created"}
     groups = [
         {"group": group.name, "run": run.get("uid"), "earlier": group.name in workflow.done}
@@ -196,7 +190,6 @@ def run_jobs(workflow: Workflow, local: bool, logs: bool) -> bool:
             completed = run_here(plan)
         else:
             submit(plan)
-            workflow.waits_for = uid
             with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if logs else nowhere):
                 completed = wait_for(uid, project)
         if not completed:

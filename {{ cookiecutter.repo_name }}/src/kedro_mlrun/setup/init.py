@@ -89,8 +89,8 @@ def _with_lines(project: Path, file: str, *lines: str) -> list[Edit]:
     if lines[0] in text.splitlines():
         return []
     # A blank line before them, whether or not the last one has an end.
-    before = ["", ""][: 2 - text.endswith("\n")] if text else []
-    new = "\n".join([*before, "# Added by `kedro mlrun init`", *lines, ""])
+    before = [""] if text.endswith("\n") else ["", ""]
+    new = "\n".join([*(before if text else []), "# Added by `kedro mlrun init`", *lines, ""])
     return [Edit(file, "" if (project / file).exists() else None, new)]
 
 
