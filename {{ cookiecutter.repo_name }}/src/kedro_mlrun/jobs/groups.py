@@ -145,7 +145,10 @@ def check_outputs(plan: Plan, others: Parts) -> None:
         kept = tracking.datasets if is_recorded and not users else []
         if plan.may_lose(name) or any(fnmatchcase(name, pattern) for pattern in kept):
             continue
-        place, then = project.place(name, plan.function), f" for {', '.join(users)}"
+        place, then = (
+            project.place(name, plan.function),
+            f" for {', '.join(users)}" if users else "",
+        )
         # Outside of the project, a job of this machine writes to the very same place.
         goes = is_sent and (on_cluster() or Path(place).is_relative_to(project.folder))
         what = ""
@@ -156,7 +159,7 @@ def check_outputs(plan: Plan, others: Parts) -> None:
         elif not is_recorded and (is_sent or users) and run_dataset(project.dataset(name)):
             what = "stays in memory, because the run isn't recorded"
         if what:
-            problems[stem(name)] = f"`{name}`{then if users else ''} {what}."
+            problems[stem(name)] = f"`{name}`{then} {what}."
     if problems:
         told = [f"What job '{plan.task.metadata.name}' makes would be lost with it."]
         told += [*problems.values(), *((_KEPT, _RECORDED) if is_recorded else (_TRACKED,))]

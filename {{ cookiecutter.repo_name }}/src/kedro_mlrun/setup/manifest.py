@@ -34,5 +34,7 @@ def hashes(folder: Path = PACKAGE) -> dict[str, str]:
         name: hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
         for name, path in files.items()
         # The wheel has the starter inside of the package.
-        if not name.endswith((MANIFEST, ".pyc")) and name[:8] != "starter/" and path.is_file()
+        if not name.endswith((MANIFEST, ".pyc"))
+        and not name.startswith("starter/")
+        and path.is_file()
     }
