@@ -145,10 +145,8 @@ def check_outputs(plan: Plan, others: Parts) -> None:
         kept = tracking.datasets if is_recorded and not users else []
         if plan.may_lose(name) or any(fnmatchcase(name, pattern) for pattern in kept):
             continue
-        place, then = (
-            project.place(name, plan.function),
-            f" for {', '.join(users)}" if users else "",
-        )
+        place = project.place(name, plan.function)
+        then = f" for {', '.join(users)}" if users else ""
         # Outside of the project, a job of this machine writes to the very same place.
         goes = is_sent and (on_cluster() or Path(place).is_relative_to(project.folder))
         what = ""
