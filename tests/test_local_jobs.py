@@ -116,7 +116,8 @@ def test_jobs_that_end_badly_say_so(bake: Callable[..., Folder]) -> None:
     assert errors["kill"].startswith("Its process was killed by SIGKILL.")
     missing = f"{project.path}/missing.tar.gz"
     assert errors["missing"] == (
-        f"The job could not be started: The source {missing} isn't there. Submit it again."
+        f"The job could not be started: The source {missing} isn't there. "
+        "Fix that, and submit it again."
     )
     assert errors["wait"] == "enough"
     folders = [path.name for path in (project.path / ".mlrun" / "jobs").iterdir()]
