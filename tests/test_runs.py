@@ -199,7 +199,7 @@ def test_a_run_that_fails_is_stopped_or_killed_says_so(project: Folder) -> None:
     for run, reason in (
         (stopped, "It was stopped by SIGTERM."),
         (interrupted, "It was stopped by Ctrl-C."),
-        (killed, "was killed."),
+        (killed, "ended without recording its end."),
     ):
         assert run["status"]["state"] == "aborted"
         assert run["status"]["error"].endswith(reason)

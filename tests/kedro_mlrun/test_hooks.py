@@ -365,7 +365,10 @@ def test_a_store_that_is_full_is_one_sentence(
 def test_a_store_that_is_full_at_a_runs_end(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, reserved: bool
 ) -> None:
-    """Law 3: what the store reserves is for the end of a run, and without it that is one line."""
+    """Law 3: what the store reserves is for the end of a run, and without it that is one line.
+
+    Law 4: the run was not killed, and nobody says later that it was.
+    """
 
     def fill() -> None:
         # What the end is to write.
@@ -386,6 +389,13 @@ def test_a_store_that_is_full_at_a_runs_end(
             run(conf, "good", plugin=plugin)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     mlrun.get_run_db().connection.execute("PRAGMA max_page_count = 1000000")
+    if not reserved:
+        lost = newest(embedded, "good")
+        updates = {"metadata.labels.process": "4000000000-1"}
+        mlrun.get_run_db().update_run(updates, lost["metadata"]["uid"], embedded.project)
+        embedded.manager.abort_lost_runs()
+        status = newest(embedded, "good")["status"]
+        assert (status["state"], "killed" in status["error"]) == ("aborted", False)
 
 
 @pytest.mark.parametrize("runner", [ThreadRunner, SequentialRunner])

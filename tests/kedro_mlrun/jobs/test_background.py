@@ -237,7 +237,8 @@ def test_killed_processes_hold_up_no_others(jobs: SimpleNamespace):
     assert jobs.db.watch_log(first, jobs.project) == ("aborted", 0)
     jobs.manager.abort_lost_runs()
     assert [jobs.state(uid) for uid in (first, second, third)] == ["aborted", "aborted", "pending"]
-    assert jobs.db.read_run(second, jobs.project)["status"]["error"].endswith("was killed.")
+    error = jobs.db.read_run(second, jobs.project)["status"]["error"]
+    assert error.endswith("without recording its end.")
     with pytest.raises(MLRunConflictError, match="hasn't ended"):
         jobs.db.submit_job(mlrun.RunObject.from_dict(jobs.db.read_run(third, jobs.project)))
     # Of the last one the supervisor alone.

@@ -192,7 +192,7 @@ def test_a_killed_process_leaves_no_run_that_says_running(store: Store) -> None:
         "elsewhere": "running",
     }
     assert found["killed"]["error"].startswith("Its process 4000000000 on ")
-    assert found["killed"]["error"].endswith(" was killed.")
+    assert found["killed"]["error"].endswith(" ended without recording its end.")
 
 
 def add_results(worker: int) -> None:

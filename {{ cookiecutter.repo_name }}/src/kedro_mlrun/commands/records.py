@@ -331,7 +331,7 @@ def push(records: Records, which: Sequence[str]) -> Answer:
 
     manager = MLRunContextManager()
     kept = LocalRunDB(manager.embedded_store)
-    # Those whose process was killed have ended.
+    # Those whose process is gone have ended.
     manager.abort_lost_runs(kept)
     sent = push_runs(Records(kept, records.project), which, _tell)
     refused = [run for run in sent if run["state"] == "refused" or (which and run["reason"])]

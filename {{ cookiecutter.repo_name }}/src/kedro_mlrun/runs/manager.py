@@ -135,12 +135,12 @@ class MLRunContextManager:
 
     @property
     def db(self) -> Any:
-        """MLRun's run database, in which runs whose process was killed are aborted."""
+        """MLRun's run database, in which runs whose process is gone are aborted."""
         self.abort_lost_runs()
         return self.run_db
 
     def abort_lost_runs(self, db: Any = None) -> None:
-        """Abort the runs whose process was killed, in the configured store or another one."""
+        """Abort the runs whose process is gone, in the configured store or another one."""
         # First the project, which connects.
         project = self.project.metadata.name
         with suppress(mlrun.errors.MLRunRuntimeError):  # of a store that can only be read

@@ -159,7 +159,7 @@ def add_from(copy: mlrun.MLClientCtx) -> None:
 
 
 def abort_lost_runs(db: Any, project: str) -> None:
-    """Set the runs to aborted whose process on this host was killed, also while it waited.
+    """Set the runs to aborted whose process on this host is gone, also if it only waited.
 
     One that an API has missed to its end has ended as the embedded store has it.
     """

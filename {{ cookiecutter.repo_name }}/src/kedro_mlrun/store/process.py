@@ -55,9 +55,10 @@ def is_alive(label: str) -> bool:
 
 
 def lost(run: Mapping[str, Any]) -> str:
-    """Say how a run of this host has ended whose process is gone; "" where that isn't so."""
+    """Say what is known of a run of this host whose process is gone; "" where that isn't so."""
     labels, state = run["metadata"].get("labels") or {}, run["status"].get("state")
     process, host = str(labels.get(PROCESS) or ""), socket.gethostname()
     if state not in GOING_ON or labels.get("host") != host or is_alive(process):
         return ""
-    return f"Its process {process.partition('-')[0]} on {host} was killed."
+    # Whether it was killed, or could not write on a full disk, nobody knows.
+    return f"Its process {process.partition('-')[0]} on {host} ended without recording its end."
