@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 import mlrun
 import pytest
 from click.testing import CliRunner, Result
-from helpers import Store
+from helpers import Store, new_store
 
 from kedro_mlrun.commands import cli as commands
 
@@ -43,12 +44,25 @@ def make(store: Store, seed: int, auc: float | None = None, error: str = "", **m
     return str(context.uid)
 
 
-@pytest.fixture
-def ten(embedded: Store) -> list[str]:
-    """Ten runs, oldest first; those with the seeds 8 and 9 failed."""
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[str]]:
+    """Record ten runs, and give the store's file, the project and the runs' ids."""
+    folder = tmp_path_factory.mktemp("ten")
     scores = [0.9, 0.7, 0.95, float("nan"), 0.8, 0.6, 0.92, 0.91]
-    uids = [make(embedded, seed, auc) for seed, auc in enumerate(scores)]
-    return uids + [make(embedded, seed, error="boom") for seed in (8, 9)]
+    for store in new_store(f"sqlite:///{folder}/mlrun.db", folder):
+        uids = [make(store, seed, auc) for seed, auc in enumerate(scores)]
+        uids += [make(store, seed, error="boom") for seed in (8, 9)]
+        mlrun.get_run_db().connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return folder / "mlrun.db", store.project, uids
+
+
+@pytest.fixture
+def ten(recorded: tuple[Path, str, list[str]], embedded: Store, tmp_path: Path) -> list[str]:
+    """Ten runs, oldest first; those with the seeds 8 and 9 failed."""
+    file, embedded.project, uids = recorded
+    shutil.copy(file, tmp_path)
+    mlrun.mlconf.active_project = embedded.project
+    return [*uids]
 
 
 def kedro_mlrun(*arguments: str, **options: Any) -> Result:
