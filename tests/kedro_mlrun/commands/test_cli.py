@@ -223,7 +223,7 @@ def test_delete(made):
 
 def test_what_a_deletion_keeps_is_said(made):
     """Law 9: the last sentence names the artifacts whose files stay."""
-    with patch("kedro_mlrun.store.fields.delete_data", side_effect=OSError("It is read-only.")):
+    with patch("kedro_mlrun.records.records.delete_data", side_effect=OSError("It is read-only.")):
         done = kedro_mlrun("delete", made.training, "--artifacts", "--yes")
     assert "Warning: It is read-only." in done.stderr
     assert done.stdout.rstrip().endswith(

@@ -13,6 +13,7 @@ import click
 
 from ..lazy import mlrun
 from ..store import fields
+from ..store.deletion import delete_data
 from ..store.sqlite import SCHEME
 from ..text import nearest
 from .summaries import (
@@ -334,7 +335,7 @@ class Records:
             deleted.append(key)
             folders.add(fields.own_folder(record["spec"].get("target_path") or "", uid))
             try:
-                fields.delete_data(record, self._store)
+                delete_data(record, self._store)
             except Exception as exc:
                 path = fields.artifact_file(record)
                 kept.append({"key": key, "path": path, "reason": str(exc)})

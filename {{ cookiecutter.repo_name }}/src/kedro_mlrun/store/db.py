@@ -16,11 +16,12 @@ from mlrun.db.httpdb import HTTPRunDB
 from mlrun.lists import ArtifactList, RunList
 from mlrun.projects import MlrunProject
 
+from .deletion import delete_source, other_stores
 from .interface import ApiOnly, as_dict, as_mlrun, pages
 from .places import read
 from .process import lost
 from .rows import LATEST, TERMINAL_STATES, JobQueue, Record, Rows, Where, now, utc
-from .sqlite import SCHEME, other_stores
+from .sqlite import SCHEME
 
 LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
 
@@ -130,7 +131,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
         if not other_stores(self.path.parent.glob("*"), self.path):
             self.log_file(uid, project).unlink(missing_ok=True)
             for run in found:
-                self.delete_source(run)
+                delete_source(run, self)
         self.give_back()
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:

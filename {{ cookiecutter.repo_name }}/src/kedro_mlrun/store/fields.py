@@ -1,14 +1,11 @@
 """What the fields of records hold: names, times and files, and which files are a run's own."""
 
 import re
-import shutil
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-from ..lazy import mlrun
 
 OWN = "kedro."  # begins the keys of what is recorded beside what the nodes save
 DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"  # of a run that saving something in a notebook opens
@@ -85,34 +82,3 @@ def own_folder(path: str, run_id: str) -> str:
     # An iteration of a sweep has the sweep's id with its number.
     found = OWN_ID.fullmatch(run_id) and re.match(rf"(.*?/{run_id}(-\d+)?)/", f"{path}/")
     return found[1] if found else ""
-
-
-def delete_data(record: Mapping[str, Any], store: Any = None) -> None:
-    """Delete an artifact's bytes, or refuse if they aren't those of its own run and store.
-
-    `store` is the embedded store that has the record, or None.
-    """
-    target = record["spec"].get("target_path")
-    if not target:
-        return
-    folder, path = own_folder(target, producer(record)), Path(target)
-    is_own = folder != "" and ".." not in PurePosixPath(target).parts
-    if is_own and "://" not in target:
-        # A link in the path may lead anywhere; one at its end is deleted itself.
-        real = path.parent.resolve() / path.name
-        is_own = real.is_relative_to(Path(folder).resolve()) and not Path(folder).is_symlink()
-        is_own = is_own and not (store and store.others_naming(real, record["metadata"]["uid"]))
-    if not is_own:
-        raise mlrun.errors.MLRunInvalidArgumentError(
-            f"{target} is not in a folder of the run that made it, or belongs to another store, so "
-            "it isn't deleted. Delete it yourself if nothing else needs it."
-        )
-    if "://" in target:
-        item = mlrun.get_dataitem(target)
-        for name in item.listdir() if target.endswith("/") else ():
-            mlrun.get_dataitem(f"{target}{name}").delete()
-        item.delete()
-    elif path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

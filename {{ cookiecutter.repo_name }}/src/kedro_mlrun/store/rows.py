@@ -5,13 +5,9 @@ It needs no MLRun. Queries are what MLRun's client calls the arguments of its li
 
 import json
 import logging
-import os
-import re
 import shutil
 import sqlite3
 import sys
-import time
-from contextlib import closing, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -20,14 +16,11 @@ from urllib.parse import quote
 
 from ..lazy import mlrun
 from .fields import artifact_uid, moment
-from .places import Places
 from .process import is_alive
-from .sqlite import Database, open_to_read, other_stores
+from .sqlite import Database
 
 Record = dict[str, Any]
 LATEST = "latest"
-YOUNG = 3600  # seconds
-SOURCE = re.compile(r"/source/[0-9a-f]{64}\.tar\.gz$")
 LOG = logging.getLogger(__name__)
 UNREADABLE = (
     "%s '%s' (row %d) of %s can't be read, and is left out: %s. "
@@ -87,13 +80,6 @@ def _match(column: str, text: str) -> tuple[str, str]:
 def utc(time: datetime | str) -> str:
     """Write a time so that texts sort as times do."""
     return cast(datetime, moment(time)).astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _is_young(file: Path) -> bool:
-    """Tell whether a file may have been put, or found, there for a job whose run comes next."""
-    with suppress(OSError):
-        return time.time() - file.stat().st_mtime < YOUNG
-    return False
 
 
 def now() -> str:
@@ -246,47 +232,6 @@ class Rows(Database):
         for item in self.find_artifacts(project=project, uid=uids) if uids else ():
             found.setdefault(item["metadata"]["uid"], item)
         return [found[uid] for uid in uids if uid in found]
-
-    def others_naming(self, file: Path, uid: str) -> list[Path]:
-        """Give the stores, of which this one may be a copy, whose artifact is the same file."""
-        homes = {Path(folder) for (folder,) in self.select("folder FROM homes", Where())}
-        near = [each for home in {*homes, self.path.parent} for each in home.glob("*")]
-        near += [
-            each for home in file.parents for each in home.glob(f"*{self.path.suffix or '.db'}")
-        ]
-        found, query = [], "SELECT body FROM artifacts WHERE uid = ?"
-        for path in other_stores(near, self.path):
-            # Not as a store, which would be migrated.
-            try:
-                with closing(open_to_read(path)) as connection:
-                    rows = connection.execute(query, (uid,)).fetchall()
-                bodies = [Places(path).load("artifacts", body) for (body,) in rows]
-            except (sqlite3.Error, ValueError):
-                # It is damaged, and may be rescued.
-                found.append(path)
-                continue
-            named = [os.path.realpath(body["spec"].get("target_path") or "") for body in bodies]
-            found += [path] * (os.path.realpath(file) in named)
-        return found
-
-    def delete_source(self, run: Record) -> None:
-        """Delete the archive and the function that a deleted job had, unless others have them."""
-        uri, sources = str((run.get("spec") or {}).get("function")), dict[int, tuple[str, str]]()
-        for row in self.select("id, body FROM functions", Where()) if "@" in uri else ():
-            with suppress(ValueError):
-                body = self.places.load("functions", row["body"])
-                source = ((body.get("spec") or {}).get("build") or {}).get("source") or ""
-                sources[row["id"]] = body["metadata"].get("hash") or "-", source
-        source = dict(sources.values()).get(uri.rpartition("@")[2], "")
-        same = {number: key for number, (key, other) in sources.items() if other == source}
-        # Elsewhere it may be a copied store's as well, or a person's.
-        if SOURCE.search(source) and self.places.has(source) and not _is_young(Path(source)):
-            named = Where(" OR ".join(["instr(body, ?)"] * len(same)), *same.values())
-            with self.transaction():
-                if is_unused := not self.select("1 FROM runs", named, "LIMIT 1"):
-                    self.delete("functions", Where(f"id IN ({', '.join(map(str, same))})"))
-            if is_unused:
-                Path(source).unlink(missing_ok=True)
 
     def write_run(self, body: Record, uid: str, project: str, iteration: int) -> None:
         """Write a run whole."""

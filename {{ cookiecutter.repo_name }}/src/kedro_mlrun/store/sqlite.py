@@ -5,8 +5,8 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -173,7 +173,7 @@ class Database:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # without the details
         with suppress(sqlite3.Error):
             connection = open_to_read(self.path) if code in UNWRITABLE else None
-            if connection and _number(connection, "user_version") == len(MIGRATIONS):
+            if connection and number(connection, "user_version") == len(MIGRATIONS):
                 return connection
         return None
 
@@ -295,19 +295,8 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def other_stores(files: Iterable[Path], store: Path) -> list[Path]:
-    """Give the stores among files, also damaged ones, but this one."""
-    found = []
-    # To close what SQLite has beside a file takes this process's locks from it.
-    for path in {path for path in files if not path.name.endswith(("-shm", "-wal"))}:
-        if os.path.isfile(path) and not os.path.samefile(path, store):
-            with suppress(sqlite3.Error), closing(open_to_read(path)) as connection:
-                if _number(connection, "application_id") == APPLICATION_ID:
-                    found.append(path)
-    return found
-
-
-def _number(connection: sqlite3.Connection, name: str) -> int:
+def number(connection: sqlite3.Connection, name: str) -> int:
+    """Give one of the numbers that SQLite keeps of a file."""
     return cast(int, connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
