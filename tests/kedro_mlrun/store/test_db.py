@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -48,12 +49,7 @@ from kedro_mlrun.store.rows import TERMINAL_STATES, Rows
 
 WRITERS = 8
 
-TABLES = {
-    word
-    for migration in sqlite.MIGRATIONS
-    for before, word in zip(migration.split(), migration.split()[1:], strict=False)
-    if before == "TABLE"
-}
+TABLES = {*re.findall(r"TABLE IF NOT EXISTS (\w+)", sqlite.SCHEMA)}
 
 # Forked from this one, which has imported MLRun: that takes longer than what they do.
 processes = multiprocessing.get_context("fork")
@@ -231,20 +227,7 @@ def test_a_newer_schema_is_refused(db, url):
     assert names == {".gitignore", db.path.name, f"{db.path.name}-reserve"}
 
 
-def test_an_older_schema_is_migrated(db, url, monkeypatch):
-    """A store of an earlier release keeps its data; the earlier release then refuses it."""
-    db.store_run(run_(), "u1", "iris")
-    later = (*sqlite.MIGRATIONS, "ALTER TABLE runs ADD COLUMN a TEXT; CREATE INDEX b ON runs (a)")
-    monkeypatch.setattr(sqlite, "MIGRATIONS", later)
-    migrated = LocalRunDB(url).connect()
-    assert migrated.read_run("u1", "iris")["metadata"]["name"] == "train"
-    assert migrated.connection.execute("SELECT a FROM runs").fetchone()[0] is None
-    monkeypatch.undo()
-    with pytest.raises(MLRunInvalidArgumentError, match="schema 5"):
-        LocalRunDB(url).connect()
-
-
-def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
+def test_a_store_of_the_first_schema_is_migrated(db, url):
     """What its runs have used is found, whatever else their records hold."""
     uri = "store://models/iris/model#0:latest@t1^{}"
     bodies: list[dict[str, Any]] = [
@@ -253,30 +236,41 @@ def test_a_store_of_the_first_schema_is_migrated(url, monkeypatch):
         {"spec": {"inputs": {"model": "store://models/iris/model:latest"}}},
         {"spec": {}},
     ]
-    with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:1])
-        first = LocalRunDB(url).connect()
     columns = "project, uid, iteration, name, state, start_time, updated, body"
-    for number, body in enumerate(bodies):
-        text = json.dumps({"metadata": {}, "status": {}} | body)
+    texts = [json.dumps({"metadata": {}, "status": {}} | body) for body in bodies]
+    for number, text in enumerate([*texts, "no record"]):
         values = ("iris", f"u{number}", 0, "train", "completed", f"{number}", "", text)
-        first.connection.execute(
+        db.connection.execute(
             f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(values))})", values
         )
-    runs = LocalRunDB(url).connect().find_runs(project="iris", using="9e5a")
+    db.connection.close()
+    later = (f"DROP TABLE {table}" for table in ("run_inputs", "jobs", "homes"))
+    change(db.path, *later, "DROP INDEX artifacts_with_uid", "PRAGMA user_version = 1")
+    migrated = LocalRunDB(url).connect()
+    runs = migrated.find_runs(project="iris", using="9e5a")
     assert [run["spec"] for run in runs] == [bodies[1]["spec"], bodies[0]["spec"]]
+    new = LocalRunDB(url.replace("mlrun.db", "new.db")).connect()
+    schema = "SELECT name, sql FROM sqlite_master ORDER BY name"
+    of_both = [store.connection.execute(schema).fetchall() for store in (migrated, new)]
+    assert of_both[0] == of_both[1]
 
 
 def test_a_migration_that_fails_changes_nothing(db, url, monkeypatch):
-    """A migration is done whole or not at all."""
+    """A migration is done whole or not at all; a store of a later schema is refused."""
     db.store_run(run_(), "u1", "iris")
-    later = (*sqlite.MIGRATIONS, "ALTER TABLE runs ADD COLUMN a TEXT; DROP TABLE nothing")
+    later = "ALTER TABLE runs ADD COLUMN a TEXT; {}"
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "MIGRATIONS", later)
+        patch.setattr(sqlite, "VERSION", 5)
+        patch.setattr(sqlite, "MIGRATION", later.format("DROP TABLE nothing"))
         with pytest.raises(MLRunInvalidArgumentError, match=r"mlrun\.db can't be used.*nothing"):
             LocalRunDB(url).connect()
-    assert LocalRunDB(url).connect().read_run("u1", "iris")
-    assert "a" not in {row["name"] for row in db.connection.execute("PRAGMA table_info (runs)")}
+        assert "a" not in {row["name"] for row in db.connection.execute("PRAGMA table_info (runs)")}
+        patch.setattr(sqlite, "MIGRATION", later.format("CREATE INDEX b ON runs (a)"))
+        migrated = LocalRunDB(url).connect()
+        assert migrated.read_run("u1", "iris")["metadata"]["name"] == "train"
+        assert migrated.connection.execute("SELECT a FROM runs").fetchone()[0] is None
+    with pytest.raises(MLRunInvalidArgumentError, match="schema 5"):
+        LocalRunDB(url).connect()
 
 
 def a_text(path: Path) -> None:

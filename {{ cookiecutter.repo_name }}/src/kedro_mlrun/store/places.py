@@ -14,17 +14,14 @@ from typing import Any
 from .fields import OWN_ID
 
 HERE = "{store}/"  # begins a path that is kept relative to the store's folder
-FIELDS: dict[str, tuple[tuple[str, ...], ...]] = {
+FIELDS = {
     "runs": (("spec", "output_path"), ("spec", "inputs")),
     "artifacts": (("spec", "target_path"), ("spec", "src_path"), ("spec", "extra_data")),
     "functions": (("spec", "build", "source"),),
 }
 """Where records have paths: a text, or texts in a dict."""
 
-PARTS: dict[str, tuple[str, ...]] = {  # what each record has
-    **{"runs": ("metadata", "status"), "artifacts": ("metadata", "spec")},
-    **{"functions": ("metadata",), "projects": ("metadata",)},
-}
+PARTS = {"runs": ("metadata", "status"), "artifacts": ("metadata", "spec")}  # else the first alone
 LONG = 2_000  # characters; a longer record of an artifact is compressed
 
 
@@ -37,9 +34,6 @@ class Places:
 
     def __init__(self, store: Path) -> None:
         self.folder = store.parent
-        # For an earlier version's records: which folder is another one now, and which is none.
-        self._earlier: dict[str, str] = {}
-        self._gone: set[str] = set()
 
     @cached_property
     def _roots(self) -> dict[str, str]:
@@ -95,20 +89,14 @@ class Places:
     def _moved(self, path: str) -> str:
         """Give where a file lies that an earlier version has recorded elsewhere, if it is here."""
         scheme, file, slash = _parts(path)
-        if not os.path.isabs(file) or self._below(file):
-            return path
-        for before, root in self._earlier.items():
-            if file.startswith(f"{before}/"):
-                return scheme + root + file.removeprefix(before) + slash
-        # With a run's id in it, it is no other file.
-        own = re.match(rf".*?/{OWN_ID.pattern}(?=-\d+/|/|$)", file)
-        if own and own[0] not in self._gone and not self.has(path):
-            parts = own[0].split("/")
-            for number, root in product(range(2, len(parts)), self._roots):
-                if os.path.exists("/".join([root, *parts[number:]])):
-                    self._earlier["/".join(parts[:number])] = root
-                    return self._moved(path)
-            self._gone.add(own[0])
+        # With a run's id or a source's hash in it, it is no other file.
+        own = re.match(rf".*?/({OWN_ID.pattern}(?=-\d+/|/|$)|[0-9a-f]{{64}}\.tar\.gz$)", file)
+        if own and os.path.isabs(file) and not self.has(file):
+            parts, ending = own[0].split("/"), file.removeprefix(own[0])
+            for start, root in product(range(1, len(parts)), self._roots):
+                found = "/".join([root, *parts[start:]])
+                if os.path.exists(found):
+                    return scheme + found + ending + slash
         return path
 
 
@@ -118,7 +106,7 @@ def read(text: str | bytes, table: str = "") -> dict[str, Any]:
         body = json.loads(text if isinstance(text, str) else zlib.decompress(text))
     except zlib.error as exc:
         raise ValueError(str(exc)) from None
-    parts = PARTS.get(table, ())
+    parts = PARTS.get(table, ("metadata",)) if table else ()
     if not isinstance(body, dict) or not all(isinstance(body.get(part), dict) for part in parts):
         raise ValueError(f"it is no JSON object with {' and '.join(parts)}")
     return body

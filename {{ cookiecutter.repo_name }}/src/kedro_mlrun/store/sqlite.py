@@ -22,73 +22,74 @@ UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANT
 # What belongs to one row of another table, and goes with it.
 _OWNED = "owner INTEGER NOT NULL REFERENCES {0}s (id) ON DELETE CASCADE"
 _LABELS = f"""
-    CREATE TABLE {{0}}_labels (
+    CREATE TABLE IF NOT EXISTS {{0}}_labels (
         {_OWNED}, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name))"""
 
-# Each entry takes a store from the schema before it to its own. `PRAGMA user_version` counts them.
-MIGRATIONS: tuple[str, ...] = (
-    f"""
-    CREATE TABLE projects (name TEXT PRIMARY KEY, created TEXT NOT NULL, body TEXT NOT NULL);
-    CREATE TABLE runs (
+VERSION = 4  # of the schema, as `PRAGMA user_version` has it
+SCHEMA = f"""
+    CREATE TABLE IF NOT EXISTS projects (
+        name TEXT PRIMARY KEY, created TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS runs (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL,
         iteration INTEGER NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
         start_time TEXT NOT NULL, end_time TEXT, updated TEXT NOT NULL, body TEXT NOT NULL,
         UNIQUE (project, uid, iteration));
-    CREATE INDEX runs_started ON runs (project, iteration, start_time);
-    CREATE INDEX runs_named ON runs (project, name, start_time);
-    CREATE INDEX runs_in_state ON runs (project, state, start_time);
-    CREATE INDEX runs_updated ON runs (project, updated);
-    CREATE TABLE artifacts (
+    CREATE INDEX IF NOT EXISTS runs_started ON runs (project, iteration, start_time);
+    CREATE INDEX IF NOT EXISTS runs_named ON runs (project, name, start_time);
+    CREATE INDEX IF NOT EXISTS runs_in_state ON runs (project, state, start_time);
+    CREATE INDEX IF NOT EXISTS runs_updated ON runs (project, updated);
+    {_LABELS.format("run")};
+    -- Which versions of artifacts each run has used.
+    CREATE TABLE IF NOT EXISTS run_inputs (
+        {_OWNED.format("run")}, name TEXT NOT NULL, artifact_uid TEXT NOT NULL,
+        PRIMARY KEY (owner, name));
+    CREATE INDEX IF NOT EXISTS run_inputs_of_artifact ON run_inputs (artifact_uid);
+    CREATE TABLE IF NOT EXISTS artifacts (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, uid TEXT NOT NULL,
         tree TEXT NOT NULL, iteration INTEGER NOT NULL, best_iteration INTEGER NOT NULL,
         kind TEXT NOT NULL, producer_uri TEXT NOT NULL, created TEXT NOT NULL,
         updated TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (project, key, uid));
-    CREATE INDEX artifacts_in_tree ON artifacts (project, tree, key);
-    CREATE INDEX artifacts_of_kind ON artifacts (project, kind, updated);
-    CREATE INDEX artifacts_updated ON artifacts (project, updated);
-    CREATE TABLE artifact_tags (
+    CREATE INDEX IF NOT EXISTS artifacts_in_tree ON artifacts (project, tree, key);
+    CREATE INDEX IF NOT EXISTS artifacts_of_kind ON artifacts (project, kind, updated);
+    CREATE INDEX IF NOT EXISTS artifacts_updated ON artifacts (project, updated);
+    CREATE INDEX IF NOT EXISTS artifacts_with_uid ON artifacts (project, uid);
+    {_LABELS.format("artifact")};
+    CREATE TABLE IF NOT EXISTS artifact_tags (
         {_OWNED.format("artifact")}, tag TEXT NOT NULL, tag_project TEXT NOT NULL,
         tag_key TEXT NOT NULL, PRIMARY KEY (owner, tag));
-    CREATE INDEX artifact_tags_named ON artifact_tags (tag_project, tag, tag_key);
-    CREATE TABLE functions (
+    CREATE INDEX IF NOT EXISTS artifact_tags_named ON artifact_tags (tag_project, tag, tag_key);
+    CREATE TABLE IF NOT EXISTS functions (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL,
         kind TEXT NOT NULL, state TEXT NOT NULL, updated TEXT NOT NULL, body TEXT NOT NULL,
         UNIQUE (project, name, hash));
-    CREATE TABLE function_tags (
+    {_LABELS.format("function")};
+    CREATE TABLE IF NOT EXISTS function_tags (
         {_OWNED.format("function")}, tag TEXT NOT NULL, tag_project TEXT NOT NULL,
         tag_name TEXT NOT NULL, PRIMARY KEY (owner, tag), UNIQUE (tag_project, tag_name, tag));
-    CREATE TABLE logs (
+    CREATE TABLE IF NOT EXISTS logs (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, uid TEXT NOT NULL, body BLOB NOT NULL);
-    CREATE INDEX logs_of_run ON logs (project, uid)"""
-    + "".join(f";{_LABELS.format(owner)}" for owner in ("run", "artifact", "function")),
-    # Which versions of artifacts each run has used. JSON has no NaN, but Python writes it.
-    f"""
-    CREATE TABLE run_inputs (
-        {_OWNED.format("run")}, name TEXT NOT NULL, artifact_uid TEXT NOT NULL,
-        PRIMARY KEY (owner, name));
-    CREATE INDEX run_inputs_of_artifact ON run_inputs (artifact_uid);
-    INSERT INTO run_inputs (owner, name, artifact_uid)
-        SELECT runs.id, inputs.key, substr(inputs.value, instr(inputs.value, '^') + 1)
-        FROM runs, json_each(
-            replace(replace(body, 'NaN', 'null'), 'Infinity', '0'), '$.spec.inputs') AS inputs
-        WHERE inputs.value LIKE 'store://%^%';
-    CREATE INDEX artifacts_with_uid ON artifacts (project, uid);
-    """,  # noqa: S608
-    # The background jobs that have not ended, in the order in which they were submitted. `inode`
-    # is the store's own, so that a copy of the store doesn't take the processes for its own.
-    """
-    CREATE TABLE jobs (
+    CREATE INDEX IF NOT EXISTS logs_of_run ON logs (project, uid);
+    -- The background jobs that have not ended, in the order in which they were submitted. `inode`
+    -- is the store's own, so that a copy of the store does not take the processes for its own.
+    CREATE TABLE IF NOT EXISTS jobs (
         id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, uid TEXT NOT NULL,
         inode INTEGER NOT NULL, supervisor TEXT NOT NULL, process TEXT, UNIQUE (project, uid));
-    """,
-    # Paths that are found from the store's folder, see `places.py`, and the folders it has been in.
+    -- The folders that the store has been in.
+    CREATE TABLE IF NOT EXISTS homes (folder TEXT PRIMARY KEY);
     """
-    CREATE TABLE homes (folder TEXT PRIMARY KEY);
+# What the records of earlier schemas need: inputs in a table, and paths as in `places.py`.
+MIGRATION = """
+    INSERT OR IGNORE INTO run_inputs (owner, name, artifact_uid)
+        SELECT run.id, inputs.key, substr(inputs.value, instr(inputs.value, '^') + 1)
+        -- JSON has no NaN, but Python writes it.
+        FROM (
+            SELECT id, replace(replace(body, 'NaN', 'null'), 'Infinity', '0') AS text FROM runs
+        ) AS run, json_each(iif(json_valid(text), text, '{}'), '$.spec.inputs') AS inputs
+        WHERE inputs.value LIKE 'store://%^%';
     UPDATE runs SET body = portable('runs', CAST(body AS BLOB));
     UPDATE artifacts SET body = portable('artifacts', CAST(body AS BLOB));
     UPDATE functions SET body = portable('functions', CAST(body AS BLOB));
-    """,
-)
+    """
 
 
 class Database:
@@ -173,7 +174,7 @@ class Database:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # without the details
         with suppress(sqlite3.Error):
             connection = open_to_read(self.path) if code in UNWRITABLE else None
-            if connection and number(connection, "user_version") == len(MIGRATIONS):
+            if connection and number(connection, "user_version") == VERSION:
                 return connection
         return None
 
@@ -185,16 +186,16 @@ class Database:
         if in_use and application != APPLICATION_ID:
             raise sqlite3.DatabaseError("it is the database of another application")
         ((version,),) = connection.execute("PRAGMA user_version")
-        if version > len(MIGRATIONS):
+        if version > VERSION:
             reason = f"it has schema {version}, and this project knows none newer than"
-            raise sqlite3.DatabaseError(f"{reason} {len(MIGRATIONS)} before it is updated")
+            raise sqlite3.DatabaseError(f"{reason} {VERSION} before it is updated")
         if not in_use:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(connection)
         # With WAL, NORMAL loses nothing when a process dies; a power cut can take the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if version == len(MIGRATIONS):
+        if version == VERSION:
             return
         connection.execute("BEGIN IMMEDIATE")
         # Read again: another process may have migrated while this one waited.
@@ -202,9 +203,9 @@ class Database:
         # As bytes, for a text that is none can't be given to a function.
         portable = self.places.portable
         connection.create_function("portable", 2, lambda table, body: portable(table, _text(body)))
-        for statement in ";".join(MIGRATIONS[version:]).split(";"):
+        for statement in f"{SCHEMA};{MIGRATION}".split(";"):
             connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
         self._keep_reserve()
