@@ -164,7 +164,10 @@ def test_artifacts_and_models(made):
     assert len(data("artifacts", "--run", made.training)) == 3
     assert len(data("artifacts", "--key", "kedro.catalog")) == 1
     assert data("artifacts", "--run", made.evaluation) == data("models", "--tag", "v1") == []
-    assert "no such artifact" in kedro_mlrun("models", "--tag", "v1").stderr
+    assert (
+        "no such artifact. To list all: kedro mlrun artifacts"
+        in kedro_mlrun("models", "--tag", "v1").stderr
+    )
 
 
 def test_open(made, monkeypatch):
@@ -179,6 +182,7 @@ def test_open(made, monkeypatch):
     Path(path).unlink()
     done = kedro_mlrun("open", "model")
     assert (done.exit_code, done.stdout, "does not exist" in done.stderr) == (1, "", True)
+    assert "make it again with kedro run" in done.stderr
 
 
 def test_lineage(made):
@@ -263,7 +267,7 @@ def test_an_empty_project(embedded):
     assert "kedro run" in kedro_mlrun("runs").stderr
     assert data("runs") == data("artifacts") == []
     done = kedro_mlrun("show", "last")
-    assert (done.exit_code, "no runs yet" in done.stderr) == (2, True)
+    assert (done.exit_code, "no runs yet. To make one: kedro run" in done.stderr) == (2, True)
 
 
 def test_a_store_that_can_not_be_used(embedded, tmp_path, monkeypatch):

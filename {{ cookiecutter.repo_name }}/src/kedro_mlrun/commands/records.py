@@ -80,8 +80,14 @@ def runs(records: Records, columns: str | None, **filters: Any) -> Answer:
         first = _names(filters["sort"])
         return Answer(found, partial(tables.runs_table, found, columns=chosen, first=first))
     some = any(filters[name] for name in {*filters} - {"limit", "sort"})
-    none = "no such run." if some else "no runs yet. To make one: kedro run"
-    return Answer(found, note=f"Project '{records.project}' has {none}")
+    if some:
+        return _none(records, "run")
+    return Answer([], note=f"Project '{records.project}' has no runs yet. To make one: kedro run")
+
+
+def _none(records: Records, what: str) -> Answer:
+    note = f"Project '{records.project}' has no such {what}. To list all: kedro mlrun {what}s"
+    return Answer([], note=note)
 
 
 def _names(text: str) -> list[str]:
@@ -183,7 +189,7 @@ def _artifacts(records: Records, **filters: Any) -> Answer:
         metrics = records.metrics(versions)
         found = [{**told, "metrics": of} for told, of in zip(found, metrics, strict=True)]
     if not found:
-        return Answer(found, note=f"Project '{records.project}' has no such artifact.")
+        return _none(records, "artifact")
     return Answer(found, partial(tables.artifacts_table, found))
 
 
@@ -200,7 +206,10 @@ def open(records: Records, which: str, view: bool) -> Answer:
     if not path:
         problem = f"'{which}' has no file: its data is in its record. Load it with the catalog."
     elif "://" not in path and not Path(path).exists():
-        problem = f"{path} does not exist. It was written on another machine, or deleted since."
+        problem = (
+            f"{path} does not exist: it was written on another machine, or deleted since. Copy it "
+            "there, or make it again with kedro run."
+        )
     if problem:
         raise click.ClickException(problem)
     as_json = click.get_current_context().params["as_json"]
@@ -282,7 +291,7 @@ def delete(
     for uid, run in runs.items() if artifacts else ():
         told[uid] += _with_artifacts(records, run, runs)
     if not runs:
-        return Answer([], note=f"Project '{records.project}' has no such run.")
+        return _none(records, "run")
     if not yes:
         what = f"Delete {next(iter(told.values()))}?"
         if len(runs) > 1:
@@ -338,7 +347,7 @@ def push(records: Records, which: Sequence[str]) -> Answer:
     done = [run for run in sent if run["state"] == "sent"]
     text = f"Nothing of project '{records.project}' is left to send."
     if done or refused:
-        text = f"Sent {len(done)} run{'s' * (len(done) != 1)} with {_size(done)}."
+        text = f"Sent {len(done)} {'run' if len(done) == 1 else 'runs'} with {_size(done)}."
         text += f" {len(refused)} could not be sent." if refused else ""
     return Answer(sent, text, exit_code=bool(refused))
 

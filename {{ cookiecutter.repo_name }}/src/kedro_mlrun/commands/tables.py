@@ -135,7 +135,7 @@ def runs_table(
     # What differs goes before it.
     more |= {"chain": shown_about.pop("chain")} if "chain" in shown_about else {}
     # Of errors, which are cut, the beginning is enough.
-    fits = _fitting(more, width - WIDE // 4 * len(error), shown_about)
+    fits = _fitting(more, width - WIDE // 4 if error else width, shown_about)
     parts: list[RenderableType] = [_grid(shown_about | fits | error)]
     if left := len(more) - len(fits):
         parts += [Text(f"\n{left} more columns don't fit. To choose some: --columns", "dim")]
@@ -182,32 +182,29 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
 
 
 def comparison(compared: Record, width: int) -> RenderableType:
-    """Show what differs between runs side by side or, where that is too wide, line by line."""
+    """Show what differs between runs side by side, as many runs at a time as fit."""
     heads = [run["uid"][:SHORT] for run in compared["runs"]]
     parts: list[RenderableType] = [runs_table(compared["runs"], width, [*ABOUT])]
-    run = {"run": [*map(Text, heads)]}
     for title in ("parameters", "results"):
-        rest = Columns()
         # Kedro's dict of the parameters that were given would say the same again.
-        for row in (row for row in compared[title] if row["name"] != "kedro.params"):
-            rest[row["name"]] = cells = []
-            for value, more in zip(row["values"], row["differences"], strict=True):
-                difference = f" {'+' * (more > 0)}{shown(more)}" if more else ""
-                cells.append(Text.assemble(shown(value), (difference, "cyan")))
-        parts += [Text(f"\n{title.capitalize()}" if rest else f"\nNo {title} differ.", "bold")]
-        across = {"name": [*map(Text, rest)]}
-        across |= dict(zip(heads, map(list, zip(*rest.values(), strict=True)), strict=False))
-        if rest and len(_fitting(across, width, {})) == len(across):
-            parts += [_grid(across)]
-            continue
-        names = _short([*rest], ["run"], width)
-        rest = {names[name]: cells for name, cells in rest.items()}
+        rows = [row for row in compared[title] if row["name"] != "kedro.params"]
+        parts += [Text(f"\n{title.capitalize()}" if rows else f"\nNo {title} differ.", "bold")]
+        names = {"name": [Text(row["name"]) for row in rows]}
+        cells = ([*map(_compared, row["values"], row["differences"])] for row in rows)
+        rest = dict(zip(heads, map(list, zip(*cells, strict=True)), strict=False))
         while rest:
             # What is wider than a terminal is folded.
-            fits = _fitting(rest, width, run) or dict([next(iter(rest.items()))])
-            parts += [_grid(run | fits), Text()]
-            rest = {head: cells for head, cells in rest.items() if head not in fits}
+            fits = _fitting(rest, width, names) or dict([next(iter(rest.items()))])
+            rest = {head: column for head, column in rest.items() if head not in fits}
+            parts += [_grid(names | fits), Text()] if rest else [_grid(names | fits)]
     return Group(*parts)
+
+
+def _compared(value: Any, difference: Any) -> Text:
+    sign = "+" if difference and difference > 0 else ""
+    return Text.assemble(
+        shown(value), (f" {sign}{shown(difference)}" if difference else "", "cyan")
+    )
 
 
 def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:

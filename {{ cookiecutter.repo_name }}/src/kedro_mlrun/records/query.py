@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 
 from ..text import nearest
 from .records import RecordNotFoundError, Records
-from .summaries import Record, fields_of, summary
+from .summaries import Record, fields_of, summary, uid_of
 
 _OPERATORS = {
-    **{"=": operator.eq, "!=": operator.ne, "<": operator.lt},
-    **{"<=": operator.le, ">": operator.gt, ">=": operator.ge},
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
 _CONDITION = re.compile(
     r"""\s*([^\s=!<>"']+)\s*(=|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)(?:\s+and\s+(?=\S)|\s*$)""",
@@ -90,27 +94,25 @@ def select(
     **filters: Any,
 ) -> list[Record]:
     """List the runs for which all conditions hold, newest or, by a field, largest first."""
-    wanted, known = conditions(where), set[str]()
+    wanted, fields = conditions(where), dict[str, Record]()
 
     def holds(run: Record) -> bool:
-        fields = fields_of(summary(run))
-        known.update(fields)
-        return all(each.holds(fields) for each in wanted)
+        own = fields[uid_of(run)] = fields_of(summary(run))
+        return all(each.holds(own) for each in wanted)
 
     if not (wanted or sort):
         return records.runs(limit, **filters)
     found = filter(holds, records.each_run(None, **filters))
     chosen = list(islice(found, None if sort else limit))
-    if not chosen:
-        check_fields([each.field for each in wanted], known)
+    if not chosen or sort:
+        known = set[str]().union(*fields.values())
+        check_fields([*(each.field for each in wanted), *filter(None, [sort])], known)
     if sort:
-        check_fields([sort], known)
-        ranks = [(_rank(value_of(fields_of(summary(run)), sort)), run) for run in chosen]
-        ranked = sorted(
-            filter(operator.itemgetter(0), ranks), key=operator.itemgetter(0), reverse=not ascending
-        )
+        ranks = {uid_of(run): _rank(value_of(fields[uid_of(run)], sort)) for run in chosen}
+        ranked = [run for run in chosen if ranks[uid_of(run)]]
+        ranked.sort(key=lambda run: ranks[uid_of(run)], reverse=not ascending)
         # What lacks the field comes last, whichever is first.
-        chosen = [run for _, run in [*ranked, *(each for each in ranks if not each[0])]][:limit]
+        chosen = [*ranked, *(run for run in chosen if not ranks[uid_of(run)])][:limit]
     return chosen
 
 

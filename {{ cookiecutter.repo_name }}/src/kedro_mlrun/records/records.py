@@ -86,15 +86,15 @@ class Records:
         `last:NAME` is the newest run of a pipeline, `~1` after a name or `last` the run before.
         """
         # Anything else would ask MLRun another question.
-        parts = re.fullmatch(r"(\w[-+\w.]*)(:[-+\w.]+)?(~\d{1,6})?", which)
-        name, of, back = parts.groups() if parts else ("", None, None)
-        found, before = list[Record](), int((back or "~0")[1:])
+        parts = re.fullmatch(r"(\w[-+\w.]*)(?::([-+\w.]+))?(?:~(\d{1,6}))?", which)
+        name, of, back = parts.groups("") if parts else ("", "", "")
+        found, before = list[Record](), int(back or 0)
 
         def newest(**filters: Any) -> list[Record]:
             return self.runs(limit=before + 1, **filters)[before:]
 
         if name == LAST:
-            found = newest(pipeline=(of or "")[1:]) or (newest(name=of[1:]) if of else [])
+            found = newest(pipeline=of) or (newest(name=of) if of else [])
         elif name and not of:
             if not back and "+" not in name and (whole := self._read(name)):
                 return whole
@@ -106,7 +106,9 @@ class Records:
             return self._read(uid_of(found[0])) or found[0]
         recent = [run["metadata"] for run in self.runs(limit=_PAGE)]
         if not recent:
-            raise RecordNotFoundError(f"Project '{self.project}' has no runs yet.")
+            raise RecordNotFoundError(
+                f"Project '{self.project}' has no runs yet. To make one: kedro run"
+            )
         # Of an id people have the beginning.
         known = [name for run in recent for name in (run["name"], run["uid"][: len(which)])]
         raise RecordNotFoundError(
@@ -271,49 +273,46 @@ class Records:
 
     def lineage(self, start: Record, depth: int, back: bool) -> Record:
         """Make the tree of what something came from, or of what came of it, so many runs away."""
-        following, seen = self._came_from if back else self._came_of, set()
+        follow, seen = self._came_from if back else self._came_of, set[str]()
 
         def node(name: str, record: Record | None, is_run: bool, depth: int) -> Record:
-            shown = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
-            about = (summary if is_run else artifact_summary)(record) if record else {}
-            made: Record = {
-                "type": "run" if is_run else "artifact",
-                "name": fields.run_title(about) if about and is_run else about.get("key", name),
-                **{field: about.get(field) for field in shown},
-                # How many more runs there are; whether what follows is elsewhere, or too far away.
-                **{"unshown": 0, "repeated": about.get("uid") in seen, "cut": False, "follows": []},
-            }
+            made = _node(name, record, is_run)
+            made["repeated"] = made["uid"] in seen
             # What was deleted, or isn't of this project, has no record.
-            if record and not made["repeated"]:
-                seen.add(made["uid"])
-                found, number = following(record, is_run)
-                made["cut"] = depth == 0 and not is_run and number > 0
-                if not made["cut"]:
-                    made["unshown"] = number - len(found)
-                    # What follows a run are artifacts, and an artifact's are runs.
-                    further = depth if is_run else depth - 1
-                    made["follows"] = [node(*of, not is_run, further) for of in found.items()]
+            if not record or made["repeated"]:
+                return made
+            seen.add(made["uid"])
+            following = follow(record, is_run)
+            made["cut"] = not is_run and depth == 0 and len(following) > 0
+            if not made["cut"]:
+                # What follows a run are artifacts, and an artifact's are runs.
+                shown = len(following) if is_run else MANY
+                further = depth if is_run else depth - 1
+                for other in [*following.items()][:shown]:
+                    made["follows"].append(node(*other, not is_run, further))
+                made["unshown"] = max(0, len(following) - shown)
             return made
 
         return node("", start, "key" not in start["metadata"], depth)
 
-    def _came_from(self, record: Record, is_run: bool) -> tuple[dict[str, Record | None], int]:
+    def _came_from(self, record: Record, is_run: bool) -> dict[str, Record | None]:
+        if not is_run:
+            uid = fields.producer(record)
+            return {uid: self._read(uid)} if uid else {}
         found: dict[str, Record | None] = {}
-        for uri in map(str, section(record, "spec", "inputs").values()) if is_run else ():
+        for uri in map(str, section(record, "spec", "inputs").values()):
             found[uri] = None
             with suppress(RecordNotFoundError):
                 found[uri] = self.artifact(uri) if uri.startswith("store:") else None
-        if not is_run and fields.producer(record):
-            found[fields.producer(record)] = self.producing_run(record)
-        return found, len(found)
+        return found
 
-    def _came_of(self, record: Record, is_run: bool) -> tuple[dict[str, Record | None], int]:
-        if not is_run:
-            users = self.runs_using(record)
-            return {uid_of(run): run for run in users[:MANY]}, len(users)
-        saved = self.artifacts_of(record)
-        found = [item for item in saved if not artifact_key(item).startswith(fields.OWN)]
-        return {uid_of(item): item for item in found}, len(found)
+    def _came_of(self, record: Record, is_run: bool) -> dict[str, Record | None]:
+        following = self.artifacts_of(record) if is_run else self.runs_using(record)
+        return {
+            uid_of(each): each
+            for each in following
+            if not (is_run and artifact_key(each).startswith(fields.OWN))
+        }
 
     def check_ended(self, run: Mapping[str, Any]) -> None:
         """Refuse to delete a run that goes on."""
@@ -350,6 +349,18 @@ class Records:
                 shutil.rmtree(folder, ignore_errors=True)
         self.db.del_run(uid, self.project)
         return {"deleted": sorted(deleted), "kept": kept}
+
+
+def _node(name: str, record: Record | None, is_run: bool) -> Record:
+    """Tell what a tree shows of a run or an artifact; of one without a record, its name."""
+    shown = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
+    about = (summary if is_run else artifact_summary)(record) if record else {}
+    if record:
+        name = fields.run_title(about) if is_run else about["key"]
+    made: Record = {"type": "run" if is_run else "artifact", "name": name}
+    made |= {field: about.get(field) for field in shown}
+    # How many more runs there are; whether what follows is elsewhere, or too far away.
+    return {**made, "unshown": 0, "repeated": False, "cut": False, "follows": []}
 
 
 def _written(record: Mapping[str, Any]) -> str:

@@ -161,7 +161,7 @@ class Rows(Database):
         for field, column in times.items():
             for end, comparison in ("from", ">="), ("to", "<="):
                 if at := query.pop(f"{field}_{end}", None):
-                    # See `_in_order`. With both, an index leads to those that are late enough.
+                    # See `_place`. With both, an index leads to those that are late enough.
                     where.add(f"substr({column}, instr({column}, '~') + 1) {comparison} ?", utc(at))
                     if end == "from":
                         where.add(f"{column} >= ?", utc(at))
@@ -193,27 +193,29 @@ class Rows(Database):
         for argument in filter(others.get, others):
             raise self.needs_api(f"'{argument}' of lists")
         tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
-        columns, broken = "id, updated, body", self.broken.setdefault(table, set())
-        source = f"{columns}, name FROM {table}"
+        source = f"* FROM {table}"
         if table != "runs":
-            name = "key AS name" if table == "artifacts" else "name"
-            source = (
-                f"{columns}, {name}, tag FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
-            )
-        without = Where(str(where), *where.values)
-        # Also for pages, which begin where the one before ended. What is written anew has its time.
-        rows = ", ".join(["(?, ?)"] * len(broken))
-        without.add(f"(id, updated) NOT IN (VALUES {rows})", *chain(*broken))
-        found, known = [], len(broken)
-        for row in self.select(source, without if broken else where, tail):
+            source += f" LEFT JOIN {table[:-1]}_tags ON owner = id"
+        broken = self.broken.setdefault(table, set())
+        known, readable = len(broken), where
+        if broken:
+            # Also for pages, which begin where the one before ended. What is written anew has its
+            # time.
+            rows = ", ".join(["(?, ?)"] * known)
+            readable = Where(str(where), *where.values)
+            readable.add(f"(id, updated) NOT IN (VALUES {rows})", *chain(*broken))
+        found = []
+        for row in self.select(source, readable, tail):
             try:
                 body = self.places.load(table, row["body"])
                 if table != "runs":
                     body = {**body, "metadata": {**body["metadata"], "tag": row["tag"]}}
                 found.append(body)
             except ValueError as exc:
+                name = row["key" if table == "artifacts" else "name"]
+                # Once, also where it comes once for each of its tags.
                 if (version := (row["id"], row["updated"])) not in broken:
-                    LOG.warning(UNREADABLE, table[:-1], row["name"], row["id"], self.path, exc)
+                    LOG.warning(UNREADABLE, table[:-1], name, row["id"], self.path, exc)
                 broken.add(version)
         return found if len(broken) == known else self.records(table, where, order, limit, offset)
 
@@ -245,7 +247,7 @@ class Rows(Database):
             status["end_time"] = status.get("end_time") or status["last_update"]
         end_time = utc(status["end_time"]) if status.get("end_time") else None
         identity = {"project": project, "uid": uid, "iteration": iteration}
-        started = self._in_order(identity, utc(status["start_time"]))
+        started = self._place(identity, utc(status["start_time"]))
         times = {"start_time": started, "updated": utc(status["last_update"])}
         others = {"name": metadata.get("name") or "", "state": state, "end_time": end_time}
         owner = self.write("runs", identity, body, **others, **times)
@@ -253,16 +255,20 @@ class Rows(Database):
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
 
-    def _in_order(self, identity: Record, started: str) -> str:
-        """Give a run's start; where a clock that was set spoils their order, `another's~start`."""
-        [(before,)] = self.select("MAX(start_time) FROM runs", Where().equal(**identity))
-        if not before:
-            of_project = Where().equal(project=identity["project"], iteration=identity["iteration"])
-            [(newest,)] = self.select("MAX(start_time) FROM runs", of_project)
-            # Who begins after one that begins in the future, by this clock, is newer all the same.
-            before = f"{newest}~" if newest and newest > now() else ""
-        place, is_after, _ = before.partition("~")
-        return f"{place}~{started}" if is_after and started < place else started
+    def _place(self, identity: Record, started: str) -> str:
+        """Give the text by which a run is sorted: its start, or `<start of another>~<its start>`.
+
+        A clock that was set back must not put a run before those that began earlier. So a run that
+        begins while the newest one is in the future, by this clock, takes that one's place.
+        """
+        [(known,)] = self.select("MAX(start_time) FROM runs", Where().equal(**identity))
+        if known:
+            place, mark, _ = known.partition("~")
+        else:
+            others = Where().equal(project=identity["project"], iteration=identity["iteration"])
+            [(place,)] = self.select("MAX(start_time) FROM runs", others)
+            mark, place = "~" if place and place > now() else "", (place or "").partition("~")[0]
+        return f"{place}~{started}" if mark and started < place else started
 
     def end_run(
         self, uid: str, project: str, state: str, reason: str, replace: bool = False

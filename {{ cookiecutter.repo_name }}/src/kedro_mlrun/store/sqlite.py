@@ -280,19 +280,18 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a file of SQLite, also where nothing can be written beside it."""
-    wal = path.with_name(f"{path.name}-wal")
-    for mode in "ro", "ro&immutable=1":
-        connection = _connect(path, mode)
-        try:
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        except sqlite3.DatabaseError as exc:
-            # What is damaged is opened. What is still in the WAL would not be seen.
-            if exc.sqlite_errorcode & 0xFF in UNWRITABLE:
-                connection.close()
-                if mode == "ro" and not (wal.exists() and wal.stat().st_size):
-                    continue
+    connection = _connect(path, "ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as exc:
+        # What is damaged is opened.
+        if exc.sqlite_errorcode & 0xFF in UNWRITABLE:
+            connection.close()
+            wal = path.with_name(f"{path.name}-wal")
+            # What is still in there would not be seen.
+            if wal.exists() and wal.stat().st_size:
                 raise
-        break
+            return _connect(path, "ro&immutable=1")
     return connection
 
 
