@@ -28,10 +28,10 @@ from ..jobs.plan import make_plan, project_for
 from ..jobs.workflow import WorkflowParameters, prepare_workflow, run_workflow
 from ..project import current_project
 from ..records.records import Records
-from ..records.summaries import UNENDED
 from ..runs.report import print_run
 from ..store import rescue
 from ..store.fields import flatten
+from ..store.rows import TERMINAL_STATES
 from ..text import kedro_command, nearest
 from . import tables
 from .base import Answer, command, one_sentence, tell
@@ -277,7 +277,7 @@ def abort(records: Records, which: str) -> Answer:
     """Abort a job that is waiting or running."""
     run = records.run(which)
     name, uid, state = run["metadata"]["name"], run["metadata"]["uid"], run["status"]["state"]
-    if state not in UNENDED:
+    if state in TERMINAL_STATES:
         raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
     _abort(records, run, "It was aborted by kedro mlrun abort.")
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")

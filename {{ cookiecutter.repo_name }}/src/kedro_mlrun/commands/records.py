@@ -19,6 +19,7 @@ from ..records.query import check_fields, select
 from ..records.records import LAST, RecordNotFoundError, Records
 from ..records.summaries import Record, artifact_key, artifact_summary, fields_of, summary, uid_of
 from ..store.fields import run_title
+from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from . import tables
 from .base import Answer, command, tell
@@ -282,8 +283,7 @@ def delete(
     chosen = [records.run(name) for name in which]
     if not which:
         # Those that go on can't be deleted.
-        ended = states or [state for state in STATES if state not in summaries.UNENDED]
-        chosen = select(records, where, limit=None, states=[*ended])
+        chosen = select(records, where, limit=None, states=[*(states or TERMINAL_STATES)])
     runs = {uid_of(run): run for run in chosen}
     for run in runs.values():
         records.check_ended(run)

@@ -15,10 +15,11 @@ from pydantic import BaseModel
 
 from ..lazy import mlrun
 from ..records.records import Records
-from ..records.summaries import UNENDED, summary
+from ..records.summaries import summary
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
 from ..store.fields import flatten, run_name
+from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from .checks import check
 from .function import on_cluster
@@ -137,7 +138,7 @@ def _done(workflow: str, groups: Sequence[Group], runs: Mapping[str, Any]) -> di
     done = dict[str, str]()
     for group in groups:
         run = summary(runs.get(run_name(group.name), {}))
-        if run["state"] in UNENDED:
+        if run["state"] not in {"", *TERMINAL_STATES}:
             raise JobError(
                 f"Job '{group.name}' of workflow '{workflow}' is {run['state']}: run {run['uid']}. "
                 "Wait for its end, or abort it."

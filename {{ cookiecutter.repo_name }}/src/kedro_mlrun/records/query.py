@@ -100,19 +100,20 @@ def select(
         own = fields[uid_of(run)] = fields_of(summary(run))
         return all(each.holds(own) for each in wanted)
 
+    def rank(run: Record) -> tuple[Any, ...]:
+        return _rank(value_of(fields[uid_of(run)], sort))
+
     if not (wanted or sort):
         return records.runs(limit, **filters)
     found = filter(holds, records.each_run(None, **filters))
     chosen = list(islice(found, None if sort else limit))
     if not chosen or sort:
         known = set[str]().union(*fields.values())
-        check_fields([*(each.field for each in wanted), *filter(None, [sort])], known)
+        check_fields([each.field for each in wanted] + ([sort] if sort else []), known)
     if sort:
-        ranks = {uid_of(run): _rank(value_of(fields[uid_of(run)], sort)) for run in chosen}
-        ranked = [run for run in chosen if ranks[uid_of(run)]]
-        ranked.sort(key=lambda run: ranks[uid_of(run)], reverse=not ascending)
+        chosen.sort(key=rank, reverse=not ascending)
         # What lacks the field comes last, whichever is first.
-        chosen = [*ranked, *(run for run in chosen if not ranks[uid_of(run)])][:limit]
+        chosen = sorted(chosen, key=lambda run: not rank(run))[:limit]
     return chosen
 
 

@@ -14,6 +14,7 @@ import click
 from ..lazy import mlrun
 from ..store import fields
 from ..store.deletion import delete_data
+from ..store.rows import TERMINAL_STATES
 from ..store.sqlite import SCHEME
 from ..text import nearest
 from .summaries import (
@@ -317,7 +318,7 @@ class Records:
     def check_ended(self, run: Mapping[str, Any]) -> None:
         """Refuse to delete a run that goes on."""
         state = run["status"].get("state")
-        if state not in mlrun.common.runtimes.constants.RunStates.terminal_states():
+        if state not in TERMINAL_STATES:
             raise mlrun.errors.MLRunPreconditionFailedError(
                 f"Run {uid_of(run)} is {state}, so it can't be deleted. Wait for its end, or abort "
                 "it."

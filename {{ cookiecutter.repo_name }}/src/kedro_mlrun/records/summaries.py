@@ -7,19 +7,20 @@ from typing import Any
 
 from ..lazy import mlrun
 from ..store.fields import artifact_file, flatten, moment, producer, run_title
+from ..store.rows import TERMINAL_STATES
 
 Record = dict[str, Any]
 
 # What is told of a run, and where its summary has it.
 ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time", "took": "seconds"}
-UNENDED = ("created", "pending", "running", "aborting", "pendingRetry")  # states of a run
 
 
 def summary(run: Mapping[str, Any]) -> Record:
     """Give what counts of a run; `error` is None, or the message and traceback."""
     metadata, status = run.get("metadata") or {}, run.get("status") or {}
     state = status.get("state") or ""
-    end_time = None if state in UNENDED else status.get("end_time") or status.get("last_update")
+    ended = status.get("end_time") or status.get("last_update")
+    end_time = ended if state in TERMINAL_STATES else None
     start, end = moment(status.get("start_time")), moment(end_time)
     return {
         "uid": metadata.get("uid") or "",

@@ -115,7 +115,8 @@ def read(text: str | bytes, table: str = "") -> dict[str, Any]:
 def _parts(path: str) -> tuple[str, str, str]:
     scheme = "file://" if path.startswith("file://") else ""
     # A model's path ends with a slash, which tells MLRun that it is a folder.
-    return scheme, path.removeprefix(scheme).rstrip("/"), "/" * path.endswith("/")
+    slash = "/" if path.endswith("/") else ""
+    return scheme, path.removeprefix(scheme).rstrip("/"), slash
 
 
 def _changed(table: str, body: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
