@@ -1,24 +1,17 @@
 """Which runs are chosen, and in what order, by their fields, such as `params.split.seed`."""
 
-import operator
 import re
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from math import isnan
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
 from ..text import nearest
 from .records import RecordNotFoundError, Records
 from .summaries import Record, fields_of, summary, uid_of
 
-_OPERATORS = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+_OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _CONDITION = re.compile(
     r"""\s*([^\s=!<>"']+)\s*(=|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)(?:\s+and\s+(?=\S)|\s*$)""",
     re.IGNORECASE,

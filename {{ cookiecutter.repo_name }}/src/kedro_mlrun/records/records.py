@@ -266,7 +266,8 @@ class Records:
             found: Record = {}
             # What was found out last counts.
             for results in (*every, model["spec"].get("metrics") or {}):
-                found |= {n: v for n, v in fields.flatten(results).items() if n not in found}
+                for name, value in fields.flatten(results).items():
+                    found.setdefault(name, value)
             key = artifact_key(model)
             own = {name: found[name] for name in found if short_metric(name, key) != name}
             told.append(own or found)
@@ -283,15 +284,14 @@ class Records:
             if not record or made["repeated"]:
                 return made
             seen.add(made["uid"])
-            following = follow(record, is_run)
-            made["cut"] = not is_run and depth == 0 and len(following) > 0
-            if not made["cut"]:
-                # What follows a run are artifacts, and an artifact's are runs.
-                shown = len(following) if is_run else MANY
-                further = depth if is_run else depth - 1
-                for other in [*following.items()][:shown]:
-                    made["follows"].append(node(*other, not is_run, further))
-                made["unshown"] = max(0, len(following) - shown)
+            following = [*follow(record, is_run).items()]
+            if depth == 0 and not is_run:
+                made["cut"] = len(following) > 0
+                return made
+            # What follows a run are artifacts, and an artifact's are runs.
+            shown, further = (following, depth) if is_run else (following[:MANY], depth - 1)
+            made["follows"] = [node(*other, not is_run, further) for other in shown]
+            made["unshown"] = len(following) - len(shown)
             return made
 
         return node("", start, "key" not in start["metadata"], depth)
