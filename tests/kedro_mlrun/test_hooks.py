@@ -27,6 +27,7 @@ from sklearn.linear_model import Ridge
 
 import kedro_mlrun
 from kedro_mlrun import datasets, hooks
+from kedro_mlrun.runs import workers
 from kedro_mlrun.runs.dataset import InputError
 from kedro_mlrun.secrets import known
 from kedro_mlrun.store.db import LocalRunDB
@@ -511,11 +512,15 @@ def test_each_part_can_be_switched_off(embedded: Store, conf: Path, switch: str)
 
 
 @pytest.mark.parametrize("off", [{"enabled": False}, {"skip_pipelines": ["g*"]}])
-def test_tracking_can_be_off(embedded: Store, conf: Path, off: dict[str, Any]) -> None:
-    """Nothing is recorded, and the nodes still pass on what they would save in MLRun."""
+def test_tracking_can_be_off(
+    embedded: Store, conf: Path, caplog: pytest.LogCaptureFixture, off: dict[str, Any]
+) -> None:
+    """Law 9: nothing is recorded, which is said; the nodes still pass on what they would save."""
     configure(conf, **off)
     run(conf, "good")
     assert states(embedded) == []
+    [said] = [text for text in caplog.messages if "This run" in text]
+    assert "in MLRun: a_number, keyed, named, saved. To" in said
     if "skip_pipelines" in off:
         run(conf, "tables")
         assert states(embedded) == [("tables", "completed")]
@@ -642,6 +647,29 @@ def test_a_graph_that_cannot_be_made_is_a_warning(
     run(conf, "good")
     assert states(embedded) == [("good", "completed")]
     assert "division by zero" in caplog.text
+
+
+def test_a_store_that_fails_once_at_a_runs_end_costs_the_table_of_nodes_at_most(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 10: what workers have added to the run is read again, and the run is completed."""
+    read_run = LocalRunDB.read_run
+
+    def fail_once(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(LocalRunDB, "read_run", read_run)
+        raise mlrun.errors.MLRunRuntimeError("not now")
+
+    def end() -> None:
+        uid = embedded.manager.context.uid
+        workers.leave_note(uid, {"node": "of a worker", "action": "run", "seconds": 1.0})
+        embedded.manager.run_db.update_run({"status.results.more": 2}, uid, embedded.project)
+        monkeypatch.setattr(LocalRunDB, "read_run", fail_once)
+
+    plugin = type("Plugin", (), {"after_pipeline_run": staticmethod(hook_impl(end))})
+    run(conf, "good", plugin=plugin)
+    status = newest(embedded, "good")["status"]
+    assert (status["state"], status["results"]["more"]) == ("completed", 2)
+    assert "The table of nodes isn't recorded: not now. The run goes on" in caplog.text
 
 
 def test_what_cannot_be_loaded_is_its_nodes_error(embedded: Store, conf: Path) -> None:

@@ -231,7 +231,7 @@ def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
     assert record["status"]["state"] == "completed"
     assert record["status"]["results"].keys() == {f"result_{name}" for name in names}
     assert record["status"]["artifact_uris"].keys() == {f"artifact_{name}" for name in names}
-    assert workers.notes(uid) is None and not folder.exists()
+    assert workers.notes(uid) == [] and not folder.exists()
     with pytest.raises(LookupError, match="is not open"):
         workers.leave_note(uid, {})
     assert not Path("None").exists()

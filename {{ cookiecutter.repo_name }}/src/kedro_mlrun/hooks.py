@@ -55,6 +55,12 @@ RUN_ID = "mlrun_run_id"  # an attribute of a run's catalog, in its worker proces
 class RecordingError(click.ClickException):
     """A run can't be recorded: one line for the user of Kedro."""
 
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(
+            f"The run can't be recorded: {str(reason).rstrip('.')}. Correct that, or run without "
+            "a record: `tracking: {enabled: false}` in mlrun.yml."
+        )
+
 
 class _Thread(threading.local):
     """What one thread is at: by node, for a node may run a session of its own."""
@@ -151,10 +157,16 @@ class MLRunHooks:
                     "misspelt, `kedro mlrun runs` lists the chains.",
                     *(chain_id(), ", ".join(tied)),
                 )
-        if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
-            _keep_in_memory(pipeline, catalog, ours)
-            return
         saved = {name: ours[name] for name in ours.keys() & pipeline.all_outputs()}
+        if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
+            logging.getLogger(__name__).warning(
+                "This run isn't recorded, as `tracking` in mlrun.yml says, and the next ones "
+                "can't load what it saves in MLRun: %s. To record it, change `enabled` or "
+                "`skip_pipelines` there.",
+                ", ".join(sorted(saved)) or "nothing",
+            )
+            _keep_in_memory(pipeline, catalog, saved)
+            return
         find_sources(saved, catalog)
         self._watch_for_interrupts()
         run = self._thread.next_run
@@ -272,10 +284,14 @@ class MLRunHooks:
         try:
             self._end_run(run_id, error)
         except Exception as failure:  # of a store that can't be written to
-            logging.getLogger(__name__).warning("The run's end isn't recorded: %s", failure)
+            logging.getLogger(__name__).warning(
+                "The run's end isn't recorded: %s. Its record has what was saved before; to have "
+                "all of it, run the pipeline again.",
+                str(failure).rstrip("."),
+            )
             # Another error of a node is its own, and Kedro shows it.
             if _of_store(error):
-                raise RecordingError(f"The run can't be recorded: {error}") from error
+                raise RecordingError(error) from error
 
     def _end_run(self, run_id: str, error: BaseException | None = None, aborted: str = "") -> None:
         run = self._runs.pop(run_id, None)
@@ -309,7 +325,9 @@ class MLRunHooks:
         self._stopped_by, default = SIGNALS[number]
         if any(run.side_by_side for run in self._runs.values()):
             logging.getLogger(__name__).warning(
-                "%s: the run ends when the nodes that are at work have ended.", self._stopped_by
+                "%s: the run ends when the nodes that are at work have ended. "
+                "To end it at once: kill -9 %s",
+                *(self._stopped_by, os.getpid()),
             )
         if callable(default):
             default(number, frame)
@@ -354,7 +372,7 @@ def _in_one_line() -> Iterator[None]:
         # No node is at work here, so that files and datasets are those of the store, too.
         of_store = _of_store(error) or isinstance(error, OSError | DatasetError | sqlite3.Error)
         if of_store and not isinstance(error, click.ClickException):
-            raise RecordingError(f"The run can't be recorded: {error}") from error
+            raise RecordingError(error) from error
         raise
 
 
@@ -383,10 +401,10 @@ class _PassedOn(MemoryDataset):
         """Keep the data, until the catalog goes with all that it has."""
 
 
-def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol, ours: Iterable[str]) -> None:
+def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol, saved: Iterable[str]) -> None:
     """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
     kind = SharedMemoryDataset if isinstance(catalog, SharedMemoryDataCatalog) else _PassedOn
-    memory = {name.partition("@")[0]: kind() for name in pipeline.all_outputs().intersection(ours)}
+    memory = {name.partition("@")[0]: kind() for name in saved}
     logger = logging.getLogger("kedro.io.data_catalog")
     logger.disabled = True  # it warns of each dataset that is replaced
     for name in pipeline.datasets():

@@ -65,7 +65,8 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         except MLRunNotFoundError as exc:
             raise MLRunRuntimeError(
                 f"The MLRun API at {address(self.base_url)} stopped answering during this run, "
-                f"and the embedded store doesn't have what was asked for: {exc}"
+                f"and the embedded store doesn't have what was asked for: {exc}. Start the "
+                "run again when the API is back."
             ) from exc
 
     def _remember(self, name: str, arguments: dict[str, Any], answer: Any) -> None:

@@ -41,7 +41,15 @@ def made_in_chain(manager: Any) -> tuple[bool, set[str]]:
 
     Where there is none, it is what all pipelines make.
     """
-    pipelines = _every_pipeline()
+    from kedro.framework.project import pipelines as of_kedro
+
+    # A run has Kedro find its own pipelines alone, and Kedro tells nobody publicly which.
+    requested = getattr(of_kedro, "_requested_pipelines", None)
+    of_kedro.set_requested(None)
+    try:
+        pipelines = dict(of_kedro)
+    finally:
+        of_kedro.set_requested(requested)
     own, project, names = manager.current, manager.project.metadata.name, set[str]()
     label = [f"workflow={chain_id()}"]
     for run in manager.db.list_runs(project=project, labels=label, start_time_from=LONG_AGO):
@@ -50,17 +58,3 @@ def made_in_chain(manager: Any) -> tuple[bool, set[str]]:
             names.update(str(told.get("kedro.pipeline")).split(","))
     parts = [pipelines[name] for name in names or pipelines if name in pipelines]
     return bool(names), {name.partition("@")[0] for part in parts for name in part.all_outputs()}
-
-
-def _every_pipeline() -> dict[str, Any]:
-    """Give all pipelines of the project, though a run has Kedro find its own alone."""
-    from kedro.framework.project import pipelines
-
-    requested = getattr(pipelines, "_requested_pipelines", None)
-    if requested is None:
-        return dict(pipelines)
-    pipelines.set_requested(None)
-    try:
-        return dict(pipelines)
-    finally:
-        pipelines.set_requested(requested)

@@ -263,7 +263,7 @@ class MLRunContextManager:
         with self.lock:
             if run_id and run_id in self._stopped:
                 # A node in another thread may go on for a while.
-                raise RuntimeError("The run was stopped.")
+                raise RuntimeError("The run was stopped. Nothing is saved to it any more.")
             # What has ended doesn't change: its datasets save to the run that goes on now.
             context = self.current_of(run_id) or self.context
             yield context

@@ -49,11 +49,10 @@ class OpenRun:
         return ended
 
 
-def merge_workers(context: mlrun.MLClientCtx) -> list[dict[str, Any]]:
-    """Take over what worker processes have added to a run, and give the notes they have left."""
-    notes = workers.notes(context._uid)
-    if notes is None:
-        return []
+def merge_workers(context: mlrun.MLClientCtx) -> None:
+    """Take over what worker processes have added to a run."""
+    if not workers.have_written(context._uid):
+        return
     db = mlrun.get_run_db()
     record = db.read_run(context._uid, context.project, iter=context.iteration)
     # The run's own artifact URIs, of which its property gives a copy.
@@ -61,7 +60,6 @@ def merge_workers(context: mlrun.MLClientCtx) -> list[dict[str, Any]]:
     fields = context._annotations, context.inputs, context._results, uris
     for of_run, name in zip(fields, ADDED, strict=True):
         of_run.update(mlrun.utils.get_in(record, name) or {})
-    return notes
 
 
 def new_context(

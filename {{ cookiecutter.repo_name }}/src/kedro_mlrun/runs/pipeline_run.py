@@ -23,7 +23,7 @@ from kedro.runner import task
 from ..project import TrackingConfig
 from ..secrets import known as secrets
 from ..store.fields import OWN, flatten
-from . import provenance
+from . import provenance, workers
 from .dataset import RunDataset, run_dataset
 from .manager import MLRunContextManager
 from .open_runs import merge_workers
@@ -68,7 +68,7 @@ class PipelineRun:
         if self.tracking.catalog:
             _save(self.run_id, f"{OWN}catalog", provenance.config_yaml(self.catalog), "yaml")
         if self.tracking.pipeline:
-            with _extra():
+            with _extra("The pipeline's graph"):
                 _save(self.run_id, f"{OWN}pipeline", provenance.graph(pipeline), "json")
 
     def end(self, error: BaseException | None = None, aborted: str = "") -> None:
@@ -82,8 +82,7 @@ class PipelineRun:
         # What the embedded store has reserved on a disk that is full is for a run's end as well.
         getattr(manager.run_db, "make_room", bool)()
         try:
-            with manager.lock:
-                self.notes += merge_workers(context)
+            self.notes += workers.notes(context._uid)
             steps = [note for note in self.notes if "action" in note]
             if self.partly and not (error or aborted):
                 ran = {note["node"] for note in steps}
@@ -95,7 +94,9 @@ class PipelineRun:
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
                 table = pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
-                with _extra():
+                with _extra("The table of nodes"), manager.lock:
+                    # First, for what is saved is sent with all that this process knows of the run.
+                    merge_workers(context)
                     _save(self.run_id, f"{OWN}nodes", table, "parquet")
         finally:
             failure = self._failure(error) if error is not None else None
@@ -144,12 +145,16 @@ def _save(run_id: str, key: str, data: Any, file_format: str | None = None) -> N
 
 
 @contextmanager
-def _extra() -> Iterator[None]:
+def _extra(name: str) -> Iterator[None]:
     """Make a warning of what can't be recorded and the pipeline can do without."""
     try:
         yield
     except Exception as error:
-        logging.getLogger(__name__).warning("%s", error)
+        reason = str(error).rstrip(".")
+        logging.getLogger(__name__).warning(
+            "%s isn't recorded: %s. The run goes on; `tracking` in mlrun.yml switches it off.",
+            *(name, reason),
+        )
 
 
 def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool) -> None:
@@ -160,10 +165,10 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
     # What is loaded several times is recorded once.
     if run_dataset(dataset) or (key in known and not saved):
         return
-    with _extra():
+    with _extra(f"'{name}'"):
         if file := provenance.file_of(dataset):
             _save(run_id, key, file.read_bytes(), file.suffix.removeprefix(".") or "bin")
         elif what := provenance.stand_in(data):
-            raise TypeError(f"'{name}' isn't recorded: it is {what}, and not the data itself.")
+            raise TypeError(f"it is {what}, and not the data itself")
         else:
             _save(run_id, key, data)

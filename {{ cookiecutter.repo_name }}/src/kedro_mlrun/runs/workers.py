@@ -55,7 +55,7 @@ def one_at_a_time(uid: str) -> Iterator[sqlite3.Connection]:
     """Keep the other workers of a run waiting, and give the database of what they tell."""
     # SQLite's locks work between processes on every system, and are gone with the process.
     if not (path := _file(uid)):
-        raise LookupError(f"Run {uid} is not open in a parent process.")
+        raise LookupError(f"Run {uid} is not open in a parent process. Run its pipeline again.")
     file = sqlite3.connect(path, timeout=LONGEST_WAIT, isolation_level=None)
     with closing(file) as connection:
         connection.execute("PRAGMA synchronous = OFF")
@@ -71,11 +71,16 @@ def leave_note(uid: str, note: dict[str, Any]) -> None:
         connection.execute("INSERT INTO notes (body) VALUES (?)", (json.dumps(note),))
 
 
-def notes(uid: str) -> list[dict[str, Any]] | None:
-    """Give what the workers of a run have told, in order; None without workers."""
+def have_written(uid: str) -> bool:
+    """Tell whether a run has had workers that saved something, or left a note."""
     file = _file(uid)
-    if not (file and file.exists()):
-        return None
+    return file is not None and file.exists()
+
+
+def notes(uid: str) -> list[dict[str, Any]]:
+    """Give what the workers of a run have told, in order."""
+    if not have_written(uid):
+        return []
     with one_at_a_time(uid) as connection:
         rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
     return [json.loads(body) for (body,) in rows]
