@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ import mlrun
 import pandas as pd
 import pytest
 import yaml
+from forkserver import fork_server
 from helpers import PROJECT, Store, metadata, project_module, states
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
@@ -213,24 +213,24 @@ def test_a_kedro_run_is_an_mlrun_run(store: Store, conf: Path) -> None:
 
 
 def test_a_chain_ties_only_what_its_own_pipelines_make(
-    store: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Law 9: what no run of the chain makes, by name or key, loads as without a chain."""
     run(conf, "good", 3)
     monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
     run(conf, "reader")
-    assert newest(store, "reader")["status"]["results"] == {"named": 3}
+    assert newest(embedded, "reader")["status"]["results"] == {"named": 3}
     run(conf, "result_reader")
     run(conf, "good", 5)
     monkeypatch.setenv("MLRUN_CHAIN_ID", "")
     run(conf, "good", 7)
     monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
     run(conf, "reader")
-    assert newest(store, "reader")["status"]["results"] == {"named": 5}
+    assert newest(embedded, "reader")["status"]["results"] == {"named": 5}
     # What a run makes itself is always of its chain.
     monkeypatch.setenv("MLRUN_CHAIN_ID", "wednesday")
     run(conf, "good", 9, only_missing_outputs=True)
-    assert newest(store, "good")["status"]["results"]["named"] == 9
+    assert newest(embedded, "good")["status"]["results"]["named"] == 9
     monkeypatch.setenv("MLRUN_CHAIN_ID", "tuesday")
     with pytest.raises(ValueError, match="no luck"):
         run(conf, "failing")
@@ -241,7 +241,7 @@ def test_a_chain_ties_only_what_its_own_pipelines_make(
 
 
 def test_a_chain_without_runs_is_said(
-    store: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Law 9: its id may be misspelt; not where the chain begins with what no pipeline makes."""
     monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
@@ -253,27 +253,27 @@ def test_a_chain_without_runs_is_said(
     assert "Chain 'mondey' has no runs yet. Loaded as without it: " in caplog.text
 
 
-def test_two_runs_in_one_process(store: Store, conf: Path) -> None:
+def test_two_runs_in_one_process(embedded: Store, conf: Path) -> None:
     """Each is a run of its own with its own end, though the first one fails."""
     with pytest.raises(ValueError, match="no luck"):
         run(conf, "bad_pipeline")
     run(conf, "good")
-    assert states(store) == [("bad_pipeline", "error"), ("good", "completed")]
-    record = newest(store, "bad_pipeline")
+    assert states(embedded) == [("bad_pipeline", "error"), ("good", "completed")]
+    record = newest(embedded, "bad_pipeline")
     what, _, where = record["status"]["error"].partition("\n\n")
     assert what.startswith("Node 'fail") and what.endswith("ValueError: no luck [/bad]")
     assert where.startswith("Traceback") and "in fail" in where
     assert record["status"]["artifact_uris"].keys() == {"saved"} | OWN
 
 
-def test_earlier_versions_by_load_versions(store: Store, conf: Path) -> None:
+def test_earlier_versions_by_load_versions(embedded: Store, conf: Path) -> None:
     """Law 2: `--load-versions=name:VERSION` takes the id of a run."""
     for number in (1, 2):
         run(conf, "good", number)
-    first = mlrun.get_run_db().list_runs(project=store.project, name="good")[-1]
+    first = mlrun.get_run_db().list_runs(project=embedded.project, name="good")[-1]
     run(conf, "reader", load_versions={"old": first["metadata"]["uid"]})
     run(conf, "reader")
-    later, older = mlrun.get_run_db().list_runs(project=store.project, name="reader")
+    later, older = mlrun.get_run_db().list_runs(project=embedded.project, name="reader")
     assert older["status"]["results"] == {"named": 1}
     assert later["status"]["results"] == {"named": 2}
     # What an earlier run has saved is an input, with its uid.
@@ -466,10 +466,10 @@ def newest(store: Store, name: str) -> dict[str, Any]:
     return dict(mlrun.get_run_db().list_runs(project=store.project, name=name)[0])
 
 
-def test_what_a_run_tells(store: Store, conf: Path) -> None:
+def test_what_a_run_tells(embedded: Store, conf: Path) -> None:
     """Parameters with dots, the run's own options, and labels to find it by."""
     run(conf, "good", 7, node_names=["one"])
-    record = newest(store, "good")
+    record = newest(embedded, "good")
     parameters = record["spec"]["parameters"]
     assert parameters["number"] == 7
     assert parameters["kedro.nodes"] == ["one"]
@@ -560,11 +560,11 @@ def test_two_runs_at_once(
     assert found == {(1, 1), (2, 2)}
 
 
-def test_other_datasets_can_be_recorded(store: Store, conf: Path) -> None:
+def test_other_datasets_can_be_recorded(embedded: Store, conf: Path) -> None:
     """A file as it is, and what is in memory as MLRun keeps it; each once."""
     configure(conf, datasets=["table", "in_*"])
     run(conf, "tables", 5)
-    record = newest(store, "tables")
+    record = newest(embedded, "tables")
     assert record["status"]["artifact_uris"].keys() == {"table", "in_memory"} | OWN
     table = mlrun.datastore.get_store_resource(record["status"]["artifact_uris"]["table"])
     assert table.target_path.endswith("table.csv")
@@ -751,14 +751,9 @@ def test_datasets_are_known_by_their_class(
 def test_a_mistake_in_mlrun_yml_is_one_line(conf: Path, text: str, said: str) -> None:
     """No traceback for a user's mistake."""
     (conf / "base" / "mlrun.yml").write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", "run", "--conf-source", str(conf)],
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["kedro", "run", "--conf-source", conf]
+    env = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
+    done = fork_server(Path(sys.executable)).run(command, PROJECT, env)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
     assert said in done.stderr

@@ -1,12 +1,12 @@
 """conf/<env>/mlrun.yml, and the loader that reads it."""
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from forkserver import fork_server
 from helpers import PROJECT
 from kedro.config import OmegaConfigLoader
 
@@ -36,14 +36,8 @@ def loaded(tmp_path: Path) -> Callable[..., str]:
             f"folder = project_folder()\n{script or 'print(find_config()[0].project)'}\n"
         )
         path = {"PYTHONPATH": str(PROJECT / "src"), "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env={**path, **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = ["python", "-c", code]
+        done = fork_server(Path(sys.executable)).run(command, tmp_path, {**path, **env})
         assert not done.returncode, done.stderr
         return (done.stdout + done.stderr).strip()
 

@@ -30,7 +30,7 @@ from omegaconf.errors import InterpolationResolutionError
 from .lazy import ipython
 from .project import MLRunConfig, TrackingConfig, prepared, register_env_files
 from .runs import provenance, workers
-from .runs.chain import chain_id, made_in_chain
+from .runs.chain import chain_id, tie
 from .runs.dataset import (
     RunDataset,
     check_used,
@@ -144,19 +144,8 @@ class MLRunHooks:
             if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
                 ours[name] = dataset
         if ours and chain_id():
-            (has_runs, made), written = made_in_chain(manager), self._thread.next_run.catalog
-            own = [written[name] for name in written if name.partition("@")[0] in made]
-            made |= {entry.get("key", "") for entry in own if isinstance(entry, dict)}
-            read = [name for name in sorted(ours) if name in pipeline.inputs()]
-            tied = [n for n in read if not made.isdisjoint({n.partition("@")[0], ours[n].key})]
-            for name in read:
-                ours[name].of_chain = has_runs and name in tied
-            if tied and not has_runs:
-                logging.getLogger(__name__).warning(
-                    "Chain '%s' has no runs yet. Loaded as without it: %s. If the id is "
-                    "misspelt, `kedro mlrun runs` lists the chains.",
-                    *(chain_id(), ", ".join(tied)),
-                )
+            read = {name: ours[name] for name in sorted(ours.keys() & pipeline.inputs())}
+            tie(read, self._thread.next_run.catalog, manager)
         saved = {name: ours[name] for name in ours.keys() & pipeline.all_outputs()}
         if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
             logging.getLogger(__name__).warning(

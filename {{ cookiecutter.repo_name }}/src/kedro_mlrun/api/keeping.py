@@ -2,18 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import partialmethod
 from inspect import signature
-from itertools import chain
 from socket import gethostname
 from typing import Any
 
 import requests
 from mlrun.db.httpdb import HTTPRunDB
 from mlrun.errors import MLRunNotFoundError, MLRunRuntimeError
-from mlrun.utils import update_in
 
 from ..store.db import LocalRunDB
 from ..store.fields import producer
@@ -73,12 +71,19 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
         """Note what was sent, until its run has ended."""
         uid = arguments.get("uid") or producer(arguments["artifact"])
         sent, iteration = self.journal.setdefault(uid, {}), arguments.get("iter") or 0
-        # Each artifact is sent once, but a run's record with each step, and it grows.
-        key: Any = len(sent), name
+        key: Any = object()
         if name in {"store_run", "update_run"}:
-            key = "run", iteration
-            # At the end, for it names the artifacts that were sent before.
-            name, arguments = _newest(sent.pop(key, None), name, arguments)
+            # Each artifact is sent once, but a run's record with each step, and it grows.
+            key = name, iteration
+            before = sent.pop(key, None)
+            if name == "store_run":
+                sent.pop(("update_run", iteration), None)
+            elif before:
+                # The newer ones last, for one field may be a part of another one.
+                updates, earlier = arguments["updates"], before[1]["updates"]
+                kept = {field: earlier[field] for field in earlier if field not in updates}
+                arguments["updates"] = kept | updates
+        # At the end, for a run's record names the artifacts that were sent before.
         sent[key] = name, arguments, answer
         status = as_dict(arguments.get("struct") or {}).get("status", {})
         state = arguments.get("updates", {}).get("status.state") or status.get("state")
@@ -88,11 +93,12 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
 
     def _begin_to_keep(self) -> None:
         self.kept = LocalRunDB(self.embedded_store())
-        for name, arguments, sent in chain(*(each.values() for each in self.journal.values())):
-            kept = self._keep(name, arguments)
-            if name == "store_artifact":
-                # An API of another release gives other uids, which the run goes on naming.
-                self.renamed[sent["metadata"]["uid"]] = kept["metadata"]["uid"]
+        for run in self.journal.values():
+            for name, arguments, sent in run.values():
+                kept = self._keep(name, arguments)
+                if name == "store_artifact":
+                    # An API of another release gives other uids, which the run goes on naming.
+                    self.renamed[sent["metadata"]["uid"]] = kept["metadata"]["uid"]
         self.journal = {}
 
     def _keep(self, name: str, arguments: dict[str, Any]) -> Any:
@@ -105,25 +111,6 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
             # Each time, for MLRun writes all labels of a run anew.
             self.kept.update_run({f"metadata.labels.{UNSENT}": address(self.base_url)}, **run)
         return answer
-
-
-def _newest(before: Any, name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Give the one call that leaves a run's record as the one before and this one do."""
-    if name == "store_run" or before is None:
-        return name, arguments
-    earlier, merged, _ = before
-    if earlier == "update_run":
-        updates = arguments["updates"]
-        # The newer ones last, for one field may be a part of another one.
-        kept = {
-            field: merged["updates"][field] for field in merged["updates"] if field not in updates
-        }
-        merged["updates"] = kept | updates
-    else:
-        merged["struct"] = as_dict(merged["struct"])
-        for field, value in arguments["updates"].items():
-            update_in(merged["struct"], field, value)
-    return earlier, merged
 
 
 for _name in (*WRITES, *READS):
@@ -161,11 +148,14 @@ def _quiet() -> Iterator[None]:
             logging.getLogger(__name__).warning(told[0])
         return False
 
-    with ExitStack() as stack:
-        for name in ("urllib3.connectionpool", "mlrun.http-client"):
-            logging.getLogger(name).addFilter(once)
-            stack.callback(logging.getLogger(name).removeFilter, once)
+    loggers = [logging.getLogger(name) for name in ("urllib3.connectionpool", "mlrun.http-client")]
+    for logger in loggers:
+        logger.addFilter(once)
+    try:
         yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(once)
 
 
 def _is_lost(exc: Exception) -> bool:

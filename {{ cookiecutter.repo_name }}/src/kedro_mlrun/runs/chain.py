@@ -1,13 +1,15 @@
 """The id that ties separate runs together, so that they share their artifacts."""
 
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from ..project import MLRunConfigError
 from ..store.fields import LONG_AGO
+from .dataset import RunDataset
 
 CHAIN = "MLRUN_CHAIN_ID"
 CHAIN_PATTERN = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -34,6 +36,22 @@ def in_chain(value: str | None) -> Iterator[None]:
     finally:
         # Set back, for a notebook's process goes on.
         os.environ[CHAIN] = before
+
+
+def tie(read: Mapping[str, RunDataset], catalog: Mapping[str, Any], manager: Any) -> None:
+    """Let what a run reads come from its chain, where pipelines of the chain make it."""
+    has_runs, made = made_in_chain(manager)
+    own = [entry for name, entry in catalog.items() if name.partition("@")[0] in made]
+    made |= {entry.get("key", "") for entry in own if isinstance(entry, dict)}
+    tied = [name for name in read if {name.partition("@")[0], read[name].key} & made]
+    for name, dataset in read.items():
+        dataset.of_chain = has_runs and name in tied
+    if tied and not has_runs:
+        logging.getLogger(__name__).warning(
+            "Chain '%s' has no runs yet. Loaded as without it: %s. If the id is misspelt, "
+            "`kedro mlrun runs` lists the chains.",
+            *(chain_id(), ", ".join(tied)),
+        )
 
 
 def made_in_chain(manager: Any) -> tuple[bool, set[str]]:

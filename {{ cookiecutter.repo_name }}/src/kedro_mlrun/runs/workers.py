@@ -28,14 +28,14 @@ class RunReference(NamedTuple):
 
 def announce(run_id: str, reference: RunReference | None) -> None:
     """Let the processes that start from now on find a pipeline's run by its id, or no longer."""
-    known: dict[str, Any] = json.loads(os.environ.get(VARIABLE) or "{}")
+    known = _open_runs()
     if reference:
-        reference = reference._replace(folder=tempfile.mkdtemp(prefix=_prefix(reference.uid)))
+        folder = tempfile.mkdtemp(prefix=_prefix(reference.uid))
+        known[run_id] = reference._replace(folder=folder)
     elif run_id in known:
-        shutil.rmtree(RunReference(*known[run_id]).folder, ignore_errors=True)
-    runs = {**known, run_id: reference}
-    if left := {name: found for name, found in runs.items() if found}:
-        os.environ[VARIABLE] = json.dumps(left)
+        shutil.rmtree(known.pop(run_id).folder, ignore_errors=True)
+    if known:
+        os.environ[VARIABLE] = json.dumps(known)
     else:
         # It tells the plugin that there is a run, and programs that start later inherit it.
         os.environ.pop(VARIABLE, None)
@@ -44,10 +44,13 @@ def announce(run_id: str, reference: RunReference | None) -> None:
 def announced(run_id: str | None = None) -> RunReference | None:
     """Find a run that the parent process has open, by default the newest."""
     # Not in a program that a node starts, which inherits the variable, too.
-    known = os.environ.get(VARIABLE) if multiprocessing.parent_process() else None
-    runs = json.loads(known or "{}")
-    found = runs.get(run_id) if run_id is not None else next(reversed(runs.values()), None)
-    return RunReference(*found) if found else None
+    known = _open_runs() if multiprocessing.parent_process() else {}
+    return next(reversed(known.values()), None) if run_id is None else known.get(run_id)
+
+
+def _open_runs() -> dict[str, RunReference]:
+    known = json.loads(os.environ.get(VARIABLE) or "{}")
+    return {run_id: RunReference(*fields) for run_id, fields in known.items()}
 
 
 @contextmanager
@@ -97,6 +100,5 @@ def _prefix(uid: str) -> str:
 
 
 def _file(uid: str) -> Path | None:
-    runs = json.loads(os.environ.get(VARIABLE) or "{}").values()
-    folders = (run.folder for run in (RunReference(*run) for run in runs) if run.uid == uid)
+    folders = (run.folder for run in _open_runs().values() if run.uid == uid)
     return next((Path(folder, "notes.db") for folder in folders), None)
