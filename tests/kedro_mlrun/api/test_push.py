@@ -314,7 +314,7 @@ def test_no_api_is_named(embedded, kept):
     uid = train(embedded)
     for which in ((), (uid,)):
         with pytest.raises(click.UsageError, match="MLRUN_DBPATH=https://") as error:
-            push_module.push(kept, which)
+            list(push_module.push(kept, which))
         assert error.value.exit_code == 2
 
 

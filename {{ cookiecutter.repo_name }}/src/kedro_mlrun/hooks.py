@@ -20,9 +20,8 @@ from kedro.config import MissingConfigException
 from kedro.framework import project as of_kedro
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, DatasetError, MemoryDataset, SharedMemoryDataCatalog
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.io.core import is_parameter
-from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from omegaconf.errors import InterpolationResolutionError
@@ -40,7 +39,7 @@ from .runs.dataset import (
     with_inputs,
 )
 from .runs.manager import MLRunContextManager
-from .runs.pipeline_run import PipelineRun, record_dataset
+from .runs.pipeline_run import PipelineRun, leave_unrecorded, record_dataset
 from .secrets import known as secrets
 from .text import show_all
 
@@ -148,13 +147,7 @@ class MLRunHooks:
             tie(read, self._thread.next_run.catalog, manager)
         saved = {name: ours[name] for name in ours.keys() & pipeline.all_outputs()}
         if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
-            logging.getLogger(__name__).warning(
-                "This run isn't recorded, as `tracking` in mlrun.yml says, and the next ones "
-                "can't load what it saves in MLRun: %s. To record it, change `enabled` or "
-                "`skip_pipelines` there.",
-                ", ".join(sorted(saved)) or "nothing",
-            )
-            _keep_in_memory(pipeline, catalog, saved)
+            leave_unrecorded(pipeline, catalog, saved)
             return
         find_sources(saved, catalog)
         self._watch_for_interrupts()
@@ -381,25 +374,6 @@ def _read(loader: Any, kind: str) -> Any:
         while found and not isinstance(found, secrets.MissingSecretError):
             found = found.__context__
         raise found or error from None
-
-
-class _PassedOn(MemoryDataset):
-    """Data in memory; Kedro releases each name of transcoded data by itself, and this has them."""
-
-    def _release(self) -> None:
-        """Keep the data, until the catalog goes with all that it has."""
-
-
-def _keep_in_memory(pipeline: Pipeline, catalog: CatalogProtocol, saved: Iterable[str]) -> None:
-    """Let what the nodes of a run that isn't recorded save in MLRun be passed on in memory."""
-    kind = SharedMemoryDataset if isinstance(catalog, SharedMemoryDataCatalog) else _PassedOn
-    memory = {name.partition("@")[0]: kind() for name in saved}
-    logger = logging.getLogger("kedro.io.data_catalog")
-    logger.disabled = True  # it warns of each dataset that is replaced
-    for name in pipeline.datasets():
-        if (stem := name.partition("@")[0]) in memory:
-            catalog[name] = memory[stem]
-    logger.disabled = False
 
 
 def with_key(name: str, entry: Any) -> Any:

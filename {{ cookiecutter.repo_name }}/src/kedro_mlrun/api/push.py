@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -30,12 +30,10 @@ _URI = re.compile(r"store://[^\s\"]+\^\w+")
 _REFUSALS = {400, 409, 412, 422}
 
 
-def push(
-    kept: Records, which: Sequence[str] = (), tell: Callable[[Record], None] | None = None
-) -> list[Record]:
+def push(kept: Records, which: Sequence[str] = ()) -> Iterator[Record]:
     """Send runs of the embedded store, oldest first; without `which` all that the API doesn't have.
 
-    What came of each is told as soon as it is known: `name`, `uid`, `address`, `state` (`sent`,
+    What came of each is given as soon as it is known: `name`, `uid`, `address`, `state` (`sent`,
     `known`, `running`, `refused`), numbers of `artifacts` and `bytes`, `reason`, `warnings`.
     """
     told = str(mlrun.mlconf.dbpath)
@@ -48,14 +46,10 @@ def push(
             f"The runs of project '{kept.project}' are in the embedded store, and no MLRun API is "
             "named to send to. Set MLRUN_DBPATH=https://… to its address."
         )
-    outcomes = []
     for url in filter(None, planned):
         api = _API(url, kept)
         for uid in planned[url] if which else api.missing(planned[url]):
-            outcomes.append(api.send(kept.run(uid)))
-            if tell:
-                tell(outcomes[-1])
-    return outcomes
+            yield api.send(kept.run(uid))
 
 
 class _API:

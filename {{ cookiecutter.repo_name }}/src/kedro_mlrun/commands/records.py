@@ -342,7 +342,10 @@ def push(records: Records, which: Sequence[str]) -> Answer:
     kept = LocalRunDB(manager.embedded_store)
     # Those whose process is gone have ended.
     manager.abort_lost_runs(kept)
-    sent = push_runs(Records(kept, records.project), which, _tell)
+    sent = []
+    for run in push_runs(Records(kept, records.project), which):
+        _tell(run)
+        sent.append(run)
     refused = [run for run in sent if run["state"] == "refused" or (which and run["reason"])]
     done = [run for run in sent if run["state"] == "sent"]
     text = f"Nothing of project '{records.project}' is left to send."

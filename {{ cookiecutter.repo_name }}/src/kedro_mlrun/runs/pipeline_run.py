@@ -8,14 +8,15 @@ import sys
 import threading
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import kedro
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, CatalogProtocol, MemoryDataset, SharedMemoryDataCatalog
+from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.runner import task
@@ -172,3 +173,27 @@ def record_dataset(run_id: str, name: str, dataset: Any, data: Any, saved: bool)
             raise TypeError(f"it is {what}, and not the data itself")
         else:
             _save(run_id, key, data)
+
+
+class _PassedOn(MemoryDataset):
+    """Data in memory; Kedro releases each name of transcoded data by itself, and this has them."""
+
+    def _release(self) -> None:
+        """Keep the data, until the catalog goes with all that it has."""
+
+
+def leave_unrecorded(pipeline: Pipeline, catalog: CatalogProtocol, saved: Iterable[str]) -> None:
+    """Pass on in memory what the nodes of a run that isn't recorded save in MLRun, and say so."""
+    logging.getLogger(__name__).warning(
+        "This run isn't recorded, as `tracking` in mlrun.yml says, and the next ones can't load "
+        "what it saves in MLRun: %s. To record it, change `enabled` or `skip_pipelines` there.",
+        ", ".join(sorted(saved)) or "nothing",
+    )
+    kind = SharedMemoryDataset if isinstance(catalog, SharedMemoryDataCatalog) else _PassedOn
+    memory = {name.partition("@")[0]: kind() for name in saved}
+    logger = logging.getLogger("kedro.io.data_catalog")
+    logger.disabled = True  # it warns of each dataset that is replaced
+    for name in pipeline.datasets():
+        if (stem := name.partition("@")[0]) in memory:
+            catalog[name] = memory[stem]
+    logger.disabled = False
