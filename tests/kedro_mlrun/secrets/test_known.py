@@ -68,6 +68,8 @@ def test_what_the_user_says_is_no_secret_is_none() -> None:
     secrets.allow(["visit_*", "pass*"])
     assert [name for name in names if secrets.is_secret(name)] == ["my_token"]
     assert secrets.hide("visit_token=17 my_token=18") == f"visit_token=17 my_token={REDACTED}"
+    secrets.allow(["visit_token"])
+    assert secrets.hide("{'visit_token': '17'}") == "{'visit_token': '17'}"
     secrets.allow([])
     assert all(map(secrets.is_secret, names))
 
@@ -231,9 +233,9 @@ def test_a_long_text_takes_time_by_its_length_alone(piece: str) -> None:
 def test_a_name_is_judged_once_in_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 8: a call for each match would take a tenth of a second for a megabyte."""
     judged: list[str] = []
-    monkeypatch.setattr(secrets, "is_secret", lambda name: judged.append(name) or name == "token=")
+    monkeypatch.setattr(secrets, "is_secret", lambda name: judged.append(name) or name == "token")
     assert secrets.hide("token=x n=1 " * 100) == "token=***** n=1 " * 100
-    assert sorted(judged) == ["n=", "token="]
+    assert sorted(judged) == ["n", "token"]
 
 
 def test_a_text_that_names_no_secret_is_not_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:

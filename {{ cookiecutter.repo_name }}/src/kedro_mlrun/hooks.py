@@ -309,7 +309,8 @@ class MLRunHooks:
             logging.getLogger(__name__).warning(
                 "%s: the run ends when the nodes that are at work have ended. "
                 "To end it at once: kill -9 %s",
-                *(self._stopped_by, os.getpid()),
+                self._stopped_by,
+                os.getpid(),
             )
         if callable(default):
             default(number, frame)

@@ -25,10 +25,8 @@ _PATTERNS = {"example", "sample", "template", "dist"}
 warnings.filterwarnings("ignore", r"register_new_resolver\(\) is deprecated")  # by Kedro 1.7
 # Kedro says which logging configuration it takes when a script imports it, and advises what helps
 # nobody whose runs are recorded: --async, or to repeat the command.
-for _name in (
-    "framework.project",
-    *(f"runner.{n}_runner" for n in ("sequential", "thread", "parallel")),
-):
+_TALKATIVE = "sequential_runner", "thread_runner", "parallel_runner"
+for _name in ("framework.project", *(f"runner.{runner}" for runner in _TALKATIVE)):
     logging.getLogger(f"kedro.{_name}").addFilter(
         lambda record: not str(record.msg).startswith(("Using ", "No nodes ran. "))
     )

@@ -50,7 +50,8 @@ def tie(read: Mapping[str, RunDataset], catalog: Mapping[str, Any], manager: Any
         logging.getLogger(__name__).warning(
             "Chain '%s' has no runs yet. Loaded as without it: %s. If the id is misspelt, "
             "`kedro mlrun runs` lists the chains.",
-            *(chain_id(), ", ".join(tied)),
+            chain_id(),
+            ", ".join(tied),
         )
 
 

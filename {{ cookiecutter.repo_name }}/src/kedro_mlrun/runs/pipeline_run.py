@@ -151,10 +151,10 @@ def _extra(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).rstrip(".")
         logging.getLogger(__name__).warning(
             "%s isn't recorded: %s. The run goes on; `tracking` in mlrun.yml switches it off.",
-            *(name, reason),
+            name,
+            str(error).rstrip("."),
         )
 
 

@@ -60,9 +60,9 @@ _BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a
 # What a text itself shows to be secret. These see any text, so none may go back over much of it.
 # In http the user alone may be a token; elsewhere (`abfss://container@account`) it is a name.
 _URL = re.compile(r"""(?<=://)(?:[^\s/?#'"<>:]*:|(?<=http://)|(?<=https://))([^\s/?#'"<>]*)@""")
-# A name with what stands after it, and its value.
+# A name, what stands after it, and its value.
 _NAMED = re.compile(
-    r"""((?<![\w.-])(?:--[\w-]++=)?[\w.-]++(?:=|["']\s?:\s?["']?|:\s?(?=Bearer |Basic )))"""
+    r"""(?<![\w.-])((?:--[\w-]++=)?[\w.-]++)(=|["']\s?:\s?["']?|:\s?(?=Bearer |Basic ))"""
     r"""((?:(?:Bearer|Basic) )?[^&;,\s'"})]+)"""
 )
 
@@ -135,7 +135,7 @@ def _texts(value: Any, secret: bool) -> Iterator[str]:
     if isinstance(value, str):
         for url in _URL.finditer(value):
             yield from (url[1], unquote(url[1]))
-        yield from (named[2] for named in _NAMED.finditer(value) if is_secret(named[1]))
+        yield from (named[3] for named in _NAMED.finditer(value) if is_secret(named[1]))
 
 
 def _forms(value: str) -> Iterator[tuple[str, bool]]:
@@ -187,9 +187,9 @@ def hide(text: str) -> str:
         return text
     # Not by a function for each match: in a long text that alone would take a tenth of a second.
     parts = _NAMED.split(text)
-    names, values = parts[1::3], parts[2::3]
+    names, values = parts[1::4], parts[3::4]
     secret = {name for name in set(names) if is_secret(name)}
-    parts[2::3] = [
+    parts[3::4] = [
         REDACTED if name in secret else value for name, value in zip(names, values, strict=True)
     ]
     return "".join(parts)
