@@ -187,11 +187,9 @@ def hide(text: str) -> str:
         return text
     # Not by a function for each match: in a long text that alone would take a tenth of a second.
     parts = _NAMED.split(text)
-    names, values = parts[1::4], parts[3::4]
-    secret = {name for name in set(names) if is_secret(name)}
-    parts[3::4] = [
-        REDACTED if name in secret else value for name, value in zip(names, values, strict=True)
-    ]
+    secret = set(filter(is_secret, set(parts[1::4])))
+    found = zip(parts[1::4], parts[3::4], strict=True)
+    parts[3::4] = [REDACTED if name in secret else value for name, value in found]
     return "".join(parts)
 
 
