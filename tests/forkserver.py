@@ -24,6 +24,8 @@ import types
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -253,14 +255,14 @@ def become(told: dict[str, Any]) -> None:
     # What Python itself does when it starts.
     path = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     sys.path[:0] = path
-    configure_mlrun()
+    sys.meta_path.insert(0, ImportMLRun())
     name, *sys.argv = told["command"]
     if name in {"kedro", "mlrun"}:
         sys.argv = told["command"]
         # It has read the working folder and the environment.
         sys.modules["kedro.framework.project"].LOGGING.__init__()
         program = {"kedro": "kedro.framework.cli.cli", "mlrun": "mlrun.__main__"}[name]
-        sys.exit(sys.modules[program].main())
+        sys.exit(importlib.import_module(program).main())
     if sys.argv[0] == "-P":
         del sys.argv[0]
     else:
@@ -274,15 +276,30 @@ def become(told: dict[str, Any]) -> None:
         exec(what, vars(main))  # noqa: S102
 
 
-def configure_mlrun() -> None:
-    """Read MLRun's settings as while it is imported, but connect to a store later.
+class ImportMLRun(MetaPathFinder, Loader):
+    """Gives MLRun when it is first imported: it reads its settings then, and connects."""
 
-    In a new process kedro_mlrun comes first, and tells MLRun of its own stores.
-    """
-    settings, dbpath = sys.modules["mlrun"].mlconf, os.environ.pop("MLRUN_DBPATH", None)
-    settings.reload()
-    if dbpath is not None:
-        os.environ["MLRUN_DBPATH"] = settings.dbpath = dbpath
+    def __init__(self) -> None:
+        names = [name for name in sys.modules if f"{name}.".startswith("mlrun.")]
+        self.modules = {name: sys.modules.pop(name) for name in names}
+        self.spec = self.modules["mlrun"].__spec__
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name == "mlrun" else None
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        return self.modules["mlrun"]
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        sys.meta_path.remove(self)
+        module.__spec__ = self.spec
+        sys.modules.update(self.modules)
+        # kedro_mlrun has asked to be told. The clients, which import this file, have no packages.
+        import wrapt
+
+        for each in self.modules.values():
+            wrapt.notify_module_loaded(each)
+        module.mlconf.reload()
 
 
 def end(error: BaseException | None) -> None:

@@ -5,16 +5,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import VENV, Folder
+from conftest import KEDRO, PYTHON, Folder
+from test_jobs import PARAMS
 
-KEDRO = VENV / "bin" / "kedro"
 FAILING = "--params=split.target=nope"
 
 
 def test_a_run_is_looked_at(bake: Callable[..., Folder]) -> None:
     """From `kedro run` with a chain id to its record; what is piped is whole, and alone."""
     project = bake()
-    project.run(KEDRO, "run", "--pipelines=training", "--chain-id=x1", COLUMNS="80")
+    run = ("run", "--pipelines=training", f"--params={PARAMS}", "--chain-id=x1")
+    project.run(KEDRO, *run, COLUMNS="80")
     listed = project.run(KEDRO, "mlrun", "runs", COLUMNS="20")
     assert listed.stderr == ""
     head, row = (line.split() for line in listed.stdout.splitlines())
@@ -46,6 +47,8 @@ def test_a_run_that_fails_ends_in_one_line(bake: Callable[..., Folder]) -> None:
 
 def test_the_benchmark_runs(starter: Folder) -> None:
     """With small numbers: its stores are made, its commands work, and their times are shown."""
+    # As `python benchmarks/scale.py`, but forked, and so are the commands that it measures.
+    code = "import runpy; runpy.run_path('benchmarks/scale.py', run_name='__main__')"
     arguments = ["--runs=20", "--repeat=1", "--case=runs"]
-    done = starter.run(sys.executable, "benchmarks/scale.py", *arguments)
+    done = starter.run(PYTHON, "-c", code, *arguments)
     assert done.stdout.count("kedro mlrun runs") == 2

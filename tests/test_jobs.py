@@ -205,9 +205,7 @@ def test_the_source_is_all_that_a_job_needs(bake: Callable[..., Folder], tmp_pat
     done = pod.run(PYTHON, "-c", start, *command, **variables)
     assert "Completed node: score_training" in done.stdout
     there = pod.at(unpacked)
-    # Not forked: MLRun would connect to this store before the package has told it how.
-    command = ["-m", "kedro", "mlrun", "show", "1f" * 16, "--json"]
-    run = json.loads(there.run(PYTHON, *command, **variables).stdout)
+    run = shown(there, "1f" * 16, **variables)
     assert run["state"] == "completed"
     assert "train.xgboost.accuracy" in run["results"]
 

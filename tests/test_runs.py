@@ -428,9 +428,8 @@ print(json.dumps([before, [run["status"]["state"] for run in runs()]]))
 def test_an_api_that_does_not_answer_stops_the_run_at_its_start(project: Folder) -> None:
     """In one sentence that names its address, and the embedded store as the way out."""
     for address in ("http://127.0.0.1:9", "http://me:hunter2@127.0.0.1:9"):
-        # MLRun connects when it is imported; a forked process has done that before.
         command = (KEDRO, "run", "--pipelines=many")
-        done = project.run(*command, ok=False, fork=False, MLRUN_DBPATH=address)
+        done = project.run(*command, ok=False, MLRUN_DBPATH=address)
         printed = done.stdout + done.stderr
         assert "The MLRun API at http://127.0.0.1:9 doesn't answer" in printed
         assert "MLRUN_DBPATH=sqlite:///.mlrun/mlrun.db" in printed
