@@ -9,7 +9,7 @@ those of that run. Then each command is run on both stores in turn, as whole pro
 import argparse
 import json
 import os
-import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -17,7 +17,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,12 @@ def kedro(project: Path, store: Path, *arguments: str) -> float:
     if done.returncode:
         raise SystemExit(f"kedro {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
     return seconds
+
+
+def copy(store: Path, target: Path) -> None:
+    """Copy a store, also what SQLite has in its log so far."""
+    with closing(sqlite3.connect(store)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
 def fill(store: Path, runs: int) -> None:
@@ -180,7 +186,7 @@ def main() -> None:
         for store in stores.values():
             store.parent.mkdir()
         kedro(project, stores["empty"], "run", f"--params={FEW_TREES}")
-        shutil.copy(stores["empty"], stores["full"])
+        copy(stores["empty"], stores["full"])
         # MLRun connects while it is imported, where its settings name a store.
         for name in [name for name in os.environ if name.startswith("MLRUN_")]:
             del os.environ[name]

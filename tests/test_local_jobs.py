@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conftest import PYTHON, Folder
+from forkserver import fork_server
 
 HANDLER = """
 import os, signal, subprocess, sys, time
@@ -42,25 +43,28 @@ def run(context, end):
         context.set_state("error", error="the last word")
 """
 START = """
-import json, psutil, sys, tarfile, time
+import json, os, psutil, sys, tarfile, time
 from pathlib import Path
 from kedro_mlrun import MLRunContextManager
 project = MLRunContextManager().project.metadata.name
 import mlrun
 db = mlrun.get_run_db()
 """
-SUBMIT = """
+SUBMIT = f"""
 with tarfile.open("source.tar.gz", "w:gz") as archive:
     archive.add("src")
-uids = {}
+uids = {{}}
 for end in ("raise", "exit", "kill", "missing", "wait"):
     function = mlrun.new_function("kedro", kind="job", image="mlrun/mlrun", project=project)
     function.spec.default_handler = "kedro_mlrun.work.run"
     function.spec.workdir = "src"
     function.spec.build.source = "missing.tar.gz" if end == "missing" else "source.tar.gz"
-    run = function.run(name=end, params={"end": end}, watch=False, local=False)
+    if end == "wait":
+        # Not forked: the job is to be below its supervisor.
+        sys.executable = {str(PYTHON)!r}
+    run = function.run(name=end, params={{"end": end}}, watch=False, local=False)
     uids[end] = run.metadata.uid
-print(json.dumps(uids), flush=True)
+print(json.dumps([os.getpid(), uids]), flush=True)
 time.sleep(600)
 """
 WAIT = """
@@ -79,30 +83,25 @@ print(json.dumps([statuses, left]))
 """
 
 
-def environment(project: Folder) -> dict[str, str]:
-    return {**project.variables, "PYTHONPATH": "src"}
-
-
 def test_jobs_that_end_badly_say_so(bake: Callable[..., Folder]) -> None:
     """They outlive what submitted them, and the record tells how each one ended."""
     project = bake()
     (project.path / "src" / "kedro_mlrun" / "work.py").write_text(HANDLER)
     submitter = subprocess.Popen(
-        [PYTHON, "-c", START + SUBMIT],
+        [fork_server(PYTHON).environment / "bin" / "python", "-c", START + SUBMIT],
         cwd=project.path,
-        env=environment(project),
+        env={**project.variables, "PYTHONPATH": "src"},
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
     assert submitter.stdout
-    # MLRun logs to stdout, too.
-    uids = next(line for line in submitter.stdout if line.startswith("{"))
+    # MLRun logs to stdout, too. What is forked has a session of its own.
+    session, uids = json.loads(next(line for line in submitter.stdout if line.startswith("[")))
     # As when a terminal is closed, and harder.
-    os.killpg(submitter.pid, signal.SIGHUP)
-    os.killpg(submitter.pid, signal.SIGKILL)
+    os.killpg(session, signal.SIGHUP)
+    os.killpg(session, signal.SIGKILL)
     submitter.communicate()
-    done = project.run(PYTHON, "-c", START + WAIT, uids, PYTHONPATH="src")
+    done = project.run(PYTHON, "-c", START + WAIT, json.dumps(uids), PYTHONPATH="src")
     statuses: dict[str, dict[str, Any]]
     statuses, processes = json.loads(done.stdout.splitlines()[-1])
 

@@ -258,13 +258,13 @@ def test_a_result_as_input_is_found_in_every_kind_of_process(project: Folder) ->
         "OneWorker = partial(ParallelRunner, max_workers=1)\n"
     )
     command = (KEDRO, "run", "--pipelines=second", f"--runner={runner}")
-    project.run(*command, fork=False, **spawned)
+    project.run(*command, **spawned)
     second, _ = records(project)
     assert second["status"]["results"] == {"mean_second": 28, "mean_third": 56}
     settings = project.path / "conf" / "base" / "mlrun.yml"
     skipped = settings.read_text().replace("skip_pipelines: []", "skip_pipelines: [second]")
     settings.write_text(skipped)
-    project.run(*command, fork=False, **spawned)
+    project.run(*command, **spawned)
     kedro(project, "run", "--pipelines=second")
     assert len(records(project)) == 2
 
