@@ -87,7 +87,6 @@ class Folder:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """Environment variables under which no setting of the user has a say."""
     folder = tmp_path_factory.mktemp("settings")
-    base = tmp_path_factory.getbasetemp()
     config = folder / "cookiecutter.yml"
     config.write_text(f"cookiecutters_dir: {folder}/clones\nreplay_dir: {folder}/replay\n")
     kept = {
@@ -102,8 +101,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         "COOKIECUTTER_CONFIG": str(config),
         "DO_NOT_TRACK": "1",
         "COLUMNS": "200",
-        # What mypy knows of other packages is the same for all projects, and for pytest's workers.
-        "MYPY_CACHE_DIR": f"{base.parent if base.name.startswith('popen') else base}/mypy",
+        # What mypy knows of other packages is the same for all projects, and the next time, too.
+        "MYPY_CACHE_DIR": str(VENV / "mypy"),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.com",

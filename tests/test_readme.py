@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from conftest import PYTHON, VENV, Folder
+from forkserver import fork_server
 from helpers import ROOT
-from test_project import changes, commit
+from test_project import FEWER_TREES, changes, commit
 from test_wheel import plain  # noqa: F401
 
 ADDRESS = "https://github.com/OWNER/kedro-mlrun-starter"
@@ -97,7 +98,7 @@ def follow(folder: Folder, commands: list[str]) -> list[str]:
         elif program == "make":
             if (folder.path / "cookiecutter.json").exists():
                 # As after `make install`, which has made the environment that the tests run in.
-                (folder.path / ".venv").symlink_to(VENV)
+                (folder.path / ".venv").symlink_to(fork_server(PYTHON).environment)
                 done = folder.run("make", "--assume-old=.venv/installed", *arguments)
             else:
                 done = folder.make(*arguments)
@@ -150,6 +151,8 @@ def test_the_commands_of_the_starters_readme_work(reader: Folder, plain: Folder)
 def test_the_commands_of_a_projects_readme_work(bake: Callable[..., Folder]) -> None:
     """Law 11: they leave the work tree clean."""
     project = bake()
+    parameters = project.path / "conf" / "base" / "parameters_training.yml"
+    parameters.write_text(parameters.read_text().replace(*FEWER_TREES))
     commit(project)
     commands = sum(blocks(project.path / "README.md"), [])
     assert commands[0] == "make run-local"
