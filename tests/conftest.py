@@ -83,6 +83,18 @@ class Folder:
         }
 
 
+def commit(folder: Folder) -> None:
+    """Make the folder a git repository with a commit of all that it holds."""
+    folder.run("git", "init", "--quiet", "--initial-branch=main")
+    folder.run("git", "add", "--all")
+    folder.run("git", "commit", "--quiet", "--message=First")
+
+
+def changes(folder: Folder) -> str:
+    """What git says has changed since."""
+    return folder.run("git", "status", "--porcelain").stdout
+
+
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """Environment variables under which no setting of the user has a say."""

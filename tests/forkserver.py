@@ -32,7 +32,9 @@ from typing import Any
 SLOW = (
     *("mlrun.__main__", "pandas", "pyarrow.parquet", "sklearn.ensemble", "xgboost"),
     *("matplotlib.backends.backend_agg", "matplotlib.pyplot", "pandera.pandas", "dynaconf"),
+    *("pandera.backends.pandas.builtin_checks", "pyarrow.dataset", "PIL.JpegImagePlugin"),
     *("kedro.framework.cli.cli", "kedro.framework.cli.project", "kedro.framework.session"),
+    *("kedro.framework.context", "kedro.validation.parameter_validator"),
     *("kedro_datasets.pandas", "kedro_datasets.matplotlib", "kedro_telemetry.plugin", "tomli_w"),
 )
 

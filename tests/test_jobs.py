@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PYTHON, VENV, Folder
+from conftest import PYTHON, VENV, Folder, changes, commit
 
 BIN = VENV / "bin"
 KEDRO, MLRUN = BIN / "kedro", BIN / "mlrun"
@@ -50,8 +50,9 @@ def records(run: Any) -> Any:
 
 
 def test_each_way_to_run_gives_the_same_records(bake: Callable[..., Folder]) -> None:
-    """Row 1: kedro run, the local launcher, MLRun's own command, and a submitted job."""
+    """Laws 4, 11: kedro run, the local launcher, MLRun's own command, and a submitted job."""
     project = bake()
+    commit(project)
     project.run(KEDRO, "run", f"--params={PARAMS}")
     expected = records(shown(project))
     assert expected[0] == "completed"
@@ -70,6 +71,7 @@ def test_each_way_to_run_gives_the_same_records(bake: Callable[..., Folder]) -> 
     assert "Completed node: rank" in log
     assert "best_model" in table and "leaderboard.parquet" in table
     assert "Completed node: rank" in project.run(KEDRO, "mlrun", "logs", "last").stdout
+    assert changes(project) == ""
 
 
 def test_data_and_secrets_from_the_command_line(bake: Callable[..., Folder]) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import KEDRO, VENV, Folder
-from test_project import commit
+from conftest import KEDRO, VENV, Folder, commit
 
 SH = shutil.which("sh")
 

@@ -11,21 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from conftest import KEDRO, PYTHON, VENV, Folder
+from conftest import KEDRO, PYTHON, VENV, Folder, changes, commit
 from forkserver import fork_server
 from test_jobs import PARAMS
-
-
-def commit(folder: Folder) -> None:
-    """Make the folder a git repository with a commit of all that it holds."""
-    folder.run("git", "init", "--quiet", "--initial-branch=main")
-    folder.run("git", "add", "--all")
-    folder.run("git", "commit", "--quiet", "--message=First")
-
-
-def changes(folder: Folder) -> str:
-    """What git says has changed since."""
-    return folder.run("git", "status", "--porcelain").stdout
 
 
 def environment_of_the_lock(folder: Folder) -> Path:

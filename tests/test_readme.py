@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import PYTHON, VENV, Folder
+from conftest import PYTHON, VENV, Folder, changes, commit
 from forkserver import fork_server
 from helpers import ROOT
-from test_project import FEWER_TREES, changes, commit
+from test_project import FEWER_TREES
 from test_wheel import plain  # noqa: F401
 
 ADDRESS = "https://github.com/OWNER/kedro-mlrun-starter"
@@ -53,6 +53,10 @@ ELSEWHERE = {
         "kedro_mlrun/jobs/test_submit: test_schedules_retries_and_notifications",
     ),
     r"kedro server start": ("goes on", "test_server: test_runs_of_the_server"),
+    r"mlrun run -f function\.yaml --local -p split\.seed=7": (
+        "is typed there, and its records are read",
+        "test_jobs: test_each_way_to_run_gives_the_same_records",
+    ),
     r"mlrun project .+": (
         "its records are read",
         "test_workflow: test_mlrun_runs_the_project_as_its_users_expect",
@@ -160,9 +164,6 @@ def test_the_commands_of_a_projects_readme_work(bake: Callable[..., Folder]) -> 
         expected = "can be written and read" if command.endswith("doctor") else "completed"
         assert expected in said, command
     follow(project, ["kedro mlrun --help", "kedro mlrun update --check"])
-    run = "mlrun run -f function.yaml --local -p split.seed=7"
-    assert run in in_sentences(READMES[1])
-    follow(replace(project, variables={**project.variables, "PYTHONPATH": "src"}), [run])
     assert changes(project) == ""
 
 
@@ -171,7 +172,6 @@ def test_what_stands_in_sentences_is_typed_too(readme: Path) -> None:
     """Law 9: each command is one of a block, begins like one, or is named with its test."""
     typed = [command for each in READMES for block in blocks(each) for command in block]
     typed += ["kedro mlrun --help", "kedro mlrun update --check", "make"]
-    typed += ["mlrun run -f function.yaml --local -p split.seed=7"]
     commands = in_sentences(readme)
     assert len(commands) > 5
     for command in commands:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Folder
+from conftest import Folder, commit
 from helpers import copy_starter
 
 TEMPLATE = "{{ cookiecutter.repo_name }}"
@@ -106,12 +106,6 @@ def plain(installed: Folder, tmp_path: Path) -> Folder:
     raw.write_text('{"rate": 1.5}')
     commit(project)
     return project
-
-
-def commit(project: Folder) -> None:
-    project.run("git", "init", "--quiet")
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message=As it is")
 
 
 def changed(project: Folder) -> list[str]:
