@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import mlrun
@@ -235,6 +236,37 @@ def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
     with pytest.raises(LookupError, match="is not open"):
         workers.leave_note(uid, {})
     assert not Path("None").exists()
+
+
+def add_metrics(key: str, both: Any) -> None:
+    """Save results whose names another worker's have too, both before either is recorded."""
+    from kedro_mlrun import datasets
+
+    class Waiting(datasets.MLRunResult):
+        def _log(self, *arguments: Any) -> None:
+            super()._log(*arguments)
+            both.wait(60)
+
+    metrics = Waiting(key=key, flatten=True)
+    metrics.run_id = "parallel"
+    metrics.save({"auc": key})
+
+
+def test_workers_never_overwrite_each_others_results(embedded: Store) -> None:
+    """Law 1: each takes the name for free, and the later one fails instead of replacing it."""
+    context = multiprocessing.get_context("fork")
+    store, both = embedded, context.Barrier(2)
+    uid = store.manager.open_run("parallel", "parallel").uid
+    processes = [context.Process(target=add_metrics, args=(key, both)) for key in "ab"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(process.exitcode for process in processes) == [0, 1]
+    first = "ab"[[process.exitcode for process in processes].index(0)]
+    store.manager.close_run(run_id="parallel")
+    record = mlrun.get_run_db().read_run(uid, store.project)
+    assert record["status"]["results"] == {"auc": first}
 
 
 def test_a_chain_has_its_own_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,9 @@ from kedro.io import DatasetError, Version
 
 from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
-from ..store.fields import LONG_AGO, leaves
+from ..store.fields import LONG_AGO, RESULT_PATHS, leaves, result_owners
 from .abstract import MLRunAbstractDataset, whole_id
 
-# How annotations begin that tell where each flattened result stood in the nested dict.
-PATHS = "kedro-mlrun.result."
 # JSON has no such numbers, and MLRun's API gives null for them. The texts are json.dumps's.
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 LONGEST_INTEGER = 2**63 - 1
@@ -74,10 +72,8 @@ class MLRunResult(MLRunAbstractDataset):
     def _log(self, context: Any, data: Any, temporary: Path) -> None:  # noqa: ARG002
         value = _plain(data, self.key)
         flat = self._flatten and isinstance(value, dict)
-        own, namespace = PATHS + self.key, self.key.rpartition(".")[0]
-        annotations = context.annotations.items()
-        others = [json.loads(text) for k, text in annotations if k.startswith(PATHS) and k != own]
-        taken = {name for named_paths in others for name, _ in named_paths}
+        own, namespace = RESULT_PATHS + self.key, self.key.rpartition(".")[0]
+        taken = {name for name, key in result_owners(context.annotations).items() if key != own}
         found: dict[str, tuple[list[str], Any]] = {}
         for path, leaf in leaves(value) if flat else [([], value)]:
             # Not only where another namespace has the result, for either may be saved first.
@@ -97,7 +93,7 @@ class MLRunResult(MLRunAbstractDataset):
         """Find the value itself, for results have no record of their own."""
         for run in self._runs():
             results = run["status"].get("results") or {}
-            text = (run["metadata"].get("annotations") or {}).get(PATHS + self.key)
+            text = (run["metadata"].get("annotations") or {}).get(RESULT_PATHS + self.key)
             if text or self.key in results:
                 # What was logged without this dataset has no annotation.
                 return _nested(json.loads(text) if text else [[self.key, []]], results)

@@ -14,7 +14,7 @@ import psutil
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
-from ..store.fields import LONG_AGO, OWN, PROCESS, run_folder, run_name
+from ..store.fields import LONG_AGO, OWN, PROCESS, RESULT_PATHS, result_owners, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from . import workers
 from .provenance import shortened
@@ -149,6 +149,11 @@ def add_from(copy: mlrun.MLClientCtx) -> None:
     of_run = {"uid": copy._uid, "project": copy.project, "iter": copy.iteration}
     with workers.one_at_a_time(copy._uid):
         record = db.read_run(**of_run)
+        owners = result_owners(record["metadata"].get("annotations") or {})
+        for name, owner in result_owners(copy.annotations).items():
+            if owners.get(name, owner) != owner:
+                other = owners[name].removeprefix(RESULT_PATHS)
+                raise ValueError(f"'{other}' has the result '{name}', too; rename one of the two")
         updates = {
             field: {**(get_in(record, field) or {}), **(get_in(struct, field) or {})}
             for field in ADDED
