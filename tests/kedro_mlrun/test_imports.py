@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers import PROJECT
+from helpers import PROJECT, Store
+
+from kedro_mlrun import MLRunAbstractDataset, MLRunResult
+from kedro_mlrun.records.records import Records
 
 SLOW_TO_IMPORT = {"mlrun", "sklearn", "xgboost"}
 # Each command leaves what it has imported to the next one.
@@ -76,3 +79,32 @@ def test_a_simple_question_imports_nothing_slow() -> None:
     own = "['kedro_mlrun.commands', 'kedro_mlrun.commands.cli']"
     assert told[0] == f"mlrun --version: {own} False []"
     assert [line[-2:] for line in told] == ["[]"] * len(asked), told
+
+
+def test_an_embedded_store_is_read_without_mlrun(embedded: Store) -> None:
+    """Law 7: what is listed, shown, tagged or deleted there waits for no import of MLRun."""
+    for number in range(3):
+        MLRunResult("score").save(number)
+        MLRunAbstractDataset("thing").save(number)
+        embedded.new_process()
+    embedded.manager.open_run("evaluation")
+    MLRunAbstractDataset("thing").load()
+    embedded.new_process()
+    asked = ["runs", "runs --where 'results.score > 0' --sort results.score", "show last"]
+    asked += ["compare --last 2", "artifacts", "models", "open thing", "lineage thing"]
+    asked += ["tag thing@last~2 good", "artifacts --tag good", "delete last~1 --artifacts -y"]
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_KEDRO, *(f"mlrun {line}" for line in asked)],
+        cwd=PROJECT,
+        env=os.environ
+        | {"DO_NOT_TRACK": "1", "MLRUN_DBPATH": embedded.dbpath}
+        | {"MLRUN_ACTIVE_PROJECT": embedded.project},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line for line in done.stderr.splitlines() if "kedro_mlrun.commands" in line]
+    assert [line.rpartition(" ")[2] for line in told] == ["[]"] * len(asked), told
+    records = Records(embedded.manager.db, embedded.project)
+    assert [item["metadata"]["tags"] for item in records.artifacts()] == [["good", "latest"], []]

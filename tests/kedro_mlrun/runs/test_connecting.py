@@ -11,7 +11,7 @@ from helpers import Store, states
 from kedro.io import DatasetError
 
 from kedro_mlrun import datasets
-from kedro_mlrun.project import NOT_TOLD, MLRunConfig, mlrun_dbpath
+from kedro_mlrun.project import NOT_TOLD, MLRunConfig, mlrun_setting
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_what_mlrun_does_without_a_store_is_no_wish(
         # MLRun sets both, and programs that start later inherit the second.
         mlrun.get_run_db()
         assert mlrun.mlconf.dbpath == os.environ["MLRUN_DBPATH"] == NOT_TOLD
-        assert mlrun_dbpath() == ""
+        assert mlrun_setting("MLRUN_DBPATH") == ""
         assert datasets.MLRunResult(key="number").load() == 0.5
         assert len(states(unconnected)) == 1
         patched.delenv("MLRUN_DBPATH")

@@ -204,12 +204,12 @@ def find_config() -> tuple[MLRunConfig | None, Path]:
     return config, folder or Path.cwd()
 
 
-def mlrun_dbpath() -> str:
-    """Find out, without importing MLRun, which run database it is told by the environment."""
-    told = os.environ.get("MLRUN_DBPATH", "")
+def mlrun_setting(name: str) -> str:
+    """Find out, without importing MLRun, what the environment tells it: MLRUN_DBPATH, …."""
+    told = os.environ.get(name, "")
     told = "" if told == NOT_TOLD else told
     if told or os.environ.get("MLRUN_IGNORE_ENV_FILE"):
         return told
     default = os.environ.get("MLRUN_DEFAULT_ENV_FILE", "~/.mlrun.env")
     file = Path(os.environ.get("MLRUN_ENV_FILE", default)).expanduser()
-    return dotenv.dotenv_values(file).get("MLRUN_DBPATH") or ""
+    return dotenv.dotenv_values(file).get(name) or ""

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from kedro.framework.cli.utils import ENV_HELP
 from rich.console import Console
 
 from ..text import rendered, show_all, visible
+
+if TYPE_CHECKING:
+    from ..records.records import Records
 
 # The columns of what is no terminal: nothing is cut or folded there.
 NO_LIMIT = 100_000
@@ -59,8 +62,27 @@ def tell(text: str, err: bool = True, nl: bool = True, file: Any = None, **style
         click.echo(click.style(visible(text), **style), file, nl, err and not file)
 
 
-def command(name: str, example: str, opens: bool = True) -> Callable[..., click.Command]:
-    """Make a command of a function of the records (or, with `opens=False`, of none).
+def to_read() -> "Records":
+    """Open the records, those of an embedded store without MLRun."""
+    from ..records.records import Records
+    from ..runs.manager import MLRunContextManager
+
+    return Records(*MLRunContextManager().to_read())
+
+
+def with_mlrun() -> "Records":
+    """Open the records by MLRun's run database, which also starts and ends jobs."""
+    from ..records.records import Records
+    from ..runs.manager import MLRunContextManager
+
+    manager = MLRunContextManager()
+    return Records(manager.db, manager.project.metadata.name)
+
+
+def command(
+    name: str, example: str, opens: "Callable[[], Records] | None" = to_read
+) -> Callable[..., click.Command]:
+    """Make a command of a function of the records that `opens` gives, or of none.
 
     It gives an `Answer`, or a function that prints by itself and gives the exit code.
     """
@@ -73,7 +95,7 @@ def command(name: str, example: str, opens: bool = True) -> Callable[..., click.
                 os.environ["KEDRO_ENV"] = env
             # MLRun and Kedro log to stdout, where nothing belongs but the answer.
             with one_sentence(), redirect_stdout(sys.stderr if opens else sys.stdout):
-                told = function(_records(), **options) if opens else function(**options)
+                told = function(opens(), **options) if opens else function(**options)
             if isinstance(told, Answer):
                 told.print(as_json)
             with one_sentence():
@@ -87,14 +109,6 @@ def command(name: str, example: str, opens: bool = True) -> Callable[..., click.
         return made
 
     return decorate
-
-
-def _records() -> Any:
-    from ..records.records import Records
-    from ..runs.manager import MLRunContextManager
-
-    manager = MLRunContextManager()
-    return Records(manager.db, manager.project.metadata.name)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from ..store.fields import flatten
 from ..store.rows import TERMINAL_STATES
 from ..text import kedro_command, nearest
 from . import tables
-from .base import Answer, command, one_sentence, tell
+from .base import Answer, command, one_sentence, tell, with_mlrun
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends
 # What MLRun's API can tell of the end of a run.
@@ -49,6 +49,9 @@ _ALLOW_LOST = option(
     help="Data that may be lost with the job: a name or a pattern.",
 )
 _CONTINUE = "To continue, add this to the command: --resume"
+
+
+_command = partial(command, opens=with_mlrun)
 
 
 def _pairs(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]:
@@ -80,7 +83,11 @@ def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]
     ]
 
 
-@command("submit", "kedro mlrun submit --pipelines training --params split.test_size=0.3 --watch")
+@command(
+    "submit",
+    "kedro mlrun submit --pipelines training --params split.test_size=0.3 --watch",
+    opens=with_mlrun,
+)
 @option(
     *("--inputs", "-i"),
     multiple=True,
@@ -191,7 +198,9 @@ def _how_to_follow(uid: str) -> str:
     return f"To follow it: {kedro_command()} mlrun logs {uid[:8]} --follow"
 
 
-@command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
+@command(
+    "workflow", "kedro mlrun workflow training evaluation --params split.seed=7", opens=with_mlrun
+)
 @argument("names", metavar="[NAME]…", nargs=-1)
 @option("--group-by", type=GROUPINGS, help="What becomes a job; by default each pipeline.")
 @option("--engine", type=Choice(["local", "remote"]), default="local", help="What starts the jobs.")
@@ -251,7 +260,7 @@ def _planned(told: Mapping[str, Any]) -> Answer:
     return Answer(told, Group(groups, Text(), crossing, end))
 
 
-@command("logs", "kedro mlrun logs last --follow")
+@_command("logs", "kedro mlrun logs last --follow")
 @argument("which", metavar="RUN")
 @option("--follow", "-f", is_flag=True, help="Follow the log until the run ends.")
 def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], int]:
@@ -271,7 +280,7 @@ def _abort(records: Records, run: Mapping[str, Any], reason: str) -> None:
     background.abort(records.db, dict(run), reason)
 
 
-@command("abort", "kedro mlrun abort last")
+@_command("abort", "kedro mlrun abort last")
 @argument("which", metavar="RUN")
 def abort(records: Records, which: str) -> Answer:
     """Abort a job that is waiting or running."""
@@ -283,7 +292,7 @@ def abort(records: Records, which: str) -> Answer:
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 
-@command("schedules", "kedro mlrun schedules --remove training")
+@_command("schedules", "kedro mlrun schedules --remove training")
 @option("--remove", metavar="NAME", help="Remove this schedule.")
 def schedules(records: Records, remove: str | None) -> Answer:
     """List the scheduled jobs."""
@@ -310,7 +319,7 @@ def schedules(records: Records, remove: str | None) -> Answer:
     return Answer(rows, tables.table(rows) if rows else "", note)
 
 
-@command("build", "kedro mlrun build")
+@_command("build", "kedro mlrun build")
 @option("--again", is_flag=True, help="Build it even if it exists.")
 def build(_records: Records, again: bool) -> Answer:
     """Build the image for jobs.
@@ -323,7 +332,7 @@ def build(_records: Records, again: bool) -> Answer:
     return Answer({"image": name}, name)
 
 
-@command("doctor", "kedro mlrun doctor --store", opens=False)
+@command("doctor", "kedro mlrun doctor --store", opens=None)
 @option("--store", "of_store", is_flag=True, help="Check the embedded store's file, row by row.")
 def doctor(of_store: bool) -> Answer:
     """Check everything that runs and jobs need, and say how to fix what is wrong.

@@ -22,7 +22,7 @@ from ..store.fields import run_title
 from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from . import tables
-from .base import Answer, command, tell
+from .base import Answer, command, tell, with_mlrun
 
 STATES = ("created", "pending", "running", "completed", "error", "aborted")
 _DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
@@ -326,7 +326,7 @@ def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> s
     return f" with {len(saved)} artifacts ({keys})"
 
 
-@command("push", "kedro mlrun push last")
+@command("push", "kedro mlrun push last", opens=with_mlrun)
 @argument("which", metavar="[RUN]…", nargs=-1)
 def push(records: Records, which: Sequence[str]) -> Answer:
     """Copy runs from the embedded store to an MLRun API.

@@ -12,7 +12,7 @@ import click
 from .. import __version__
 from ..api import client as api
 from ..lazy import mlrun
-from ..project import find_config, mlrun_dbpath
+from ..project import find_config, mlrun_setting
 from ..records.records import Records
 from ..records.summaries import artifact_key
 from ..runs.manager import MLRunContextManager
@@ -62,7 +62,7 @@ def examine(project_path: Path) -> Iterator[Check]:
 def embedded_store() -> Path:
     """Give the file of the embedded store, without MLRun, which would use it."""
     config, folder = find_config()
-    for url in mlrun_dbpath(), config.dbpath if config else "":
+    for url in mlrun_setting("MLRUN_DBPATH"), config.dbpath if config else "":
         if url.startswith(f"{SCHEME}:///"):
             return Path(url.removeprefix(f"{SCHEME}:///")).absolute()
     return folder / ".mlrun" / "mlrun.db"

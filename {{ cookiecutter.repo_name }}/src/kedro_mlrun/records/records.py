@@ -15,7 +15,7 @@ from ..lazy import mlrun
 from ..store import fields
 from ..store.deletion import delete_data
 from ..store.rows import TERMINAL_STATES
-from ..store.sqlite import SCHEME
+from ..store.store import Store
 from ..text import nearest
 from .summaries import (
     Record,
@@ -46,13 +46,22 @@ class Records:
     def __init__(self, db: Any, project: str) -> None:
         self.db, self.project = db, project
         # The embedded store, which can be asked more than an MLRun API.
-        self._store = db if db.kind == SCHEME else None
+        self._store = db if isinstance(db, Store) else None
 
     def _pages(self, what: str, size: int | None = None, **filters: Any) -> Iterator[Record]:
         """Give records page by page, as long as they are asked for; "" and () are no filters."""
-        list_page = getattr(self.db, f"paginated_list_{what}")
         plain = {k: [*v] if isinstance(v, tuple) else v for k, v in filters.items() if v}
         size = min(size or _PAGE, _PAGE)
+        if self._store:
+            find, page = getattr(self._store, f"find_{what}"), 0
+            rows = find(project=self.project, limit=size, **plain)
+            while rows:
+                yield from rows
+                page += 1
+                more = len(rows) == size
+                rows = more and find(project=self.project, limit=size, offset=page * size, **plain)
+            return
+        list_page = getattr(self.db, f"paginated_list_{what}")
         rows, token = list_page(project=self.project, page_size=size, **plain)
         yield from rows
         while token:
@@ -118,6 +127,8 @@ class Records:
         )
 
     def _read(self, uid: str) -> Record | None:
+        if self._store:
+            return self._store.run(uid, self.project)
         try:
             return dict(self.db.read_run(uid, self.project))
         except mlrun.errors.MLRunNotFoundError:
@@ -176,11 +187,9 @@ class Records:
 
     def artifact(self, which: str) -> Record:
         """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
-        text = mlrun.datastore.parse_store_uri(which)[1] or which
-        parts = (None,) * 6
-        with suppress(ValueError):
-            parts = mlrun.utils.parse_artifact_uri(text, self.project)
-        project, key, iteration, tag, tree, uid = parts
+        named = fields.artifact_named(which)
+        project, key = named.get("project", self.project), named.get("key", "")
+        iteration, tag, tree, uid = map(named.get, ("iter", "tag", "tree", "uid"))
         # MLRun takes no name for any, and ~ for a part of one.
         if project != self.project or key[:1] in {"", "~"}:
             raise RecordNotFoundError(
@@ -202,10 +211,11 @@ class Records:
                     f"Run {short} saved no {key}. To list what it saved: kedro mlrun artifacts "
                     f"--run {short}"
                 )
-        if not found and text == key and re.fullmatch("[0-9a-f]{6,40}", key):
+        if not found and which == key and re.fullmatch("[0-9a-f]{6,40}", key):
             found = self._beginning_with(key, "artifacts")
-        if "#" in text:
-            found = [item for item in found if (item["metadata"].get("iter") or 0) == iteration]
+        if iteration:
+            of = int(iteration)
+            found = [item for item in found if (item["metadata"].get("iter") or 0) == of]
         if not found:
             keys = [artifact_key(item) for item in self.versions(tag="latest")]
             of_key, hint = (f" --key {key}", "") if key in keys else ("", nearest(key, keys))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..lazy import mlrun
-from ..store.fields import artifact_file, flatten, moment, producer, run_title
+from ..store.fields import artifact_file, artifact_uri, flatten, moment, producer, run_title
 from ..store.rows import TERMINAL_STATES
 
 Record = dict[str, Any]
@@ -49,15 +49,13 @@ def fields_of(told: Record) -> Record:
 def artifact_summary(record: Mapping[str, Any]) -> Record:
     """Give what counts of an artifact's version, with the id of the run that saved it."""
     metadata, spec = record["metadata"], record["spec"]
-    uri = mlrun.artifacts.dict_to_artifact(dict(record)).uri
     found = {
         "key": artifact_key(record),
         "kind": record["kind"],
         "uid": metadata.get("uid") or "",
         "tags": metadata.get("tags") or [],
         "run": producer(record),
-        # The tag may move on.
-        "uri": mlrun.utils.remove_tag_from_artifact_uri(uri),
+        "uri": artifact_uri(record),
         "path": artifact_file(record),
         "size": spec.get("size"),
         "hash": metadata.get("hash"),

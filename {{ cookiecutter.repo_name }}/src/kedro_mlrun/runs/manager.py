@@ -15,10 +15,19 @@ from typing import Any, ClassVar
 
 from ..api import client as api
 from ..lazy import mlrun
-from ..project import NOT_TOLD, JobsConfig, MLRunConfig, MLRunConfigError, find_config, mlrun_dbpath
+from ..project import (
+    NOT_TOLD,
+    JobsConfig,
+    MLRunConfig,
+    MLRunConfigError,
+    find_config,
+    mlrun_setting,
+)
 from ..secrets.known import register as register_secrets
 from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS, run_folder
 from ..store.process import process_label
+from ..store.sqlite import SCHEME
+from ..store.store import Store
 from . import open_runs, workers
 from .chain import chain_id
 from .open_runs import OpenRun
@@ -96,7 +105,7 @@ class MLRunContextManager:
         config = self._settings()
         parent = None if self._runs else workers.announced()
         loaded = sys.modules.get("mlrun")
-        told = loaded.mlconf.dbpath if loaded else mlrun_dbpath()
+        told = loaded.mlconf.dbpath if loaded else mlrun_setting("MLRUN_DBPATH")
         if told in {NOT_TOLD, self._applied.get("dbpath")}:
             told = ""
         store = (parent and parent.dbpath) or told or config.dbpath
@@ -138,6 +147,22 @@ class MLRunContextManager:
         """MLRun's run database, in which runs whose process is gone are aborted."""
         self.abort_lost_runs()
         return self.run_db
+
+    def to_read(self) -> tuple[Any, str]:
+        """Give what is asked for records, an embedded store without MLRun, and the project."""
+        config = self._settings()
+        url = mlrun_setting("MLRUN_DBPATH") or config.dbpath
+        project = mlrun_setting("MLRUN_ACTIVE_PROJECT") or config.project
+        # MLRun may know better: of a file of its own, or by what this process has told it.
+        is_known = "mlrun" not in sys.modules and not os.environ.get("MLRUN_CONFIG_FILE")
+        if not (is_known and project and url.startswith(f"{SCHEME}:")):
+            return self.db, self.project.metadata.name
+        store = Store(url)
+        try:
+            open_runs.abort_lost_runs(store, project)
+        except mlrun.errors.MLRunRuntimeError:  # of a store that can only be read
+            pass
+        return store, project
 
     def abort_lost_runs(self, db: Any = None) -> None:
         """Abort the runs whose process is gone, in the configured store or another one."""

@@ -16,6 +16,7 @@ from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
 from ..store.fields import LONG_AGO, OWN, PROCESS, RESULT_PATHS, result_owners, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
+from ..store.store import Store
 from . import workers
 from .provenance import shortened
 
@@ -166,8 +167,6 @@ def abort_lost_runs(db: Any, project: str) -> None:
 
     One that an API has missed to its end has ended as the embedded store has it.
     """
-    from ..api.keeping import kept_run
-
     # How a submitted job of this machine died is recorded by the process that watches it.
     is_watched = getattr(db, "job_is_alive", lambda *_: False)
     going_on = db.list_runs(
@@ -181,11 +180,18 @@ def abort_lost_runs(db: Any, project: str) -> None:
         # Read again, for it may have ended since, and older APIs list others as well.
         if lost(run) and not is_watched(uid, project):
             if reason := lost(db.read_run(uid, project)):
-                state = "aborted"
-                if kept := kept_run(db, uid, project):
-                    state, reason = kept
+                state, reason = _kept(db, uid, project) or ("aborted", reason)
                 _set_ended(db, uid, project, state, reason)
                 workers.forget(uid)
+
+
+def _kept(db: Any, uid: str, project: str) -> tuple[str, str] | None:
+    """Tell how a run has ended that an API has missed, and where it is kept."""
+    if isinstance(db, Store):
+        return None
+    from ..api.keeping import kept_run
+
+    return kept_run(db, uid, project)
 
 
 def _set_ended(

@@ -16,25 +16,22 @@ from mlrun.db.httpdb import HTTPRunDB
 from mlrun.lists import ArtifactList, RunList
 from mlrun.projects import MlrunProject
 
-from .deletion import delete_source, other_stores
 from .interface import ApiOnly, as_dict, as_mlrun, pages
 from .places import read
 from .process import lost
-from .rows import LATEST, TERMINAL_STATES, JobQueue, Record, Rows, Where, now, utc
-from .sqlite import SCHEME
+from .rows import LATEST, TERMINAL_STATES, Record, Where, now, utc
+from .store import Store
 
 LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
 
 
-class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
+class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
     """MLRun's run database interface on SQLite.
 
     Any number of threads and processes may use one store at once. The methods take the arguments of
     MLRun's client (`mlrun.db.httpdb.HTTPRunDB`), which explains them, and mean the same by them.
     `jobs`, a module, starts and ends background jobs; the store has only their queue.
     """
-
-    kind = SCHEME
 
     def __init__(self, url: str, *_args: Any, jobs: Any = None, **_kwargs: Any) -> None:
         super().__init__(url)
@@ -113,26 +110,8 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
 
     list_runs = as_mlrun(_list_runs)
     paginated_list_runs = pages(_list_runs)
-
-    @as_mlrun
-    def del_run(self, uid: str, project: str, iter: int = 0) -> None:
-        """Delete a run, where there is one, with its iterations and its log; its artifacts stay."""
-        if self.job_is_alive(uid, project):
-            # Nobody could abort its processes then.
-            raise errors.MLRunBadRequestError(
-                f"Run {uid} is a job that goes on. Wait for its end, or abort it."
-            )
-        self.make_room()
-        found = self.find_runs(project=project, uid=uid)
-        with self.transaction():
-            for table in ("logs", "runs"):
-                self.delete(table, Where("project = ? AND uid = ?", project, uid))
-        # A copy of the store in this folder has the same files.
-        if not other_stores(self.path.parent.glob("*"), self.path):
-            self.log_file(uid, project).unlink(missing_ok=True)
-            for run in found:
-                delete_source(run, self)
-        self.give_back()
+    del_run = as_mlrun(Store.del_run)
+    get_log = as_mlrun(Store.get_log)
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:
         """Start a run of a stored function as a background process of this machine."""
@@ -166,19 +145,6 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
                 with suppress(FileNotFoundError):
                     os.truncate(self.log_file(uid, project), 0)
             connection.execute("INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", row)
-
-    @as_mlrun
-    def get_log(self, uid: str, project: str, offset: int = 0, size: int = -1) -> tuple[str, bytes]:
-        """Read the state of a run and its log from a byte on; without a size, to its end."""
-        state = self.find_run(uid, project)["status"]["state"]
-        where = Where("project = ? AND uid = ?", project, uid)
-        log = b"".join(body for (body,) in self.select("body FROM logs", where, "ORDER BY id"))
-        text = log[offset : None if size < 0 else offset + size]
-        # What a background job prints is in a file, and follows.
-        with suppress(FileNotFoundError), self.log_file(uid, project).open("rb") as file:
-            file.seek(max(0, offset - len(log)))
-            text += file.read(-1 if size < 0 else size - len(text))
-        return state, text
 
     @as_mlrun
     def watch_log(
@@ -240,7 +206,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
                 updated=utc(metadata["updated"]),
             )
             for name in {tag} if known else {tag, LATEST}:
-                self._tag(owner, name)
+                self.tag(owner, name)
         metadata["tag"] = tag
         return body
 
@@ -255,18 +221,6 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
             if fill_artifact_object_hash(known, iteration, tree) == uid:
                 body["metadata"]["uid"] = uid = given
         return cast(str, uid)
-
-    def _tag(self, owner: int, tag: str) -> None:
-        (this,) = self.select("* FROM artifacts", Where("id = ?", owner))
-        project, key = this["project"], this["key"]
-        tags = Where("tag = ? AND tag_project = ? AND tag_key = ?", tag, project, key)
-        # A tag names one version of a key; only the iterations of one tree share it.
-        same = Where("project = ? AND tree = ? AND key = ?", project, this["tree"], key)
-        same.add("iteration != ?", this["iteration"])
-        tags.add(f"owner NOT IN (SELECT id FROM artifacts WHERE {same})", *same.values)  # noqa: S608
-        self.delete("artifact_tags", tags)
-        row = (owner, tag, project, key)
-        self.connection.execute("INSERT INTO artifact_tags VALUES (?, ?, ?, ?)", row)
 
     def _mark_best_iteration(self, key: str, metadata: Record, spec: Record, project: str) -> None:
         key, best = spec.get("link_key") or key, spec.get("link_iteration")
@@ -287,19 +241,8 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
 
     list_artifacts = as_mlrun(_list_artifacts)
     paginated_list_artifacts = pages(_list_artifacts)
-    read_artifact = as_mlrun(Rows.read_artifact)
-
-    @as_mlrun
-    def del_artifact(
-        self, key: str, project: str, tag: str = "", tree: str = "", uid: str = "", iter: Any = None
-    ) -> None:
-        """Delete the records of a key, all of its versions if nothing tells which; files stay."""
-        where = Where("project = ? AND key = ?", project, key)
-        where.equal(tree=tree, uid=uid, iteration=iter, tag=tag)
-        found = f"SELECT id FROM artifacts LEFT JOIN artifact_tags ON owner = id WHERE {where}"  # noqa: S608
-        self.make_room()
-        with self.transaction():
-            self.delete("artifacts", Where(f"id IN ({found})", *where.values))
+    read_artifact = as_mlrun(Store.read_artifact)
+    del_artifact = as_mlrun(Store.del_artifact)
 
     @as_mlrun
     def tag_objects(self, project: str, tag_name: str, objects: Any) -> None:
@@ -310,7 +253,7 @@ class LocalRunDB(JobQueue, ApiOnly):  # type: ignore[misc]
                 where = Where().equal(project=project, key=which.key, uid=which.uid)
                 where.equal(tree=which.producer_id, kind=which.kind, iteration=which.iter)
                 for (owner,) in self.select("id FROM artifacts", where):
-                    self._tag(owner, tag_name)
+                    self.tag(owner, tag_name)
 
     tag_artifacts = HTTPRunDB.tag_artifacts  # which calls the one above
 

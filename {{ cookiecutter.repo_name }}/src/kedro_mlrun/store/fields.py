@@ -43,6 +43,29 @@ def artifact_uid(uri: Any) -> str:
     return str(uri).partition("^")[2] if str(uri).startswith("store://") else ""
 
 
+def artifact_uri(record: Mapping[str, Any]) -> str:
+    """Give the `store://` URI of a version of an artifact, without a tag, which may move on."""
+    metadata, kind = record["metadata"], record.get("kind")
+    place = f"{kind}s" if kind in {"model", "dataset", "llm-prompt"} else "artifacts"
+    uri = f"store://{place}/{metadata.get('project')}/{record['spec'].get('db_key')}"
+    for sign, part in (("#", "iter"), ("@", "tree"), ("^", "uid")):
+        if metadata.get(part) is not None:
+            uri += f"{sign}{metadata[part]}"
+    return uri
+
+
+def artifact_named(uri: str) -> dict[str, str]:
+    """Take apart what names an artifact: `[project/]key[#iter][:tag][@tree][^uid]`, or a URI."""
+    # MLRun's own rule (mlrun.utils.regex.artifact_uri_pattern).
+    pattern = (
+        r"(store://((artifacts|models|datasets|documents|llm-prompts)/)?)?((?P<project>.*)/)?"
+        r"(?P<key>.*?)(#(?P<iter>\d*))?"
+        r"(:(?P<tag>.*?))?(@(?P<tree>.*?))?(\^(?P<uid>.*))?"
+    )
+    found = re.fullmatch(pattern, uri.rstrip("/"))
+    return {name: part for name, part in found.groupdict().items() if part} if found else {}
+
+
 def producer(record: Mapping[str, Any]) -> str:
     """Give the id of the run that has saved an artifact; "" where no run did."""
     of = record["spec"].get("producer") or {}

@@ -219,10 +219,14 @@ class Rows(Database):
                 broken.add(version)
         return found if len(broken) == known else self.records(table, where, order, limit, offset)
 
-    def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
-        """Read a run."""
+    def run(self, uid: str, project: str, iter: int = 0) -> Record | None:
+        """Read a run, if there is one."""
         where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iter)
-        for run in self.records("runs", where, "id"):
+        return [*self.records("runs", where, "id"), None][0]
+
+    def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
+        """Read a run, which has to be there."""
+        if run := self.run(uid, project, iter):
             return run
         raise mlrun.errors.MLRunNotFoundError(f"Run uid {uid} of project {project} not found")
 
