@@ -1,5 +1,7 @@
 """Kedro hooks: when a run opens, what it records, how it ends."""
 
+from __future__ import annotations
+
 import atexit
 import logging
 import multiprocessing
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from time import perf_counter
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.config import MissingConfigException
@@ -26,22 +28,22 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from omegaconf.errors import InterpolationResolutionError
 
-from .lazy import ipython
-from .project import MLRunConfig, TrackingConfig, prepared, register_env_files
-from .runs import provenance, workers
-from .runs.chain import chain_id, tie
-from .runs.dataset import (
-    RunDataset,
-    check_used,
-    find_sources,
-    is_run_type,
-    run_dataset,
-    with_inputs,
-)
-from .runs.manager import MLRunContextManager
-from .runs.pipeline_run import PipelineRun, leave_unrecorded, record_dataset
-from .secrets import known as secrets
+from .lazy import Lazy, ipython
 from .text import show_all
+
+# Kedro makes the hooks for each of its commands, of which few run a pipeline (law 7).
+if TYPE_CHECKING:
+    from . import project
+    from .runs import chain, pipeline_run, provenance, workers
+    from .runs import dataset as entries
+    from .runs import manager as run_manager
+    from .secrets import known as secrets
+else:
+    project, secrets = Lazy(f"{__package__}.project"), Lazy(f"{__package__}.secrets.known")
+    rooms = ("chain", "dataset", "manager", "pipeline_run", "provenance", "workers")
+    chain, entries, run_manager, pipeline_run, provenance, workers = (
+        Lazy(f"{__package__}.runs.{room}") for room in rooms
+    )
 
 # What a person calls it, and what Python does on it where nobody says otherwise.
 SIGNALS: dict[int, tuple[str, Any]] = {
@@ -65,7 +67,7 @@ class _Thread(threading.local):
     """What one thread is at: by node, for a node may run a session of its own."""
 
     def __init__(self) -> None:
-        self.next_run: PipelineRun
+        self.next_run: pipeline_run.PipelineRun
         self.started: dict[str, float] = {}
         self.catalogs: dict[str, CatalogProtocol] = {}
 
@@ -82,8 +84,8 @@ class MLRunHooks:
     """
 
     def __init__(self) -> None:
-        self._tracking = TrackingConfig()
-        self._runs: dict[str, PipelineRun] = {}
+        self._tracking: project.TrackingConfig
+        self._runs: dict[str, pipeline_run.PipelineRun] = {}
         self._stopped_by = ""
         self._thread = _Thread()
         self._load_seconds: dict[tuple[str, str, int], float] = {}
@@ -94,18 +96,18 @@ class MLRunHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Take over mlrun.yml, and give each MLRun dataset its catalog name as key."""
         show_all(sys.stdout)  # where Kedro logs to as well
-        loader, manager = prepared(context.config_loader), MLRunContextManager()
-        config = MLRunConfig.load(loader, context.project_path)
+        loader, manager = project.prepared(context.config_loader), run_manager.MLRunContextManager()
+        config = project.MLRunConfig.load(loader, context.project_path)
         manager.configure(config, context.project_path)
         self._tracking = config.tracking
         secrets.allow(config.tracking.not_secret)
-        register_env_files(context.project_path)
+        project.register_env_files(context.project_path)
         parts = {kind: _read(loader, kind) for kind in ("credentials", "parameters", "catalog")}
         for kind, part in parts.items():
             secrets.register(part, everything=kind == "credentials")
         secrets.install()
         if catalog := parts["catalog"]:
-            catalog = with_inputs(catalog, manager.job_inputs, manager.fetch_input)
+            catalog = entries.with_inputs(catalog, manager.job_inputs, manager.fetch_input)
             # A dataset isn't told its name, and an entry made from a pattern has it only then. So
             # the name goes where Kedro reads the catalog from, which fills in a pattern's braces.
             loader["catalog"] = {name: with_key(name, entry) for name, entry in catalog.items()}
@@ -116,7 +118,7 @@ class MLRunHooks:
     ) -> None:
         """Learn what the run that is about to begin has to work with."""
         secrets.register(parameters["parameters"])
-        self._thread.next_run = PipelineRun(self._tracking, parameters, conf_catalog)
+        self._thread.next_run = pipeline_run.PipelineRun(self._tracking, parameters, conf_catalog)
 
     # These three are around the same hooks of other plugins, whose errors are the run's.
     @hook_impl(wrapper=True)
@@ -134,22 +136,22 @@ class MLRunHooks:
     def _begin(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        manager = MLRunContextManager()
-        check_used(manager.job_inputs, pipeline.inputs())
+        manager = run_manager.MLRunContextManager()
+        entries.check_used(manager.job_inputs, pipeline.inputs())
         # They are of this run, and not of one that a node of it may start.
         manager.job_inputs = {}
-        ours: dict[str, RunDataset] = {}
+        ours: dict[str, entries.RunDataset] = {}
         for name in pipeline.datasets():
-            if dataset := run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
+            if dataset := entries.run_dataset(catalog.get(name, fallback_to_runtime_pattern=True)):
                 ours[name] = dataset
-        if ours and chain_id():
+        if ours and chain.chain_id():
             read = {name: ours[name] for name in sorted(ours.keys() & pipeline.inputs())}
-            tie(read, self._thread.next_run.catalog, manager)
+            chain.tie(read, self._thread.next_run.catalog, manager)
         saved = {name: ours[name] for name in ours.keys() & pipeline.all_outputs()}
         if not self._tracking.records(run_params.get("pipeline_names") or ["__default__"]):
-            leave_unrecorded(pipeline, catalog, saved)
+            pipeline_run.leave_unrecorded(pipeline, catalog, saved)
             return
-        find_sources(saved, catalog)
+        entries.find_sources(saved, catalog)
         self._watch_for_interrupts()
         run = self._thread.next_run
         self._runs[run.run_id] = run
@@ -195,7 +197,7 @@ class MLRunHooks:
                 note = {"node": node.name, "action": "load", "dataset": name, "seconds": seconds}
                 self._note_data(catalog, note, data)
         for name in node.outputs:
-            if dataset := run_dataset(catalog.get(name)):
+            if dataset := entries.run_dataset(catalog.get(name)):
                 dataset.see(inputs)
         # Its saves happen in this thread.
         self._thread.catalogs[node.name] = catalog
@@ -227,7 +229,7 @@ class MLRunHooks:
         recorded = self._note(catalog, note | provenance.size_of(dataset, data))
         if any(fnmatchcase(name, pattern) for pattern in recorded):
             saved = note["action"] == "save"
-            record_dataset(_run_id(catalog), name, dataset, data, saved)
+            pipeline_run.record_dataset(_run_id(catalog), name, dataset, data, saved)
 
     def _note(self, catalog: CatalogProtocol, note: dict[str, Any]) -> Sequence[str]:
         """Keep a note for the end of the run, and tell which datasets it records beside MLRun's."""
@@ -330,7 +332,9 @@ class MLRunHooks:
         self._end_unfinished(own, result.error_in_exec)
         ipython().events.unregister("post_run_cell", self._after_cell)
 
-    def _end_unfinished(self, runs: Iterable[PipelineRun], error: BaseException | None) -> None:
+    def _end_unfinished(
+        self, runs: Iterable[pipeline_run.PipelineRun], error: BaseException | None
+    ) -> None:
         stopped = f"It was stopped by {self._stopped_by}." if self._stopped_by else ""
         # An error is of another hook, before the first node or after the last one.
         found = error if isinstance(error, Exception) and not stopped else None
@@ -379,7 +383,7 @@ def _read(loader: Any, kind: str) -> Any:
 
 def with_key(name: str, entry: Any) -> Any:
     """Give a catalog entry of an MLRun dataset its name as key, where it has none."""
-    if isinstance(entry, dict) and is_run_type(str(entry.get("type"))):
+    if isinstance(entry, dict) and entries.is_run_type(str(entry.get("type"))):
         # What follows an @ is Kedro's transcoding: the same data by another name.
         return {**entry, "key": entry.get("key") or name.partition("@")[0]}
     if isinstance(entry, dict) and "dataset" in entry:

@@ -1,22 +1,33 @@
-"""MLRun, imported when something of it is first used (law 7), and IPython, where it is in use."""
+"""Modules that are imported when something of them is first used (law 7), as MLRun is."""
 
 import os
 import shutil
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import mlrun
-else:
-    from wrapt import lazy_import
 
-    mlrun = lazy_import("mlrun")
+
+class Lazy:
+    """A module that is imported when something of it is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
+if not TYPE_CHECKING:
+    mlrun = Lazy("mlrun")
 
 # Else GitPython, which MLRun imports, makes an error of it, and containers often have no git.
 if not shutil.which("git"):
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
-__all__ = ["ipython", "mlrun"]
+__all__ = ["Lazy", "ipython", "mlrun"]
 
 
 def ipython() -> Any:

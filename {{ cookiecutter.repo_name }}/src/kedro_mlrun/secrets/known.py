@@ -19,7 +19,6 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import click
-import wrapt
 
 from ..lazy import ipython
 
@@ -257,6 +256,8 @@ def _show_error(wrapped: Any, _: Any, args: Any, kwargs: Any) -> None:
 
 def install() -> None:
     """Hide known secrets in all logs, and in the error that ends a process or a cell."""
+    import wrapt
+
     places = [(logging.Logger, "makeRecord", _make_record), (sys, "excepthook", _show_error)]
     if shell := ipython():
         places.append((shell, "showtraceback", _show_error))
