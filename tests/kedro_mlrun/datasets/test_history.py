@@ -123,11 +123,25 @@ def test_any_history_survives_its_table(data: Any) -> None:
     assert same(through_a_table(data), data)
 
 
-def test_without_matplotlib(embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which only the starter's projects have: the message says what to install."""
+def test_without_matplotlib(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 10: only the starter's projects have it; the warning says what to install."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(DatasetError, match="needs Matplotlib: pip install matplotlib"):
-        History(key="loss").save([3.0, 2.0])
+    History(key="loss").save([3.0, 2.0])
+    assert "without a chart" in caplog.text and "pip install matplotlib" in caplog.text
+    assert History(key="loss").load() == [3.0, 2.0]
+    assert embedded.manager.current.artifact_uris.keys() == {"loss"}
+
+
+@pytest.mark.parametrize(
+    "index", [pd.period_range("2026-01", periods=2, freq="M"), pd.interval_range(0, 2)], ids=str
+)
+def test_what_can_not_be_drawn_is_kept(embedded: Store, index: pd.Index) -> None:
+    """Law 10: a chart is an extra."""
+    frame = pd.DataFrame({"loss": [3.0, 2.0]}, index=index)
+    History(key="loss").save(frame)
+    pd.testing.assert_frame_equal(History(key="loss").load(), frame)
 
 
 def test_it_is_a_dataset_and_a_chart(embedded: Store) -> None:

@@ -288,13 +288,24 @@ def test_what_needs_an_api_is_refused(jobs: SimpleNamespace, asked, schedule):
 
 def test_a_run_that_was_not_submitted_is_aborted_by_its_process(jobs: SimpleNamespace):
     """On this machine, if it is known which one that is, and isn't this one."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    code = "import sys, time; file = open(sys.argv[1]); print('ready', flush=True); time.sleep(600)"
+    command = [sys.executable, "-c", code, str(jobs.db.path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert child.stdout and child.stdout.readline()
 
     def store(uid: str, host: str = socket.gethostname(), **labels: str) -> None:
         run = {"metadata": {"name": "train", "labels": {"host": host, **labels}}}
         jobs.db.store_run({**run, "status": {"state": "running"}}, uid, jobs.project)
 
     store("1a", process=f"{child.pid}-{round(time.time())}")
+    # Law 12: a copy has the record, and the process is the original's.
+    path = jobs.folder / "copy.db"
+    with contextlib.closing(sqlite3.connect(path)) as copy:
+        jobs.db.connection.backup(copy)
+    other = LocalRunDB(f"sqlite:///{path}", jobs=background)
+    with pytest.raises(MLRunPreconditionFailedError, match="another copy of this store"):
+        other.abort_run("1a", jobs.project)
+    assert child.poll() is None
     jobs.db.abort_run("1a", jobs.project)
     assert child.wait() == -signal.SIGTERM
     assert jobs.state("1a") == "aborted"
@@ -307,12 +318,15 @@ def test_a_run_that_was_not_submitted_is_aborted_by_its_process(jobs: SimpleName
     store("1d")
     with pytest.raises(MLRunPreconditionFailedError, match="no label that tells its process"):
         jobs.db.abort_run("1d", jobs.project)
+    child.stdout.close()
     for uid in ("1a", "1b", "1c", "1d"):
         jobs.db.del_run(uid, jobs.project)
 
 
 COMPLETING = """
 import signal, sqlite3, sys, time
+
+opened = open(sys.argv[1])
 
 def complete(*_):
     with sqlite3.connect(sys.argv[1]) as store:

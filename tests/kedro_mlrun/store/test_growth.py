@@ -87,6 +87,10 @@ def delete(url: str, uids: list[str]) -> tuple[int, int]:
     return before, len(db.find_runs(project="iris"))
 
 
+def read(url: str) -> int:
+    return len(LocalRunDB(url).connect().find_runs(project="iris"))
+
+
 def test_runs_are_deleted_on_a_full_disk(disk: Path) -> None:
     """Law 3: what is recorded can be read and deleted, and then there is room again."""
     db = LocalRunDB(f"sqlite:///{disk}/store/mlrun.db")
@@ -97,9 +101,14 @@ def test_runs_are_deleted_on_a_full_disk(disk: Path) -> None:
             file.write(b"x" * 1024)
             file.flush()
     assert shutil.disk_usage(disk).free == 0
-    # As another process, to which even to open the store takes some space.
-    assert forked(delete, db.url, uids[:30]) == (50, 20)
+    # As another process, to which even to open the store takes some space. To read takes none, so
+    # that what is reserved is there for who deletes.
+    reserve = disk / "store" / "mlrun.db-reserve"
+    assert forked(read, db.url) == 50 and reserve.exists()
+    assert forked(delete, db.url, uids[:30]) == (50, 20) and not reserve.exists()
     assert shutil.disk_usage(disk).free > 100_000
+    (disk / "fill").unlink()
+    assert forked(read, db.url) == 20 and reserve.exists()
 
 
 def test_a_data_frames_record_is_small(embedded: Store) -> None:

@@ -104,7 +104,9 @@ class MLRunHooks:
         project.register_env_files(context.project_path)
         parts = {kind: _read(loader, kind) for kind in ("credentials", "parameters", "catalog")}
         for kind, part in parts.items():
-            secrets.register(part, everything=kind == "credentials")
+            # A catalog entry names its credentials, and the name is no secret.
+            values = _without_names_of_credentials(part) if kind == "catalog" else part
+            secrets.register(values, everything=kind == "credentials")
         secrets.install()
         if catalog := parts["catalog"]:
             catalog = entries.with_inputs(catalog, manager.job_inputs, manager.fetch_input)
@@ -266,7 +268,11 @@ class MLRunHooks:
 
     def _end_failed(self, run_id: str, error: Exception) -> None:
         try:
-            self._end_run(run_id, error)
+            if self._stopped_by:
+                # Its worker processes were, too, and that is the error.
+                self._end_run(run_id, aborted=f"It was stopped by {self._stopped_by}.")
+            else:
+                self._end_run(run_id, error)
         except Exception as failure:  # of a store that can't be written to
             logging.getLogger(__name__).warning(
                 "The run's end isn't recorded: %s. Its record has what was saved before; to have "
@@ -361,6 +367,16 @@ def _in_one_line() -> Iterator[None]:
         if of_store and not isinstance(error, click.ClickException):
             raise RecordingError(error) from error
         raise
+
+
+def _without_names_of_credentials(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: _without_names_of_credentials(value)
+        for key, value in part.items()
+        if not (key == "credentials" and isinstance(value, str))
+    }
 
 
 def _run_id(catalog: CatalogProtocol) -> str:

@@ -1,6 +1,7 @@
 """Metrics over steps, as MLRun dataset artifacts with a chart."""
 
 import io
+import logging
 import math
 import warnings
 from pathlib import Path
@@ -57,13 +58,22 @@ class MLRunMetricHistory(MLRunDataframeDataset):
 
     def _log(self, context: Any, data: Any, temporary: Path) -> None:
         frame = _to_frame(data)
-        # Drawn before anything is recorded, and recorded when the data is.
-        image = draw_lines(frame, self.key)
+        image = self._drawn(frame)
         super()._log(context, frame, temporary)
+        if not image:
+            return
         shared = {"tag", "labels", "artifact_path"} & self._save_args.keys()
         save_args = {"format": "png", **{name: self._save_args[name] for name in shared}}
         save_args["db_key"] = f"{self._save_args.get('db_key') or self.key}.chart"
         MLRunAbstractDataset(f"{self.key}.chart", None, save_args)._log(context, image, temporary)
+
+    def _drawn(self, frame: pd.DataFrame) -> bytes | None:
+        try:
+            return draw_lines(frame, self.key)
+        except Exception as error:
+            message = "'%s' is recorded without a chart, which can't be drawn: %s"
+            logging.getLogger(__name__).warning(message, self.key, error)
+        return None
 
     def _read(self, artifact: Any) -> Any:
         frame = super()._read(artifact)

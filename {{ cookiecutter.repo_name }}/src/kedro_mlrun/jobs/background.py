@@ -181,7 +181,7 @@ def end_processes(db: Any, run: Record) -> None:
         why = "has no label that tells its process. End that yourself."
     elif {process.pid for process in above} & {*living}:
         why = "goes on in this process. Abort it from another one."
-    elif labels.get("kind") == "job" and living and not queued:
+    elif living and not queued and is_store and not _uses(db, _pid(own)):
         why = (
             f"goes on in process {_pid(own)}, which another copy of this store has started. Abort "
             "it there, or end the process yourself."
@@ -201,6 +201,17 @@ def end_processes(db: Any, run: Record) -> None:
         with suppress(psutil.NoSuchProcess):
             if is_alive(label):
                 end_tree(_pid(label))
+
+
+def _uses(store: LocalRunDB, number: int) -> bool:
+    """Tell whether a process has a store's file open, and not that of a copy."""
+    try:
+        files = psutil.Process(number).open_files()
+    except psutil.AccessDenied:
+        return True  # it can't be ended either
+    except psutil.Error:
+        return False
+    return any(os.path.realpath(file.path) == os.path.realpath(store.path) for file in files)
 
 
 def _pid(label: str) -> int:

@@ -18,7 +18,7 @@ from kedro.pipeline.pipeline import CircularDependencyError, OutputNotUniqueErro
 from ..lazy import mlrun
 from ..project import MLRunConfig, TrackingConfig, config_loader, current_project
 from ..runs.chain import chain_id
-from ..runs.dataset import run_dataset
+from ..runs.dataset import innermost, run_dataset
 from ..runs.manager import MLRunContextManager
 from ..runs.provenance import DEFAULT, git_labels, ran
 from ..secrets import known as secrets
@@ -76,8 +76,7 @@ class Project:
         if run_dataset(dataset):
             return ""
         # Without what is wrapped around it, as by CachedDataset.
-        while getattr(dataset, "_dataset", None) is not None:
-            dataset = dataset._dataset
+        dataset = innermost(dataset)
         if isinstance(dataset, MemoryDataset | SharedMemoryDataset):
             return MEMORY
         # What the entry names, for a dataset keeps it under a name of its own.

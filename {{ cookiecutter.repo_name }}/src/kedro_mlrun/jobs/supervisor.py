@@ -121,7 +121,8 @@ def _death(code: int, log: Path) -> str:
     """Tell what became of a process that has recorded no end."""
     what = f"Its process ended with exit code {code} before the run's end."
     if code < 0:
-        what = f"Its process was killed by {signal.Signals(-code).name}."
+        known = {number.value: number.name for number in signal.Signals}
+        what = f"Its process was killed by {known.get(-code, f'signal {-code}')}."
     if code == -signal.SIGKILL:
         what += " The system itself does that when memory runs out."
     with suppress(OSError), log.open("rb") as file:

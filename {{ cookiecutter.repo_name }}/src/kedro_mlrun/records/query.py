@@ -13,7 +13,7 @@ from .summaries import Record, fields_of, summary, uid_of
 
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _CONDITION = re.compile(
-    r"""\s*([^\s=!<>"']+)\s*(=|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)(?:\s+and\s+(?=\S)|\s*$)""",
+    r"""\s*("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(=|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)(?:\s+and\s+(?=\S)|\s*$)""",
     re.IGNORECASE,
 )
 _PREFIXES = ("", "params.", "results.", "labels.")
@@ -35,6 +35,8 @@ class Condition(NamedTuple):
             return bool(compare(value, number))
         if isinstance(value, bool):
             value, text = str(value).lower(), text.lower()
+        if self.field == "id" and str(value).startswith(text):
+            text = str(value)  # of which a terminal shows the beginning
         # A text is neither less nor more than a number.
         fits = self.comparison in {"=", "!="} or (isinstance(value, str) and number is None)
         return value is not None and fits and bool(compare(str(value), text))
@@ -52,7 +54,8 @@ def conditions(texts: Iterable[str]) -> list[Condition]:
                     'value, such as "params.split.seed = 7 and results.auc >= 0.9".'
                 )
             field, comparison, value = part.groups()
-            found.append(Condition(field, comparison, value.strip("\"'"), _number(value)))
+            field, plain = (text.strip("\"'") for text in (field, value))
+            found.append(Condition(field, comparison, plain, _number(value)))
             end = part.end()
     return found
 

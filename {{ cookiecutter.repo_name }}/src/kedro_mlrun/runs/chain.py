@@ -63,7 +63,7 @@ def made_in_chain(manager: Any) -> tuple[bool, set[str]]:
     from kedro.framework.project import pipelines as of_kedro
 
     # A run has Kedro find its own pipelines alone, and Kedro tells nobody publicly which.
-    requested = getattr(of_kedro, "_requested_pipelines", None)
+    requested = of_kedro._requested_pipelines
     of_kedro.set_requested(None)
     try:
         pipelines = dict(of_kedro)

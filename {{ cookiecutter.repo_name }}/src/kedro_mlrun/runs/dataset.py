@@ -50,12 +50,21 @@ def is_run_type(name: str) -> bool:
         return False
 
 
+def innermost(dataset: Any) -> Any:
+    """Give the dataset that another one wraps, as CachedDataset does; without one, itself."""
+    # By class: the attribute of that name may be no dataset. What wraps a file is ours itself.
+    while not isinstance(dataset, RunDataset):
+        inner = getattr(dataset, "_dataset", None)
+        if not (isinstance(dataset, AbstractDataset) and isinstance(inner, AbstractDataset)):
+            return dataset
+        dataset = inner
+    return dataset
+
+
 def run_dataset(dataset: Any) -> RunDataset | None:
-    """Give the MLRun dataset that a dataset is, or wraps, as CachedDataset does."""
-    # By class: another's may have an attribute of that name that is no dataset.
-    while isinstance(dataset, AbstractDataset) and not isinstance(dataset, RunDataset):
-        dataset = getattr(dataset, "_dataset", None)
-    return dataset if isinstance(dataset, RunDataset) else None
+    """Give the MLRun dataset that a dataset is, or wraps."""
+    found = innermost(dataset)
+    return found if isinstance(found, RunDataset) else None
 
 
 class InputError(click.UsageError, ValueError):

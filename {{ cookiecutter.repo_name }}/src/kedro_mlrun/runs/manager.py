@@ -254,8 +254,11 @@ class MLRunContextManager:
     def current_of(self, run_id: str | None = None) -> mlrun.MLClientCtx | None:
         """Give the context of a run that is going on; in a worker a copy that sends nothing."""
         with self.lock:
-            self._connect()
             run = self._open(run_id)
+            if run_id and not (run or workers.announced(run_id)):
+                # One that never began; a process that was stopped early may have no MLRun.
+                return None
+            self._connect()
             if run is None and (reference := workers.announced(run_id)):
                 return open_runs.copy_of(reference)
             own = None if run_id else self._mlruns_own()

@@ -168,7 +168,6 @@ def abort_lost_runs(db: Any, project: str) -> None:
     One that an API has missed to its end has ended as the embedded store has it.
     """
     # How a submitted job of this machine died is recorded by the process that watches it.
-    is_watched = getattr(db, "job_is_alive", lambda *_: False)
     going_on = db.list_runs(
         project=project,
         labels=[f"host={socket.gethostname()}", PROCESS],
@@ -178,7 +177,7 @@ def abort_lost_runs(db: Any, project: str) -> None:
     for run in going_on:
         uid = run["metadata"]["uid"]
         # Read again, for it may have ended since, and older APIs list others as well.
-        if lost(run) and not is_watched(uid, project):
+        if lost(run) and not (isinstance(db, Store) and db.job_is_alive(uid, project)):
             if reason := lost(db.read_run(uid, project)):
                 state, reason = _kept(db, uid, project) or ("aborted", reason)
                 _set_ended(db, uid, project, state, reason)

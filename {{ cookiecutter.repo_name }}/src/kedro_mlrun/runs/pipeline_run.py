@@ -24,6 +24,7 @@ from kedro.runner import task
 from ..project import TrackingConfig
 from ..secrets import known as secrets
 from ..store.fields import OWN, flatten
+from ..store.store import Store
 from . import provenance, workers
 from .dataset import RunDataset, run_dataset
 from .manager import MLRunContextManager
@@ -81,7 +82,8 @@ class PipelineRun:
         if context is None:
             return  # it never began
         # What the embedded store has reserved on a disk that is full is for a run's end as well.
-        getattr(manager.run_db, "make_room", bool)()
+        if isinstance(db := manager.run_db, Store):
+            db.make_room()
         try:
             self.notes += workers.notes(context._uid)
             steps = [note for note in self.notes if "action" in note]

@@ -30,15 +30,16 @@ _END = r"\d*(_(b64|base64|default|dev|file|hash|header|id|json|new|old|pem|plain
 _END += r"|staging|str|string|test|text|uri|url|value|v?\d+))*$"
 _SECRET = re.compile(
     r"((passwords?|passwort|passwd|passphrase|passcode|pwd|secrets?|credentials?|cookies?|token"
-    r"|(access|account|admin|aes|api|app|auth|client|consumer|crypto|deploy|encryption|gpg|hmac"
+    r"|(access|account|admin|aes|api|app|auth|client|consumer|crypto|deploy|encryption|fernet|gpg|hmac"
     r"|license|master|private|project|rsa|sas|secret|service|session|shared|signing|ssh|ssl"
     r"|storage|subscription|tls)_?keys?|(access|api|auth|bearer|bot|refresh|session)_?tokens"
     r"|conn(ection)?_?(string|str|uri|url))"
-    r"|(^|_)(auth|authorization|bearer|creds|dsn|jwt|oauth|otp|pat|pw|userpass|webhook)"
+    r"|(amz|goog)_signature|(^|_)(auth|authorization|bearer|creds|dsn|jwt|oauth|otp|pat|pw|sig"
+    r"|userpass|webhook)"
     rf"|(^|(admin|db|email|ftp|login|mail|proxy|smtp|sql|ssh|user)_)pass){_END}"
 )
 # One of them is in each name that _SECRET finds.
-_STEMS = "token key pw pass pat secret cred cookie conn auth bearer dsn jwt otp webhook".split()
+_STEMS = "token key pw pass pat sig secret cred cookie conn auth bearer dsn jwt otp webhook".split()
 _STEM = re.compile("|".join(_STEMS))
 _TOKEN_OF_TEXT = re.compile(
     rf"(^|_)(bos|cls|end|eos|mask|max|min|next|num|pad|sep|special|start|stop|unk)_token{_END}"
@@ -61,14 +62,15 @@ _BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a
 _URL = re.compile(r"""(?<=://)(?:[^\s/?#'"<>:]*:|(?<=http://)|(?<=https://))([^\s/?#'"<>]*)@""")
 # A name, what stands after it, and its value.
 _NAMED = re.compile(
-    r"""(?<![\w.-])((?:--[\w-]++=)?[\w.-]++)(=|["']\s?:\s?["']?|:\s?(?=Bearer |Basic ))"""
-    r"""((?:(?:Bearer|Basic) )?[^&;,\s'"})]+)"""
+    r"""(?<![\w.-])((?:--[\w-]++=)?[\w.-]++)(=["']?|["']\s?:\s?["']?|:\s?(?=(?:%s) ))"""
+    r"""((?<=")[^"\n]+(?=")|(?<=')[^'\n]+(?=')|(?:(?:%s) )?[^&;,\s'"})]+)"""
+    % (2 * (r"Bearer|Basic|Token|ApiKey",))
 )
 
 _SHORTEST, _FEWEST_DIGITS, _SHORTEST_IN_FILES = 4, 6, 6
 _PLAIN = re.compile(r"([+-]?[\d.]+)|[^\W\d_]{1,11}")
 _CONTAINERS = (list, tuple, set, frozenset)
-_LEFT = logging.makeLogRecord({}).__dict__.keys() - {"msg", "args", "stack_info", "exc_text"}
+_LEFT = logging.makeLogRecord({}).__dict__.keys() - {"args", "stack_info", "exc_text"}
 
 
 @dataclasses.dataclass
@@ -87,9 +89,11 @@ def is_secret(name: str, below: bool = False) -> bool:
     """Tell whether a name is a secret's; so is all below such a name, but hosts and the like."""
     if not below and not _STEM.search(name.lower()):
         return False
-    for part in name.replace("=", ".").split("."):
+    parts = name.replace("=", ".").split(".")
+    for number, part in enumerate(parts, 1):
         words = _BETWEEN_WORDS.sub("_", part).lower().strip("_")
-        if any(fnmatchcase(part, pattern) for pattern in _known.allowed):
+        names = part, ".".join(parts[:number])
+        if any(fnmatchcase(each, pattern) for pattern in _known.allowed for each in names):
             below = False
         elif _SECRET.search(words):
             below = not _TOKEN_OF_TEXT.search(words)
@@ -117,19 +121,19 @@ def _forms_of(values: Any, everything: bool = False) -> dict[str, bool]:
     return {form: word for text in set(_texts(values, everything)) for form, word in _forms(text)}
 
 
-def _texts(value: Any, secret: bool) -> Iterator[str]:
+def _texts(value: Any, below: bool, name: str = "") -> Iterator[str]:
     # By what Pydantic's classes have, for it isn't imported for this.
     if hasattr(value, "get_secret_value"):
-        value, secret = value.get_secret_value(), True
+        value, below, name = value.get_secret_value(), True, ""
     if dataclasses.is_dataclass(value) or hasattr(type(value), "model_fields"):
         value = vars(value)
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _texts(item, is_secret(str(key), secret))
+            yield from _texts(item, below, f"{name}.{key}" if name else str(key))
     elif isinstance(value, _CONTAINERS):
         for item in value:
-            yield from _texts(item, secret)
-    elif secret and value is not None and not isinstance(value, bool):
+            yield from _texts(item, is_secret(name, below))
+    elif is_secret(name, below) and value is not None and not isinstance(value, bool):
         yield value.decode(errors="ignore") if isinstance(value, bytes) else str(value)
     if isinstance(value, str):
         for url in _URL.finditer(value):
@@ -196,7 +200,8 @@ def hide_in(value: Any, name: str = "", below: bool = False) -> Any:
     """Copy dicts, lists and scalars without secrets; not for ids and paths, which it may spoil."""
     secret = is_secret(name, below)
     if isinstance(value, Mapping):
-        return {hide_in(key): hide_in(item, str(key), secret) for key, item in value.items()}
+        names = {key: f"{name}.{key}" if name else str(key) for key in value}
+        return {hide_in(key): hide_in(value[key], names[key], below) for key in value}
     if type(value) in _CONTAINERS:
         return type(value)([hide_in(item, "", secret) for item in value])
     if value is None or secret:
@@ -220,10 +225,21 @@ def command_line(argv: Sequence[str]) -> str:
 
 def hide_in_record(record: logging.LogRecord) -> logging.LogRecord:
     """Change a log record where there is a secret in it."""
+    arguments = record.args
     # `args` stay as many as they were, for some formatters take them apart.
     for name in record.__dict__.keys() - _LEFT:
         with suppress(Exception):  # of an argument that has no text
             setattr(record, name, hide_in(record.__dict__[name], name))
+    # Only of the whole can be seen what stands at `token=%s`. A number that is hidden fits no `%d`.
+    for shown in record.args, arguments:
+        with suppress(Exception):
+            whole = str(record.msg) % shown if shown else str(record.msg)
+            if (hidden := hide(whole)) != whole or shown is not record.args:
+                record.msg, record.args = hidden, ()
+            break
+    else:
+        # Logging itself will tell that arguments don't fit.
+        record.msg = hide_in(record.msg)
     error = record.exc_info[1] if record.exc_info else None
     if error and (text := _hidden_traceback(error)):
         # In the message, for Rich renders `exc_info` itself, source and all.

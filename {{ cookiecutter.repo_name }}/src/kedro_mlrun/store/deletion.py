@@ -93,7 +93,10 @@ def _is_shared(file: Path, uid: str, store: Rows) -> bool:
 
 def _near(file: Path, store: Rows) -> Iterator[Path]:
     """Give what may be another store: all where this one is or was, and stores above the file."""
-    homes = {Path(folder) for (folder,) in store.select("folder FROM homes", Where())}
+    homes = {
+        Path(os.fsdecode(folder.encode()))
+        for (folder,) in store.select("folder FROM homes", Where())
+    }
     for folder in homes | {store.path.parent}:
         yield from folder.glob("*")
     for folder in file.parents:

@@ -5,6 +5,7 @@ It needs no MLRun. Queries are what MLRun's client calls the arguments of its li
 
 import json
 import logging
+import os
 import shutil
 import sqlite3
 import sys
@@ -106,7 +107,8 @@ class Rows(Database):
     def write(self, table: str, identity: Record, body: Record, **columns: Any) -> int:
         """Write a record whole, with its labels and a missing project; give its id."""
         self.insert_project({"metadata": {"name": identity["project"]}, "spec": {}})
-        home = str(self.path.parent)
+        # UTF-8, also where Python takes the file system for one of ASCII.
+        home = os.fsencode(self.path.parent).decode(errors="replace")
         self.connection.execute("INSERT OR IGNORE INTO homes (folder) VALUES (?)", (home,))
         columns |= {"body": self.places.dump(table, body)}
         changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
@@ -193,6 +195,13 @@ class Rows(Database):
         for argument in filter(others.get, others):
             raise self.needs_api(f"'{argument}' of lists")
         tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
+        found = None
+        while found is None:
+            found = self._readable(table, where, tail)
+        return found
+
+    def _readable(self, table: str, where: Where, tail: str) -> list[Record] | None:
+        """Read records; None where some of them turn out to be none, for then others take part."""
         source = f"* FROM {table}"
         if table != "runs":
             source += f" LEFT JOIN {table[:-1]}_tags ON owner = id"
@@ -217,7 +226,7 @@ class Rows(Database):
                 if (version := (row["id"], row["updated"])) not in broken:
                     LOG.warning(UNREADABLE, table[:-1], name, row["id"], self.path, exc)
                 broken.add(version)
-        return found if len(broken) == known else self.records(table, where, order, limit, offset)
+        return found if len(broken) == known else None
 
     def run(self, uid: str, project: str, iter: int = 0) -> Record | None:
         """Read a run, if there is one."""
@@ -357,8 +366,8 @@ class JobQueue(Rows):
         return bool(self.job_processes(uid, project))
 
     def job_folder(self, number: int) -> Path:
-        """Give the folder that a job's source is unpacked to."""
-        return self.path.parent / "jobs" / str(number)
+        """Give the folder that a job's source is unpacked to; another store has other numbers."""
+        return self.path.parent / "jobs" / f"{self.path.stem}-{number}"
 
     def _processes(self, row: sqlite3.Row) -> dict[str, str]:
         labels = {name: row[name] for name in ("supervisor", "process") if row[name]}

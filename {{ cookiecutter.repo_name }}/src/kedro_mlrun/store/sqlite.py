@@ -151,12 +151,7 @@ class Database:
                 # Records are not committed, whatever the project's own .gitignore says.
                 (self.path.parent / ".gitignore").write_text("*\n")
             connection = _connect(self.path, "rwc")
-            try:
-                self._prepare(connection)
-            except sqlite3.OperationalError:
-                if not self.make_room():
-                    raise
-                self._prepare(connection)
+            self._prepare(connection)
         except (sqlite3.Error, OSError) as exc:
             if connection:
                 connection.close()
@@ -195,11 +190,15 @@ class Database:
         # With WAL, NORMAL loses nothing when a process dies; a power cut can take the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        self._keep_reserve()
         if version == VERSION:
             return
         connection.execute("BEGIN IMMEDIATE")
         # Read again: another process may have migrated while this one waited.
         ((version,),) = connection.execute("PRAGMA user_version")
+        if version == VERSION:
+            connection.execute("COMMIT")
+            return
         # As bytes, for a text that is none can't be given to a function.
         portable = self.places.portable
         connection.create_function("portable", 2, lambda table, body: portable(table, _text(body)))
@@ -208,7 +207,6 @@ class Database:
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
-        self._keep_reserve()
 
     @property
     def _reserve(self) -> Path:
@@ -220,13 +218,13 @@ class Database:
                 # Not zeros, which some file systems keep in no space.
                 self._reserve.write_bytes(os.urandom(RESERVE))
 
-    def make_room(self) -> bool:
+    def make_room(self) -> None:
         """Let what is reserved go if the disk is full: even to open a store takes some of it."""
         with suppress(OSError):
             if _free(self.path) < RESERVE:
                 self._reserve.unlink()
-                return True
-        return False
+                # The connection can only read, if there was no room to open another.
+                self._local.opened = None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
