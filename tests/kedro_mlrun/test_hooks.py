@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -105,6 +106,12 @@ def stop(number: int) -> int:
     return number
 
 
+def end_workers(_: int) -> None:
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    raise RuntimeError("A process in the process pool was terminated.")
+
+
 @dataclass
 class Lengthy:
     """What no pickle can hold."""
@@ -183,6 +190,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "misspelt": pipeline([node(fail, "params:number", "row_model")]),
         "fill": pipeline([node(fill_store, "params:number", "saved")]),
         "stopping": pipeline([node(stop, "params:number", "named")]),
+        "stopped": pipeline([node(end_workers, "params:number", "named")]),
         "waiting": pipeline([node(meet, "params:number", "named")]),
         "result_reader": pipeline([node(lambda number: number, "keyed", "a_number")]),
         "failing": pipeline([node(fail, "params:number", ["saved", "keyed"], name="fails")]),
@@ -412,6 +420,14 @@ def test_a_run_that_is_stopped_says_what_it_waits_for(
     assert states(embedded) == [("stopping", "aborted")]
 
 
+def test_an_error_of_what_was_stopped_is_no_error(embedded: Store, conf: Path) -> None:
+    """Law 4: Ctrl-C ends worker processes, too, and then Kedro tells of their end alone."""
+    with pytest.raises(RuntimeError, match="was terminated"):
+        run(conf, "stopped")
+    status = newest(embedded, "stopped")["status"]
+    assert (status["state"], status["status_text"]) == ("aborted", "It was stopped by Ctrl-C.")
+
+
 @pytest.mark.parametrize("when", ["before_pipeline_run", "after_pipeline_run"])
 def test_an_error_of_another_plugin_is_the_runs(embedded: Store, conf: Path, when: str) -> None:
     """Law 3: the run has failed, and says why, though the process goes on."""
@@ -611,6 +627,21 @@ def test_a_secret_of_an_env_file_is_in_no_record(
     expected = {"number": 1, "address": "*****", "visit_token": 17, "other_token": "*****"}
     assert taken(embedded, "all") == expected
     assert b"swordfish7" not in Path(embedded.dbpath.removeprefix("sqlite:///")).read_bytes()
+
+
+def test_a_name_of_credentials_is_no_secret(
+    embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 8: a catalog entry names them, and a pipeline may have that name, too."""
+    monkeypatch.setattr(known, "_known", known._Known())
+    (conf / "base" / "credentials.yml").write_text("good: {key: swordfish7}")
+    with (conf / "base" / "catalog.yml").open("a") as file:
+        file.write(
+            "bucket:\n  type: pandas.CSVDataset\n  filepath: s3://good/a\n  credentials: good"
+        )
+    run(conf, "good")
+    assert newest(embedded, "good")["metadata"]["labels"]["pipeline"] == "good"
+    assert known.hide("good swordfish7") == "good *****"
 
 
 def test_data_are_never_searched_for_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,7 @@ def test_columns_can_not_be_kept(ten: list[str], tmp_path: Path) -> None:
         ("best >= x and split.seed = 3", [3]),
         ("labels.pipeline = training,evaluation and split.seed = 0", [0]),
         ("name = training+evaluation and split.seed = '4'", [4]),
+        ("'split.seed' = 7 and \"test.xgboost.roc_auc\" > 0.9", [7]),
     ],
 )
 def test_runs_are_chosen_by_a_condition(ten: list[str], where: str, seeds: list[int]) -> None:

@@ -362,3 +362,15 @@ def test_a_long_log_is_not_read_to_its_beginning(tmp_path: Path):
         file.seek(0, os.SEEK_END)
         file.write(b"\nthe last line")
     assert supervisor._death(1, log).endswith("\nthe last line")
+    # Of real-time signals only the first and the last have a name.
+    assert supervisor._death(-(signal.SIGRTMIN + 1), log).startswith(
+        f"Its process was killed by signal {signal.SIGRTMIN + 1}."
+    )
+
+
+def test_a_folder_of_two_stores_has_two_folders_of_jobs(tmp_path: Path):
+    """Law 2: the other store's job of that number goes on in its own."""
+    one, two = (LocalRunDB(f"sqlite:///{tmp_path}/{name}.db").connect() for name in ("a", "b"))
+    one.job_folder(1).mkdir(parents=True)
+    two.remove_job(1)
+    assert one.job_folder(1).is_dir()

@@ -117,6 +117,18 @@ def test_records_that_are_none_are_named_and_left_out(
     assert db.list_artifacts(project="iris", tree="u30")
 
 
+def test_any_number_of_records_may_be_none(db: Any) -> None:
+    """Law 3: also more than one after another."""
+    with db.transaction() as connection:
+        connection.execute("UPDATE runs SET body = 'no JSON'")
+        row = connection.execute("SELECT * FROM runs").fetchone()
+        for number in range(1_100):
+            values = {**dict(row), "id": None, "uid": f"v{number}"}
+            names = ", ".join(f":{name}" for name in values)
+            connection.execute(f"INSERT INTO runs VALUES ({names})", values)
+    assert db.find_runs(project="iris", limit=1) == []
+
+
 def test_a_project_whose_record_is_none_can_be_used(db: Any) -> None:
     """Law 3: there is little in it but its name."""
     with db.transaction() as connection:
