@@ -373,12 +373,14 @@ def test_arguments_are_hidden_one_by_one() -> None:
         ("token=%(t)s of %(n)s", ({"t": "abc", "n": 2},), "token=***** of 2"),
         ("%s=%s", ("api_token", "abc"), "api_token=*****"),
         ("pw=%d 100%%", (1234,), "pw=***** 100%"),
+        ("%d of %d", (3, 987654), "3 of *****"),
     ],
 )
 def test_what_stands_at_a_secrets_place_is_hidden(
     message: str, arguments: tuple[Any, ...], expected: str
 ) -> None:
     """Law 8: and the line is logged, though its format names a secret."""
+    secrets.register({"password": 987654})
     record = logging.LogRecord("x", logging.INFO, __file__, 1, message, arguments, None)
     assert secrets.hide_in_record(record).getMessage() == expected
 
