@@ -7,8 +7,7 @@ import pickle
 import re
 import shutil
 import uuid
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
 from ..store.fields import LONG_AGO, run_folder
 from ..store.sqlite import SCHEME
+from .files import quiet, verified_bytes, verified_file
 
 # The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"
@@ -121,16 +121,21 @@ class MLRunAbstractDataset(RunDataset):
             DatasetError: the key or an argument in `save_args` can't be used, the object would not
                 come back as it is, or the store can't be written to.
         """
-        with self._explained("saved"), TemporaryDirectory() as folder:
+        manager = MLRunContextManager()
+        with self._explained("saved"), quiet():
             if not KEY.fullmatch(self.key):
                 raise DatasetError(
                     "a key to save under has letters, digits, hyphens, underscores and dots, with "
                     "a letter or digit at each end"
                 )
-            with MLRunContextManager().recording(self.run_id) as context:
-                self._log(context, data, Path(folder))
+            context = manager.context_of(self.run_id)
+            # Others can record what they have written while this is being written.
+            with self._written(context, data) as log, manager.recording(self.run_id, context):
+                log()
 
-    def _log(self, context: "mlrun.MLClientCtx", data: Any, temporary: Path) -> None:
+    @contextmanager
+    def _written(self, context: "mlrun.MLClientCtx", data: Any) -> Iterator[Callable[[], Any]]:
+        """Write an object to its place, and give what records it; it goes if that fails."""
         log, kind = getattr(context, self.LOG[0]), getattr(mlrun.artifacts, self.LOG[1])
         # What MLRun's function doesn't name itself it hands on to the artifact's class.
         known = {*_parameters(log), *_parameters(kind)}
@@ -141,33 +146,48 @@ class MLRunAbstractDataset(RunDataset):
             names = [labels] if isinstance(labels, str) else map(str, labels)
             labels = dict.fromkeys(names, "true")
         labels = {**labels, TYPE_LABEL: type_name(data)}
-        arguments = {"db_key": self.key, **self._save_args, "labels": labels, "upload": True}
+        arguments = {"db_key": self.key, **self._save_args, "labels": labels, "upload": False}
         path = self._save_args.get("artifact_path") or context.artifact_path
         path = mlrun.utils.template_artifact_path(path, context.project, context.uid)
         folder = f"{run_folder(path, context.uid)}/{self.key}/{uuid.uuid4().hex[:8]}"
-        before = context.artifact_uris.get(self.key)
+        mlrun.utils.validate_tag_name(self._save_args.get("tag"), "artifact.metadata.tag")
+        item, is_local = None, "://" not in folder
         try:
-            # About statistics of booleans, infinities and such.
-            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-                item = self._prepare(data, temporary, folder, arguments)
-                context.log_artifact(item, **arguments)
+            if is_local:
+                Path(folder).mkdir(parents=True)
+            # There the file is moved from without a copy.
+            with TemporaryDirectory(dir=folder if is_local else None) as temporary:
+                item = self._prepare(data, Path(temporary), folder, arguments)
+                item = item or mlrun.artifacts.Artifact(self.key, **self._own(arguments))
+                file, target = Path(arguments.pop("local_path")), arguments["target_path"]
+                target += file.name if target.endswith("/") else ""
+                with file.open("rb") as stream:
+                    item.hash = hashlib.file_digest(stream, "sha1").hexdigest()
+                item.size = file.stat().st_size
+                if is_local:
+                    file.rename(target)
+                else:
+                    mlrun.get_dataitem(target).upload(str(file))
+                # MLRun would hash it once more, and copy it, while others wait.
+                item._upload_file = lambda *_, **__: None
+                yield lambda: context.log_artifact(item, **arguments)
         except BaseException:
             # Where only the update of the run failed, the artifact's record points here.
-            if "://" not in folder and context.artifact_uris.get(self.key) == before:
+            is_recorded = item and context.artifact_uris.get(self.key) == item.uri
+            if is_local and not is_recorded:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
-        """Write an object to a file, and give what MLRun logs; the folder is the save's.
+        """Write an object to a file, and give the artifact if it is more than that file.
 
-        What MLRun's function is to know of the file is added to its arguments.
+        What MLRun's function is to know is added to its arguments, and where the file is, which is
+        then put below the folder, the save's own.
         """
-        # MLRun takes an empty body for none, but not an empty file.
         file = self._write(data, temporary)
         target = f"{folder}/{self.key}{''.join(file.suffixes)}"
         arguments.update(local_path=str(file), target_path=target)
         arguments["format"] = arguments.get("format") or file.suffix[1:]
-        return self.key
 
     def _own(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Take out those arguments that are the artifact's class's and not MLRun's function's."""
@@ -185,12 +205,16 @@ class MLRunAbstractDataset(RunDataset):
         elif wanted in {None, "json"} and _is_json(data):
             content, ending = json.dumps(data, indent=2).encode(), "json"
         elif wanted in {None, "pkl"}:
-            content, ending = pickle.dumps(data, protocol=pickle.HIGHEST_PROTOCOL), "pkl"
+            content, ending = None, "pkl"
         else:
             what = f"a {type_name(data)} as it is"
             raise DatasetError(f"format '{wanted}' can't hold {what}; leave `format` out")
         file = folder / f"data.{wanted or ending}"
-        file.write_bytes(content)
+        with file.open("wb") as stream:
+            if content is None:
+                pickle.dump(data, stream, protocol=pickle.HIGHEST_PROTOCOL)
+            else:
+                stream.write(content)
         return file
 
     def load(self) -> Any:
@@ -217,12 +241,13 @@ class MLRunAbstractDataset(RunDataset):
     def _read(self, artifact: Any) -> Any:
         kind = (artifact.labels or {}).get(TYPE_LABEL)
         ending = file_format(artifact)
+        if ending == "pkl" and kind not in {"builtins.str", "builtins.bytes"}:
+            with verified_file(artifact) as stream:
+                return pickle.load(stream)  # noqa: S301
         content = verified_bytes(artifact, hash_needed=ending == "pkl")
         if kind == "builtins.str" or (not kind and ending in TEXT_FORMATS):
             return content.decode(errors="surrogatepass")
-        if kind == "builtins.bytes" or ending not in {"json", "pkl"}:
-            return content
-        return json.loads(content) if ending == "json" else pickle.loads(content)  # noqa: S301
+        return content if kind == "builtins.bytes" or ending != "json" else json.loads(content)
 
     def _exists(self) -> bool:
         with self._explained("looked for"):
@@ -295,29 +320,6 @@ class MLRunAbstractDataset(RunDataset):
             raise DatasetError(
                 f"'{self.key}' can't be {action} in {location}: {reason}. {advice}".rstrip()
             ) from (None if missing or isinstance(exc, DatasetError) else exc)
-
-
-def verified_bytes(
-    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str | None = None
-) -> bytes:
-    """Read an artifact's bytes, or those of its file, and compare them with the recorded hash."""
-    path = file or artifact.target_path
-    recorded = artifact.metadata.hash if recorded is None else recorded
-    try:
-        inline = artifact.is_inline() and not file
-        content = artifact.get_body() if inline else mlrun.get_dataitem(path).get()
-    except FileNotFoundError:
-        gone = f"its file {path} is gone. Restore it, or save the artifact anew"
-        raise DatasetError(gone) from None
-    content = content.encode() if isinstance(content, str) else bytes(content)
-    # SHA-1, because that is what MLRun records. Made-up bytes with a given SHA-1 are out of reach.
-    found = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-    if found != recorded and (recorded or hash_needed):
-        raise DatasetError(
-            f"{path} has the hash {found} and not {recorded}, which was recorded for it, so it "
-            "isn't read. Restore the file, or save the artifact anew"
-        )
-    return content
 
 
 def file_format(artifact: Any) -> str:

@@ -1,12 +1,14 @@
 """Files of any Kedro dataset as MLRun artifacts."""
 
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError, Version
 
-from .abstract import MLRunAbstractDataset, file_format, verified_bytes
+from .abstract import MLRunAbstractDataset, file_format
+from .files import verified_file
 
 
 class MLRunArtifactDataset(MLRunAbstractDataset):
@@ -96,13 +98,13 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         if artifact.kind in {"dir", "model"}:
             kind = f"it is of kind '{artifact.kind}' and not a file"
             raise DatasetError(f"{kind}. Load it with the dataset that saved it")
-        # Only the wrapped dataset knows whether its format can run code: the hash must fit.
-        content = verified_bytes(artifact)
         # An earlier run may have saved another format, and some datasets go by the ending.
         ending = file_format(artifact)
         with TemporaryDirectory() as folder:
             file = Path(folder, self._file_name).with_suffix(f".{ending}" if ending else "")
-            file.write_bytes(content)
+            # Only the wrapped dataset knows whether its format can run code: the hash must fit.
+            with verified_file(artifact) as stream, file.open("wb") as copy:
+                shutil.copyfileobj(stream, copy)
             try:
                 return self._wrapped(file).load()
             except DatasetError as exc:

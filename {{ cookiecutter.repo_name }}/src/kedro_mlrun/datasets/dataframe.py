@@ -18,14 +18,8 @@ import pyarrow as pa
 from kedro.io import DatasetError
 
 from ..lazy import mlrun
-from .abstract import (
-    TYPE_LABEL,
-    MLRunAbstractDataset,
-    class_named,
-    file_format,
-    type_name,
-    verified_bytes,
-)
+from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, file_format, type_name
+from .files import verified_bytes
 
 # Names in a frame's `attrs`, and in the artifact's `extra_data`.
 INDEX_FREQ, DTYPES = "kedro-mlrun-index-freq", "kedro-mlrun-dtypes"
@@ -92,7 +86,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         """Make the artifact, with preview and statistics if MLRun can make and keep them."""
         kind = mlrun.artifacts.DatasetArtifact
         try:
-            # MLRun uploads the file; the frame is for its preview.
+            # The file is there already; the frame is for its preview.
             made = kind(self.key, **own, df=shown)
             mlrun.utils.dict_to_json(made.to_dict())
         except Exception as error:

@@ -4,7 +4,9 @@ import io
 import logging
 import math
 import warnings
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from types import NoneType
 from typing import Any
 
@@ -26,6 +28,7 @@ STYLE: Any = {"text.parse_math": False, "legend.frameon": False, "agg.path.chunk
 STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "#e6e6e6"}
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
 FEW_POINTS, LONGEST_LEGEND = 30, 20
+DRAWING = Lock()  # Matplotlib's settings are the whole process's.
 LARGEST_DRAWN = 1e300  # Beyond this, Matplotlib's own arithmetic overflows.
 
 
@@ -56,16 +59,19 @@ class MLRunMetricHistory(MLRunDataframeDataset):
         ```
     """
 
-    def _log(self, context: Any, data: Any, temporary: Path) -> None:
+    @contextmanager
+    def _written(self, context: Any, data: Any) -> Iterator[Callable[[], Any]]:
         frame = _to_frame(data)
         image = self._drawn(frame)
-        super()._log(context, frame, temporary)
-        if not image:
-            return
-        shared = {"tag", "labels", "artifact_path"} & self._save_args.keys()
-        save_args = {"format": "png", **{name: self._save_args[name] for name in shared}}
-        save_args["db_key"] = f"{self._save_args.get('db_key') or self.key}.chart"
-        MLRunAbstractDataset(f"{self.key}.chart", None, save_args)._log(context, image, temporary)
+        with super()._written(context, frame) as log, ExitStack() as charts:
+            steps = [log]
+            if image:
+                shared = {"tag", "labels", "artifact_path"} & self._save_args.keys()
+                save_args = {"format": "png", **{name: self._save_args[name] for name in shared}}
+                save_args["db_key"] = f"{self._save_args.get('db_key') or self.key}.chart"
+                chart = MLRunAbstractDataset(f"{self.key}.chart", None, save_args)
+                steps.append(charts.enter_context(chart._written(context, image)))
+            yield lambda: [step() for step in steps]
 
     def _drawn(self, frame: pd.DataFrame) -> bytes | None:
         try:
@@ -151,7 +157,7 @@ def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
         raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
     frame = frame.sort_index()
     # The warnings are about letters that the font lacks.
-    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
+    with DRAWING, rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
         # A figure of its own: `matplotlib.pyplot` would keep it, and may want a screen.
         figure, image = Figure((8, 4.5), layout="constrained"), io.BytesIO()
         axes = figure.subplots()

@@ -1,6 +1,5 @@
 """Trained models as MLRun model artifacts."""
 
-import io
 import json
 import logging
 from collections.abc import Mapping
@@ -14,8 +13,9 @@ import pandas as pd
 from kedro.io import DatasetError, Version
 
 from ..lazy import mlrun
-from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, type_name, verified_bytes
+from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, type_name
 from .dataframe import MLRunDataframeDataset
+from .files import verified_file
 from .pickles import dump
 
 PICKLED = ("pkl", "joblib")
@@ -91,7 +91,10 @@ class MLRunModel(MLRunAbstractDataset):
         known = (FRAMEWORKS[package] for package in packages if package in FRAMEWORKS)
         arguments.setdefault("framework", next(known, self._framework))
         arguments.setdefault("algorithm", type(data).__name__)
-        arguments.update(model_dir=str(temporary), model_file=file.name, target_path=f"{folder}/")
+        arguments.update(local_path=str(file), target_path=f"{folder}/", model_file=file.name)
+        # MLRun writes the specification beside the model, for which it must find that.
+        found_in = temporary if "://" in folder else folder
+        arguments.update(model_dir=str(found_in), upload=True)
         source, label = arguments.pop("training_set", None), arguments.pop("label_column", None)
         own, labels = self._own(arguments), [] if label is None else [label]
         labels = [*label] if isinstance(label, list | tuple) else labels
@@ -135,12 +138,12 @@ class MLRunModel(MLRunAbstractDataset):
             kind = f"it is of kind '{artifact.kind}' and not a model"
             raise DatasetError(f"{kind}. Load it with the dataset that saved it")
         file = artifact.model_target_file or artifact.model_file
-        content = verified_bytes(artifact, artifact.target_path + file)
-        if Path(file).suffix[1:] not in XGBOOST:
-            # It reads plain pickles, too.
-            return joblib.load(io.BytesIO(content))
-        kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
-        return _load_xgboost(content, class_named(kind))
+        with verified_file(artifact, artifact.target_path + file) as stream:
+            if Path(file).suffix[1:] not in XGBOOST:
+                # It reads plain pickles, too.
+                return joblib.load(stream)
+            kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
+            return _load_xgboost(stream.read(), class_named(kind))
 
 
 def _answer(model: Any, name: str) -> Any:

@@ -4,6 +4,7 @@ import logging
 import pickle
 import sys
 from pathlib import Path
+from threading import RLock
 from types import FunctionType
 from typing import Any
 
@@ -11,6 +12,9 @@ import cloudpickle
 from kedro.framework import project
 
 from ..secrets.known import has_secret
+
+# What cloudpickle takes with its code is known to the whole process.
+_registry = RLock()
 
 
 def dump(data: Any, file: Path) -> None:
@@ -30,8 +34,11 @@ class _Pickler(pickle.Pickler):
             return pickle.loads, (cloudpickle.dumps(obj),)
         if isinstance(obj, type | FunctionType):
             package = str(obj.__module__).partition(".")[0]
-            if package == project.PACKAGE_NAME and (code := _code(obj, package)):
-                return _imported, (obj.__module__, obj.__qualname__, code)
+            if package == project.PACKAGE_NAME:
+                with _registry:
+                    code = _code(obj, package)
+                if code:
+                    return _imported, (obj.__module__, obj.__qualname__, code)
         return NotImplemented
 
 

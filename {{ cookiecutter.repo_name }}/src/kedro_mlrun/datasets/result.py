@@ -3,9 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -69,8 +68,12 @@ class MLRunResult(MLRunAbstractDataset):
         self._flatten = flatten
         self._check_names(self._save_args, ["commit"], "save_args")
 
-    def _log(self, context: Any, data: Any, temporary: Path) -> None:  # noqa: ARG002
+    @contextmanager
+    def _written(self, context: Any, data: Any) -> Iterator[Callable[[], Any]]:
         value = _plain(data, self.key)
+        yield lambda: self._log(context, value)
+
+    def _log(self, context: Any, value: Any) -> None:
         flat = self._flatten and isinstance(value, dict)
         own, namespace = RESULT_PATHS + self.key, self.key.rpartition(".")[0]
         taken = {name for name, key in result_owners(context.annotations).items() if key != own}

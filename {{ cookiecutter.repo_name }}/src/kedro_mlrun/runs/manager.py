@@ -282,18 +282,31 @@ class MLRunContextManager:
             current = mlrun.get_or_create_ctx(DEFAULT_CONTEXT_NAME)
         return current
 
-    @contextmanager
-    def recording(self, run_id: str | None = None) -> Iterator[mlrun.MLClientCtx]:
-        """Give the context to log to, for as long as nobody else in this process logs.
+    def context_of(
+        self, run_id: str | None = None, known: mlrun.MLClientCtx | None = None
+    ) -> mlrun.MLClientCtx:
+        """Give the context to log to: one that is known, if its run hasn't ended since.
 
         Without a run that is going on, one is opened; one that was stopped can't be logged to.
         """
         with self.lock:
-            if run_id and run_id in self._stopped:
+            # A worker has a copy, which has no connection.
+            if has_ended := known is not None and known._rundb is not None:
+                going_on = [run.context for run in self._runs] + [self._mlruns_own()]
+                has_ended = all(known is not each for each in going_on)
+            if has_ended or (run_id and run_id in self._stopped):
                 # A node in another thread may go on for a while.
-                raise RuntimeError("The run was stopped. Nothing is saved to it any more.")
+                raise RuntimeError("The run has ended. Nothing is saved to it any more.")
             # What has ended doesn't change: its datasets save to the run that goes on now.
-            context = self.current_of(run_id) or self.context
+            return known or self.current_of(run_id) or self.context
+
+    @contextmanager
+    def recording(
+        self, run_id: str | None = None, known: mlrun.MLClientCtx | None = None
+    ) -> Iterator[mlrun.MLClientCtx]:
+        """Give the context to log to, for as long as nobody else in this process logs."""
+        with self.lock:
+            context = self.context_of(run_id, known)
             yield context
             if context._rundb is None:
                 open_runs.add_from(context)

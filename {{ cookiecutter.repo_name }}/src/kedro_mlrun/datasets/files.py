@@ -1,0 +1,73 @@
+"""The files of artifacts, read if they are what was recorded, and how they are written quietly."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+from kedro.io import DatasetError
+
+from ..lazy import mlrun
+
+_lock = Lock()
+_quiet: list[Any] = []  # what restores the filters, for each thread in `quiet`
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let nobody warn about statistics of booleans, infinities and such while data is saved."""
+    # The filters are the whole process's: the first thread changes them, the last restores them.
+    with _lock:
+        _quiet.append(_quiet[0] if _quiet else warnings.catch_warnings())
+        if len(_quiet) == 1:
+            _quiet[0].__enter__()
+            warnings.simplefilter("ignore", RuntimeWarning)
+    try:
+        yield
+    finally:
+        with _lock:
+            filters = _quiet.pop()
+            if not _quiet:
+                filters.__exit__(None, None, None)
+
+
+@contextmanager
+def verified_file(
+    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str | None = None
+) -> Iterator[BinaryIO]:
+    """Open an artifact's file, or another one of it, once it is found to have the recorded hash."""
+    path = file or artifact.target_path
+    recorded = artifact.metadata.hash if recorded is None else recorded
+    try:
+        item = None if artifact.is_inline() and not file else mlrun.get_dataitem(path)
+        if item and item.kind == "file":
+            stream: BinaryIO = Path(item.local()).open("rb")
+        else:
+            content = item.get() if item else artifact.get_body()
+            stream = io.BytesIO(content.encode() if isinstance(content, str) else content)
+    except FileNotFoundError:
+        gone = f"its file {path} is gone. Restore it, or save the artifact anew"
+        raise DatasetError(gone) from None
+    with stream:
+        # SHA-1, for that is what MLRun records. Made-up bytes with a given one are out of reach.
+        found = hashlib.file_digest(stream, "sha1").hexdigest()  # type: ignore[arg-type]
+        if found != recorded and (recorded or hash_needed):
+            raise DatasetError(
+                f"{path} has the hash {found} and not {recorded}, which was recorded for it, so it "
+                "isn't read. Restore the file, or save the artifact anew"
+            )
+        # What is read is this very file, though another may have its name by now.
+        stream.seek(0)
+        yield stream
+
+
+def verified_bytes(
+    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str | None = None
+) -> bytes:
+    """Read an artifact's bytes, or those of its file, that have the recorded hash."""
+    with verified_file(artifact, file, hash_needed, recorded) as stream:
+        return stream.read()
