@@ -113,19 +113,22 @@ def test_a_record_has_its_files_hash_and_size(
         assert spec["metadata"]["hash"] == digest
 
 
-def test_other_stores_get_their_files_by_mlrun(embedded: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["file://{}/elsewhere", "memory://elsewhere"])
+def test_other_stores_get_their_files_by_mlrun(embedded: Store, tmp_path: Path, place: str) -> None:
     """Law 1, where the artifact path is a URL: nothing can be moved there."""
-    elsewhere = {"artifact_path": f"file://{tmp_path}/elsewhere"}
+    save_args = {"artifact_path": place.format(tmp_path)}
     for dataset in (
-        MLRunAbstractDataset("a", None, elsewhere),
-        MLRunModel("b", save_args=elsewhere),
+        MLRunAbstractDataset("object", None, save_args),
+        MLRunModel("model", save_args=save_args),
+        MLRunArtifactDataset(PICKLE, "file", None, save_args),
     ):
         dataset.save({1: 2})
         path = embedded.manager.project.get_artifact(dataset.key).target_path
-        assert path.startswith(f"file://{tmp_path}/elsewhere/")
+        assert path.startswith(save_args["artifact_path"])
         assert dataset.load() == {1: 2}
-    names = {path.name for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()}
-    assert names == {"a.pkl", "model.pkl", "model_spec.yaml"}
+    names = {path.name for path in tmp_path.glob("elsewhere/**/*") if path.is_file()}
+    all_of_them = {"object.pkl", "file.pkl", "model.pkl", "model_spec.yaml"}
+    assert names == (all_of_them if place.startswith("file") else set())
 
 
 def test_what_is_read_is_what_was_verified(embedded: Store) -> None:

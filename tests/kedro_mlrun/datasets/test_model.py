@@ -443,11 +443,12 @@ def test_mlrun_knows_the_model(store: Store) -> None:
     assert isinstance(joblib.load(file), xgboost.XGBClassifier)
 
 
-def test_models_that_mlrun_logged(store: Store) -> None:
+@pytest.mark.parametrize("compress", [0, 3])
+def test_models_that_mlrun_logged(store: Store, compress: int) -> None:
     """What a handler logged with MLRun's own `log_model` loads too."""
     folder = Path(store.manager._folder) / "models"
     folder.mkdir()
-    joblib.dump(LogisticRegression().fit(X, Y), folder / "model.pkl")
+    joblib.dump(LogisticRegression().fit(X, Y), folder / "model.pkl", compress)
     context = store.manager.open_run("train-main")
     context.log_model("model", model_dir=str(folder), model_file="model.pkl")
     store.new_process()

@@ -2,10 +2,13 @@
 
 import json
 import logging
+import pickle
 from collections.abc import Mapping
 from contextlib import suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, BinaryIO
 
 import joblib
 import numpy as np
@@ -21,7 +24,7 @@ from .pickles import dump
 PICKLED = ("pkl", "joblib")
 XGBOOST = ("json", "ubj")
 # An attribute of a booster, for what XGBoost's own formats don't hold of an estimator.
-NOTE = "kedro-mlrun"
+NOTE, NOTING = "kedro-mlrun", Lock()
 # MLRun's names of frameworks, by the packages of their classes.
 FRAMEWORKS = {"sklearn": "sklearn", "xgboost": "xgboost", "lightgbm": "lightgbm"}
 FRAMEWORKS |= {"catboost": "catboost", "torch": "pytorch"}
@@ -140,10 +143,18 @@ class MLRunModel(MLRunAbstractDataset):
         file = artifact.model_target_file or artifact.model_file
         with verified_file(artifact, artifact.target_path + file) as stream:
             if Path(file).suffix[1:] not in XGBOOST:
-                # It reads plain pickles, too.
-                return joblib.load(stream)
+                return _unpickle(stream)
             kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
             return _load_xgboost(stream.read(), class_named(kind))
+
+
+def _unpickle(stream: BinaryIO) -> Any:
+    """Read a pickle, or joblib's kind of one, which is compressed or names joblib."""
+    # For joblib reads the others, too, but needs three times the memory.
+    is_plain = False
+    with suppress(OSError, ValueError), mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+        is_plain = content[:1] == pickle.PROTO and content.find(b"joblib") < 0
+    return pickle.load(stream) if is_plain else joblib.load(stream)  # noqa: S301
 
 
 def _answer(model: Any, name: str) -> Any:
@@ -191,12 +202,13 @@ def _save_xgboost(model: Any, file: Path) -> None:
     booster = model if isinstance(model, Booster) else model.get_booster()
     before = _answers(model)
     note = {name: before[name] for name in vars(model) if name in before}
-    # What JSON can't hold doesn't come back, which is seen below.
-    booster.set_attr(**{NOTE: json.dumps(note, sort_keys=True, default=repr)})
-    try:
-        model.save_model(file)
-    finally:
-        booster.set_attr(**{NOTE: None})
+    with NOTING:
+        # What JSON can't hold doesn't come back, which is seen below.
+        booster.set_attr(**{NOTE: json.dumps(note, sort_keys=True, default=repr)})
+        try:
+            model.save_model(file)
+        finally:
+            booster.set_attr(**{NOTE: None})
     after = _answers(_load_xgboost(file.read_bytes(), class_named(type_name(model))))
     if lost := sorted(name for name in before if not _same(before[name], after.get(name))):
         what = f"doesn't keep {', '.join(lost)} of this {type(model).__name__}"
