@@ -653,7 +653,7 @@ def test_data_are_never_searched_for_secrets(monkeypatch: pytest.MonkeyPatch) ->
     inputs = {"frame": [{"token": f"data{n}"} for n in range(1000)], "params:db": {"pw": "xyz12"}}
     one = node(lambda frame, db: None, [*inputs], None, name="one")
     hooks.MLRunHooks().before_node_run(one, DataCatalog(), inputs)
-    assert looked_at == ["params:db", "pw"]
+    assert looked_at == ["params:db.pw"]
     assert known.hide("data1 xyz12") == "data1 *****"
 
 

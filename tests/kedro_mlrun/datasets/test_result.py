@@ -137,13 +137,15 @@ def test_results_that_mlrun_logged(store: Store) -> None:
 
 
 def test_two_datasets_keep_apart(store: Store) -> None:
-    """Law 1: a dataset never overwrites the results of another one; its key tells them apart."""
+    """Law 1: a dataset never overwrites the results of another one; law 4: whichever is first."""
     first, second = Dataset(key="metrics", flatten=True), Dataset(key="eval_metrics", flatten=True)
     first.save({"accuracy": 0.9, "loss": 0.1})
     second.save({"accuracy": 0.8})
+    expected = {"metrics.accuracy": 0.9, "loss": 0.1, "eval_metrics.accuracy": 0.8}
+    assert store.manager.current.results == expected
+    (recorded,) = store.manager.run_db.list_runs(project=store.project)
+    assert recorded["status"]["results"] == expected
     first.save({"accuracy": 0.7})
-    results = store.manager.current.results
-    assert results == {"accuracy": 0.7, "loss": 0.1, "eval_metrics.accuracy": 0.8}
     store.new_process()
     assert first.load() == {"accuracy": 0.7}
     assert second.load() == {"accuracy": 0.8}

@@ -74,6 +74,7 @@ class MLRunMetricHistory(MLRunDataframeDataset):
             yield lambda: [step() for step in steps]
 
     def _drawn(self, frame: pd.DataFrame) -> bytes | None:
+        frame.astype("float64")  # which fails where values are no numbers
         try:
             return draw_lines(frame, self.key)
         except Exception as error:

@@ -3,8 +3,10 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,11 @@ from kedro.io import DatasetError, Version
 
 from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
-from ..store.fields import LONG_AGO, RESULT_PATHS, leaves, result_owners
+from ..store.fields import LONG_AGO, leaves
 from .abstract import MLRunAbstractDataset, whole_id
 
+# How annotations begin that tell where each flattened result stood in the nested dict.
+PATHS = "kedro-mlrun.result."
 # JSON has no such numbers, and MLRun's API gives null for them. The texts are json.dumps's.
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 LONGEST_INTEGER = 2**63 - 1
@@ -75,28 +79,31 @@ class MLRunResult(MLRunAbstractDataset):
 
     def _log(self, context: Any, value: Any) -> None:
         flat = self._flatten and isinstance(value, dict)
-        own, namespace = RESULT_PATHS + self.key, self.key.rpartition(".")[0]
-        taken = {name for name, key in result_owners(context.annotations).items() if key != own}
-        found: dict[str, tuple[list[str], Any]] = {}
-        for path, leaf in leaves(value) if flat else [([], value)]:
-            # Not only where another namespace has the result, for either may be saved first.
-            inner = ".".join(path)
-            name = f"{namespace}.{inner}" if namespace and inner else inner or self.key
-            # Where another dataset has that result already, the key tells the two apart.
-            name = f"{self.key}.{name}" if name in taken else name
-            if name in taken or name in found:
-                raise DatasetError(f"two values would both be the result '{name}'; rename one")
-            found[name] = path, leaf
-        context.set_annotation(own, json.dumps([[name, path] for name, (path, _) in found.items()]))
+        found = [*leaves(value)] if flat else [([], value)]
+        entries = {
+            key.removeprefix(PATHS): json.loads(text)
+            for key, text in context.annotations.items()
+            if key.startswith(PATHS)
+        }
+        entries[self.key] = [["", path] for path, _ in found]
+        named = _names({key: [path for _, path in places] for key, places in entries.items()})
+        results, moved = context._results, dict[str, Any]()
+        for key, places in entries.items():
+            for (before, _), name in zip(places, named[key], strict=True):
+                if before not in {"", name} and before in results:
+                    moved[name] = results.pop(before)
+            text = json.dumps([[n, path] for n, (_, path) in zip(named[key], places, strict=True)])
+            context.set_annotation(PATHS + key, text)
+        results.update(moved)
         # One call for all, and right away: a job's own context would wait for the end of the run.
-        results = {name: leaf for name, (_, leaf) in found.items()}
-        context.log_results(results, **{"commit": True, **self._save_args})
+        own = {name: leaf for name, (_, leaf) in zip(named[self.key], found, strict=True)}
+        context.log_results(own, **{"commit": True, **self._save_args})
 
     def _find(self) -> Any:
         """Find the value itself, for results have no record of their own."""
         for run in self._runs():
             results = run["status"].get("results") or {}
-            text = (run["metadata"].get("annotations") or {}).get(RESULT_PATHS + self.key)
+            text = (run["metadata"].get("annotations") or {}).get(PATHS + self.key)
             if text or self.key in results:
                 # What was logged without this dataset has no annotation.
                 return _nested(json.loads(text) if text else [[self.key, []]], results)
@@ -124,6 +131,29 @@ class MLRunResult(MLRunAbstractDataset):
                 if best := (run["status"].get("results") or {}).get("best_iteration"):
                     # MLRun gives a sweep its best iteration's results, but not their annotations.
                     yield db.read_run(run["metadata"]["uid"], project, iter=best)
+
+
+def _names(paths: dict[str, list[list[str]]]) -> dict[str, list[str]]:
+    """Give the results' names of all entries, by each entry's paths in its nested dict.
+
+    Where two entries have a name, both get another one, whichever was saved first.
+    """
+    named: dict[str, list[str]] = {}
+    for key, own in paths.items():
+        namespace, inner = key.rpartition(".")[0], [*map(".".join, own)]
+        named[key] = [
+            f"{namespace}.{name}" if namespace and name else name or key for name in inner
+        ]
+    of_entries = Counter(name for names in named.values() for name in set(names))
+    for key, names in named.items():
+        named[key] = [
+            f"{key}.{name}" if path and of_entries[name] > 1 else name
+            for name, path in zip(names, paths[key], strict=True)
+        ]
+    for name, number in Counter(chain.from_iterable(named.values())).items():
+        if number > 1:
+            raise DatasetError(f"two values would both be the result '{name}'; rename one")
+    return named
 
 
 def _newest_runs(db: Any, project: str, tree: str, iterations: bool) -> Iterator[dict[str, Any]]:

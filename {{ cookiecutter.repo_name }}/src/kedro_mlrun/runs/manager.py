@@ -307,9 +307,12 @@ class MLRunContextManager:
         """Give the context to log to, for as long as nobody else in this process logs."""
         with self.lock:
             context = self.context_of(run_id, known)
-            yield context
-            if context._rundb is None:
-                open_runs.add_from(context)
+            if context._rundb is not None:
+                yield context
+                return
+            # A worker's copy: what it adds depends on what others have added.
+            with open_runs.up_to_date(context):
+                yield context
 
     def open_run(
         self,

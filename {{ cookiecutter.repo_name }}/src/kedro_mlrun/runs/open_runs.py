@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +16,7 @@ import psutil
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
-from ..store.fields import LONG_AGO, OWN, PROCESS, RESULT_PATHS, result_owners, run_folder, run_name
+from ..store.fields import LONG_AGO, OWN, PROCESS, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from ..store.store import Store
 from . import workers
@@ -55,12 +57,7 @@ def merge_workers(context: mlrun.MLClientCtx) -> None:
     if not workers.have_written(context._uid):
         return
     db = mlrun.get_run_db()
-    record = db.read_run(context._uid, context.project, iter=context.iteration)
-    # The run's own artifact URIs, of which its property gives a copy.
-    uris = context._artifacts_manager.artifact_uris
-    fields = context._annotations, context.inputs, context._results, uris
-    for of_run, name in zip(fields, ADDED, strict=True):
-        of_run.update(mlrun.utils.get_in(record, name) or {})
+    _take_over(context, db.read_run(context._uid, context.project, iter=context.iteration))
 
 
 def new_context(
@@ -144,22 +141,27 @@ def own_place(path: str, producer: Any) -> str:
     return run_folder(place, producer._uid) if place else path
 
 
-def add_from(copy: mlrun.MLClientCtx) -> None:
-    """Add to a run what a worker process has logged to a copy of it."""
-    db, struct, get_in = mlrun.get_run_db(), copy.to_dict(), mlrun.utils.get_in
+@contextmanager
+def up_to_date(copy: mlrun.MLClientCtx) -> Iterator[None]:
+    """Let a copy know what the run has by now, and send what is logged to it, one at a time."""
+    db, get_in = mlrun.get_run_db(), mlrun.utils.get_in
     of_run = {"uid": copy._uid, "project": copy.project, "iter": copy.iteration}
     with workers.one_at_a_time(copy._uid):
-        record = db.read_run(**of_run)
-        owners = result_owners(record["metadata"].get("annotations") or {})
-        for name, owner in result_owners(copy.annotations).items():
-            if owners.get(name, owner) != owner:
-                other = owners[name].removeprefix(RESULT_PATHS)
-                raise ValueError(f"'{other}' has the result '{name}', too; rename one of the two")
-        updates = {
-            field: {**(get_in(record, field) or {}), **(get_in(struct, field) or {})}
-            for field in ADDED
-        }
-        db.update_run(updates, **of_run)
+        _take_over(copy, db.read_run(**of_run), whole=True)
+        yield
+        struct = copy.to_dict()
+        db.update_run({field: get_in(struct, field) or {} for field in ADDED}, **of_run)
+
+
+def _take_over(context: mlrun.MLClientCtx, record: dict[str, Any], whole: bool = False) -> None:
+    """Let a context have what its run's record has, and with `whole` nothing else."""
+    # The run's own artifact URIs, of which its property gives a copy.
+    uris = context._artifacts_manager.artifact_uris
+    fields = context._annotations, context.inputs, context._results, uris
+    for of_run, name in zip(fields, ADDED, strict=True):
+        if whole:
+            of_run.clear()
+        of_run.update(mlrun.utils.get_in(record, name) or {})
 
 
 def abort_lost_runs(db: Any, project: str) -> None:

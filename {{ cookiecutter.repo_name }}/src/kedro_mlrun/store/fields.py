@@ -1,6 +1,5 @@
 """What the fields of records hold: names, times and files, and which files are a run's own."""
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -13,8 +12,6 @@ DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"  # of a run that saving something in a 
 PROCESS = "process"  # the label that tells which process of the host has the run open
 # Without a time, MLRun lists the runs of one week, and of each name the newest.
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-# How annotations begin that tell where each result of an entry stood in a nested dict.
-RESULT_PATHS = "kedro-mlrun.result."
 OWN_ID = re.compile("[0-9a-f]{32}")  # of a run; another one may be the name of any folder
 
 
@@ -74,14 +71,6 @@ def producer(record: Mapping[str, Any]) -> str:
     # An iteration of a run has the run's id with its number.
     iteration = (record.get("metadata") or {}).get("iter")
     return str(of.get("uri") or "").rpartition("/")[2].removesuffix(f"-{iteration}")
-
-
-def result_owners(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Give the annotation of the entry that each result of a run is of, by the result's name."""
-    ours = {
-        key: json.loads(text) for key, text in annotations.items() if key.startswith(RESULT_PATHS)
-    }
-    return {name: key for key, named_paths in ours.items() for name, _ in named_paths}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
