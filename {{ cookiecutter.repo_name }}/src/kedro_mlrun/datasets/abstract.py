@@ -1,5 +1,6 @@
 """Any object as an MLRun artifact, and what all datasets have in common."""
 
+import errno
 import hashlib
 import inspect
 import json
@@ -303,10 +304,13 @@ class MLRunAbstractDataset(RunDataset):
             yield
         except Exception as exc:
             # Not by the class, for which MLRun would be imported, which may be what failed.
-            missing = getattr(exc, "error_status_code", None) == HTTPStatus.NOT_FOUND
+            code = getattr(exc, "error_status_code", None)
+            missing = code == HTTPStatus.NOT_FOUND and action != "saved"
             # A DatasetError of ours gives its own advice.
             advice = "" if type(exc) is DatasetError and not exc.__cause__ else CHECK
-            if missing and self._load_version:
+            if getattr(exc, "errno", None) == errno.ENOSPC:
+                advice = "Free some space on the disk, and run it again."
+            elif missing and self._load_version:
                 advice = "Give `--load-versions` the id of a run that saved it, or a tag."
             elif missing:
                 how = f" with `--chain-id {chain}`" if (chain := self._chain()) else ""
