@@ -94,10 +94,10 @@ class MLRunModel(MLRunAbstractDataset):
         known = (FRAMEWORKS[package] for package in packages if package in FRAMEWORKS)
         arguments.setdefault("framework", next(known, self._framework))
         arguments.setdefault("algorithm", type(data).__name__)
-        arguments.update(local_path=str(file), target_path=f"{folder}/", model_file=file.name)
+        target = f"{folder}/"
+        arguments.update(local_path=str(file), target_path=target, model_file=file.name)
         # MLRun writes the specification beside the model, for which it must find that.
-        found_in = temporary if "://" in folder else folder
-        arguments.update(model_dir=str(found_in), upload=True)
+        arguments.update(model_dir=str(temporary) if "://" in folder else target, upload=True)
         source, label = arguments.pop("training_set", None), arguments.pop("label_column", None)
         own, labels = self._own(arguments), [] if label is None else [label]
         labels = [*label] if isinstance(label, list | tuple) else labels
