@@ -73,7 +73,9 @@ def through_a_table(data: Any) -> Any:
     module = import_module("kedro_mlrun.datasets.history")
     frames = import_module("kedro_mlrun.datasets.dataframe")
     with TemporaryDirectory() as folder:
-        table = frames._write_parquet(module._to_frame(data), Path(folder, "table.parquet"))
+        file = Path(folder, "table.parquet")
+        frames._write_parquet(module._to_frame(data), file)
+        table = frames._read_parquet(file)
     return module._from_frame(table, table.attrs[module.HISTORY])
 
 

@@ -13,8 +13,11 @@ from types import NoneType
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
+import pandas.core.arrays.arrow.extension_types  # tells Arrow of periods and intervals
 import pyarrow as pa
+import pyarrow.parquet as pq
 from kedro.io import DatasetError
 
 from ..lazy import mlrun
@@ -29,6 +32,9 @@ KEPT = ("string object", "integer int64", "floating float64", "empty object")
 # What pandas and Arrow say of what a format can't hold.
 NOT_HELD: tuple[type[Exception], ...] = (AssertionError, ValueError, TypeError, OverflowError)
 NOT_HELD += NotImplementedError, ImportError, AttributeError  # the last two of a subclass
+# The dtypes of which Parquet keeps every value.
+PLAIN = {np.dtype(name) for name in ("bool", "f4", "f8", "M8[ns]", "m8[ns]")}
+PLAIN |= {np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 ARROW_TEXT = pd.ArrowDtype(pa.string())
 THREADS_FROM = 2**24  # bytes
 
@@ -108,23 +114,9 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
                 # Parquet holds no categories.
                 _write_parquet(data.iloc[:1], schema)
                 data.set_axis(_plain_names(data), axis=1).to_csv(file)
-                loaded = _read_csv(file.read_bytes(), schema.read_bytes())
+                _compare(data, _read_csv(file.read_bytes(), schema.read_bytes()))
             else:
-                loaded = _write_parquet(data, file)
-            loaded = _as_class(loaded, type_name(data))
-            for name in data._metadata:
-                if repr(getattr(loaded, name, None)) != repr(getattr(data, name, None)):
-                    raise ValueError(f"'{name}' of a {type_name(data)} is no part of it")
-            with warnings.catch_warnings(action="ignore", category=FutureWarning):
-                pd.testing.assert_frame_equal(
-                    loaded, data, check_exact=True, check_index_type=True, check_column_type=True
-                )
-            # Only objects can be equal and of another type.
-            before, after = (frame.select_dtypes("object").map(_kind) for frame in (data, loaded))
-            changed = (before.to_numpy() != after.to_numpy()).any(axis=0)
-            if changed.any():
-                name = before.columns[changed][0]
-                raise ValueError(f"objects of column '{name}' change their types")
+                _write_parquet(data, file)
         except NOT_HELD as exc:
             reason = " ".join(str(exc).split())
             raise DatasetError(
@@ -175,8 +167,8 @@ def _as_class(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return made
 
 
-def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Write a frame, with notes of what Parquet would change, and give what will be read."""
+def _write_parquet(frame: pd.DataFrame, file: Path) -> None:
+    """Write a frame, with notes of what Parquet would change, and check that it comes back."""
     written = frame.copy(deep=False)
     # A frame's `attrs` travel with it, and so can notes.
     written.attrs = dict(frame.attrs)
@@ -200,33 +192,105 @@ def _write_parquet(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     categories = {n: getattr(dtype, "categories", None) for n, dtype in dtypes.items()}
     # Parquet takes intervals, but not as categories.
     _cast(written, {n: c.dtype for n, c in categories.items() if isinstance(c, pd.IntervalIndex)})
-    written.to_parquet(file)
-    after = _dtypes(_read_parquet(file.read_bytes()))
-    if changed := {n: _note(dtype) for n, dtype in dtypes.items() if dtype != after[n]}:
-        written.attrs[DTYPES] = changed
-        written.to_parquet(file)
-    return _read_parquet(file.read_bytes())
+    table = pa.Table.from_pandas(written)
+    count, levels = len(columns), frame.index.nlevels
+    is_plain = type(frame) is pd.DataFrame
+    looked = [n for n in range(count) if not (is_plain and _is_plain(frame.iloc[:, n]))]
+    if looked or not isinstance(frame.index, pd.RangeIndex):
+        # One row tells what Parquet makes of the dtypes.
+        row = io.BytesIO()
+        pq.write_table(table.select([*looked, *range(count, table.num_columns)]).slice(0, 1), row)
+        after = _dtypes(_read_parquet(row.getvalue())).values()
+        positions = [*range(levels), *(levels + n for n in looked)]
+        pairs = zip(positions, after, strict=True)
+        if changed := {n: _note(dtypes[n]) for n, dtype in pairs if dtype != dtypes[n]}:
+            written.attrs[DTYPES] = changed
+    metadata = {**table.schema.metadata, "PANDAS_ATTRS": json.dumps(written.attrs)}
+    pq.write_table(table.replace_schema_metadata(metadata), file)
+    if is_kept:
+        labels = table.schema.empty_table().to_pandas().columns
+        pd.testing.assert_index_equal(labels, columns, exact=True)
+    del table
+    if is_plain:
+        _compare(frame.iloc[:, looked], _read_parquet(file, looked))
+    else:
+        _compare(frame, _read_parquet(file))
 
 
-def _read_parquet(content: bytes) -> pd.DataFrame:
+def _is_plain(column: pd.Series) -> bool:
+    """Tell whether Parquet keeps a column that Arrow has taken, whatever its values are."""
+    if column.dtype != object:
+        return column.dtype in PLAIN
+    # Arrow takes no numbers among text, so that a float is NaN.
+    kinds = {*map(type, column.tolist())}
+    return str in kinds and kinds <= {str, NoneType, float}
+
+
+def _compare(before: pd.DataFrame, after: pd.DataFrame) -> None:
+    """Raise an error unless a frame has come back as it was; its labels aren't compared."""
+    name = type_name(before)
+    after = _as_class(after, name)
+    for attribute in before._metadata:
+        if repr(getattr(after, attribute, None)) != repr(getattr(before, attribute, None)):
+            raise ValueError(f"'{attribute}' of a {name} is no part of it")
+    if after.flags != before.flags:
+        raise ValueError("its flags change")
+    pd.testing.assert_index_equal(after.index, before.index, exact=True)
+    if getattr(after.index, "freq", None) != getattr(before.index, "freq", None):
+        raise ValueError("the frequency of its index changes")
+    for number, label in enumerate(before.columns):
+        _compare_column(label, before.iloc[:, number], after.iloc[:, number])
+
+
+def _compare_column(label: Any, before: pd.Series, after: pd.Series) -> None:
+    if isinstance(before.dtype, pd.CategoricalDtype) and before.dtype == after.dtype:
+        pd.testing.assert_index_equal(after.cat.categories, before.cat.categories, exact=True)
+        before, after = before.cat.codes, after.cat.codes
+    # Only objects can be equal and of another type.
+    elif before.dtype == after.dtype == object and [*map(_kind, before)] != [*map(_kind, after)]:
+        raise ValueError(f"objects of column '{label}' change their types")
+    if before.dtype != after.dtype or not after.array.equals(before.array):
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            pd.testing.assert_series_equal(
+                after, before, check_exact=True, check_names=False, obj=f"column '{label}'"
+            )
+
+
+def _read_parquet(source: bytes | Path, columns: list[int] | None = None) -> pd.DataFrame:
+    """Read a frame, or only its columns at some positions, from a file or from its content."""
+    size = source.stat().st_size if isinstance(source, Path) else len(source)
     # Arrow's threads abort a process that ends just after they began; small frames need none.
-    large = len(content) > THREADS_FROM
-    frame = pd.read_parquet(io.BytesIO(content), use_threads=large, pre_buffer=large)
-    _cast(frame, {int(n): _noted(note) for n, note in frame.attrs.pop(DTYPES, {}).items()})
-    frame.index.names = frame.attrs.pop(NAMES, frame.index.names)
-    freq = frame.attrs.pop(INDEX_FREQ, None)
+    large = size > THREADS_FROM
+    with pq.ParquetFile(source if isinstance(source, Path) else pa.BufferReader(source)) as file:
+        names = file.schema_arrow.names
+        if columns is not None:
+            index = file.schema_arrow.pandas_metadata["index_columns"]
+            names = [names[n] for n in columns] + [name for name in index if type(name) is str]
+        # Arrow reads what is named "a.b" with "a".
+        table = file.read(names, use_threads=large).select(names)
+    del source, file
+    attrs = json.loads((table.schema.metadata or {}).get(b"PANDAS_ATTRS", "{}"))
+    dtypes = {int(n): _noted(note) for n, note in attrs.pop(DTYPES, {}).items()}
+    # What has been converted is let go of at once, like the content.
+    frame = table.to_pandas(use_threads=large, self_destruct=True)
+    if columns is not None:
+        positions = [*range(levels := frame.index.nlevels), *(levels + n for n in columns)]
+        dtypes = {n: dtypes[p] for n, p in enumerate(positions) if p in dtypes}
+    _cast(frame, dtypes)
+    frame.index.names = attrs.pop(NAMES, frame.index.names)
+    freq = attrs.pop(INDEX_FREQ, None)
     if freq and len(frame):
         frame.index.freq = freq
-    if labels := frame.attrs.pop(LABELS, None):
+    if (labels := attrs.pop(LABELS, None)) and columns is None:
         frame.columns = _read_parquet(base64.b64decode(labels)).index
+    frame.attrs = attrs
     return frame
 
 
 def _dtypes(frame: pd.DataFrame) -> dict[int, Any]:
     """Give the dtypes of the index's levels and of the columns, by position."""
-    # Not by labels: among a CategoricalIndex's, those of the index's levels have no place.
-    numbered = frame.set_axis(range(frame.columns.size), axis=1)
-    return dict(enumerate(numbered.reset_index(allow_duplicates=True).dtypes))
+    levels = pd.DataFrame(index=frame.index).reset_index(allow_duplicates=True).dtypes
+    return dict(enumerate([*levels, *frame.dtypes]))
 
 
 def _cast(frame: pd.DataFrame, dtypes: dict[int, Any]) -> None:
