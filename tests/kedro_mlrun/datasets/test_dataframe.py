@@ -8,6 +8,7 @@ from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -108,6 +109,8 @@ ONLY_PARQUET = {
         [[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])
     ),
     "bytes": pd.DataFrame({"a": [b"x", b"\x00"]}),
+    "flags as objects": pd.DataFrame({"a": pd.Series([True, False], dtype=object)}),
+    "dotted": pd.DataFrame({"a": ["x"], "a.b": pd.Categorical(["y"]), "b": [dt.date(2024, 1, 1)]}),
 }
 
 
@@ -167,9 +170,20 @@ def test_any_frame_comes_back(embedded: Store, frame: pd.DataFrame) -> None:
         (pd.DataFrame({"a": [[1], [2]]}), "objects of column 'a' change"),
         (pd.DataFrame({"a": pd.Series(["x", pd.NaT], dtype=object)}), "of column 'a' change"),
         (pd.DataFrame({"a": pd.Series(["x", pd.NA], dtype=object)}), "of column 'a' change"),
+        (pd.DataFrame({"a": ["x", np.str_("y")]}), "of column 'a' change"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "[Dd]uplicate column names"),
+        (pd.DataFrame({"__index_level_0__": [1]}, index=["x"]), "Parquet keeps the index"),
+        (pd.DataFrame([[1, 2]], columns=["a", np.nan]), "columns' names change"),
+        (pd.DataFrame([[1, 2]], columns=pd.Index([1, None], dtype="Int64")), "<NA>"),
+        (
+            pd.DataFrame({"a": [1]}).set_flags(allows_duplicate_labels=False),
+            "allows_duplicate_labels",
+        ),
     ],
-    ids=["list", "mixed", "integers as objects", "lists", "no time", "not there", "twice"],
+    ids=[
+        *("list", "mixed", "integers as objects", "lists", "no time", "not there", "other text"),
+        *("twice", "as the index", "no name", "no number", "allows_duplicate_labels"),
+    ],
 )
 def test_what_would_change_is_refused(embedded: Store, data: Any, reason: str) -> None:
     """A frame that the format can't hold is not recorded; the message says what is wrong."""
@@ -300,6 +314,34 @@ def test_mlrun_shows_the_frame(store: Store) -> None:
     assert artifact.spec.header == ["index", "b", "a"]
     assert artifact.spec.label_column == "b"
     pd.testing.assert_frame_equal(artifact.to_dataitem().as_df(), FRAMES["numbers"])
+
+
+def test_mlrun_shows_the_first_rows_of_a_large_frame(embedded: Store) -> None:
+    """What it records is what it would make of the whole frame, at the cost of a small one."""
+    module = import_module("kedro_mlrun.datasets.dataframe")
+    frame = pd.DataFrame({"a": range(10_000), "b": "x"})
+    with patch.object(module, "_for_preview", wraps=module._for_preview) as shown:
+        Dataset(key="frame").save(frame)
+    assert len(shown.call_args.args[0]) == 20
+    artifact = embedded.manager.project.get_artifact("frame")
+    expected = type(artifact)("frame", df=frame)
+    assert (artifact.spec.length, artifact.status.stats) == (10_000, None)
+    assert (artifact.spec.header, artifact.spec.schema) == (["index", "a", "b"], expected.schema)
+    assert artifact.status.preview == expected.status.preview
+    Dataset(key="frame", save_args={"stats": True}).save(frame)
+    assert embedded.manager.project.get_artifact("frame").status.stats["a"]["count"] == 10_000
+
+
+def test_what_parquet_keeps_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only columns that it may change are written and read a second time."""
+    module, read = import_module("kedro_mlrun.datasets.dataframe"), []
+    monkeypatch.setattr(module, "_compare", lambda before, _: read.append([*before]))
+    frame = pd.DataFrame({"n": [1], "f": [0.5], "t": pd.to_datetime(["2024-01-01"]), "s": ["x"]})
+    module._write_parquet(frame, tmp_path / "plain.parquet")
+    module._write_parquet(frame.assign(c=pd.Categorical(["x"])), tmp_path / "category.parquet")
+    assert read == [["c"]]
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])

@@ -75,7 +75,7 @@ def through_a_table(data: Any) -> Any:
     with TemporaryDirectory() as folder:
         file = Path(folder, "table.parquet")
         frames._write_parquet(module._to_frame(data), file)
-        table = frames._read_parquet(file)
+        table = frames._read_parquet(file.read_bytes())
     return module._from_frame(table, table.attrs[module.HISTORY])
 
 

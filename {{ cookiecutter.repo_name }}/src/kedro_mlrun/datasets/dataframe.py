@@ -19,6 +19,7 @@ import pandas.core.arrays.arrow.extension_types  # tells Arrow of periods and in
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kedro.io import DatasetError
+from pandas.api.types import is_object_dtype
 
 from ..lazy import mlrun
 from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, file_format, type_name
@@ -80,11 +81,19 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             url = f"{folder}/{self.key}.{digest}.schema.parquet"
             mlrun.get_dataitem(url).put(content)
             arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
-        shown, label = _for_preview(data), arguments.pop("label_column", None)
+        label, own = arguments.pop("label_column", None), self._own(arguments)
+        shown, limits = data, mlrun.artifacts.dataset
+        if len(data) >= limits.max_csv and not (
+            own.get("stats") or own.get("ignore_preview_limits")
+        ):
+            # Of a large frame MLRun shows the first rows, and makes no statistics.
+            shown = data.head(own.get("preview") or limits.default_preview_rows_length)
+            own["stats"] = False
+        shown = _for_preview(shown)
         if label is not None and label not in shown.columns:
             known = ", ".join(map(str, shown.columns))
             raise DatasetError(f"label_column '{label}' is no column of the data frame: {known}")
-        artifact = self._with_preview(shown, self._own(arguments))
+        artifact = self._with_preview(shown, own)
         artifact.spec.length, artifact.spec.label_column = len(data), label
         return artifact
 
@@ -112,7 +121,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             if ending == "csv":
                 # CSV holds no types. They stand beside it, with the first row, for without one
                 # Parquet holds no categories.
-                _write_parquet(data.iloc[:1], schema)
+                _write_parquet(data.iloc[:1], schema, checked=False)
                 data.set_axis(_plain_names(data), axis=1).to_csv(file)
                 _compare(data, _read_csv(file.read_bytes(), schema.read_bytes()))
             else:
@@ -167,11 +176,9 @@ def _as_class(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return made
 
 
-def _write_parquet(frame: pd.DataFrame, file: Path) -> None:
-    """Write a frame, with notes of what Parquet would change, and check that it comes back."""
-    written = frame.copy(deep=False)
-    # A frame's `attrs` travel with it, and so can notes.
-    written.attrs = dict(frame.attrs)
+def _write_parquet(frame: pd.DataFrame, file: Path, checked: bool = True) -> None:
+    """Write a frame, with notes of what Parquet would change, if it will come back."""
+    written, notes = frame.copy(deep=False), dict[str, Any]()
     columns, kind = frame.columns, f"{frame.columns.inferred_type} {frame.columns.dtype}"
     if columns.nlevels > 1:
         is_kept = not any(isinstance(kind, pd.CategoricalDtype) for kind in columns.dtypes)
@@ -179,50 +186,59 @@ def _write_parquet(frame: pd.DataFrame, file: Path) -> None:
         is_kept = type(columns) is pd.Index and kind in KEPT and _is_text([columns.name])
     if not is_kept:
         # As an index they come back, whatever they are.
-        _write_parquet(pd.DataFrame({"label": 0}, index=columns), file)
-        written.attrs[LABELS] = base64.b64encode(file.read_bytes()).decode()
+        _write_parquet(pd.DataFrame({"label": 0}, index=columns), file, checked=False)
+        notes[LABELS] = base64.b64encode(file.read_bytes()).decode()
         is_integer = columns.inferred_type == "integer"
         written.columns = columns.rename(None) if is_integer else pd.Index([*map(str, columns)])
     if not _is_text(names := [*frame.index.names]) and _is_kept("", names):
-        written.attrs[NAMES] = names
+        notes[NAMES] = names
         written.index = written.index.rename([None] * len(names) if len(names) > 1 else None)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and frame.index.freqstr:
-        written.attrs[INDEX_FREQ] = frame.index.freqstr
-    dtypes = _dtypes(frame)
+        notes[INDEX_FREQ] = frame.index.freqstr
+    levels, dtypes = frame.index.nlevels, _dtypes(frame)
     categories = {n: getattr(dtype, "categories", None) for n, dtype in dtypes.items()}
     # Parquet takes intervals, but not as categories.
     _cast(written, {n: c.dtype for n, c in categories.items() if isinstance(c, pd.IntervalIndex)})
     table = pa.Table.from_pandas(written)
-    count, levels = len(columns), frame.index.nlevels
-    is_plain = type(frame) is pd.DataFrame
-    looked = [n for n in range(count) if not (is_plain and _is_plain(frame.iloc[:, n]))]
-    if looked or not isinstance(frame.index, pd.RangeIndex):
-        # One row tells what Parquet makes of the dtypes.
-        row = io.BytesIO()
-        pq.write_table(table.select([*looked, *range(count, table.num_columns)]).slice(0, 1), row)
-        after = _dtypes(_read_parquet(row.getvalue())).values()
-        positions = [*range(levels), *(levels + n for n in looked)]
-        pairs = zip(positions, after, strict=True)
-        if changed := {n: _note(dtypes[n]) for n, dtype in pairs if dtype != dtypes[n]}:
-            written.attrs[DTYPES] = changed
-    metadata = {**table.schema.metadata, "PANDAS_ATTRS": json.dumps(written.attrs)}
-    pq.write_table(table.replace_schema_metadata(metadata), file)
-    if is_kept:
+    if len({*table.schema.names}) < table.num_columns:
+        raise ValueError("a column has a name under which Parquet keeps the index")
+    is_plain = type(frame) is pd.DataFrame and frame.flags.allows_duplicate_labels
+    is_plain = is_plain and _is_text(names)
+    every = [*range(len(columns))]
+    looked = [n for n in every if not (is_plain and _is_plain(frame, n, dtypes[levels + n]))]
+    if looked or not every or not isinstance(frame.index, pd.RangeIndex):
+        # Written alone, they show what becomes of them.
+        part = pa.BufferOutputStream()
+        pq.write_table(table.select([*looked, *range(len(every), table.num_columns)]), part)
+        after = _read_parquet(part.getvalue())
+        places = [*range(levels), *(levels + n for n in looked)]
+        found = enumerate(_dtypes(after).values())
+        changed = {n: _note(dtypes[places[n]]) for n, d in found if d != dtypes[places[n]]}
+        if checked:
+            _restore(after, {**notes, DTYPES: changed, LABELS: None})
+            after.columns = columns[looked]
+            _compare(frame.iloc[:, looked] if is_plain else frame, after)
+        if changed:
+            notes[DTYPES] = {places[n]: note for n, note in changed.items()}
+    if kind != KEPT[0]:
         labels = table.schema.empty_table().to_pandas().columns
+        if not is_kept:
+            labels = _read_parquet(base64.b64decode(notes[LABELS])).index
         pd.testing.assert_index_equal(labels, columns, exact=True)
-    del table
-    if is_plain:
-        _compare(frame.iloc[:, looked], _read_parquet(file, looked))
-    else:
-        _compare(frame, _read_parquet(file))
+        # To pandas, None and NaN are equal.
+        if repr([*labels]) != repr([*columns]):
+            raise ValueError(f"the columns' names change from {[*columns]} to {[*labels]}")
+    # As pandas has a frame's `attrs`.
+    metadata = {**table.schema.metadata, "PANDAS_ATTRS": json.dumps({**frame.attrs, **notes})}
+    pq.write_table(table.replace_schema_metadata(metadata), file)
 
 
-def _is_plain(column: pd.Series) -> bool:
+def _is_plain(frame: pd.DataFrame, number: int, dtype: Any) -> bool:
     """Tell whether Parquet keeps a column that Arrow has taken, whatever its values are."""
-    if column.dtype != object:
-        return column.dtype in PLAIN
+    if not is_object_dtype(dtype):
+        return dtype in PLAIN
     # Arrow takes no numbers among text, so that a float is NaN.
-    kinds = {*map(type, column.tolist())}
+    kinds = {*map(type, frame.iloc[:, number].tolist())}
     return str in kinds and kinds <= {str, NoneType, float}
 
 
@@ -233,63 +249,60 @@ def _compare(before: pd.DataFrame, after: pd.DataFrame) -> None:
     for attribute in before._metadata:
         if repr(getattr(after, attribute, None)) != repr(getattr(before, attribute, None)):
             raise ValueError(f"'{attribute}' of a {name} is no part of it")
-    if after.flags != before.flags:
-        raise ValueError("its flags change")
-    pd.testing.assert_index_equal(after.index, before.index, exact=True)
     if getattr(after.index, "freq", None) != getattr(before.index, "freq", None):
         raise ValueError("the frequency of its index changes")
-    for number, label in enumerate(before.columns):
-        _compare_column(label, before.iloc[:, number], after.iloc[:, number])
+    columns = range(before.shape[1])
+    unequal = [n for n in columns if not _is_same(before.iloc[:, n], after.iloc[:, n])]
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        pd.testing.assert_frame_equal(
+            after.iloc[:, unequal], before.iloc[:, unequal], check_exact=True, check_index_type=True
+        )
 
 
-def _compare_column(label: Any, before: pd.Series, after: pd.Series) -> None:
-    if isinstance(before.dtype, pd.CategoricalDtype) and before.dtype == after.dtype:
+def _is_same(before: pd.Series, after: pd.Series) -> bool:
+    """Compare columns of one dtype quickly; where it says no, they can still be equal."""
+    if before.dtype != after.dtype:
+        return False
+    if isinstance(before.dtype, pd.CategoricalDtype):
+        # Of those without an order, the dtypes are equal in any order.
         pd.testing.assert_index_equal(after.cat.categories, before.cat.categories, exact=True)
-        before, after = before.cat.codes, after.cat.codes
+        return after.cat.codes.equals(before.cat.codes)
     # Only objects can be equal and of another type.
-    elif before.dtype == after.dtype == object and [*map(_kind, before)] != [*map(_kind, after)]:
-        raise ValueError(f"objects of column '{label}' change their types")
-    if before.dtype != after.dtype or not after.array.equals(before.array):
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):
-            pd.testing.assert_series_equal(
-                after, before, check_exact=True, check_names=False, obj=f"column '{label}'"
-            )
+    if is_object_dtype(before) and [*map(_kind, before)] != [*map(_kind, after)]:
+        raise ValueError(f"objects of column '{before.name}' change their types")
+    return bool(after.array.equals(before.array))
 
 
-def _read_parquet(source: bytes | Path, columns: list[int] | None = None) -> pd.DataFrame:
-    """Read a frame, or only its columns at some positions, from a file or from its content."""
-    size = source.stat().st_size if isinstance(source, Path) else len(source)
+def _read_parquet(content: bytes | pa.Buffer) -> pd.DataFrame:
     # Arrow's threads abort a process that ends just after they began; small frames need none.
-    large = size > THREADS_FROM
-    with pq.ParquetFile(source if isinstance(source, Path) else pa.BufferReader(source)) as file:
-        names = file.schema_arrow.names
-        if columns is not None:
-            index = file.schema_arrow.pandas_metadata["index_columns"]
-            names = [names[n] for n in columns] + [name for name in index if type(name) is str]
-        # Arrow reads what is named "a.b" with "a".
-        table = file.read(names, use_threads=large).select(names)
-    del source, file
+    large = len(content) > THREADS_FROM
+    with pq.ParquetFile(pa.BufferReader(content)) as file:
+        table = file.read(use_threads=large)
+    del content, file
     attrs = json.loads((table.schema.metadata or {}).get(b"PANDAS_ATTRS", "{}"))
-    dtypes = {int(n): _noted(note) for n, note in attrs.pop(DTYPES, {}).items()}
-    # What has been converted is let go of at once, like the content.
+    # What has been converted is let go of at once, as the content was.
     frame = table.to_pandas(use_threads=large, self_destruct=True)
-    if columns is not None:
-        positions = [*range(levels := frame.index.nlevels), *(levels + n for n in columns)]
-        dtypes = {n: dtypes[p] for n, p in enumerate(positions) if p in dtypes}
-    _cast(frame, dtypes)
+    _restore(frame, attrs)
+    return frame
+
+
+def _restore(frame: pd.DataFrame, attrs: dict[str, Any]) -> None:
+    """Make of a frame what its notes say, and give it the other `attrs`."""
+    _cast(frame, {int(n): _noted(note) for n, note in attrs.pop(DTYPES, {}).items()})
     frame.index.names = attrs.pop(NAMES, frame.index.names)
     freq = attrs.pop(INDEX_FREQ, None)
     if freq and len(frame):
         frame.index.freq = freq
-    if (labels := attrs.pop(LABELS, None)) and columns is None:
+    if labels := attrs.pop(LABELS, None):
         frame.columns = _read_parquet(base64.b64decode(labels)).index
     frame.attrs = attrs
-    return frame
 
 
 def _dtypes(frame: pd.DataFrame) -> dict[int, Any]:
     """Give the dtypes of the index's levels and of the columns, by position."""
-    levels = pd.DataFrame(index=frame.index).reset_index(allow_duplicates=True).dtypes
+    levels = [frame.index.dtype]
+    if not isinstance(frame.index, pd.RangeIndex):
+        levels = [*pd.DataFrame(index=frame.index).reset_index(allow_duplicates=True).dtypes]
     return dict(enumerate([*levels, *frame.dtypes]))
 
 
@@ -360,7 +373,7 @@ def _plain_names(frame: pd.DataFrame) -> list[Any]:
 
 def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
     """Give a frame that MLRun can show: the index is a column there, and zones have a name."""
-    shown = frame.set_axis(_plain_names(frame), axis=1)
+    shown = frame.set_axis(_plain_names(frame), axis=1, copy=False)
     if set(shown.index.names) & set(shown.columns):
         shown = shown.rename_axis([None] * shown.index.nlevels)
     zones = {n: d for n, d in _dtypes(shown).items() if isinstance(d, pd.DatetimeTZDtype)}
