@@ -195,31 +195,14 @@ def _write_parquet(frame: pd.DataFrame, file: Path, checked: bool = True) -> Non
         written.index = written.index.rename([None] * len(names) if len(names) > 1 else None)
     if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and frame.index.freqstr:
         notes[INDEX_FREQ] = frame.index.freqstr
-    levels, dtypes = frame.index.nlevels, _dtypes(frame)
+    dtypes = _dtypes(frame)
     categories = {n: getattr(dtype, "categories", None) for n, dtype in dtypes.items()}
     # Parquet takes intervals, but not as categories.
     _cast(written, {n: c.dtype for n, c in categories.items() if isinstance(c, pd.IntervalIndex)})
     table = pa.Table.from_pandas(written)
     if len({*table.schema.names}) < table.num_columns:
         raise ValueError("a column has a name under which Parquet keeps the index")
-    is_plain = type(frame) is pd.DataFrame and frame.flags.allows_duplicate_labels
-    is_plain = is_plain and _is_text(names)
-    every = [*range(len(columns))]
-    looked = [n for n in every if not (is_plain and _is_plain(frame, n, dtypes[levels + n]))]
-    if looked or not every or not isinstance(frame.index, pd.RangeIndex):
-        # Written alone, they show what becomes of them.
-        part = pa.BufferOutputStream()
-        pq.write_table(table.select([*looked, *range(len(every), table.num_columns)]), part)
-        after = _read_parquet(part.getvalue())
-        places = [*range(levels), *(levels + n for n in looked)]
-        found = enumerate(_dtypes(after).values())
-        changed = {n: _note(dtypes[places[n]]) for n, d in found if d != dtypes[places[n]]}
-        if checked:
-            _restore(after, {**notes, DTYPES: changed, LABELS: None})
-            after.columns = columns[looked]
-            _compare(frame.iloc[:, looked] if is_plain else frame, after)
-        if changed:
-            notes[DTYPES] = {places[n]: note for n, note in changed.items()}
+    _note_types(frame, table, notes, checked)
     if kind != KEPT[0]:
         labels = table.schema.empty_table().to_pandas().columns
         if not is_kept:
@@ -231,6 +214,32 @@ def _write_parquet(frame: pd.DataFrame, file: Path, checked: bool = True) -> Non
     # As pandas has a frame's `attrs`.
     metadata = {**table.schema.metadata, "PANDAS_ATTRS": json.dumps({**frame.attrs, **notes})}
     pq.write_table(table.replace_schema_metadata(metadata), file)
+    pq.read_metadata(file)  # It may have become too long to be read.
+
+
+def _note_types(frame: pd.DataFrame, table: pa.Table, notes: dict[str, Any], checked: bool) -> None:
+    """Note the types that Parquet would change, and compare the columns that it might change."""
+    dtypes, levels, count = _dtypes(frame), frame.index.nlevels, len(frame.columns)
+    is_plain = type(frame) is pd.DataFrame and frame.flags.allows_duplicate_labels
+    if is_plain and _is_text([*frame.index.names]):
+        looked = [n for n in range(count) if not _is_plain(frame, n, dtypes[levels + n])]
+        if count and not looked and isinstance(frame.index, pd.RangeIndex):
+            return
+    else:
+        looked = [*range(count)]
+    # Written alone, they show what becomes of them.
+    part = pa.BufferOutputStream()
+    pq.write_table(table.select([*looked, *range(count, table.num_columns)]), part)
+    after = _read_parquet(part.getvalue())
+    places = [*range(levels), *(levels + n for n in looked)]
+    found = enumerate(_dtypes(after).values())
+    changed = {n: _note(dtypes[places[n]]) for n, d in found if d != dtypes[places[n]]}
+    if checked:
+        _restore(after, {**notes, DTYPES: changed, LABELS: None})
+        after.columns = frame.columns[looked]
+        _compare(frame if len(looked) == count else frame.iloc[:, looked], after)
+    if changed:
+        notes[DTYPES] = {places[n]: note for n, note in changed.items()}
 
 
 def _is_plain(frame: pd.DataFrame, number: int, dtype: Any) -> bool:
