@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import re
-import warnings
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -262,10 +261,9 @@ def _compare(before: pd.DataFrame, after: pd.DataFrame) -> None:
         raise ValueError("the frequency of its index changes")
     columns = range(before.shape[1])
     unequal = [n for n in columns if not _is_same(before.iloc[:, n], after.iloc[:, n])]
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):
-        pd.testing.assert_frame_equal(
-            after.iloc[:, unequal], before.iloc[:, unequal], check_exact=True, check_index_type=True
-        )
+    pd.testing.assert_frame_equal(
+        after.iloc[:, unequal], before.iloc[:, unequal], check_exact=True, check_index_type=True
+    )
 
 
 def _is_same(before: pd.Series, after: pd.Series) -> bool:
@@ -276,9 +274,11 @@ def _is_same(before: pd.Series, after: pd.Series) -> bool:
         # Of those without an order, the dtypes are equal in any order.
         pd.testing.assert_index_equal(after.cat.categories, before.cat.categories, exact=True)
         return after.cat.codes.equals(before.cat.codes)
-    # Only objects can be equal and of another type.
-    if is_object_dtype(before) and [*map(_kind, before)] != [*map(_kind, after)]:
-        raise ValueError(f"objects of column '{before.name}' change their types")
+    if is_object_dtype(before):
+        # Only objects can be equal and of another type.
+        if [*map(_kind, before)] != [*map(_kind, after)]:
+            raise ValueError(f"objects of column '{before.name}' change their types")
+        before, after = (column.where(column.notna()) for column in (before, after))
     return bool(after.array.equals(before.array))
 
 
