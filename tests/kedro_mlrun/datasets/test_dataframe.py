@@ -163,6 +163,14 @@ def test_any_frame_comes_back(embedded: Store, frame: pd.DataFrame) -> None:
     [
         ([1, 2], "a data frame is expected and this is a list"),
         (pd.DataFrame({"a": [1, "x"]}), "column a"),
+        *(
+            (pd.DataFrame({"a": pd.Series(cells, dtype=object)}), "can't hold this data frame")
+            for cells in (
+                [{"b": [1, 2]}],
+                [{"b": np.float32(1.5)}],
+                [np.array([1], dtype="int8"), np.array([1.5], dtype="float32")],
+            )
+        ),
         (
             pd.DataFrame({"a": pd.Series([1, None], dtype=object)}),
             "objects of column 'a' change their types",
@@ -181,7 +189,8 @@ def test_any_frame_comes_back(embedded: Store, frame: pd.DataFrame) -> None:
         ),
     ],
     ids=[
-        *("list", "mixed", "integers as objects", "lists", "no time", "not there", "other text"),
+        *("list", "mixed", "lists in dicts", "float32 in dicts", "other arrays"),
+        *("integers as objects", "lists", "no time", "not there", "other text"),
         *("twice", "as the index", "no name", "no number", "allows_duplicate_labels"),
     ],
 )

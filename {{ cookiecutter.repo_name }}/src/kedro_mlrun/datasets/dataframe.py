@@ -161,7 +161,13 @@ def _is_text(names: list[Any]) -> bool:
 
 
 def _kind(value: Any) -> Any:
-    """Give an object's type; of a missing text, None or NaN, either may come back."""
+    """Give an object's type, and the types in it; of None and NaN either may come back."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return np.ndarray, value.dtype
+    if isinstance(value, list | tuple | np.ndarray):
+        return type(value), *map(_kind, value)
+    if isinstance(value, dict):
+        return dict, *((name, _kind(item)) for name, item in value.items())
     return NoneType if isinstance(value, float) and math.isnan(value) else type(value)
 
 
