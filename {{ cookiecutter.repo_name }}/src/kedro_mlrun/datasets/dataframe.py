@@ -43,8 +43,9 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
     """A pandas data frame as an MLRun dataset artifact, with MLRun's preview and statistics.
 
     The frame comes back as it was: its class, dtypes, index, columns, categories, time zones,
-    `attrs`. Before it is recorded it is read back and compared; a frame that the format can't hold
-    is refused. One that MLRun can't show is recorded without preview and statistics.
+    `attrs`. What the format may change is read back and compared before it is recorded; a frame
+    that it can't hold is refused. One that MLRun can't show is recorded without preview and
+    statistics; from 10,000 rows on it has the first rows as preview, and statistics with `stats`.
 
     Args:
         key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
