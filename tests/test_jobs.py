@@ -271,7 +271,9 @@ def test_ctrl_c_asks_what_becomes_of_the_job(
     """On a terminal, while the job's log is followed."""
     project = bake()
     terminal, inner = os.openpty()
-    command = ("mlrun", "submit", "--watch", f"--params={PARAMS}")
+    # One that is to be aborted must not have ended before.
+    params = PARAMS if answer == "n" else "random_forest.model.arguments.n_estimators=20000"
+    command = ("mlrun", "submit", "--watch", f"--params={params}")
     process = project.start(*command, stdin=inner, stdout=inner, stderr=inner)
     os.close(inner)
 
