@@ -217,15 +217,7 @@ def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
         workers.RunReference(*json.loads(os.environ[workers.VARIABLE])["parallel"]).folder
     )
     assert (folder.stat().st_mode & 0o777, folder.owner()) == (0o700, getpass.getuser())
-    processes = [
-        multiprocessing.get_context("fork").Process(target=add_results, args=(number,))
-        for number in range(4)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
+    run_workers(add_results, *((number,) for number in range(4)))
     store.manager.close_run(run_id="parallel")
     (record,) = mlrun.get_run_db().list_runs(project=store.project, uid=uid)
     names = {f"{worker}_{number}" for worker in range(4) for number in range(3)}
@@ -236,6 +228,17 @@ def test_worker_processes_add_to_their_parents_run(store: Store) -> None:
     with pytest.raises(LookupError, match="is not open"):
         workers.leave_note(uid, {})
     assert not Path("None").exists()
+
+
+def run_workers(target: Callable[..., None], *arguments: tuple[Any, ...]) -> None:
+    """Call a function in forked processes at once, one for each tuple of arguments."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=target, args=given) for given in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * len(arguments)
 
 
 def add_metrics(key: str, both: Any) -> None:
@@ -250,14 +253,9 @@ def add_metrics(key: str, both: Any) -> None:
 
 def test_workers_never_overwrite_each_others_results(embedded: Store) -> None:
     """Law 1: nothing is lost; law 4: names don't depend on who is first."""
-    context = multiprocessing.get_context("fork")
-    uid, both = embedded.manager.open_run("parallel", "parallel").uid, context.Barrier(4)
-    processes = [context.Process(target=add_metrics, args=(key, both)) for key in "abcd"]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
+    uid = embedded.manager.open_run("parallel", "parallel").uid
+    both = multiprocessing.get_context("fork").Barrier(4)
+    run_workers(add_metrics, *((key, both) for key in "abcd"))
     embedded.manager.close_run(run_id="parallel")
     record = mlrun.get_run_db().read_run(uid, embedded.project)
     assert record["status"]["results"] == {f"{key}.auc": key for key in "abcd"}

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,12 @@ class Records:
         plain = {k: [*v] if isinstance(v, tuple) else v for k, v in filters.items() if v}
         size = min(size or _PAGE, _PAGE)
         if self._store:
-            find, page = getattr(self._store, f"find_{what}"), 0
-            rows = find(project=self.project, limit=size, **plain)
-            while rows:
+            find = getattr(self._store, f"find_{what}")
+            for offset in count(step=size):
+                rows = find(project=self.project, limit=size, offset=offset, **plain)
                 yield from rows
-                page += 1
-                more = len(rows) == size
-                rows = more and find(project=self.project, limit=size, offset=page * size, **plain)
-            return
+                if len(rows) < size:
+                    return
         list_page = getattr(self.db, f"paginated_list_{what}")
         rows, token = list_page(project=self.project, page_size=size, **plain)
         yield from rows

@@ -231,7 +231,8 @@ class Rows(Database):
     def run(self, uid: str, project: str, iter: int = 0) -> Record | None:
         """Read a run, if there is one."""
         where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iter)
-        return [*self.records("runs", where, "id"), None][0]
+        found = self.records("runs", where, "id")
+        return found[0] if found else None
 
     def find_run(self, uid: str, project: str, iter: int = 0) -> Record:
         """Read a run, which has to be there."""

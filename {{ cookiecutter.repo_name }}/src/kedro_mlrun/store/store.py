@@ -22,10 +22,6 @@ class Store(JobQueue):
         """List runs, newest start first."""
         return self.find_runs(**query)
 
-    def list_artifacts(self, **query: Any) -> list[Record]:
-        """List artifacts' records, last updated first."""
-        return self.find_artifacts(**query)
-
     def read_run(self, uid: str, project: str, iter: int = 0) -> Record:
         """Read a run."""
         return self.find_run(uid, project, iter)
