@@ -48,6 +48,14 @@ def store_version(db: Any, tree: str, key: str = "model", **options: Any) -> Non
     db.store_artifact(key, record, project="iris", tree=tree, **options)
 
 
+def store_when_told(url: str, told: Connection) -> None:
+    db = LocalRunDB(url)
+    store_version(db, "first")
+    told.send("stored")
+    told.recv()
+    store_version(db, "second")
+
+
 def save_until_killed(url: str, folder: Path, name: str, saved: Connection) -> None:
     """Save one artifact after the other, and tell of each that was saved."""
     use(url, folder)

@@ -1,6 +1,7 @@
 """What the embedded store has for itself: a file, shared by processes that may be killed."""
 
 import contextlib
+import gc
 import hashlib
 import inspect
 import json
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -39,6 +41,7 @@ from store_writers import (
     save_until_killed,
     store_version,
     store_versions,
+    store_when_told,
     write_results,
 )
 
@@ -407,6 +410,30 @@ def test_processes_write_to_one_key(url, tmp_path):
     db = LocalRunDB(url)
     assert len(db.list_artifacts("model", project="iris")) == 40
     assert len(db.list_artifacts("model", project="iris", tag="latest")) == 1
+
+
+def test_a_forked_process_has_its_own_locks(url):
+    """What a forked process writes is there, though its parent lets the store go before it."""
+    db = LocalRunDB(url)
+    db.store_run(run_(), "0", "iris")
+    ours, theirs = multiprocessing.Pipe()
+    writer = processes.Process(target=store_when_told, args=(url, theirs))
+    writer.start()
+    assert ours.recv() == "stored"
+    del db
+    gc.collect()
+    ours.send("again")
+    writer.join()
+    assert writer.exitcode == 0
+    assert len(LocalRunDB(url).list_artifacts("model", project="iris")) == 2
+
+
+def test_a_store_that_is_let_go_is_closed(url):
+    """A store's file is not held open by what nobody uses any more."""
+    LocalRunDB(url).connect()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(LocalRunDB(url).connect).result()
+    assert not Path(f"{url.removeprefix('sqlite:///')}-wal").exists()
 
 
 def test_threads_share_a_store(db):

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,6 +107,7 @@ class Database:
         self.path = Path(path).absolute()
         self.places = Places(self.path)
         self._local = threading.local()
+        _databases.add(self)
         # The rows of each table that are no record, each with the time at which it was written.
         self.broken: dict[str, set[tuple[int, str]]] = {}
 
@@ -135,13 +137,19 @@ class Database:
         """The thread's own connection."""
         # Never one that a forked child took over from its parent, or whose file was deleted: what
         # is written to that is lost.
-        local = self._local
-        if getattr(local, "opened", None) != (os.getpid(), self.inode()):
+        own = getattr(self._local, "own", None)
+        if own is None or own.of != (os.getpid(), self.inode()):
+            connection = self._open()
             # Kept, because SQLite forbids a child even to close its parent's connection.
-            local.abandoned = getattr(local, "connection", None)
-            local.connection = self._open()
-            local.opened = (os.getpid(), self.inode())
-        return cast(sqlite3.Connection, local.connection)
+            self._local.abandoned = own if own and own.of[0] != os.getpid() else None
+            self._local.own = own = _Own(connection, (os.getpid(), self.inode()))
+        return cast(sqlite3.Connection, own.connection)
+
+    def close(self) -> None:
+        """Close the thread's own connection; the next use opens another."""
+        own = getattr(self._local, "own", None)
+        if own and own.of[0] == os.getpid() and not own.connection.in_transaction:
+            self._local.own = None
 
     def _open(self) -> sqlite3.Connection:
         connection = None
@@ -224,7 +232,7 @@ class Database:
             if _free(self.path) < RESERVE:
                 self._reserve.unlink()
                 # The connection can only read, if there was no room to open another.
-                self._local.opened = None
+                self.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -269,9 +277,38 @@ class Database:
         self._keep_reserve()
 
 
+class _Own:
+    """A thread's connection, which is closed when the thread ends or the store is let go."""
+
+    def __init__(self, connection: sqlite3.Connection, of: tuple[int, int | None]) -> None:
+        self.connection, self.of = connection, of
+
+    def __del__(self) -> None:
+        # Python's connections are in a cycle, and would stay open until that is collected.
+        if self.of[0] == os.getpid():
+            self.connection.close()
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for database in [*_databases]:
+        database.close()
+
+
+# With a connection of its parent, SQLite in a forked child takes itself for the holder of the
+# parent's locks, so that another process deletes from under it what it writes.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_all)
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, BUSY_SECONDS, isolation_level=None, uri=True)
+    # Each thread has its own, which any thread may close in the end.
+    connection = sqlite3.connect(
+        uri, BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+    )
     connection.row_factory, connection.text_factory = sqlite3.Row, _text
     return connection
 
