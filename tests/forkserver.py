@@ -296,12 +296,12 @@ class ImportMLRun(MetaPathFinder, Loader):
         sys.meta_path.remove(self)
         module.__spec__ = self.spec
         sys.modules.update(self.modules)
+        module.mlconf.reload()
         # kedro_mlrun has asked to be told. The clients, which import this file, have no packages.
         import wrapt
 
         for each in self.modules.values():
             wrapt.notify_module_loaded(each)
-        module.mlconf.reload()
 
 
 def end(error: BaseException | None) -> None:

@@ -684,17 +684,17 @@ def test_a_store_that_fails_once_at_a_runs_end_costs_the_table_of_nodes_at_most(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Law 10: what workers have added to the run is read again, and the run is completed."""
-    read_run = LocalRunDB.read_run
+    find_run = LocalRunDB.find_run
 
     def fail_once(*_: Any, **__: Any) -> None:
-        monkeypatch.setattr(LocalRunDB, "read_run", read_run)
+        monkeypatch.setattr(LocalRunDB, "find_run", find_run)
         raise mlrun.errors.MLRunRuntimeError("not now")
 
     def end() -> None:
         uid = embedded.manager.context.uid
         workers.leave_note(uid, {"node": "of a worker", "action": "run", "seconds": 1.0})
         embedded.manager.run_db.update_run({"status.results.more": 2}, uid, embedded.project)
-        monkeypatch.setattr(LocalRunDB, "read_run", fail_once)
+        monkeypatch.setattr(LocalRunDB, "find_run", fail_once)
 
     plugin = type("Plugin", (), {"after_pipeline_run": staticmethod(hook_impl(end))})
     run(conf, "good", plugin=plugin)

@@ -134,9 +134,9 @@ def test_other_stores_get_their_files_by_mlrun(embedded: Store, tmp_path: Path, 
 def test_what_is_read_is_what_was_verified(embedded: Store) -> None:
     """Law 1: also where another file takes its place right after."""
     MLRunAbstractDataset("thing").save((1, 2))
-    artifact = embedded.manager.project.get_artifact("thing")
+    artifact = embedded.manager.project.get_artifact("thing").to_dict()
     with files.verified_file(artifact) as stream:
-        path = Path(artifact.target_path)
+        path = Path(artifact["spec"]["target_path"])
         path.unlink()
         path.write_bytes(pickle.dumps("evil"))
         assert pickle.load(stream) == (1, 2)

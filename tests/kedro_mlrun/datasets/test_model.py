@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from kedro_mlrun.datasets import MLRunDataframeDataset
 from kedro_mlrun.secrets import known
+from kedro_mlrun.store.context import RunContext
 
 Dataset = import_module("kedro_mlrun.datasets").MLRunModel
 
@@ -174,7 +175,7 @@ def test_mlruns_own_servers_read_a_model(
     """Law 6: a model that is kept as `pkl` is a plain pickle, also to `AutoMLRun`."""
     Dataset(key="model", framework=framework).save(model)
     store.new_process()
-    uri = Dataset(key="model")._find().uri
+    uri = store.manager.project.get_artifact("model").uri
     assert predicted(server, uri) == model.predict(X).tolist()
     loaded = AutoMLRun.load_model(uri).model
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
@@ -522,8 +523,9 @@ def test_what_is_recorded_keeps_its_bytes(embedded: Store, monkeypatch: pytest.M
     def update_run(*args: Any, **kwargs: Any) -> None:
         raise OSError("disk full")
 
+    embedded.manager.open_run("training")
     with monkeypatch.context() as patch:
-        patch.setattr(embedded.manager.context._rundb, "update_run", update_run)
+        patch.setattr(RunContext, "update_run", update_run)
         with pytest.raises(DatasetError, match="disk full"):
             Dataset(key="model").save(forest())
     embedded.new_process()

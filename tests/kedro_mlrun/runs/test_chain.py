@@ -34,10 +34,10 @@ def test_what_another_pipeline_has_made_is_of_the_chain(registry, monkeypatch):
     """Law 4: though Kedro has found only the pipeline that this run names."""
     monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
     run = {"metadata": {"uid": "1"}, "spec": {"parameters": {"kedro.pipeline": "a"}}}
-    project = SimpleNamespace(metadata=SimpleNamespace(name="p"))
     found = [run]
     db = SimpleNamespace(list_runs=lambda **_: found)
-    manager = SimpleNamespace(current=None, project=project, db=db)
+    manager = SimpleNamespace(project_name="p", store=db)
+    manager.current_of = manager.abort_lost_runs = lambda: None
     pipelines.set_requested(["b"])
     assert made_in_chain(manager) == (True, {"a_data"})
     found.clear()

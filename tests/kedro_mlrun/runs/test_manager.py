@@ -55,10 +55,10 @@ def test_runs_end_one_by_one(store: Store) -> None:
     """Each run has its own context, its own end, and its own folder; one may hold another."""
     outer = store.manager.open_run("outer")
     inner = store.manager.open_run("inner")
-    assert store.manager.context is inner
-    assert mlrun.get_or_create_ctx("anything") is inner
+    assert store.manager.context.uid == inner.uid
+    assert mlrun.get_or_create_ctx("anything").uid == inner.uid
     store.manager.close_run(ValueError("wrong"))
-    assert store.manager.context is outer
+    assert store.manager.context.uid == outer.uid
     store.manager.close_run()
     assert store.manager.current is None
     third = store.manager.open_run("third")

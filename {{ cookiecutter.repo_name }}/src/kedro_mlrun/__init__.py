@@ -7,6 +7,8 @@ also lets `MLRUN_DBPATH=sqlite:///PATH` choose the embedded store, everywhere in
 import sys
 from importlib import import_module
 from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,12 +50,17 @@ def __dir__() -> list[str]:
 
 
 class _BeforeMLRun(MetaPathFinder):
-    def find_spec(self, name: str, *_: Any) -> None:
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
         """Patch MLRun when it is imported, by whomever; nothing is imported for that before."""
-        if name == "mlrun":
-            import_module(f"{__name__}.patches")
+        if name != "mlrun":
+            return None
+        sys.meta_path.remove(self)
+        import_module(f"{__name__}.patches")
+        # From the finder that the patches have put before this one.
+        return find_spec(name)
 
 
-sys.meta_path.insert(0, _BeforeMLRun())
 if "mlrun" in sys.modules:
     import_module(f"{__name__}.patches")
+else:
+    sys.meta_path.insert(0, _BeforeMLRun())

@@ -27,7 +27,14 @@ if not TYPE_CHECKING:
 if not shutil.which("git"):
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
-__all__ = ["Lazy", "ipython", "mlrun"]
+__all__ = ["Lazy", "ipython", "mlrun", "mlrun_loaded"]
+
+
+def mlrun_loaded() -> Any:
+    """Give MLRun if it is imported, to its end; another thread may be about to do that."""
+    module = sys.modules.get("mlrun")
+    # As Python's own import system tells it; there is no public way.
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
 
 
 def ipython() -> Any:

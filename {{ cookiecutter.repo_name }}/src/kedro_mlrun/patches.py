@@ -1,5 +1,6 @@
 """What is changed in MLRun, as soon as it is imported, where it has no public way to be told."""
 
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -40,3 +41,10 @@ def _keep_runs_apart(base: ModuleType) -> None:
 
         item, path, producer = given
         return str(generate(item, own_place(path, producer), producer))
+
+
+@wrapt.when_imported("mlrun")
+def _share_open_runs(_mlrun: ModuleType) -> None:
+    # A node that imports MLRun may ask it for its context, and that is the run's own.
+    if manager := sys.modules.get(f"{__package__}.runs.manager"):
+        manager.MLRunContextManager().share_runs()

@@ -10,7 +10,6 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +21,11 @@ from ..lazy import mlrun
 from ..runs.chain import chain_id
 from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
-from ..store.fields import LONG_AGO, run_folder
+from ..runs.open_runs import mlruns_own
+from ..store.context import RunContext
+from ..store.errors import is_not_found, not_found
+from ..store.fields import LONG_AGO, artifact_named, artifact_uri, run_folder
+from ..store.rows import Record
 from ..store.sqlite import SCHEME
 from .files import quiet, verified_bytes, verified_file
 
@@ -35,6 +38,8 @@ TEXT_FORMATS = ("txt", "html", "md", "csv", "yaml", "yml", "xml", "log")
 # Arguments of MLRun's log functions that the datasets set themselves.
 OURS = {"item", "key", "body", "df", "local_path", "src_path", "target_path", "model_dir"}
 OURS |= {"model_file", "is_inline", "project", "upload", "self", "kwargs"}
+# Tags that MLRun takes for certain.
+PLAIN_TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_]{0,54}[A-Za-z0-9])?")
 
 
 class MLRunAbstractDataset(RunDataset):
@@ -75,7 +80,11 @@ class MLRunAbstractDataset(RunDataset):
     """
 
     LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project", "path")
-    LOG: tuple[str, str] = ("log_artifact", "Artifact")  # MLRun's function, and what it makes.
+    KIND = "artifact"  # of MLRun's artifacts
+    # The arguments in `save_args` with which an artifact is recorded without MLRun.
+    PLAIN: frozenset[str] = frozenset(
+        {"tag", "labels", "format", "db_key", "artifact_path", "viewer"}
+    )
     READS_FILES = True  # without a record, named by `path` in load_args
     versioned = True  # Kedro gives each dataset of a class that has this its load version.
 
@@ -135,66 +144,81 @@ class MLRunAbstractDataset(RunDataset):
                 log()
 
     @contextmanager
-    def _written(self, context: "mlrun.MLClientCtx", data: Any) -> Iterator[Callable[[], Any]]:
+    def _written(self, context: Any, data: Any) -> Iterator[Callable[[], Any]]:
         """Write an object to its place, and give what records it; it goes if that fails."""
-        log, kind = getattr(context, self.LOG[0]), getattr(mlrun.artifacts, self.LOG[1])
-        # What MLRun's function doesn't name itself it hands on to the artifact's class.
-        known = {*_parameters(log), *_parameters(kind)}
-        self._check_names(self._save_args, known - OURS, "save_args")
+        path = str(self._save_args.get("artifact_path") or context.artifact_path)
+        of_mlrun = self._needs_mlrun(context, path)
+        if of_mlrun:
+            known = self._known_to_mlrun()
+            self._check_names(self._save_args, known, "save_args")
+            path = mlrun.utils.template_artifact_path(path, context.project, context.uid)
+            tag = self._save_args.get("tag")
+            mlrun.utils.validate_tag_name(tag, "artifact.metadata.tag")
         labels = self._save_args.get("labels") or {}
         if not isinstance(labels, dict):
             # A list of names, as the documentation of the published datasets has it.
             names = [labels] if isinstance(labels, str) else map(str, labels)
             labels = dict.fromkeys(names, "true")
-        labels = {**labels, TYPE_LABEL: type_name(data)}
-        arguments = {"db_key": self.key, **self._save_args, "labels": labels, "upload": False}
-        path = self._save_args.get("artifact_path") or context.artifact_path
-        path = mlrun.utils.template_artifact_path(path, context.project, context.uid)
+        arguments = {"db_key": self.key, **self._save_args}
+        arguments["labels"] = {**labels, TYPE_LABEL: type_name(data)}
         folder = f"{run_folder(path, context.uid)}/{self.key}/{uuid.uuid4().hex[:8]}"
-        mlrun.utils.validate_tag_name(self._save_args.get("tag"), "artifact.metadata.tag")
-        item, is_local = None, "://" not in folder
+        is_local, before = "://" not in folder, list[Any]()
         try:
             if is_local:
                 Path(folder).mkdir(parents=True)
             # There the file is moved from without a copy.
             with TemporaryDirectory(dir=folder if is_local else None) as temporary:
-                item = self._prepare(data, Path(temporary), folder, arguments)
-                item = item or mlrun.artifacts.Artifact(self.key, **self._own(arguments))
-                file, target = Path(arguments.pop("local_path")), arguments["target_path"]
-                target += file.name if target.endswith("/") else ""
+                file, spec, status = self._prepare(data, Path(temporary), folder, arguments)
+                target = spec["target_path"] + (file.name if self.KIND == "model" else "")
                 with file.open("rb") as stream:
-                    item.hash = hashlib.file_digest(stream, "sha1").hexdigest()
-                item.size = file.stat().st_size
+                    digest = hashlib.file_digest(stream, "sha1").hexdigest()
+                spec["size"] = file.stat().st_size
                 if is_local:
                     file.rename(target)
                 else:
                     mlrun.get_dataitem(target).upload(str(file))
-                # MLRun would hash it once more, and copy it, while others wait.
-                item._upload_file = lambda *_, **__: None
-                yield lambda: context.log_artifact(item, **arguments)
+
+                def log() -> Any:
+                    # Where only the update of the run fails, the artifact's record is there.
+                    before.append(context.artifact_uris.get(self.key))
+                    record = _record(self.KIND, self.key, digest, spec, status)
+                    if of_mlrun:
+                        return _log_to_mlrun(mlruns_own(context), record, arguments)
+                    return _log(context, record, arguments)
+
+                yield log
         except BaseException:
-            # Where only the update of the run failed, the artifact's record points here.
-            is_recorded = item and context.artifact_uris.get(self.key) == item.uri
+            is_recorded = before and context.artifact_uris.get(self.key) != before[0]
             if is_local and not is_recorded:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
-        """Write an object to a file, and give the artifact if it is more than that file.
+    def _needs_mlrun(self, context: Any, path: str) -> bool:
+        """Tell whether something about a save is what only MLRun's own context knows."""
+        tag = self._save_args.get("tag")
+        is_plain = self._save_args.keys() <= self.PLAIN and "://" not in path and "{{" not in path
+        is_plain = is_plain and (not tag or bool(PLAIN_TAG.fullmatch(str(tag))))
+        db_key = str(self._save_args.get("db_key") or self.key)
+        return not (isinstance(context, RunContext) and is_plain and KEY.fullmatch(db_key))
 
-        What MLRun's function is to know is added to its arguments, and where the file is, which is
-        then put below the folder, the save's own.
+    def _known_to_mlrun(self) -> set[str]:
+        """Give the arguments that MLRun's function has or hands on to the artifact's class."""
+        kind = mlrun.artifacts.manager.artifact_types[self.KIND]
+        log = getattr(mlrun.MLClientCtx, f"log_{self.KIND}")
+        return (_parameters(log) | _parameters(kind)) - OURS
+
+    def _prepare(
+        self, data: Any, temporary: Path, folder: str, arguments: Record
+    ) -> tuple[Path, Record, Record]:
+        """Write an object to a file, and give it with its record's `spec` and `status`.
+
+        The file is then put below the folder, the save's own. What the record has is taken from the
+        arguments.
         """
         file = self._write(data, temporary)
         target = f"{folder}/{self.key}{''.join(file.suffixes)}"
-        arguments.update(local_path=str(file), target_path=target)
-        arguments["format"] = arguments.get("format") or file.suffix[1:]
-
-    def _own(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Take out those arguments that are the artifact's class's and not MLRun's function's."""
-        names = _parameters(getattr(mlrun.artifacts, self.LOG[1]))
-        names -= _parameters(mlrun.MLClientCtx.log_artifact)
-        return {name: arguments.pop(name) for name in names & arguments.keys()}
+        spec = {"target_path": target, "format": arguments.get("format") or file.suffix[1:]}
+        return file, spec, {}
 
     def _write(self, data: Any, folder: Path) -> Path:
         """Write an object to a file whose ending tells how to read it."""
@@ -231,16 +255,18 @@ class MLRunAbstractDataset(RunDataset):
             found = self._find()
             data = self._read(found)
             current = MLRunContextManager().current_of(self.run_id) if self.run_id else None
-            # A result is no artifact, and a file without a record has no uid.
-            if current and isinstance(found, mlrun.artifacts.Artifact) and found.uid:
-                if not (found.producer or {}).get("uri", "").endswith(current.uid):
+            # A file without a record has no uid.
+            if current and self.KIND and found["metadata"].get("uid"):
+                spec = found["spec"]
+                if not (spec.get("producer") or {}).get("uri", "").endswith(current.uid):
                     # Without a tag, which may move on to a later version.
-                    uri = found.get_store_url(with_tag=False)
-                    MLRunContextManager().add_input(found.spec.db_key, uri, self.run_id)
+                    MLRunContextManager().add_input(
+                        spec["db_key"], artifact_uri(found), self.run_id
+                    )
             return data
 
-    def _read(self, artifact: Any) -> Any:
-        kind = (artifact.labels or {}).get(TYPE_LABEL)
+    def _read(self, artifact: Record) -> Any:
+        kind = type_label(artifact)
         ending = file_format(artifact)
         if ending == "pkl" and kind not in {"builtins.str", "builtins.bytes"}:
             with verified_file(artifact) as stream:
@@ -253,43 +279,46 @@ class MLRunAbstractDataset(RunDataset):
     def _exists(self) -> bool:
         with self._explained("looked for"):
             try:
-                path = getattr(self._find(), "target_path", None)
-            except mlrun.errors.MLRunNotFoundError:
-                return False
+                found = self._find()
+            except Exception as error:
+                if is_not_found(error):
+                    return False
+                raise
+            path = found["spec"].get("target_path") if self.KIND else None
             return not path or "://" in path or Path(path).exists()
 
     def _find(self) -> Any:
-        args = self._load_args
-        project = args.get("project") or MLRunContextManager().project.metadata.name
+        """Find the artifact's record."""
+        args, manager = self._load_args, MLRunContextManager()
+        project = args.get("project") or manager.project_name
         path = args.get("path") or self.key
-        if mlrun.datastore.is_store_uri(path):
+        if str(path).startswith("store://"):
             if {*args} - {"path"} or self._load_version:
                 raise DatasetError("a store:// URL says by itself which version; leave others out")
-            db = MLRunContextManager().run_db
-            return mlrun.datastore.get_store_resource(path, db, project=project)
+            return _of_uri(path, project)
         if path != self.key:
-            return mlrun.artifacts.Artifact(key=self.key, target_path=path)
+            return _record(self.KIND, self.key, None, {"target_path": path}, {})
         key = str(self._save_args.get("db_key") or self.key)
         if self._load_version:
             args = {"tag": self._load_version}
         elif not args:
-            current = MLRunContextManager().current_of(self.run_id)
+            current = manager.current_of(self.run_id)
             if uri := current and current.artifact_uris.get(self.key):
-                return _of_uri(uri, project)
+                return _of_uri(uri, project, with_tag=False)
             args = {"tree": self._chain()}
         tag, uid, tree, iteration = map(args.get, ("tag", "uid", "tree", "iter"))
         if tree and not uid:
             return _of_tree(tree, key, project, tag=tag, iter=iteration)
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
         best = 0 if iteration is None and not uid else iteration
+        which = {"tag": tag, "iter": best, "tree": tree, "uid": uid}
         try:
-            db = MLRunContextManager().run_db
-            record = db.read_artifact(key, tag, best, project, tree, uid)
-        except mlrun.errors.MLRunNotFoundError:
-            if run := self._load_version or (not (tag or tree) and uid):
-                return _of_run(run, key, project, iteration or 0)
-            raise
-        return mlrun.artifacts.dict_to_artifact(record)
+            return manager.store.read_artifact(key, project=project, **which)
+        except Exception as error:
+            run = self._load_version or (not (tag or tree) and uid)
+            if not (is_not_found(error) and run):
+                raise
+        return _of_run(run, key, project, iteration or 0)
 
     def _chain(self) -> str:
         """Give the chain of runs that the version to load is of, if it is of one."""
@@ -303,9 +332,7 @@ class MLRunAbstractDataset(RunDataset):
                 raise DatasetError("the dataset has no key; give it `key`, or a catalog name")
             yield
         except Exception as exc:
-            # Not by the class, for which MLRun would be imported, which may be what failed.
-            code = getattr(exc, "error_status_code", None)
-            missing = code == HTTPStatus.NOT_FOUND and action != "saved"
+            missing = is_not_found(exc) and action != "saved"
             # A DatasetError of ours gives its own advice.
             advice = "" if type(exc) is DatasetError and not exc.__cause__ else CHECK
             if getattr(exc, "errno", None) == errno.ENOSPC:
@@ -326,9 +353,15 @@ class MLRunAbstractDataset(RunDataset):
             ) from (None if missing or isinstance(exc, DatasetError) else exc)
 
 
-def file_format(artifact: Any) -> str:
+def file_format(artifact: Record) -> str:
     """Give the ending that tells how to read an artifact's file."""
-    return str(artifact.spec.format or Path(artifact.target_path or "").suffix[1:])
+    spec = artifact["spec"]
+    return str(spec.get("format") or Path(spec.get("target_path") or "").suffix[1:])
+
+
+def type_label(artifact: Record) -> str:
+    """Give the name of the type that an artifact was saved as; "" if it isn't one of ours."""
+    return str((artifact["metadata"].get("labels") or {}).get(TYPE_LABEL) or "")
 
 
 def type_name(data: Any) -> str:
@@ -356,16 +389,65 @@ def _is_json(data: Any) -> bool:
     return data is None or type(data) in {str, int, float, bool}
 
 
-def _of_uri(uri: str, project: str) -> Any:
-    # Without the tag, which may move on to a later version.
-    uri = str(mlrun.utils.remove_tag_from_artifact_uri(uri))
-    db = MLRunContextManager().run_db
-    return mlrun.datastore.get_store_resource(uri, db, project=project)
+def _record(kind: str, key: str, digest: str | None, spec: Record, status: Record) -> Record:
+    """Make an artifact's record, of what MLRun's has without a run."""
+    spec = {"license": "", "has_children": False, **spec}
+    parts = {"metadata": {"key": key, "hash": digest}, "spec": spec}
+    parts["status"] = {"state": "created", **status}
+    # MLRun leaves out what is empty.
+    kept = {
+        part: {name: value for name, value in fields.items() if value not in (None, {}, [])}
+        for part, fields in parts.items()
+    }
+    return {"kind": kind, **kept}
+
+
+def _log(context: Any, record: Record, arguments: Record) -> None:
+    metadata, spec = record["metadata"], record["spec"]
+    metadata["labels"] = arguments["labels"]
+    if framework := spec.get("framework"):
+        metadata["labels"]["framework"] = framework
+    viewer = "web-app" if spec.get("format") == "html" else arguments.get("viewer")
+    spec |= {"viewer": viewer} if viewer else {}
+    context.log_artifact(record, arguments["db_key"], arguments.get("tag") or "")
+
+
+def _log_to_mlrun(context: Any, record: Record, arguments: Record) -> None:
+    kind = mlrun.artifacts.manager.artifact_types[record["kind"]]
+    # What MLRun's function doesn't name itself it hands on to the artifact's class.
+    own = arguments.keys() & (_parameters(kind) - _parameters(mlrun.MLClientCtx.log_artifact))
+    item = kind(record["metadata"]["key"], **{name: arguments.pop(name) for name in own})
+    for part in ("spec", "status"):
+        for name, value in record[part].items():
+            setattr(getattr(item, part), name, value)
+            for feature in getattr(item, name) if name in {"inputs", "outputs"} else ():
+                # Of one whose type nobody has told, MLRun would say that it is text.
+                told = (one.get("value_type") for one in value if one["name"] == feature.name)
+                feature.value_type = next(told)
+    item.hash = record["metadata"]["hash"]
+    # MLRun would hash it once more, and copy it, while others wait.
+    item._upload_file = lambda *_, **__: None
+    arguments |= {"format": record["spec"].get("format"), "upload": record["kind"] == "model"}
+    context.log_artifact(item, target_path=record["spec"]["target_path"], **arguments)
+
+
+def _of_uri(uri: str, project: str, with_tag: bool = True) -> Record:
+    which = {"project": project, **artifact_named(uri)}
+    if not with_tag:
+        # Which may move on to a later version.
+        which.pop("tag", None)
+    iteration = {"iter": int(which.pop("iter"))} if "iter" in which else {}
+    db = MLRunContextManager().store
+    record: Record = db.read_artifact(**which, **iteration)
+    if record.get("kind") == "link":  # of MLRun's API, to the best iteration
+        which = {name: part for name, part in which.items() if name in {"project", "key", "tag"}}
+        record = db.read_artifact(**which, iter=record["spec"].get("link_iteration", 0))
+    return record
 
 
 def whole_id(uid: str, project: str) -> str:
     """Give a run's id for the beginning of one, as people copy it; anything else as it is."""
-    db = MLRunContextManager().run_db
+    db = MLRunContextManager().store
     if not re.fullmatch("[0-9a-f]{1,31}", uid):
         return uid
     if db.kind == SCHEME:
@@ -379,22 +461,21 @@ def whole_id(uid: str, project: str) -> str:
     return found[0] if found else uid
 
 
-def _of_run(uid: str, key: str, project: str, iteration: int) -> Any:
+def _of_run(uid: str, key: str, project: str, iteration: int) -> Record:
     uid = whole_id(uid, project)
-    run = MLRunContextManager().run_db.read_run(uid, project, iter=iteration)
+    run = MLRunContextManager().store.read_run(uid, project, iter=iteration)
     for uri in (run["status"].get("artifact_uris") or {}).values():
-        if mlrun.utils.parse_artifact_uri(mlrun.datastore.parse_store_uri(uri)[1])[1] == key:
-            return _of_uri(uri, project)
-    raise mlrun.errors.MLRunNotFoundError(f"run {uid} has no artifact '{key}'")
+        if artifact_named(uri).get("key") == key:
+            return _of_uri(uri, project, with_tag=False)
+    raise not_found(f"run {uid} has no artifact '{key}'")
 
 
-def _of_tree(tree: str, key: str, project: str, **which: Any) -> Any:
+def _of_tree(tree: str, key: str, project: str, **which: Any) -> Record:
     # Not read_artifact: MLRun's API then looks only at what is the latest of all trees.
     best = which["iter"] is None
-    db = MLRunContextManager().run_db
-    found = db.list_artifacts(key, project, tree=tree, best_iteration=best, **which)
+    db = MLRunContextManager().store
+    found = db.list_artifacts(name=key, project=project, tree=tree, best_iteration=best, **which)
     if not found:
         what = "chain" if tree == chain_id() else "tree"
-        raise mlrun.errors.MLRunNotFoundError(f"{what} {tree} has no artifact '{key}'")
-    newest = max(found, key=lambda record: str(record["metadata"].get("updated")))
-    return mlrun.artifacts.dict_to_artifact(newest)
+        raise not_found(f"{what} {tree} has no artifact '{key}'")
+    return dict(max(found, key=lambda record: str(record["metadata"].get("updated"))))

@@ -7,6 +7,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError, Version
 
+from ..store.rows import Record
 from .abstract import MLRunAbstractDataset, file_format
 from .files import verified_file
 
@@ -94,9 +95,9 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
             )
         return file
 
-    def _read(self, artifact: Any) -> Any:
-        if artifact.kind in {"dir", "model"}:
-            kind = f"it is of kind '{artifact.kind}' and not a file"
+    def _read(self, artifact: Record) -> Any:
+        if (kind := artifact["kind"]) in {"dir", "model"}:
+            kind = f"it is of kind '{kind}' and not a file"
             raise DatasetError(f"{kind}. Load it with the dataset that saved it")
         # An earlier run may have saved another format, and some datasets go by the ending.
         ending = file_format(artifact)
@@ -108,7 +109,8 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
             try:
                 return self._wrapped(file).load()
             except DatasetError as exc:
+                path, reason = artifact["spec"].get("target_path"), exc.__cause__ or exc
                 raise DatasetError(
-                    f"{self._type} fails to read {artifact.target_path} ({exc.__cause__ or exc}); "
+                    f"{self._type} fails to read {path} ({reason}); "
                     "MLRunAbstractDataset with this key gives the file's bytes"
                 ) from None

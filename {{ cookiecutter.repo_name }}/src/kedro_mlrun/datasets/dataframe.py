@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 from kedro.io import DatasetError
 from pandas.api.types import is_object_dtype
 
-from ..lazy import mlrun
-from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, file_format, type_name
-from .files import verified_bytes
+from ..lazy import mlrun, mlrun_loaded
+from ..store.rows import Record
+from .abstract import MLRunAbstractDataset, class_named, file_format, type_label, type_name
+from .files import verified_bytes, write
+from .preview import MAX_LENGTH, ROWS, preview_fields
 
 # Names in a frame's `attrs`, and in the artifact's `extra_data`.
 INDEX_FREQ, DTYPES = "kedro-mlrun-index-freq", "kedro-mlrun-dtypes"
@@ -35,6 +37,7 @@ NOT_HELD += NotImplementedError, ImportError, AttributeError  # the last two of 
 # The dtypes of which Parquet keeps every value.
 PLAIN = {np.dtype(name) for name in ("bool", "f4", "f8", "M8[ns]", "m8[ns]")}
 PLAIN |= {np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)}
+LIMITS = ("stats", "preview", "ignore_preview_limits")
 ARROW_TEXT = pd.ArrowDtype(pa.string())
 THREADS_FROM = 2**24  # bytes
 
@@ -67,49 +70,46 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         ```
     """
 
-    LOG = ("log_dataset", "DatasetArtifact")
+    KIND = "dataset"
+    PLAIN = MLRunAbstractDataset.PLAIN - {"viewer"} | {*LIMITS, "column_metadata", "label_column"}
 
-    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
+    def _prepare(
+        self, data: Any, temporary: Path, folder: str, arguments: Record
+    ) -> tuple[Path, Record, Record]:
         if not isinstance(data, pd.DataFrame):
             kind = f"a data frame is expected and this is a {type(data).__name__}"
             raise DatasetError(f"{kind}. Use MLRunAbstractDataset, which keeps any object")
-        super()._prepare(data, temporary, folder, arguments)
+        file, spec, _ = super()._prepare(data, temporary, folder, arguments)
+        label, limits = arguments.pop("label_column", None), _limits(arguments, len(data))
+        shown = data
+        if len(data) >= MAX_LENGTH and not any(map(limits.get, ("stats", "ignore_preview_limits"))):
+            # Of a large frame MLRun shows the first rows, and makes no statistics.
+            shown = data.head(limits.get("preview") or ROWS)
+        shown = _for_preview(shown)
+        if label is not None and label not in shown.columns:
+            known = ", ".join(map(str, shown.columns))
+            raise DatasetError(f"label_column '{label}' is no column of the data frame: {known}")
+        fields = self._preview(shown, limits)
+        spec |= {**fields["spec"], "length": len(data), "label_column": label}
+        spec |= {name: arguments.pop(name, None) for name in ("column_metadata", "extra_data")}
         if (schema := temporary / SCHEMA).exists():
             # Its hash is in its name, for the record has that of the data only.
             content = schema.read_bytes()
             digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             url = f"{folder}/{self.key}.{digest}.schema.parquet"
-            mlrun.get_dataitem(url).put(content)
-            arguments["extra_data"] = {**(arguments.get("extra_data") or {}), SCHEMA: url}
-        label, own = arguments.pop("label_column", None), self._own(arguments)
-        shown, limits = data, mlrun.artifacts.dataset
-        if len(data) >= limits.max_csv and not (
-            own.get("stats") or own.get("ignore_preview_limits")
-        ):
-            # Of a large frame MLRun shows the first rows, and makes no statistics.
-            shown = data.head(own.get("preview") or limits.default_preview_rows_length)
-            own["stats"] = False
-        shown = _for_preview(shown)
-        if label is not None and label not in shown.columns:
-            known = ", ".join(map(str, shown.columns))
-            raise DatasetError(f"label_column '{label}' is no column of the data frame: {known}")
-        artifact = self._with_preview(shown, own)
-        artifact.spec.length, artifact.spec.label_column = len(data), label
-        return artifact
+            write(url, content)
+            spec["extra_data"] = {**(spec["extra_data"] or {}), SCHEMA: url}
+        return file, spec, fields["status"]
 
-    def _with_preview(self, shown: pd.DataFrame, own: dict[str, Any]) -> Any:
-        """Make the artifact, with preview and statistics if MLRun can make and keep them."""
-        kind = mlrun.artifacts.DatasetArtifact
+    def _preview(self, shown: pd.DataFrame, limits: Record) -> dict[str, Record]:
         try:
-            # The file is there already; the frame is for its preview.
-            made = kind(self.key, **own, df=shown)
-            mlrun.utils.dict_to_json(made.to_dict())
+            return preview_fields(shown, **limits)
         except Exception as error:
-            message = "'%s' is recorded without preview and statistics, which MLRun can't make: %s"
+            message = "'%s' is recorded without preview and statistics, which can't be made: %s"
             logging.getLogger(__name__).warning(message, self.key, error)
-            made = kind(self.key, **{**own, "stats": False}, df=pd.DataFrame())
-            made.spec.header = [*shown.columns]
-        return made
+            fields = preview_fields(pd.DataFrame(), stats=False)
+            fields["spec"]["header"] = [*shown.columns]
+            return fields
 
     def _write(self, data: Any, folder: Path) -> Path:
         ending = self._save_args.get("format") or "parquet"
@@ -134,18 +134,28 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             ) from None
         return file
 
-    def _read(self, artifact: Any) -> pd.DataFrame:
+    def _read(self, artifact: Record) -> pd.DataFrame:
         if file_format(artifact) in {"parquet", "pq"}:
             frame = _read_parquet(verified_bytes(artifact, hash_needed=False))
-        elif schema := artifact.spec.extra_data.get(SCHEMA):
+        elif schema := (artifact["spec"].get("extra_data") or {}).get(SCHEMA):
             digest = re.search(r"\.([0-9a-f]{40})\.schema\.", schema)  # not in earlier versions
             types = verified_bytes(artifact, schema, False, digest[1] if digest else "")
             frame = _read_csv(verified_bytes(artifact), types)
         else:
             # MLRun itself wrote it, without a hash.
-            file = mlrun.get_dataitem(artifact.target_path)
-            frame = file.as_df(format=artifact.spec.format or None)
-        return _as_class(frame, (artifact.labels or {}).get(TYPE_LABEL, ""))
+            file = mlrun.get_dataitem(artifact["spec"]["target_path"])
+            frame = file.as_df(format=artifact["spec"].get("format") or None)
+        return _as_class(frame, type_label(artifact))
+
+
+def _limits(arguments: Record, length: int) -> Record:
+    """Take from the arguments how much of a frame is shown."""
+    limits = {name: arguments.pop(name) for name in LIMITS if name in arguments}
+    if length >= MAX_LENGTH and not limits.get("ignore_preview_limits"):
+        limits["stats"] = bool(limits.get("stats"))
+    if mlrun := mlrun_loaded():
+        limits["max_columns"] = mlrun.mlconf.artifacts.datasets.max_preview_columns
+    return limits
 
 
 def _is_kept(name: Any, value: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from kedro.io import DatasetError
 
 from ..lazy import mlrun
+from ..store.rows import Record
 
 _lock = Lock()
 _quiet: list[Any] = []  # what restores the filters, for each thread in `quiet`
@@ -35,20 +36,23 @@ def quiet() -> Iterator[None]:
                 filters.__exit__(None, None, None)
 
 
+def write(url: str, content: bytes) -> None:
+    """Write a file, here or where a URL leads to."""
+    if "://" in url:
+        mlrun.get_dataitem(url).put(content)
+    else:
+        Path(url).write_bytes(content)
+
+
 @contextmanager
 def verified_file(
-    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str | None = None
+    artifact: Record, file: str = "", hash_needed: bool = True, recorded: str | None = None
 ) -> Iterator[BinaryIO]:
     """Open an artifact's file, or another one of it, once it is found to have the recorded hash."""
-    path = file or artifact.target_path
-    recorded = artifact.metadata.hash if recorded is None else recorded
+    path = file or artifact["spec"].get("target_path") or ""
+    recorded = artifact["metadata"].get("hash") if recorded is None else recorded
     try:
-        item = None if artifact.is_inline() and not file else mlrun.get_dataitem(path)
-        if item and item.kind == "file":
-            stream: BinaryIO = Path(item.local()).open("rb")
-        else:
-            content = item.get() if item else artifact.get_body()
-            stream = io.BytesIO(content.encode() if isinstance(content, str) else content)
+        stream = _opened(path, None if file else artifact["spec"].get("inline"))
     except FileNotFoundError:
         gone = f"its file {path} is gone. Restore it, or save the artifact anew"
         raise DatasetError(gone) from None
@@ -65,8 +69,17 @@ def verified_file(
         yield stream
 
 
+def _opened(path: str, inline: str | bytes | None) -> BinaryIO:
+    if inline is not None:
+        return io.BytesIO(inline.encode() if isinstance(inline, str) else inline)
+    if "://" not in path:
+        return Path(path).open("rb")
+    item = mlrun.get_dataitem(path)
+    return Path(item.local()).open("rb") if item.kind == "file" else io.BytesIO(item.get())
+
+
 def verified_bytes(
-    artifact: Any, file: str = "", hash_needed: bool = True, recorded: str | None = None
+    artifact: Record, file: str = "", hash_needed: bool = True, recorded: str | None = None
 ) -> bytes:
     """Read an artifact's bytes, or those of its file, that have the recorded hash."""
     with verified_file(artifact, file, hash_needed, recorded) as stream:

@@ -15,6 +15,7 @@ import pandas as pd
 from kedro.io import DatasetError
 from pandas.api.types import is_integer_dtype
 
+from ..store.rows import Record
 from .abstract import MLRunAbstractDataset
 from .dataframe import MLRunDataframeDataset
 
@@ -82,7 +83,7 @@ class MLRunMetricHistory(MLRunDataframeDataset):
             logging.getLogger(__name__).warning(message, self.key, error)
         return None
 
-    def _read(self, artifact: Any) -> Any:
+    def _read(self, artifact: Record) -> Any:
         frame = super()._read(artifact)
         notes = frame.attrs.pop(HISTORY, None)
         return _from_frame(frame, notes) if notes else frame

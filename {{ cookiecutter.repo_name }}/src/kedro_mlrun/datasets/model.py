@@ -13,13 +13,15 @@ from typing import Any, BinaryIO
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from kedro.io import DatasetError, Version
 
-from ..lazy import mlrun
-from .abstract import TYPE_LABEL, MLRunAbstractDataset, class_named, type_name
+from ..store.rows import Record
+from .abstract import MLRunAbstractDataset, class_named, type_label, type_name
 from .dataframe import MLRunDataframeDataset
 from .files import verified_file
 from .pickles import dump
+from .preview import statistics
 
 PICKLED = ("pkl", "joblib")
 XGBOOST = ("json", "ubj")
@@ -28,6 +30,11 @@ NOTE, NOTING = "kedro-mlrun", Lock()
 # MLRun's names of frameworks, by the packages of their classes.
 FRAMEWORKS = {"sklearn": "sklearn", "xgboost": "xgboost", "lightgbm": "lightgbm"}
 FRAMEWORKS |= {"catboost": "catboost", "torch": "pytorch"}
+
+
+# MLRun's names of types, by Arrow's and Python's.
+TYPES = {"bool": "bool", "int64": "int", "int32": "int32", "float": "float32", "double": "float"}
+OF_PYTHON = {"bool": "bool", "int": "int", "float": "float", "str": "str", "bytes": "bytes"}
 
 
 class MLRunModel(MLRunAbstractDataset):
@@ -67,7 +74,11 @@ class MLRunModel(MLRunAbstractDataset):
         ```
     """
 
-    LOG = ("log_model", "ModelArtifact")
+    KIND = "model"
+    PLAIN = frozenset(
+        {"tag", "labels", "db_key", "artifact_path", "metrics", "parameters", "algorithm"}
+        | {"framework", "training_set", "label_column"}
+    )
     READS_FILES = False
 
     def __init__(
@@ -88,31 +99,31 @@ class MLRunModel(MLRunAbstractDataset):
         self.uses = [training_set] if isinstance(training_set, str) else []
         self._at_hand: dict[str, pd.DataFrame] = {}
 
-    def _prepare(self, data: Any, temporary: Path, folder: str, arguments: dict[str, Any]) -> Any:
-        file = self._write(data, temporary)
+    def _prepare(
+        self, data: Any, temporary: Path, folder: str, arguments: Record
+    ) -> tuple[Path, Record, Record]:
+        file, target = self._write(data, temporary), f"{folder}/"
         packages = (base.__module__.partition(".")[0] for base in type(data).__mro__)
         known = (FRAMEWORKS[package] for package in packages if package in FRAMEWORKS)
         arguments.setdefault("framework", next(known, self._framework))
         arguments.setdefault("algorithm", type(data).__name__)
-        target = f"{folder}/"
-        arguments.update(local_path=str(file), target_path=target, model_file=file.name)
         # MLRun writes the specification beside the model, for which it must find that.
-        arguments.update(model_dir=str(temporary) if "://" in folder else target, upload=True)
+        place = str(temporary) if "://" in folder else target
+        spec = {"target_path": target, "src_path": place, "model_file": file.name}
+        names = ("framework", "algorithm", "metrics", "parameters", "inputs", "outputs")
+        spec |= {name: arguments.pop(name, None) for name in names}
         source, label = arguments.pop("training_set", None), arguments.pop("label_column", None)
-        own, labels = self._own(arguments), [] if label is None else [label]
+        labels = [] if label is None else [label]
         labels = [*label] if isinstance(label, list | tuple) else labels
         for each in [None] if source is None else [source, None]:
-            made = mlrun.artifacts.ModelArtifact(self.key, **own)
             try:
                 frame = self._training_set(each) if isinstance(each, str) else each
-                _describe(made, data, frame, labels)
-                mlrun.utils.dict_to_json(made.to_dict())
-                return made
+                return file, spec | _schema(data, frame, labels, spec), {}
             except Exception as error:
                 what = "" if each is None else " of its training set"
                 message = "'%s' is recorded without inputs and outputs%s: %s"
                 logging.getLogger(__name__).warning(message, self.key, what, error)
-        return mlrun.artifacts.ModelArtifact(self.key, **own)
+        return file, spec, {}
 
     def _training_set(self, name: str) -> Any:
         if name in self._at_hand:
@@ -136,15 +147,16 @@ class MLRunModel(MLRunAbstractDataset):
             _save_xgboost(data, file)
         return file
 
-    def _read(self, artifact: Any) -> Any:
-        if artifact.kind != "model":
-            kind = f"it is of kind '{artifact.kind}' and not a model"
+    def _read(self, artifact: Record) -> Any:
+        spec, kind = artifact["spec"], artifact["kind"]
+        if kind != "model":
+            kind = f"it is of kind '{kind}' and not a model"
             raise DatasetError(f"{kind}. Load it with the dataset that saved it")
-        file = artifact.model_target_file or artifact.model_file
-        with verified_file(artifact, artifact.target_path + file) as stream:
+        file = str(spec.get("model_target_file") or spec["model_file"])
+        with verified_file(artifact, spec["target_path"] + file) as stream:
             if Path(file).suffix[1:] not in XGBOOST:
                 return _unpickle(stream)
-            kind = (artifact.labels or {}).get(TYPE_LABEL, "xgboost.core.Booster")
+            kind = type_label(artifact) or "xgboost.core.Booster"
             return _load_xgboost(stream.read(), class_named(kind))
 
 
@@ -163,9 +175,9 @@ def _answer(model: Any, name: str) -> Any:
     return None
 
 
-def _describe(made: Any, model: Any, frame: pd.DataFrame | None, labels: list[Any]) -> None:
-    """Give an artifact a model's inputs and outputs, with statistics, in MLRun's own words."""
-    feature, spec, names = mlrun.features.Feature, made.spec, list[Any]()
+def _schema(model: Any, frame: pd.DataFrame | None, labels: list[Any], given: Record) -> Record:
+    """Give a model's inputs and outputs, with statistics, in MLRun's own words."""
+    found, names = {"inputs": given["inputs"], "outputs": given["outputs"]}, list[Any]()
     inputs, classes = _answer(model, "feature_names_in_"), _answer(model, "classes_")
     if frame is not None:
         if inputs is not None:
@@ -174,22 +186,41 @@ def _describe(made: Any, model: Any, frame: pd.DataFrame | None, labels: list[An
         elif _answer(model, "n_features_in_") not in {None, len(frame.columns) - len(labels)}:
             raise DatasetError("the model has another number of features; set label_column")
         # The index is no feature.
-        made.infer_from_df(frame.reset_index(drop=True), labels)
+        frame = frame.reset_index(drop=True)
+        found = {
+            "inputs": _features(frame.drop(columns=labels), given["inputs"]),
+            "outputs": _features(frame[labels], given["outputs"]) if labels else given["outputs"],
+            "feature_stats": statistics(frame.select_dtypes(["number", "bool"])),
+        }
         if labels and isinstance(kind := frame[labels[0]].dtype, pd.CategoricalDtype):
             names = [*kind.categories]
-    elif inputs is not None and not spec.inputs:
-        spec.inputs = [feature(name=str(name)) for name in inputs]
-        for one in spec.inputs:
-            one.value_type = None  # which nobody has told; MLRun's default is text
+    elif inputs is not None and not given["inputs"]:
+        # Their types nobody has told.
+        found["inputs"] = [{"name": str(name)} for name in inputs]
     if isinstance(classes, np.ndarray) and classes.ndim == 1:
-        found = classes.tolist()
-        if not spec.outputs:
-            spec.outputs = [feature(type(found[0]), name=str(labels[0] if labels else "label"))]
+        learnt = classes.tolist()
+        if not found["outputs"]:
+            kind = OF_PYTHON.get(type(learnt[0]).__name__)
+            found["outputs"] = [{"name": str(labels[0] if labels else "label"), "value_type": kind}]
         # It may have learnt the codes of a category.
-        is_code = {*found} <= {*range(len(names))} and not {*found} <= {*names}
-        named = [str(names[code] if is_code else code) for code in found]
-        if len(spec.outputs) == 1:
-            [*spec.outputs][0].labels = {str(number): name for number, name in enumerate(named)}
+        is_code = {*learnt} <= {*range(len(names))} and not {*learnt} <= {*names}
+        named = [str(names[code] if is_code else code) for code in learnt]
+        if len(found["outputs"]) == 1:
+            [output] = found["outputs"]
+            output["labels"] = {str(number): name for number, name in enumerate(named)}
+    return found
+
+
+def _features(frame: pd.DataFrame, given: list[Record] | None) -> list[Record]:
+    """Give the features that a frame has, with MLRun's names of their types."""
+    schema = pa.Schema.from_pandas(frame, preserve_index=False)
+    known = {feature["name"]: dict(feature) for feature in given or ()}
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        of_values = kind.value_type if pa.types.is_dictionary(kind) else kind
+        is_time = pa.types.is_timestamp(of_values)
+        named = "datetime" if is_time else TYPES.get(str(of_values), "str")
+        known[name] = {**known.get(name, {"name": name}), "value_type": named}
+    return [*known.values()]
 
 
 def _save_xgboost(model: Any, file: Path) -> None:

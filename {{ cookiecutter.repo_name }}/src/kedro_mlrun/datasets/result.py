@@ -5,22 +5,24 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import chain
+from contextlib import contextmanager
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 from kedro.io import DatasetError, Version
 
-from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
+from ..store.errors import is_not_found, not_found
 from ..store.fields import LONG_AGO, leaves
+from ..store.store import Store
 from .abstract import MLRunAbstractDataset, whole_id
 
 # How annotations begin that tell where each flattened result stood in the nested dict.
 PATHS = "kedro-mlrun.result."
 # JSON has no such numbers, and MLRun's API gives null for them. The texts are json.dumps's.
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+PAGE = 50  # runs that are looked at in one go
 LONGEST_INTEGER = 2**63 - 1
 
 
@@ -57,6 +59,7 @@ class MLRunResult(MLRunAbstractDataset):
         ```
     """
 
+    KIND = ""
     LOAD_ARGS = ("uid", "tree", "iter", "project")
 
     def __init__(
@@ -108,7 +111,7 @@ class MLRunResult(MLRunAbstractDataset):
                 # What was logged without this dataset has no annotation.
                 return _nested(json.loads(text) if text else [[self.key, []]], results)
         where = f" in chain {chain}" if (chain := self._chain()) else ""
-        raise mlrun.errors.MLRunNotFoundError(f"no run{where} has such a result")
+        raise not_found(f"no run{where} has such a result")
 
     def _read(self, artifact: Any) -> Any:
         return artifact
@@ -116,8 +119,8 @@ class MLRunResult(MLRunAbstractDataset):
     def _runs(self) -> Iterator[dict[str, Any]]:
         """Give the runs to look at, in the order to look at them."""
         args, manager = self._load_args, MLRunContextManager()
-        db = manager.run_db
-        project = args.get("project") or manager.project.metadata.name
+        db = manager.store
+        project = args.get("project") or manager.project_name
         uid, iteration = args.get("uid") or self._load_version, args.get("iter")
         current = manager.current_of(self.run_id)
         if current and not args and not uid:
@@ -159,11 +162,20 @@ def _names(paths: dict[str, list[list[str]]]) -> dict[str, list[str]]:
 def _newest_runs(db: Any, project: str, tree: str, iterations: bool) -> Iterator[dict[str, Any]]:
     if tree:
         # The tree of a run that is in no workflow is the run's own id.
-        with suppress(mlrun.errors.MLRunNotFoundError):
+        try:
             yield db.read_run(tree, project)
+        except Exception as error:
+            if not is_not_found(error):
+                raise
     label = f"workflow={tree}" if tree else None
     page: dict[str, Any] = {"project": project, "labels": label, "iter": iterations}
-    page |= {"start_time_from": LONG_AGO, "page_size": 50}
+    if isinstance(db, Store):
+        for offset in count(0, PAGE):
+            found = db.find_runs(**page, limit=PAGE, offset=offset)
+            yield from found
+            if len(found) < PAGE:
+                return
+    page |= {"start_time_from": LONG_AGO, "page_size": PAGE}
     while page:
         runs, token = db.paginated_list_runs(**page)
         yield from runs

@@ -69,9 +69,10 @@ def made_in_chain(manager: Any) -> tuple[bool, set[str]]:
         pipelines = dict(of_kedro)
     finally:
         of_kedro.set_requested(requested)
-    own, project, names = manager.current, manager.project.metadata.name, set[str]()
+    own, project, names = manager.current_of(), manager.project_name, set[str]()
     label = [f"workflow={chain_id()}"]
-    for run in manager.db.list_runs(project=project, labels=label, start_time_from=LONG_AGO):
+    manager.abort_lost_runs()
+    for run in manager.store.list_runs(project=project, labels=label, start_time_from=LONG_AGO):
         if not own or run["metadata"]["uid"] != own.uid:
             told = run["spec"].get("parameters") or {}
             names.update(str(told.get("kedro.pipeline")).split(","))

@@ -7,14 +7,14 @@ import multiprocessing.util
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import RLock
 from typing import Any, ClassVar
 
 from ..api import client as api
-from ..lazy import mlrun
+from ..lazy import mlrun, mlrun_loaded
 from ..project import (
     NOT_TOLD,
     JobsConfig,
@@ -24,19 +24,19 @@ from ..project import (
     mlrun_setting,
 )
 from ..secrets.known import register as register_secrets
+from ..store.context import RunContext
 from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS, run_folder
 from ..store.process import process_label
 from ..store.sqlite import SCHEME
 from ..store.store import Store
 from . import open_runs, workers
 from .chain import chain_id
-from .open_runs import OpenRun
+from .open_runs import Context, OpenRun, mlruns_own
 
 # A job finds its run in this variable from its first moment on. Later it may also be left over from
 # a function that ran to its end in this process.
 _IN_JOB = bool(os.environ.get("MLRUN_EXEC_CONFIG"))
-
-
+SETTINGS = ("dbpath", "active_project", "artifact_path")  # of MLRun, that mlrun.yml has, too
 _UNSET = MLRunConfig.model_construct(project="", dbpath="", artifact_path="")
 
 
@@ -78,6 +78,7 @@ class MLRunContextManager:
         self._applied: dict[str, str] = {}
         self._reached = ""
         self._projects: dict[tuple[str, str], mlrun.MlrunProject] = {}
+        self._stores: dict[str, Store] = {}
         self._runs: list[OpenRun] = []
         self._stopped: set[str | None] = set()
         os.register_at_fork(after_in_child=self._leave_to_parent)
@@ -86,7 +87,7 @@ class MLRunContextManager:
     def _leave_to_parent(self) -> None:
         """Forget, in a forked process, what belongs to the one that it was forked from."""
         self.lock, self._runs, self._projects = RLock(), [], {}
-        if mlrun := sys.modules.get("mlrun"):
+        if mlrun := mlrun_loaded():
             mlrun.run.global_context.set(None)
             # A connection can't be shared with the parent.
             api.forget_connection()
@@ -100,35 +101,51 @@ class MLRunContextManager:
             self.configure(*find_config())
         return self._config
 
-    def _connect(self, ask: bool = True) -> None:
-        """Point MLRun to the configured store and project where it isn't told otherwise."""
-        config = self._settings()
+    def _told(self) -> tuple[str, str, str]:
+        """Give the run database's URL, the project and the artifacts' place, as they are now."""
+        config, loaded = self._settings(), mlrun_loaded()
         parent = None if self._runs else workers.announced()
-        loaded = sys.modules.get("mlrun")
-        told = loaded.mlconf.dbpath if loaded else mlrun_setting("MLRUN_DBPATH")
-        if told in {NOT_TOLD, self._applied.get("dbpath")}:
-            told = ""
-        store = (parent and parent.dbpath) or told or config.dbpath
+        told = dict[str, str]()
+        for name in SETTINGS:
+            setting = mlrun_setting(f"MLRUN_{name.upper()}")
+            current = str(getattr(loaded.mlconf, name) or "") if loaded else setting
+            own = getattr(config, name.removeprefix("active_"))
+            told[name] = own if current in {"", NOT_TOLD, self._applied.get(name)} else current
+        if parent:
+            told |= {"dbpath": parent.dbpath, "active_project": parent.project}
+        store = told["dbpath"]
         if store and not store.startswith(("sqlite:", "http://", "https://")):
             raise MLRunConfigError(
                 f"'{store}' is not a run database URL. Set MLRUN_DBPATH, or `dbpath` in mlrun.yml, "
                 "to http://…, https://… or sqlite:///PATH."
             )
-        if ask and store != self._reached:
+        return told["dbpath"], told["active_project"], told["artifact_path"]
+
+    def _connect(self, ask: bool = True) -> None:
+        """Point MLRun to the configured store and project where it isn't told otherwise."""
+        told = self._told()
+        if ask and told[0] != self._reached:
             # Before MLRun is imported, which connects at once, and waits for longer.
-            register_secrets(store)
-            api.check(store)
-            self._reached = store
+            register_secrets(told[0])
+            api.check(told[0])
+            self._reached = told[0]
             if "MLRUN_LOG_LEVEL" not in os.environ:
                 # MLRun tells of each project that it loads; Kedro's log and our table say enough.
                 mlrun.utils.logger.set_logger_level("WARNING")
-        for name in ("dbpath", "active_project", "artifact_path"):
-            current = getattr(mlrun.mlconf, name)
-            if current in {"", None, NOT_TOLD, self._applied.get(name)}:
-                self._applied[name] = getattr(config, name.removeprefix("active_"))
-                setattr(mlrun.mlconf, name, self._applied[name])
-        if parent:
-            mlrun.mlconf.dbpath, mlrun.mlconf.active_project = parent.dbpath, parent.project
+        for name, value in zip(SETTINGS, told, strict=True):
+            if getattr(mlrun.mlconf, name) != value:
+                self._applied[name] = value
+                setattr(mlrun.mlconf, name, value)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Tell whether runs are recorded without MLRun: on an embedded store, and in no job."""
+        url, project, path = self._told()
+        # What else MLRun may be told, it knows best.
+        others = any(name in os.environ for name in ("MLRUN_CONFIG_FILE", "MLRUN_META_TMPFILE"))
+        others = others or any(name.startswith("MLRUN_ARTIFACTS__") for name in os.environ)
+        embedded = url.startswith(f"{SCHEME}:") and bool(project) and "://" not in path
+        return embedded and not (_IN_JOB or others)
 
     def connect(self) -> str:
         """Make sure that the configured store can be used, and give its URL; nothing is written."""
@@ -148,28 +165,38 @@ class MLRunContextManager:
         self.abort_lost_runs()
         return self.run_db
 
+    @property
+    def store(self) -> Any:
+        """The embedded store, without MLRun where that isn't imported; else MLRun's run database.
+
+        It has those of MLRun's methods that datasets and runs need, with arguments by name.
+        """
+        if mlrun_loaded() or not self._is_plain:
+            return self.run_db
+        if (url := self._told()[0]) not in self._stores:
+            self._stores[url] = Store(url)
+        return self._stores[url]
+
+    @property
+    def project_name(self) -> str:
+        """The name of MLRun's project."""
+        if mlrun_loaded() or not self._is_plain:
+            return str(self.project.metadata.name)
+        return self._told()[1]
+
     def to_read(self) -> tuple[Any, str]:
         """Give what is asked for records, an embedded store without MLRun, and the project."""
-        config = self._settings()
-        url = mlrun_setting("MLRUN_DBPATH") or config.dbpath
-        project = mlrun_setting("MLRUN_ACTIVE_PROJECT") or config.project
-        # MLRun may know better: of a file of its own, or by what this process has told it.
-        is_known = "mlrun" not in sys.modules and not os.environ.get("MLRUN_CONFIG_FILE")
-        if not (is_known and project and url.startswith(f"{SCHEME}:")):
-            return self.db, self.project.metadata.name
-        store = Store(url)
-        try:
-            open_runs.abort_lost_runs(store, project)
-        except mlrun.errors.MLRunRuntimeError:  # of a store that can only be read
-            pass
-        return store, project
+        self.abort_lost_runs()
+        return self.store, self.project_name
 
     def abort_lost_runs(self, db: Any = None) -> None:
         """Abort the runs whose process is gone, in the configured store or another one."""
         # First the project, which connects.
-        project = self.project.metadata.name
-        with suppress(mlrun.errors.MLRunRuntimeError):  # of a store that can only be read
-            open_runs.abort_lost_runs(db or mlrun.get_run_db(), project)
+        project = self.project_name
+        try:
+            open_runs.abort_lost_runs(db or self.store, project)
+        except mlrun.errors.MLRunRuntimeError:  # of a store that can only be read
+            pass
 
     @property
     def jobs(self) -> JobsConfig:
@@ -179,14 +206,13 @@ class MLRunContextManager:
     @property
     def location(self) -> str:
         """Project and store in words, for messages; without what a URL may hold of credentials."""
-        self._connect(ask=False)
-        store = api.address(mlrun.mlconf.dbpath) or "no store (MLRUN_DBPATH is not set)"
-        return f"project '{mlrun.mlconf.active_project}' of {store}"
+        url, project, _ = self._told()
+        return f"project '{project}' of {api.address(url) or 'no store (MLRUN_DBPATH is not set)'}"
 
     @property
     def embedded_store(self) -> str:
         """The URL of the embedded store: the configured one, also while an MLRun API is used."""
-        loaded, own = sys.modules.get("mlrun"), Path(self._folder or ".") / ".mlrun" / "mlrun.db"
+        loaded, own = mlrun_loaded(), Path(self._folder or ".") / ".mlrun" / "mlrun.db"
         urls = loaded and loaded.mlconf.dbpath, self._config.dbpath, f"sqlite:///{own.as_posix()}"
         return next(str(url) for url in urls if url and url.startswith("sqlite:"))
 
@@ -243,38 +269,45 @@ class MLRunContextManager:
 
     @property
     def context(self) -> mlrun.MLClientCtx:
-        """The context of the run that is going on; inside an MLRun job this is the job's own.
+        """MLRun's context of the run that is going on; inside an MLRun job this is the job's own.
 
         Where no run is going on, in a notebook or a script, one is opened, named by
         `MLRUN_CONTEXT_NAME`, and completed when the process ends.
         """
-        with self.lock:
-            return self.current or self.open_run(DEFAULT_CONTEXT_NAME)
+        return mlruns_own(self.context_of())
 
-    def current_of(self, run_id: str | None = None) -> mlrun.MLClientCtx | None:
-        """Give the context of a run that is going on; in a worker a copy that sends nothing."""
+    @property
+    def current(self) -> mlrun.MLClientCtx | None:
+        """MLRun's context of the run that is going on, or None: unlike `context`, it opens none."""
+        return mlruns_own(self.current_of())
+
+    def current_of(self, run_id: str | None = None) -> Context | None:
+        """Give what logs to a run that is going on; in a worker a copy that sends nothing."""
         with self.lock:
             run = self._open(run_id)
             if run_id and not (run or workers.announced(run_id)):
                 # One that never began; a process that was stopped early may have no MLRun.
                 return None
-            self._connect()
             if run is None and (reference := workers.announced(run_id)):
-                return open_runs.copy_of(reference)
+                return open_runs.copy_of(reference, self.store, self._told()[2], self._connect)
             own = None if run_id else self._mlruns_own()
             return own or (run.context if run else None)
-
-    current = property(current_of)
-    """The context of the run that is going on, or None. Unlike `context`, this opens none."""
 
     def _open(self, run_id: str | None = None) -> OpenRun | None:
         """Find a run that this process, and not its parent, has open; by default the newest."""
         found = (run for run in reversed(self._runs) if run_id in {None, run.run_id})
         return next(found, None)
 
-    def _mlruns_own(self) -> mlrun.MLClientCtx | None:
+    def _mlruns_own(self) -> Context | None:
         """Give the context that MLRun has for this process, which may be one of ours, or None."""
+        if not (_IN_JOB or mlrun_loaded()):
+            return None
+        if not self._runs:
+            self._connect()
         current = mlrun.run.global_context.get()
+        for run in self._runs:
+            if isinstance(run.context, RunContext) and run.context.is_of(current):
+                return run.context
         if current and current.state in mlrun.common.runtimes.constants.RunStates.terminal_states():
             # Of a function that ran to its end in this process.
             current = None
@@ -282,10 +315,15 @@ class MLRunContextManager:
             current = mlrun.get_or_create_ctx(DEFAULT_CONTEXT_NAME)
         return current
 
-    def context_of(
-        self, run_id: str | None = None, known: mlrun.MLClientCtx | None = None
-    ) -> mlrun.MLClientCtx:
-        """Give the context to log to: one that is known, if its run hasn't ended since.
+    def share_runs(self) -> None:
+        """Let MLRun, which has just been imported, have the run that is going on as its own."""
+        # Without the lock, which may be held by who waits for this import.
+        for run in self._runs[-1:]:
+            self._connect()
+            mlrun.run.global_context.set(mlruns_own(run.context))
+
+    def context_of(self, run_id: str | None = None, known: Context | None = None) -> Context:
+        """Give what to log to: a context that is known, if its run hasn't ended since.
 
         Without a run that is going on, one is opened; one that was stopped can't be logged to.
         """
@@ -298,12 +336,12 @@ class MLRunContextManager:
                 # A node in another thread may go on for a while.
                 raise RuntimeError("The run has ended. Nothing is saved to it any more.")
             # What has ended doesn't change: its datasets save to the run that goes on now.
-            return known or self.current_of(run_id) or self.context
+            return known or self.current_of(run_id) or self.open_run(DEFAULT_CONTEXT_NAME)
 
     @contextmanager
     def recording(
-        self, run_id: str | None = None, known: mlrun.MLClientCtx | None = None
-    ) -> Iterator[mlrun.MLClientCtx]:
+        self, run_id: str | None = None, known: Context | None = None
+    ) -> Iterator[Context]:
         """Give the context to log to, for as long as nobody else in this process logs."""
         with self.lock:
             context = self.context_of(run_id, known)
@@ -311,7 +349,7 @@ class MLRunContextManager:
                 yield context
                 return
             # A worker's copy: what it adds depends on what others have added.
-            with open_runs.up_to_date(context):
+            with open_runs.up_to_date(context, self.store):
                 yield context
 
     def open_run(
@@ -320,26 +358,32 @@ class MLRunContextManager:
         run_id: str | None = None,
         labels: dict[str, str] | None = None,
         parameters: dict[str, Any] | None = None,
-    ) -> mlrun.MLClientCtx:
+    ) -> Context:
         """Open a run, unless an MLRun job has opened one, and give its context.
 
         `run_id` is that of a pipeline's run; `MLRUN_CONTEXT_NAME` wins over `name`.
         """
         with self.lock:
-            self._connect()
+            if not self._is_plain:
+                self._connect()
             labels = {**(labels or {}), PROCESS: process_label()}
             if chain := chain_id():
                 labels["workflow"] = chain
             context = self._mlruns_own()
             owned = context is None or any(context is run.context for run in self._runs)
             if context is None or owned:
-                project = self.project.metadata.name
-                context = open_runs.new_context(project, name, labels, parameters or {})
+                connect = self._connect if self._is_plain else None
+                place = self.project_name, self._told()[2]
+                context = open_runs.new_context(
+                    self.store, place, name, labels, parameters or {}, connect
+                )
             else:
                 open_runs.add_to_job(context, labels, parameters or {})
             self._runs.append(OpenRun(context, run_id, owned))
+            if mlrun_loaded():
+                self.share_runs()
             if run_id:
-                where = context._uid, context.project, mlrun.mlconf.dbpath
+                where = context._uid, context.project, self._told()[0]
                 datasets = self._config.tracking.datasets
                 reference = workers.RunReference(*where, datasets, context.iteration)
                 workers.announce(run_id, reference)
@@ -370,14 +414,14 @@ class MLRunContextManager:
             if aborted:
                 self._stopped.add(run.run_id)
             if run.run_id:
-                open_runs.merge_workers(run.context)
+                open_runs.merge_workers(run.context, self.store)
                 workers.announce(run.run_id, None)
             self._runs.remove(run)
-            ended = run.end(error, aborted)
-            if run.owned:
+            ended = run.end(error, aborted, self.store)
+            if run.owned and (loaded := mlrun_loaded()):
                 # MLRun forgets a context that completed, but keeps one that failed.
                 newest = self._open()
-                mlrun.run.global_context.set(newest.context if newest else None)
+                loaded.run.global_context.set(mlruns_own(newest.context) if newest else None)
             return ended
 
     def _close_at_exit(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ import psutil
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
+from ..store.context import RunContext, is_tested
 from ..store.fields import LONG_AGO, OWN, PROCESS, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from ..store.store import Store
@@ -23,18 +24,22 @@ from . import workers
 from .provenance import shortened
 
 # What a worker process may add to; each is a dict.
-ADDED = ("metadata.annotations", "spec.inputs", "status.results", "status.artifact_uris")
+ADDED = (("metadata", "annotations"), ("spec", "inputs"))
+ADDED += (("status", "results"), ("status", "artifact_uris"))
+
+
+Context = Any  # what logs to a run: a RunContext, or MLRun's own (`mlrun.MLClientCtx`)
 
 
 @dataclass
 class OpenRun:
     """A run from its beginning to its end."""
 
-    context: mlrun.MLClientCtx
+    context: Context
     run_id: str | None  # None for a run that was opened by saving something
     owned: bool  # False for the run of an MLRun job, which MLRun ends
 
-    def end(self, error: BaseException | str | None, aborted: str) -> bool:
+    def end(self, error: BaseException | str | None, aborted: str, db: Any) -> bool:
         """Write down how the run went, and tell whether it has ended."""
         context = self.context
         if error is not None and self.owned:
@@ -46,40 +51,59 @@ class OpenRun:
         if aborted and ended:
             # An iteration takes its sweep with it.
             for iteration in {0, context.iteration}:
-                of_run = (mlrun.get_run_db(), context._uid, context.project)
-                _set_ended(*of_run, "aborted", aborted, iteration)
+                of_run = (context._uid, context.project)
+                _set_ended(db, *of_run, "aborted", aborted, iteration)
             context.set_state("aborted", commit=False)
         return ended
 
 
-def merge_workers(context: mlrun.MLClientCtx) -> None:
+def mlruns_own(context: Context) -> mlrun.MLClientCtx | None:
+    """Give MLRun's context of a run; what is logged to it and to a lighter one is in both."""
+    return context.full if isinstance(context, RunContext) else context
+
+
+def merge_workers(context: Context, db: Any) -> None:
     """Take over what worker processes have added to a run."""
     if not workers.have_written(context._uid):
         return
-    db = mlrun.get_run_db()
-    _take_over(context, db.read_run(context._uid, context.project, iter=context.iteration))
+    _take_over(context, _record(db, context._uid, context.project, context.iteration))
 
 
 def new_context(
-    project: str, name: str, labels: dict[str, str], parameters: dict[str, Any]
-) -> mlrun.MLClientCtx:
-    """Open a run in the store, named as `MLRUN_CONTEXT_NAME` says, or else by `name`."""
+    db: Any,
+    place: tuple[str, str],
+    name: str,
+    labels: dict[str, str],
+    parameters: dict[str, Any],
+    connect: Callable[[], None] | None,
+) -> Context:
+    """Open a run, named as `MLRUN_CONTEXT_NAME` says, or else by `name`.
+
+    `place` is its project, and where its artifacts go. Without `connect` the context is MLRun's.
+    """
+    project, artifact_path = place
+    if not isinstance(db, Store):
+        _reach(db)
+    abort_lost_runs(db, project)
+    # A container may run as a number that no user has.
+    owner, uid = psutil.Process().username(), uuid.uuid4().hex
+    name = run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name)
+    metadata = {"name": name, "uid": uid, "project": project, "labels": {"owner": owner, **labels}}
+    output_path = run_folder(artifact_path, uid)
+    if connect and isinstance(db, Store) and is_tested():
+        return RunContext.new(db, metadata, output_path, parameters, connect)
+    spec = {"output_path": output_path, "parameters": parameters}
+    # With a spec, MLRun gives a new context even where it keeps that of an earlier run.
+    return mlrun.get_or_create_ctx(name, spec={"metadata": metadata, "spec": spec})
+
+
+def _reach(db: Any) -> None:
     from ..api.keeping import unsent
 
-    db, uid = mlrun.get_run_db(), uuid.uuid4().hex
     if unsent(db):
         # An earlier run has lost the API; this one tries it again.
         api.check(db.base_url)
         db.kept = None
-    abort_lost_runs(db, project)
-    # A container may run as a number that no user has.
-    owner = psutil.Process().username()
-    name = run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name)
-    metadata = {"name": name, "uid": uid, "project": project, "labels": {"owner": owner, **labels}}
-    output_path = run_folder(mlrun.mlconf.artifact_path, uid)
-    spec = {"output_path": output_path, "parameters": parameters}
-    # With a spec, MLRun gives a new context even where it keeps that of an earlier run.
-    return mlrun.get_or_create_ctx(name, spec={"metadata": metadata, "spec": spec})
 
 
 def add_to_job(
@@ -120,16 +144,20 @@ def store_in(db: Any, context: mlrun.MLClientCtx) -> None:
     context.store_run()
 
 
-def copy_of(reference: workers.RunReference) -> mlrun.MLClientCtx:
+def copy_of(
+    reference: workers.RunReference, db: Any, artifact_path: str, connect: Callable[[], None]
+) -> Context:
     """Make a context that knows of a run what the store knows now, and sends nothing."""
-    db = mlrun.get_run_db()
-    record = db.read_run(reference.uid, reference.project, iter=reference.iteration)
-    context = mlrun.MLClientCtx.from_dict(record, rundb=db, store_run=False, include_status=True)
+    record = _record(db, reference.uid, reference.project, reference.iteration)
+    context: Context
+    if isinstance(db, Store) and is_tested():
+        context = RunContext(record, db, connect, sends=False)
+    else:
+        context = mlrun.MLClientCtx.from_dict(record, db, store_run=False, include_status=True)
+        # What it knows is out of date as soon as another worker adds to the run.
+        context._rundb = None
     # A job's record has not the folder that its process has given it.
-    folder = context.artifact_path or mlrun.mlconf.artifact_path
-    context.artifact_path = run_folder(folder, context.uid)
-    # What it knows is out of date as soon as another worker adds to the run.
-    context._rundb = None
+    context.artifact_path = run_folder(context.artifact_path or artifact_path, context.uid)
     return context
 
 
@@ -142,26 +170,36 @@ def own_place(path: str, producer: Any) -> str:
 
 
 @contextmanager
-def up_to_date(copy: mlrun.MLClientCtx) -> Iterator[None]:
+def up_to_date(copy: Context, db: Any) -> Iterator[None]:
     """Let a copy know what the run has by now, and send what is logged to it, one at a time."""
-    db, get_in = mlrun.get_run_db(), mlrun.utils.get_in
-    of_run = {"uid": copy._uid, "project": copy.project, "iter": copy.iteration}
+    of_run = copy._uid, copy.project, copy.iteration
     with workers.one_at_a_time(copy._uid):
-        _take_over(copy, db.read_run(**of_run), whole=True)
+        _take_over(copy, _record(db, *of_run), whole=True)
         yield
-        struct = copy.to_dict()
-        db.update_run({field: get_in(struct, field) or {} for field in ADDED}, **of_run)
+        fields = zip(ADDED, _added_to(copy), strict=True)
+        db.update_run({f"{part}.{name}": known for (part, name), known in fields}, *of_run)
 
 
-def _take_over(context: mlrun.MLClientCtx, record: dict[str, Any], whole: bool = False) -> None:
+def _record(db: Any, uid: str, project: str, iteration: int) -> dict[str, Any]:
+    # MLRun's way would read the artifacts, too.
+    read = db.find_run if isinstance(db, Store) else db.read_run
+    return dict(read(uid, project, iter=iteration))
+
+
+def _take_over(context: Context, record: dict[str, Any], whole: bool = False) -> None:
     """Let a context have what its run's record has, and with `whole` nothing else."""
-    # The run's own artifact URIs, of which its property gives a copy.
-    uris = context._artifacts_manager.artifact_uris
-    fields = context._annotations, context.inputs, context._results, uris
-    for of_run, name in zip(fields, ADDED, strict=True):
+    for known, (part, name) in zip(_added_to(context), ADDED, strict=True):
         if whole:
-            of_run.clear()
-        of_run.update(mlrun.utils.get_in(record, name) or {})
+            known.clear()
+        known.update((record.get(part) or {}).get(name) or {})
+
+
+def _added_to(context: Context) -> tuple[dict[str, Any], ...]:
+    """Give what a context has of each of `ADDED`, of which MLRun's properties give copies."""
+    if isinstance(context, RunContext):
+        return context.annotations, context.inputs, context._results, context.artifact_uris
+    uris = context._artifacts_manager.artifact_uris
+    return context._annotations, context.inputs, context._results, uris
 
 
 def abort_lost_runs(db: Any, project: str) -> None:

@@ -82,7 +82,7 @@ class PipelineRun:
         if context is None:
             return  # it never began
         # What the embedded store has reserved on a disk that is full is for a run's end as well.
-        if isinstance(db := manager.run_db, Store):
+        if isinstance(db := manager.store, Store):
             db.make_room()
         try:
             self.notes += workers.notes(context._uid)
@@ -99,7 +99,7 @@ class PipelineRun:
                 table = pd.DataFrame(steps, columns=COLUMNS).astype(numbers)
                 with _extra("The table of nodes"), manager.lock:
                     # First, for what is saved is sent with all that this process knows of the run.
-                    merge_workers(context)
+                    merge_workers(context, db)
                     _save(self.run_id, f"{OWN}nodes", table, "parquet")
         finally:
             failure = self._failure(error) if error is not None else None

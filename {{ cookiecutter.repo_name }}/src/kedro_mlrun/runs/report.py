@@ -11,15 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..store.fields import OWN, artifact_file, run_title
+from ..store.store import Store
 from ..text import kedro_command, rendered, shown, shown_path
 from .manager import MLRunContextManager
 
 
 def print_run(uid: str, project: str) -> None:
     """Print a run: its name, id, state, results and artifacts, and where to look next."""
-    from ..api.keeping import unsent
-
-    client = MLRunContextManager().run_db
+    client = MLRunContextManager().store
     run = client.read_run(uid, project)
     status, environment = run["status"], (run["metadata"].get("labels") or {}).get("environment")
     parts: list[Any] = [
@@ -31,12 +30,14 @@ def print_run(uid: str, project: str) -> None:
         parts += [Text("\nError"), Text(indent(status["error"].partition("\n\n")[0], "  "))]
     if status.get("results"):
         parts += [Text("\nResults"), results_view(status["results"])]
-    files = {item["spec"]["db_key"]: artifact_file(item) for item in status.get("artifacts") or []}
+    is_store = isinstance(client, Store)
+    items = client.artifacts_of(run) if is_store else status.get("artifacts") or []
+    files = {item["spec"]["db_key"]: artifact_file(item) for item in items}
     files = {key: shown_path(path) for key, path in files.items() if not key.startswith(OWN)}
     if files:
         parts += [Text("\nArtifacts"), pairs(*files.items())]
     option = "" if environment in {None, "local"} else f" --env {environment}"
-    if kept := unsent(client):
+    if kept := None if is_store else _kept(client):
         where = f"{client.base_url} stopped answering. The run is kept in {kept.url}."
         hint = f"To send it later: {kedro_command()} mlrun push {uid[:8]}{option}"
     else:
@@ -45,6 +46,12 @@ def print_run(uid: str, project: str) -> None:
     parts += [Text(f"\n{where}"), Text(hint)]
     # Never cut or folded to the terminal's width: a path is there to be copied.
     click.echo(rendered(Console(width=1000), Group(*parts)))
+
+
+def _kept(client: Any) -> Any:
+    from ..api.keeping import unsent
+
+    return unsent(client)
 
 
 def results_view(results: Mapping[str, Any]) -> Group:

@@ -19,7 +19,7 @@ from mlrun.projects import MlrunProject
 from .interface import ApiOnly, as_dict, as_mlrun, pages
 from .places import read
 from .process import lost
-from .rows import LATEST, TERMINAL_STATES, Record, Where, now, utc
+from .rows import LATEST, TERMINAL_STATES, Record, Where, now
 from .store import Store
 
 LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
@@ -177,50 +177,13 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
         if body.get("kind") == schemas.ArtifactCategories.link:
             self._mark_best_iteration(key, metadata, spec, project)
             return body
-        tag = tag or LATEST
-        utils.validate_tag_name(tag, "artifact.metadata.tag")
+        utils.validate_tag_name(tag or LATEST, "artifact.metadata.tag")
         utils.validate_artifact_key_name(key, "artifact.key")
-        metadata["key"] = metadata.get("key") or key
-        metadata["project"] = metadata.get("project") or project
-        uid = self._artifact_uid(key, body, project, iter, tree or None)
-        body["kind"] = body.get("kind") or "artifact"
-        spec["db_key"] = spec.get("db_key") or key
-        metadata["created"] = str(metadata.get("created") or now())
-        metadata["updated"] = now()
-        # Tags have a table of their own: they move between versions.
-        metadata.pop("tag", None)
-        with self.transaction():
-            # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
-            where = Where("project = ? AND key = ? AND uid = ?", project, key, uid)
-            known = self.select("1 FROM artifacts", where)
-            owner = self.write(
-                "artifacts",
-                {"project": project, "key": key, "uid": uid},
-                body,
-                tree=tree or metadata.get("tree") or "",
-                iteration=iter,
-                best_iteration=not iter,
-                kind=body["kind"],
-                producer_uri=(spec.get("producer") or {}).get("uri") or "",
-                created=utc(metadata["created"]),
-                updated=utc(metadata["updated"]),
-            )
-            for name in {tag} if known else {tag, LATEST}:
-                self.tag(owner, name)
-        metadata["tag"] = tag
-        return body
+        return super().store_artifact(key, body, project, iter, tag, tree)
 
-    def _artifact_uid(
-        self, key: str, body: Record, project: str, iteration: int, tree: str | None
-    ) -> str:
-        """Fill in the uid, MLRun's hash of all that makes a version what it is, and give it."""
-        given = body["metadata"].get("uid")
-        uid = fill_artifact_object_hash(body, iteration, tree)
-        # Its path counts, too, and is another one where the store was moved since.
-        for known in self.find_artifacts(project=project, name=key, uid=given)[:1] if given else ():
-            if fill_artifact_object_hash(known, iteration, tree) == uid:
-                body["metadata"]["uid"] = uid = given
-        return cast(str, uid)
+    def artifact_hash(self, body: Record, iteration: int, tree: str | None) -> str:
+        """Give MLRun's hash of a version, which may be of any kind."""
+        return cast(str, fill_artifact_object_hash(body, iteration, tree))
 
     def _mark_best_iteration(self, key: str, metadata: Record, spec: Record, project: str) -> None:
         key, best = spec.get("link_key") or key, spec.get("link_iteration")

@@ -1,5 +1,8 @@
 """What the fields of records hold: names, times and files, and which files are a run's own."""
 
+import hashlib
+import json
+import numbers
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -10,6 +13,12 @@ from typing import Any
 OWN = "kedro."  # begins the keys of what is recorded beside what the nodes save
 DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"  # of a run that saving something in a notebook opens
 PROCESS = "process"  # the label that tells which process of the host has the run open
+# What is no part of an artifact's hash, by its kind.
+NO_PART: dict[str, tuple[str, ...]] = {"artifact": ("db_key", "extra_data")}
+NO_PART["dataset"] = (*NO_PART["artifact"], *"schema header length column_metadata".split())
+NO_PART["dataset"] += "features", "partition_keys", "timestamp_key", "label_column"
+NO_PART["model"] = (*NO_PART["artifact"], *"metrics parameters inputs outputs".split())
+NO_PART["model"] += "feature_vector", "feature_weights", "feature_stats"
 # Without a time, MLRun lists the runs of one week, and of each name the newest.
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 OWN_ID = re.compile("[0-9a-f]{32}")  # of a run; another one may be the name of any folder
@@ -40,15 +49,44 @@ def artifact_uid(uri: Any) -> str:
     return str(uri).partition("^")[2] if str(uri).startswith("store://") else ""
 
 
-def artifact_uri(record: Mapping[str, Any]) -> str:
-    """Give the `store://` URI of a version of an artifact, without a tag, which may move on."""
+def artifact_uri(record: Mapping[str, Any], tag: str = "") -> str:
+    """Give the `store://` URI of a version of an artifact; a tag in it may move on."""
     metadata, kind = record["metadata"], record.get("kind")
     place = f"{kind}s" if kind in {"model", "dataset", "llm-prompt"} else "artifacts"
     uri = f"store://{place}/{metadata.get('project')}/{record['spec'].get('db_key')}"
-    for sign, part in (("#", "iter"), ("@", "tree"), ("^", "uid")):
-        if metadata.get(part) is not None:
-            uri += f"{sign}{metadata[part]}"
-    return uri
+    parts = {"#": metadata.get("iter"), ":": tag or None}
+    parts |= {"@": metadata.get("tree"), "^": metadata.get("uid")}
+    return uri + "".join(f"{sign}{part}" for sign, part in parts.items() if part is not None)
+
+
+def artifact_hash(record: Mapping[str, Any], iteration: int, tree: str | None) -> str:
+    """Give the uid of a version of an artifact: the hash of what makes it what it is.
+
+    As MLRun has it (mlrun.artifacts.base.fill_artifact_object_hash), for the kinds in `NO_PART`.
+    """
+    metadata, spec = {**record["metadata"]}, {**record["spec"]}
+    metadata |= {"iter": iteration or metadata.get("iter"), "tree": metadata.get("tree") or tree}
+    metadata |= {"tag": "", "uid": "", "updated": None}
+    for name in ("labels", "created"):
+        metadata.pop(name, None)
+    for name in NO_PART[record.get("kind") or "artifact"]:
+        spec.pop(name, None)
+    what = {**record, "metadata": metadata, "spec": spec, "status": None}
+    text = json.dumps(what, sort_keys=True, default=str)
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def as_json(value: Any) -> Any:
+    """Copy what a record holds as JSON's types, other values as MLRun writes them."""
+    return json.loads(json.dumps(value, default=_of_numpy))
+
+
+def _of_numpy(value: Any) -> Any:
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return value.tolist() if getattr(value, "shape", ()) else str(value)
 
 
 def artifact_named(uri: str) -> dict[str, str]:

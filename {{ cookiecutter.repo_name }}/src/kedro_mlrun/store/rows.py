@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 from urllib.parse import quote
 
-from ..lazy import mlrun
+from .errors import not_found
 from .fields import artifact_uid, moment
 from .process import is_alive
 from .sqlite import Database
@@ -238,7 +238,7 @@ class Rows(Database):
         """Read a run, which has to be there."""
         if run := self.run(uid, project, iter):
             return run
-        raise mlrun.errors.MLRunNotFoundError(f"Run uid {uid} of project {project} not found")
+        raise not_found(f"Run uid {uid} of project {project} not found")
 
     def artifacts_of(self, run: Record) -> list[Record]:
         """Read the artifacts' records that a run's `status.artifact_uris` names."""
@@ -268,6 +268,11 @@ class Rows(Database):
         inputs = (body.get("spec") or {}).get("inputs") or {}
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
+
+    def last_update(self, uid: str, project: str, iteration: int) -> str:
+        """Give the time at which a run was written last, as its record has it; "" if it isn't."""
+        where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iteration)
+        return "".join(row["updated"] for row in self.select("updated FROM runs", where))
 
     def _place(self, identity: Record, started: str) -> str:
         """Give the text by which a run is sorted: its start, or `<start of another>~<its start>`.
@@ -317,9 +322,9 @@ class Rows(Database):
         order = "iteration = 0 DESC, best_iteration DESC, updated DESC, id DESC, tag"
         for record in self.records("artifacts", where, order, limit=1):
             return record
-        which = (part or None for part in (tag, iter, tree, uid))
-        uri = mlrun.utils.generate_artifact_uri(project, key, *which)
-        raise mlrun.errors.MLRunNotFoundError(f"Artifact {uri} not found")
+        parts = zip("#:@^", (iter, tag, tree, uid), strict=True)
+        uri = f"{project}/{key}{''.join(f'{sign}{part}' for sign, part in parts if part)}"
+        raise not_found(f"Artifact {uri} not found")
 
 
 class JobQueue(Rows):

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..lazy import mlrun
 from .deletion import delete_source, other_stores
-from .rows import JobQueue, Record, Where
+from .fields import artifact_hash, as_json
+from .rows import LATEST, JobQueue, Record, Where, now, utc
 from .sqlite import SCHEME
 
 
@@ -30,6 +31,15 @@ class Store(JobQueue):
         """Write a run whole, replacing what was there."""
         with self.transaction():
             self.write_run(struct, uid, project, iter)
+
+    def update_run(self, updates: Record, uid: str, project: str, iter: int = 0) -> None:
+        """Change some fields of a run, by names such as `status.state`."""
+        with self.transaction():
+            body = self.find_run(uid, project, iter)
+            for field, value in updates.items():
+                part, _, name = field.partition(".")
+                body[part][name] = value
+            self.write_run(as_json(body), uid, project, iter)
 
     def del_run(self, uid: str, project: str, iter: int = 0) -> None:
         """Delete a run, where there is one, with its iterations and its log; its artifacts stay."""
@@ -61,6 +71,62 @@ class Store(JobQueue):
             file.seek(max(0, offset - len(log)))
             text += file.read(-1 if size < 0 else size - len(text))
         return state, text
+
+    def list_artifacts(self, **query: Any) -> list[Record]:
+        """List artifacts' records, last updated first; one of several tags comes once for each."""
+        return self.find_artifacts(**query)
+
+    def store_artifact(
+        self, key: str, artifact: Any, project: str, iter: int = 0, tag: str = "", tree: str = ""
+    ) -> Record:
+        """Write an artifact's record, and make it the latest of its key; give it as written."""
+        body, tag = as_json(artifact), tag or LATEST
+        metadata, spec = body["metadata"], body["spec"]
+        metadata["key"] = metadata.get("key") or key
+        metadata["project"] = metadata.get("project") or project
+        uid = metadata["uid"] = self._artifact_uid(key, body, project, iter, tree or None)
+        body["kind"] = body.get("kind") or "artifact"
+        spec["db_key"] = spec.get("db_key") or key
+        metadata["created"] = str(metadata.get("created") or now())
+        metadata["updated"] = now()
+        # Tags have a table of their own: they move between versions.
+        metadata.pop("tag", None)
+        with self.transaction():
+            # As in MLRun's API, a new version becomes the latest; to store it again only tags it.
+            where = Where("project = ? AND key = ? AND uid = ?", project, key, uid)
+            known = self.select("1 FROM artifacts", where)
+            owner = self.write(
+                "artifacts",
+                {"project": project, "key": key, "uid": uid},
+                body,
+                tree=tree or metadata.get("tree") or "",
+                iteration=iter,
+                best_iteration=not iter,
+                kind=body["kind"],
+                producer_uri=(spec.get("producer") or {}).get("uri") or "",
+                created=utc(metadata["created"]),
+                updated=utc(metadata["updated"]),
+            )
+            for name in {tag} if known else {tag, LATEST}:
+                self.tag(owner, name)
+        metadata["tag"] = tag
+        return body
+
+    def artifact_hash(self, body: Record, iteration: int, tree: str | None) -> str:
+        """Give MLRun's hash of a version, of the kinds that are recorded without MLRun."""
+        return artifact_hash(body, iteration, tree)
+
+    def _artifact_uid(
+        self, key: str, body: Record, project: str, iteration: int, tree: str | None
+    ) -> str:
+        """Give a version's uid, MLRun's hash of all that makes it what it is."""
+        given = body["metadata"].get("uid")
+        uid = self.artifact_hash(body, iteration, tree)
+        # Its path counts, too, and is another one where the store was moved since.
+        for known in self.find_artifacts(project=project, name=key, uid=given)[:1] if given else ():
+            if self.artifact_hash(known, iteration, tree) == uid:
+                return str(given)
+        return uid
 
     def del_artifact(
         self, key: str, project: str, tag: str = "", tree: str = "", uid: str = "", iter: Any = None

@@ -1,0 +1,270 @@
+"""The light context of a run records what MLRun's own does, field by field."""
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlrun
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from helpers import Store, states
+from mlrun.artifacts.base import fill_artifact_object_hash
+from sklearn.linear_model import LogisticRegression
+from xgboost import XGBRegressor
+
+from kedro_mlrun import (
+    MLRunAbstractDataset,
+    MLRunArtifactDataset,
+    MLRunDataframeDataset,
+    MLRunMetricHistory,
+    MLRunModel,
+    MLRunResult,
+)
+from kedro_mlrun.runs.manager import MLRunContextManager
+from kedro_mlrun.store import context as of_store
+from kedro_mlrun.store.context import RunContext
+from kedro_mlrun.store.fields import artifact_hash
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00")
+
+
+def frame(rows: int = 6) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "length": np.linspace(0.5, 4.5, rows),
+            "count": np.arange(rows, dtype="int32"),
+            "single": np.ones(rows, dtype="float32"),
+            "is_new": [True, False] * (rows // 2),
+            "name": ["a", None] * (rows // 2),
+            "kind": pd.Categorical(["x", "y"] * (rows // 2)),
+            "at": pd.date_range("2026-01-01", periods=rows),
+            "target": [0, 1] * (rows // 2),
+        }
+    )
+
+
+def model() -> Any:
+    data = frame()[["length", "count", "is_new"]]
+    return LogisticRegression().fit(data, np.array(["no", "yes"] * 3))
+
+
+# What is saved, by the key: the dataset's class, its arguments, and the data.
+KINDS: dict[str, tuple[Any, dict[str, Any], Callable[[], Any]]] = {
+    "text": (MLRunAbstractDataset, {}, lambda: "Zürich"),
+    "bytes": (MLRunAbstractDataset, {}, lambda: b"\0\1"),
+    "json": (MLRunAbstractDataset, {}, lambda: {"a": [1, None]}),
+    "object": (MLRunAbstractDataset, {}, lambda: {1: (2, 3)}),
+    "page": (
+        MLRunAbstractDataset,
+        {"save_args": {"format": "html", "labels": ["draft"], "tag": "v1", "db_key": "report"}},
+        lambda: "<p>",
+    ),
+    "shown": (MLRunAbstractDataset, {"save_args": {"viewer": "table"}}, lambda: "a,b"),
+    "file": (
+        MLRunArtifactDataset,
+        {"dataset": {"type": "json.JSONDataset", "filepath": "a.json"}},
+        lambda: {"a": 1},
+    ),
+    "frame": (
+        MLRunDataframeDataset,
+        {"save_args": {"label_column": "target", "column_metadata": {"length": "cm"}}},
+        frame,
+    ),
+    "table": (MLRunDataframeDataset, {"save_args": {"format": "csv", "preview": 3}}, frame),
+    "bare": (MLRunDataframeDataset, {"save_args": {"stats": False}}, frame),
+    "large": (MLRunDataframeDataset, {}, lambda: frame(10_002)),
+    "model": (
+        MLRunModel,
+        {
+            "save_args": {
+                "training_set": frame()[["length", "count", "is_new", "target"]],
+                "label_column": "target",
+                "metrics": {"f1": 0.5},
+                "parameters": {"C": 1},
+                "tag": "best",
+            }
+        },
+        model,
+    ),
+    "fitted": (MLRunModel, {}, model),
+    "trees": (
+        MLRunModel,
+        {"model_format": "json"},
+        lambda: XGBRegressor(n_estimators=2).fit(frame()[["length"]], frame()["target"]),
+    ),
+    "history": (MLRunMetricHistory, {}, lambda: {"train": [1.0, 0.5], "test": [1.0, 0.6]}),
+    "result": (MLRunResult, {}, lambda: np.float64(0.25)),
+    "nested": (MLRunResult, {"flatten": True}, lambda: {"a": {"b": 1, "c": [1, "x"]}}),
+    # These only MLRun's own context knows.
+    "extra": (MLRunModel, {"save_args": {"extra_data": {"notes": b"text"}}}, model),
+    "vector": (MLRunModel, {"save_args": {"feature_vector": "store://v/w"}}, model),
+    "elsewhere": (
+        MLRunAbstractDataset,
+        {"save_args": {"artifact_path": "{{project}}/{{run.uid}}"}},
+        lambda: "here",
+    ),
+}
+
+
+def record(
+    embedded: Store, ending: str, keys: list[str], context: type
+) -> tuple[dict[str, Any], list[Any]]:
+    """Save something of each kind in a run, end that, and give its record and its artifacts'."""
+    manager, run_id = embedded.manager, f"{ending}-{context.__name__}"
+    run = manager.open_run("training", run_id, {"pipeline": "training"}, {"split.seed": 7})
+    assert type(run) is context
+    manager.add_input("raw", "store://artifacts/iris/raw#0@1^2", run_id)
+    for key in keys:
+        kind, arguments, make = KINDS[key]
+        dataset = kind(key=key, **copy.deepcopy(arguments))
+        dataset.run_id = run_id
+        dataset.save(make())
+    if ending != "running":
+        error = ValueError("wrong") if ending == "error" else None
+        manager.close_run(error, run_id, "It was stopped." if ending == "aborted" else "")
+    else:
+        run.commit()
+    db = embedded.manager.run_db
+    found = db.find_run(run.uid, embedded.project)
+    if ending == "running":
+        manager.close_run(None, run_id)
+    return found, db.artifacts_of(found)
+
+
+def alike(value: Any, uid: str) -> Any:
+    """Give a record without what differs from run to run: ids, times, and the folders of saves."""
+    text = TIME.sub("TIME", json.dumps(value, sort_keys=True)).replace(uid, "UID")
+    text = re.sub(r"UID/([\w.]+)/[0-9a-f]{8}/", r"UID/\1/SAVE/", text)
+    return json.loads(re.sub(r"[0-9a-f]{40}(?=\")", "HASH", text))
+
+
+@pytest.mark.parametrize("ending", ["completed", "error", "aborted", "running"])
+def test_both_contexts_record_the_same(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: str
+) -> None:
+    """Law 6: runs, artifacts and files are MLRun's, whichever of the contexts wrote them."""
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    monkeypatch.chdir(tmp_path)
+    keys = [*KINDS] if ending == "completed" else ["text", "frame", "fitted", "nested"]
+    with monkeypatch.context() as patch:
+        patch.setattr(of_store, "TESTED", ())
+        theirs, of_theirs = record(embedded, ending, keys, mlrun.MLClientCtx)
+    embedded.new_process()
+    ours, of_ours = record(embedded, ending, keys, RunContext)
+    uids = [run["metadata"]["uid"] for run in (theirs, ours)]
+    assert alike(ours, uids[1]) == alike(theirs, uids[0])
+    assert len(of_ours) == len(of_theirs) > 2
+    for their, own in zip(of_theirs, of_ours, strict=True):
+        assert alike(own, uids[1]) == alike(their, uids[0])
+        # A version's uid is MLRun's own hash of it, and both know how to make it.
+        for one in their, own:
+            made_of = copy.deepcopy(one)
+            assert artifact_hash(made_of, 0, None) == one["metadata"]["uid"]
+            assert fill_artifact_object_hash(made_of) == one["metadata"]["uid"]
+        if own["kind"] == "model":
+            files = [Path(one["spec"]["target_path"], "model_spec.yaml") for one in (their, own)]
+            specs = [yaml.safe_load(file.read_text()) for file in files]
+            assert alike(specs[1], uids[1]) == alike(specs[0], uids[0])
+
+
+def test_an_untested_mlrun_records_by_itself(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a release may have changed is not guessed."""
+    monkeypatch.setattr(of_store, "TESTED", ("1.0.0",))
+    assert isinstance(embedded.manager.open_run("training"), mlrun.MLClientCtx)
+
+
+IMPORTED_IN_A_NODE = """
+import sys
+manager = MLRunContextManager()
+run = manager.open_run("training", "id")
+dataset = MLRunResult(key="before")
+dataset.run_id = "id"
+dataset.save(1)
+MLRunAbstractDataset(key="text").save("saved")
+assert "mlrun" not in sys.modules
+
+import mlrun
+context = mlrun.get_or_create_ctx("anything")
+assert context.uid == run.uid and context.results == {"before": 1}
+context.log_result("within", 2)
+context.set_label("by", "node")
+context.log_artifact("note", body="text", format="txt", db_key="note")
+MLRunResult(key="after").save(3)
+assert MLRunAbstractDataset(key="note").load() == "text"
+assert manager.context is context and context.get_artifact("text") is not None
+print(run.uid)
+"""
+
+
+@pytest.mark.parametrize("ending", ["", "context.set_state(error='it says so')"])
+def test_a_node_that_imports_mlrun_has_the_runs_own_context(
+    embedded: Store, python: Callable[[str], str], ending: str
+) -> None:
+    """Nothing lost: what is logged to either context, before and after, is in the one run."""
+    uid = python(IMPORTED_IN_A_NODE + ending).splitlines()[-1]
+    run = mlrun.get_run_db().read_run(uid, embedded.project)
+    assert run["status"]["results"] == {"before": 1, "within": 2, "after": 3}
+    assert run["metadata"]["labels"]["by"] == "node"
+    assert {*run["status"]["artifact_uris"]} == {"text", "note"}
+    assert states(embedded) == [("training", "error" if ending else "completed")]
+
+
+def test_what_the_light_context_does_not_know_is_mlruns(embedded: Store) -> None:
+    """An argument or a call goes to MLRun's own context, never overboard."""
+    run = embedded.manager.open_run("training")
+    run.log_artifact("notes", body="text", format="txt")
+    run.log_results({"array": np.array([1, 2])})
+    run.log_dataset("frame", df=pd.DataFrame({"a": [1]}))
+    run.commit(message="as it was")
+    child = run.get_child_context(depth=3)
+    child.log_result("score", 0.5)
+    child.commit(completed=True)
+    embedded.new_process()
+    found = mlrun.get_run_db().read_run(run.uid, embedded.project)
+    assert found["status"]["results"]["array"] == [1, 2]
+    assert found["metadata"]["annotations"]["message"] == "as it was"
+    assert {"notes", "frame"} <= {*found["status"]["artifact_uris"]}
+    of_child = mlrun.get_run_db().read_run(run.uid, embedded.project, iter=1)
+    assert of_child["status"]["results"] == {"score": 0.5}
+
+
+def test_what_others_change_in_a_run_stays(embedded: Store) -> None:
+    """Law 2: a context writes what it knows, beside what another process has written."""
+    run = embedded.manager.open_run("training")
+    run.log_results({"a": 1})
+    embedded.manager.run_db.update_run({"status.progress": 0.5}, run.uid, embedded.project)
+    run.log_results({"b": 2})
+    found = embedded.manager.run_db.find_run(run.uid, embedded.project)
+    assert found["status"]["progress"] == 0.5
+    assert found["status"]["results"] == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    "variable", ["MLRUN_ARTIFACTS__CALCULATE_HASH", "MLRUN_META_TMPFILE", "MLRUN_CONFIG_FILE"]
+)
+def test_other_settings_are_mlruns(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    """A setting that may change MLRun's records means MLRun's own context."""
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    assert isinstance(MLRunContextManager().open_run("training"), mlrun.MLClientCtx)
+
+
+@pytest.mark.parametrize("labels", [["target"], ["kind", "is_new"], []])
+def test_features_are_those_that_mlrun_infers(embedded: Store, labels: list[str]) -> None:
+    """Law 6: inputs, outputs and statistics of a training set, whatever its columns are."""
+    expected = mlrun.artifacts.ModelArtifact("model")
+    expected.infer_from_df(frame(), labels)
+    save_args = {"training_set": frame(), "label_column": labels}
+    MLRunModel(key="model", save_args=save_args).save({"any": "object"})
+    spec = embedded.manager.project.get_artifact("model").spec.to_dict()
+    told = json.loads(mlrun.utils.dict_to_json(expected.spec.to_dict()))
+    for part in ("inputs", "outputs", "feature_stats"):
+        assert spec.get(part) == told.get(part), part

@@ -1,0 +1,243 @@
+"""A run's context on an embedded store, which records what MLRun's own does without MLRun."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..lazy import mlrun
+from .fields import artifact_uri, as_json
+from .rows import Record
+from .store import Store
+
+# MLRun's versions with which both contexts were found to record the same.
+TESTED = ("1.12.1",)
+# What a context writes of a run's record, and what others may have changed there since.
+JSON = {type(None), bool, int, float, str, list, dict}
+WRITTEN = {
+    "metadata": ("annotations", "labels"),
+    "spec": ("parameters", "outputs", "inputs"),
+    "status": ("results", "start_time", "last_update", "state", "error", "artifact_uris"),
+}
+
+
+def is_tested() -> bool:
+    """Tell whether the records of the installed MLRun are known to be those of `RunContext`."""
+    return version("mlrun") in TESTED
+
+
+class RunContext:
+    """What logs to a run of an embedded store: MLRun's context (`mlrun.MLClientCtx`), but lighter.
+
+    What it has goes by MLRun's names, and means the same. For everything else there is `full`.
+
+    Args:
+        record: the run's record.
+        store: where it and its artifacts are written to.
+        connect: points MLRun to the store, before `full` is made.
+        sends: False for a copy, which writes artifacts and nothing of the run itself.
+    """
+
+    kind = "run"
+
+    def __init__(
+        self, record: Record, store: Store, connect: Callable[[], None], sends: bool = True
+    ) -> None:
+        self.record, self._store, self._connect = record, store, connect
+        self._rundb = store if sends else None
+        self._full: Any = None
+        self._written = ""  # when, by this context
+        metadata, spec, status = (record[part] for part in ("metadata", "spec", "status"))
+        self._uid, self.iteration = str(metadata["uid"]), int(metadata.get("iteration") or 0)
+        self.uid = f"{self._uid}-{self.iteration}" if self.iteration else self._uid
+        self.name, self.project = str(metadata["name"]), str(metadata["project"])
+        self.artifact_path = str(spec.get("output_path") or "")
+        self.labels, self.annotations = (
+            metadata.setdefault(name, {}) for name in ("labels", "annotations")
+        )
+        self._parameters, self.inputs = (
+            spec.setdefault(name, {}) for name in ("parameters", "inputs")
+        )
+        self._results, self.artifact_uris = (
+            status.setdefault(name, {}) for name in ("results", "artifact_uris")
+        )
+
+    @classmethod
+    def new(
+        cls,
+        store: Store,
+        metadata: Record,
+        output_path: str,
+        parameters: Record,
+        connect: Callable[[], None],
+    ) -> RunContext:
+        """Open a run, with the record that MLRun gives a new one."""
+        labels = {**metadata["labels"], "kind": "local", "host": socket.gethostname()}
+        metadata = {"iteration": 0, "annotations": {}, **metadata, "labels": labels}
+        empty = "inputs state_thresholds node_selector tolerations affinity auth retry"
+        empty += " hyperparams hyper_param_options"
+        spec = {"function": "", "log_level": "info", "parameters": parameters, "handler": None}
+        spec |= {name: {} for name in empty.split()}
+        spec |= {name: [] for name in ("outputs", "notifications", "data_stores")}
+        spec |= {"output_path": output_path}
+        begun = _now()
+        status = {"results": {}, "start_time": begun, "last_update": begun, "retry_count": None}
+        status |= {"retries": [], "state": "running", "artifact_uris": {}}
+        record = {"kind": "run", "metadata": metadata, "spec": spec, "status": status}
+        made = cls(record, store, connect)
+        store.store_run(record, made._uid, made.project)
+        made._written = str(status["last_update"])
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        # Only for what isn't here.
+        return getattr(self.full, name)
+
+    @property
+    def full(self) -> Any:
+        """MLRun's own context of this run. What is logged to either is in both."""
+        if self._full is None:
+            self._connect()
+            db = mlrun.get_run_db()
+            shared = mlrun.MLClientCtx.from_dict(
+                self.record, db, autocommit=True, store_run=False, include_status=True
+            )
+            # Those that it copies; the others are the record's own.
+            shared._inputs, shared._artifacts_manager.artifact_uris = (
+                self.inputs,
+                self.artifact_uris,
+            )
+            shared._rundb = self._rundb and db
+            self._full = shared
+        return self._full
+
+    def is_of(self, context: Any) -> bool:
+        """Tell whether MLRun's context is that of this run."""
+        return self._full is not None and self._full is context
+
+    @property
+    def tag(self) -> str:
+        """The workflow that the run is of, or else its own id."""
+        return self.labels.get("workflow") or self._uid
+
+    @property
+    def state(self) -> str:
+        """The state of the run."""
+        return str(self._full.state if self._full else self.record["status"]["state"])
+
+    def to_dict(self) -> Record:
+        """Give the run's record."""
+        return self.record
+
+    def set_label(self, key: str, value: Any, replace: bool = True) -> None:
+        """Set a label, which is written with what comes next."""
+        if replace or not self.labels.get(key):
+            self.labels[key] = str(value)
+
+    def set_annotation(self, key: str, value: Any, replace: bool = True) -> None:
+        """Set an annotation, which is written with what comes next."""
+        if replace or not self.annotations.get(key):
+            self.annotations[key] = str(value)
+
+    def log_results(self, results: Mapping[str, Any], commit: bool = False) -> None:
+        """Record results."""
+        if not all(type(value) in JSON for value in results.values()):
+            return self.full.log_results(results, commit)
+        self._results.update(results)
+        self.update_run()
+        return None
+
+    def log_artifact(self, item: Any, *args: Any, **kwargs: Any) -> Any:
+        """Record an artifact: by a record of it, `db_key` and `tag`, or as MLRun does."""
+        if isinstance(item, dict):
+            return self._log_record(item, *args, **kwargs)
+        return self.full.log_artifact(item, *args, **kwargs)
+
+    def _log_record(self, item: Record, db_key: str, tag: str = "") -> Record:
+        """Record an artifact whose file is in place, and give its record as it is written."""
+        metadata, spec = item["metadata"], item["spec"]
+        metadata |= {"project": self.project, "iter": self.iteration, "tree": self.tag}
+        metadata |= {"tag": tag} if tag else {}
+        spec["db_key"] = db_key
+        owner, workflow = self.labels.get("owner"), self.labels.get("workflow")
+        spec["producer"] = {
+            "name": self.name,
+            "kind": "run",
+            "uri": f"{self.project}/{self.uid}",
+            "owner": owner,
+        }
+        if workflow:
+            spec["producer"]["workflow"] = metadata["labels"]["workflow-id"] = workflow
+        if item["kind"] == "model":
+            _write_specification(item)
+        if self.inputs:
+            spec["sources"] = [{"name": key, "path": str(uri)} for key, uri in self.inputs.items()]
+        of_run = {"project": self.project, "iter": self.iteration, "tree": self.tag}
+        stored: Record = self._store.store_artifact(db_key, item, tag=tag, **of_run)
+        self.artifact_uris[metadata["key"]] = artifact_uri(stored, tag)
+        self.update_run()
+        return stored
+
+    def set_state(
+        self, execution_state: str | None = None, error: str | None = None, commit: bool = True
+    ) -> None:
+        """Set the run's state, or the error that it has ended with."""
+        if self._full:
+            return self._full.set_state(execution_state, error, commit)
+        status = self.record["status"]
+        if error is not None:
+            status.update(state="error", error=str(error))
+        elif execution_state and status["state"] != "error":
+            status["state"] = execution_state
+        if commit:
+            self.update_run()
+        return None
+
+    def commit(self, message: str = "", completed: bool = False) -> None:
+        """Write what is known of the run, and complete it if it is running."""
+        if self._full or message:
+            return self.full.commit(message, completed)
+        if completed and self.state == "running":
+            self.record["status"]["state"] = "completed"
+        self.update_run()
+        return None
+
+    def update_run(self) -> None:
+        """Write what this context knows of the run; what others have changed there stays."""
+        store, status = self._rundb, self.record["status"]
+        if store is None:
+            return
+        if self._full:
+            # Which may have been told to end it.
+            status["state"] = self._full.state
+        status["last_update"] = _now()
+        of_run = self._uid, self.project, self.iteration
+        with store.transaction():
+            body = self.record
+            if store.last_update(*of_run) != self._written:
+                # Also by MLRun's own context of this run.
+                body = store.find_run(*of_run)
+                for part, names in WRITTEN.items():
+                    known = self.record[part]
+                    body[part].update({name: known[name] for name in names if name in known})
+            store.write_run(body, *of_run)
+        self._written = str(body["status"]["last_update"])
+
+
+def _write_specification(model: Record) -> None:
+    """Write a model's record beside it, where MLRun's model servers read it."""
+    import yaml
+
+    metadata = {name: value for name, value in model["metadata"].items() if name != "tag"}
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(as_json({**model, "metadata": metadata}), Dumper=dumper)
+    file = Path(model["spec"]["target_path"], "model_spec.yaml")
+    file.write_text(text, encoding="utf-8")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
