@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -149,6 +150,74 @@ def test_two_datasets_keep_apart(store: Store) -> None:
     store.new_process()
     assert first.load() == {"accuracy": 0.7}
     assert second.load() == {"accuracy": 0.8}
+
+
+def test_a_save_does_not_look_at_all_results(embedded: Store) -> None:
+    """Law 7: it takes as much work in a run with many results as in one with few."""
+
+    def work(number: int) -> int:
+        calls = 0
+
+        def count(*_: Any) -> None:
+            nonlocal calls
+            calls += 1
+
+        # Not committed, for the record, which is written whole, is not the dataset's.
+        dataset = Dataset(f"m{number}", flatten=True, save_args={"commit": False})
+        sys.setprofile(count)
+        try:
+            dataset.save({f"r{number}": {"n": number}})
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    embedded.manager.open_run("training")
+    counts = [work(number) for number in range(200)]
+    assert max(counts[100:]) <= 1.1 * min(counts[2:100])
+    assert len(embedded.manager.current.results) == 200
+
+
+def test_others_may_add_to_a_run(embedded: Store) -> None:
+    """Law 1: what a worker process has saved keeps its name apart from what is saved later."""
+    Dataset(key="a.metrics", flatten=True).save({"b": {"x": 1}})
+    context = embedded.manager.current
+    for number in range(2):
+        context.set_annotation(f"kedro-mlrun.result.worker{number}", f'[["y{number}", ["y"]]]')
+        context.log_result(f"y{number}", number)
+    Dataset(key="metrics", flatten=True).save({"y": 3})
+    assert Dataset(key="metrics", flatten=True).load() == {"y": 3}
+    expected = {"a.b.x": 1, "worker0.y": 0, "worker1.y": 1, "metrics.y": 3}
+    assert embedded.manager.current.results == expected
+
+
+KEYS = ["m", "n", "m.n", "m.m", "n.m"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from([*range(7)])), max_size=6))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_names_do_not_depend_on_the_order(embedded: Store, saves: list[tuple[str, int]]) -> None:
+    """Law 4: what is saved one by one has the names that it has when a run is read anew."""
+    values: list[Any] = [1, {"m": 2}, {"n": {"m": 3}}, {"m": 4, "n": 5}, {}, {"m.n": 6}, {"x": 7}]
+    embedded.new_process()
+    context, saved = embedded.manager.open_run("training"), dict[str, Any]()
+    for key, number in saves:
+        try:
+            Dataset(key, flatten=True).save(values[number])
+        except DatasetError as error:
+            assert "two values would both be" in str(error)
+        else:
+            saved.pop(key, None)
+            saved[key] = values[number]
+    for key, value in saved.items():
+        assert same(Dataset(key, flatten=True).load(), value)
+    recorded = context.annotations
+    for key in reversed(saved):
+        context._annotations.pop(f"kedro-mlrun.result.{key}")
+    for key in reversed(saved):
+        Dataset(key, flatten=True).save(saved[key])
+    assert context.annotations == recorded
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")], ids=str)

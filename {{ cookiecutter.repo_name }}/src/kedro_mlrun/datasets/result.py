@@ -4,10 +4,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, count
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from kedro.io import DatasetError, Version
@@ -83,24 +84,20 @@ class MLRunResult(MLRunAbstractDataset):
     def _log(self, context: Any, value: Any) -> None:
         flat = self._flatten and isinstance(value, dict)
         found = [*leaves(value)] if flat else [([], value)]
-        entries = {
-            key.removeprefix(PATHS): json.loads(text)
-            for key, text in context.annotations.items()
-            if key.startswith(PATHS)
-        }
-        entries[self.key] = [["", path] for path, _ in found]
-        named = _names({key: [path for _, path in places] for key, places in entries.items()})
-        results, moved = context._results, dict[str, Any]()
-        for key, places in entries.items():
-            for (before, _), name in zip(places, named[key], strict=True):
-                if before not in {"", name} and before in results:
-                    moved[name] = results.pop(before)
-            text = json.dumps([[n, path] for n, (_, path) in zip(named[key], places, strict=True)])
-            context.set_annotation(PATHS + key, text)
+        entries, results, moved = _Entries.of(context), context._results, dict[str, Any]()
+        for key, before, places in entries.add(self.key, [path for path, _ in found]):
+            if key != self.key:
+                for (name, _), (new, _) in zip(before, places, strict=True):
+                    if new != name and name in results:
+                        moved[new] = results.pop(name)
+            context.set_annotation(PATHS + key, json.dumps(places))
         results.update(moved)
+        entries.read = len(context._annotations)
+        own = zip(entries.places[self.key], found, strict=True)
         # One call for all, and right away: a job's own context would wait for the end of the run.
-        own = {name: leaf for name, (_, leaf) in zip(named[self.key], found, strict=True)}
-        context.log_results(own, **{"commit": True, **self._save_args})
+        context.log_results(
+            {name: leaf for (name, _), (_, leaf) in own}, **{"commit": True, **self._save_args}
+        )
 
     def _find(self) -> Any:
         """Find the value itself, for results have no record of their own."""
@@ -136,27 +133,72 @@ class MLRunResult(MLRunAbstractDataset):
                     yield db.read_run(run["metadata"]["uid"], project, iter=best)
 
 
-def _names(paths: dict[str, list[list[str]]]) -> dict[str, list[str]]:
-    """Give the results' names of all entries, by each entry's paths in its nested dict.
+class _Entries:
+    """What a run's annotations say of its results, which are read once and not at each save."""
 
-    Where two entries have a name, both get another one, whichever was saved first.
-    """
-    named: dict[str, list[str]] = {}
-    for key, own in paths.items():
-        namespace, inner = key.rpartition(".")[0], [*map(".".join, own)]
-        named[key] = [
-            f"{namespace}.{name}" if namespace and name else name or key for name in inner
-        ]
-    of_entries = Counter(name for names in named.values() for name in set(names))
-    for key, names in named.items():
-        named[key] = [
-            f"{key}.{name}" if path and of_entries[name] > 1 else name
-            for name, path in zip(names, paths[key], strict=True)
-        ]
-    for name, number in Counter(chain.from_iterable(named.values())).items():
-        if number > 1:
-            raise DatasetError(f"two values would both be the result '{name}'; rename one")
-    return named
+    of_contexts: ClassVar[WeakKeyDictionary[Any, "_Entries"]] = WeakKeyDictionary()
+
+    def __init__(self, annotations: Mapping[str, str]) -> None:
+        self.read = len(annotations)
+        # The results of each entry, each with its name and its path in the nested dict.
+        self.places: dict[str, list[Any]] = {}
+        self.holders: dict[str, str] = {}  # of each result's name, the entry
+        self.wanted: dict[str, set[str]] = {}  # of each name, the entries that have it in common
+        for key, text in annotations.items():
+            if key.startswith(PATHS):
+                self._set(key.removeprefix(PATHS), json.loads(text))
+        for key, places in self.places.items():
+            for name in _short_names(key, [path for _, path in places]):
+                self.wanted.setdefault(name, set()).add(key)
+
+    @classmethod
+    def of(cls, context: Any) -> "_Entries":
+        """Give those of a context's run; read again, if others have added to it."""
+        found = cls.of_contexts.get(context)
+        # MLRun's public property copies all of them.
+        if found is None or found.read != len(context._annotations):
+            found = cls.of_contexts[context] = cls(context.annotations)
+        return found
+
+    def _set(self, key: str, places: list[Any]) -> None:
+        self.places[key] = places
+        self.holders.update((name, key) for name, _ in places)
+
+    def add(self, key: str, paths: list[list[str]]) -> list[tuple[str, list[Any], list[Any]]]:
+        """Add an entry by its paths; give what it changes, itself too: before, and from now on.
+
+        Where two entries have a name, both get another one, whichever was saved first.
+        """
+        earlier = _short_names(key, [path for _, path in self.places.get(key, [])])
+        names = {*_short_names(key, paths)} ^ {*earlier}
+        wanted = {name: self.wanted.get(name, set()) ^ {key} for name in names}
+        others = {other for entries in wanted.values() for other in entries} - {key}
+        of_entries = {other: [path for _, path in self.places[other]] for other in sorted(others)}
+        of_entries[key] = paths
+        changed = {}
+        for entry, own in of_entries.items():
+            short = _short_names(entry, own)
+            shared = [len(wanted.get(name, self.wanted.get(name, ()))) > 1 for name in short]
+            changed[entry] = [
+                [f"{entry}.{name}" if path and is_shared else name, path]
+                for name, is_shared, path in zip(short, shared, own, strict=True)
+            ]
+        for name, number in Counter(name for new in changed.values() for name, _ in new).items():
+            if number > 1 or self.holders.get(name, key) not in changed:
+                raise DatasetError(f"two values would both be the result '{name}'; rename one")
+        before = {entry: self.places.get(entry, []) for entry in changed}
+        for name, _ in chain.from_iterable(before.values()):
+            del self.holders[name]
+        for entry, new in changed.items():
+            self._set(entry, new)
+        self.wanted |= wanted
+        return [(entry, before[entry], new) for entry, new in changed.items()]
+
+
+def _short_names(key: str, paths: list[list[str]]) -> list[str]:
+    """Give the names of an entry's results if no other entry had them."""
+    namespace, inner = key.rpartition(".")[0], map(".".join, paths)
+    return [f"{namespace}.{name}" if namespace and name else name or key for name in inner]
 
 
 def _newest_runs(db: Any, project: str, tree: str, iterations: bool) -> Iterator[dict[str, Any]]:
