@@ -1,6 +1,7 @@
 """Who may import whom, and what must not be imported to answer a simple question."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from helpers import PROJECT, Store
 
 from kedro_mlrun import MLRunAbstractDataset, MLRunResult
+from kedro_mlrun.jobs.doctor import examine
 from kedro_mlrun.records.records import Records
 
 SLOW_TO_IMPORT = {"mlrun", "sklearn", "xgboost", "wrapt", "kedro_mlrun.project"}
@@ -83,7 +85,7 @@ def test_a_simple_question_imports_nothing_slow() -> None:
     assert told[-1].endswith("['kedro_mlrun.project', 'wrapt']")
 
 
-def test_an_embedded_store_is_read_without_mlrun(embedded: Store) -> None:
+def test_an_embedded_store_is_read_without_mlrun(embedded: Store, tmp_path: Path) -> None:
     """Law 7: what is listed, shown, tagged or deleted there waits for no import of MLRun."""
     for number in range(3):
         MLRunResult("score").save(number)
@@ -95,12 +97,16 @@ def test_an_embedded_store_is_read_without_mlrun(embedded: Store) -> None:
     asked = ["runs", "runs --where 'results.score > 0' --sort results.score", "show last"]
     asked += ["compare --last 2", "artifacts", "models", "open thing", "lineage thing"]
     asked += ["tag thing@last~2 good", "artifacts --tag good", "delete last~1 --artifacts -y"]
+    asked += ["doctor --store", "doctor --json"]
     done = subprocess.run(
         [sys.executable, "-c", ASK_KEDRO, *(f"mlrun {line}" for line in asked)],
         cwd=PROJECT,
         env=os.environ
         | {"DO_NOT_TRACK": "1", "MLRUN_DBPATH": embedded.dbpath}
-        | {"MLRUN_ACTIVE_PROJECT": embedded.project},
+        | {
+            "MLRUN_ACTIVE_PROJECT": embedded.project,
+            "MLRUN_ARTIFACT_PATH": f"{tmp_path}/artifacts",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -110,3 +116,7 @@ def test_an_embedded_store_is_read_without_mlrun(embedded: Store) -> None:
     assert len(told) == len(asked) and "'mlrun'" not in "".join(told)
     records = Records(embedded.manager.db, embedded.project)
     assert [item["metadata"]["tags"] for item in records.artifacts()] == [["good", "latest"], []]
+    # With MLRun the very same is found.
+    checks = json.loads(done.stdout[done.stdout.rindex("\n[") :])
+    assert checks == [check._asdict() for check in examine(PROJECT)]
+    assert [check["state"] for check in checks].count("ok") == 8

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import mlrun
 import pytest
+import yaml
 from click.testing import CliRunner
 from helpers import PROJECT, Store, new_store
 from stub_api import StubAPI, stub_api
@@ -130,6 +132,26 @@ def test_function(embedded: Store, tmp_path: Path) -> None:
     assert checks["function"].state == "wrong"
     assert checks["packages"].state == "warning"
     assert checks["artifact path"].found == "not looked at, because the function can't be used"
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"image": "own"}, "image own"),
+        ({"resources": 5}, "'int' object"),
+        ({"gpus": 1}, "'gpus' in `spec` of function.yaml is not a field"),
+        ({"priority_class_name": "high"}, "image mlrun/mlrun"),
+    ],
+)
+def test_fields_of_a_function(embedded: Store, tmp_path: Path, spec: Any, told: str) -> None:
+    """MLRun is asked for what the starter's has not, or has otherwise; that it takes itself."""
+    assert doctor.FIELDS.keys() <= {*mlrun.runtimes.KubejobRuntime().spec._dict_fields}
+    function = yaml.safe_load((PROJECT / "function.yaml").read_text())
+    assert function["spec"].keys() == doctor.FIELDS.keys()
+    own = {"kind": "job", "metadata": {"name": "kedro"}, "spec": spec}
+    (tmp_path / "function.yaml").write_text(json.dumps(own))
+    checks = {check.name: check for check in doctor.examine(tmp_path)}
+    assert told in checks["function"].found
 
 
 def test_no_git(embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,18 @@
 """What jobs and runs need of this machine and the MLRun API, looked at one by one."""
 
+import os
 import re
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 import click
+import yaml
 
 from .. import __version__
 from ..api import client as api
@@ -20,9 +25,18 @@ from ..secrets import known as secrets
 from ..setup import manifest
 from ..store.fields import artifact_file, producer
 from ..store.sqlite import SCHEME
+from ..store.store import Store
 from . import image, source
-from .function import SubmitError, load_function, on_cluster, on_volume
+from .function import FILE, SubmitError, load_function, on_cluster, on_volume
 
+SETTINGS = {"MLRUN_DBPATH": "dbpath", "MLRUN_ACTIVE_PROJECT": "project"}
+SETTINGS |= {"MLRUN_ARTIFACT_PATH": "artifact_path"}  # of MLRun, with the fields of mlrun.yml
+# What MLRun takes in `spec` of function.yaml for certain: what the starter's has.
+FIELDS: dict[str, Any] = {
+    **dict.fromkeys(["image", "default_handler", "workdir", "service_account"], str),
+    **dict.fromkeys(["build", "resources", "node_selector", "image_pull_secret"], dict),
+    **dict.fromkeys(["tolerations", "volumes", "volume_mounts", "env"], list),
+}
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
 
 
@@ -37,16 +51,16 @@ class Check(NamedTuple):
 
 def examine(project_path: Path) -> Iterator[Check]:
     """Look at everything that may keep runs from being recorded, or jobs from running."""
-    wrong: list[str] = []
+    wrong, place = list[str](), cache(_find_place)
     for name, (look, *needs) in CHECKS.items():
         state, fix = SKIPPED, ""
         if missing := [other for other in needs if other in wrong]:
             found = f"not looked at, because the {missing[0]} can't be used"
-        elif "api" in needs and not on_cluster():
+        elif "api" in needs and not place().has_api:
             found = "not needed on the embedded store, whose jobs run here"
         else:
             try:
-                state, found = OK, look(project_path)
+                state, found = OK, look(project_path, place)
             except click.ClickException as exc:
                 # The first sentence says what, the rest what to do.
                 found, _, fix = " ".join(exc.message.split()).partition(". ")
@@ -68,7 +82,41 @@ def embedded_store() -> Path:
     return folder / ".mlrun" / "mlrun.db"
 
 
-def _packages(folder: Path) -> str:
+class Place(NamedTuple):
+    """Where runs are recorded: the run database, connected, and what it is told."""
+
+    db: Any
+    url: str
+    project: str
+    artifact_path: str
+
+    @property
+    def has_api(self) -> bool:
+        """Whether it is an MLRun API, whose jobs run on its cluster."""
+        return self.url.startswith("http")
+
+
+Find = Callable[[], Place]
+
+
+def _find_place() -> Place:
+    """Find where runs are recorded; an embedded store without MLRun."""
+    # MLRun may know better: of a file of its own, or by what this process has told it.
+    if "mlrun" not in sys.modules and not os.environ.get("MLRUN_CONFIG_FILE"):
+        config, _ = find_config()
+        url, project, path = (
+            mlrun_setting(name) or str(getattr(config, field, ""))
+            for name, field in SETTINGS.items()
+        )
+        if project and url.startswith(f"{SCHEME}:"):
+            store = Store(url)
+            _ = store.connection
+            return Place(store, url, project, path)
+    url, conf = MLRunContextManager().connect(), mlrun.mlconf
+    return Place(mlrun.get_run_db(), url, str(conf.active_project), str(conf.artifact_path))
+
+
+def _packages(folder: Path, _: Find) -> str:
     """Compare what is installed with what the image of jobs is built from."""
     file = image.requirements_file(folder)
     text = file.read_text(encoding="utf-8")
@@ -92,17 +140,17 @@ def _packages(folder: Path) -> str:
     return shown
 
 
-def _store(_: Path) -> str:
-    url = MLRunContextManager().connect()
-    return f"MLRun API at {api.address(url)}" if on_cluster() else f"embedded store {url}"
+def _store(_: Path, place: Find) -> str:
+    kind = "MLRun API at" if place().has_api else "embedded store"
+    return f"{kind} {api.address(place().url)}"
 
 
-def _files(_: Path) -> str:
+def _files(_: Path, place: Find) -> str:
     """Look whether the files are there that artifacts of this project are said to have."""
-    if on_cluster():
+    if place().has_api:
         return "where the MLRun API has them"
     number, gone = 0, dict[str, str]()
-    for item in Records(mlrun.get_run_db(), str(mlrun.mlconf.active_project)).versions():
+    for item in Records(place().db, place().project).versions():
         number += 1
         path = artifact_file(item).removeprefix("file://")
         if path and "://" not in path and not Path(path).exists():
@@ -116,7 +164,7 @@ def _files(_: Path) -> str:
     )
 
 
-def _server(_: Path) -> str:
+def _server(_: Path, _place: Find) -> str:
     """Compare the versions of client and server as MLRun's client does, which only logs it."""
     client, server = version("mlrun"), str(MLRunContextManager().run_db.server_version)
     found = f"MLRun {server or 'of unknown version'}, and the client is {client}"
@@ -146,16 +194,33 @@ def check_artifact_path(function: "mlrun.runtimes.KubejobRuntime") -> str:
     return str(path)
 
 
-def _artifact_path(folder: Path) -> str:
-    path = check_artifact_path(load_function(folder))
+def _function(folder: Path, _: Find) -> str:
+    """Give the image of function.yaml, if MLRun can read that."""
     try:
-        if "://" not in path:
-            # Before MLRun does it, which tries for ever where a file is in the way.
+        struct = yaml.safe_load((folder / FILE).read_text(encoding="utf-8"))
+        spec, of_job = struct["spec"], struct["kind"] == "job" and struct["metadata"]["name"]
+        is_known = all(isinstance(spec[name], FIELDS[name] | None) for name in spec)
+    except Exception:  # whatever is wrong in it, MLRun says what
+        is_known = False
+    if not (is_known and isinstance(of_job, str)):
+        spec = load_function(folder).spec.to_dict()
+    return f"image {spec.get('image') or 'mlrun/mlrun'}"
+
+
+def _artifact_path(folder: Path, place: Find) -> str:
+    path = place().artifact_path.removeprefix("file://")
+    if place().has_api or "{{" in path:
+        path = check_artifact_path(load_function(folder))
+    try:
+        if "://" in path:
+            item = mlrun.get_dataitem(f"{path.rstrip('/')}/.doctor-{uuid.uuid4().hex}")
+            item.put(b"by kedro mlrun doctor")
+            item.get()
+            item.delete()
+        else:
             Path(path).mkdir(parents=True, exist_ok=True)
-        item = mlrun.get_dataitem(f"{path.rstrip('/')}/.doctor-{uuid.uuid4().hex}")
-        item.put(b"by kedro mlrun doctor")
-        item.get()
-        item.delete()
+            with NamedTemporaryFile(prefix=".doctor-", dir=path) as file:
+                file.write(b"by kedro mlrun doctor")
     except Exception as exc:  # each storage has errors of its own
         raise SubmitError(
             f"{path} can't be used ({exc!r}). Correct artifact_path in mlrun.yml or "
@@ -165,23 +230,23 @@ def _artifact_path(folder: Path) -> str:
     return f"{path} can be written and read"
 
 
-def _source(folder: Path) -> str:
+def _source(folder: Path, _: Find) -> str:
     archive = source.pack(folder, MLRunContextManager().jobs.largest_file)
     size = len(archive.content) / source.MEGABYTE
     return f"{len(archive.files)} files, {size:.1f} MB as an archive"
 
 
 CHECKS: dict[str, Any] = {
-    "package": (lambda _: manifest.version(),),
+    "package": (lambda *_: manifest.version(),),
     "packages": (_packages,),
     "store": (_store,),
     "server": (_server, "store", "api"),
-    "project": (lambda _: str(mlrun.mlconf.active_project), "store"),
-    "function": (lambda folder: f"image {load_function(folder).spec.image or 'mlrun/mlrun'}",),
+    "project": (lambda _, place: place().project, "store"),
+    "function": (_function,),
     "artifact path": (_artifact_path, "store", "function"),
     "files": (_files, "store"),
     "image": (
-        lambda folder: image.usable(load_function(folder), folder),
+        lambda folder, _: image.usable(load_function(folder), folder),
         "store",
         "function",
         "api",
