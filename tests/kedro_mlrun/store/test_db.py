@@ -45,6 +45,7 @@ from store_writers import (
     write_results,
 )
 
+from kedro_mlrun.runs.open_runs import abort_lost_runs
 from kedro_mlrun.store import sqlite
 from kedro_mlrun.store.db import LocalRunDB
 from kedro_mlrun.store.rescue import examine
@@ -151,6 +152,7 @@ def test_arguments_are_those_of_mlruns_client(name):
     ("name", "argument"),
     [
         *(("list_runs", "with_notifications"), ("list_runs", "partition_by")),
+        ("list_artifacts", "partition_by"),
         *(("list_artifacts", "parent"), ("list_artifacts", "category")),
         ("list_projects", "format_"),
     ],
@@ -547,6 +549,7 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
     "function again": lambda db: db.store_function({"metadata": {}}, "train", "iris"),
     "runs by beginning": lambda db: db.find_runs(project="iris", beginning="u"),
     "artifacts by beginning": lambda db: db.find_artifacts(project="iris", beginning="9e5a7"),
+    "lost runs": lambda db: abort_lost_runs(db, "iris"),
     "runs by input": lambda db: db.find_runs(project="iris", using="9e5a"),
     "deleted artifact": lambda db: db.del_artifact(**KEY, tag="latest"),
     "deleted run": lambda db: db.del_run("u1", "iris"),
@@ -577,6 +580,7 @@ def test_indices_are_used(db, query):
 
 OFTEN = [
     *("run", "update of a run", "runs by id", "first runs", "runs by beginning", "runs by input"),
+    "lost runs",
     *("latest", "tagged", "of a tree", "artifact again", "first artifacts"),
     *("artifact by tag", "artifacts by tag", "artifacts by tree", "artifacts by beginning"),
 ]

@@ -152,7 +152,9 @@ class Rows(Database):
 
     def find_runs(self, **query: Any) -> list[Record]:
         """List runs, newest start first; `newest` of each name; `using` an artifact's uid."""
-        few = query.keys() & {"uid", "using"}
+        # Of those that go on there are few, too: a lost one is looked for whenever a run begins.
+        go_on = {*(query.get("states") or TERMINAL_STATES)}.isdisjoint(TERMINAL_STATES)
+        few = go_on or query.keys() & {"uid", "using"}
         where = self.where("runs", query)
         where.equal(uid=query.pop("uid", None), state=query.pop("states", None))
         if using := query.pop("using", None):
