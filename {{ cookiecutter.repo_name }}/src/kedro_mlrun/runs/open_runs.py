@@ -24,8 +24,8 @@ from . import workers
 from .provenance import shortened
 
 # What a worker process may add to; each is a dict.
-ADDED = (("metadata", "annotations"), ("spec", "inputs"))
-ADDED += (("status", "results"), ("status", "artifact_uris"))
+ADDED = [("metadata", "annotations"), ("spec", "inputs")]
+ADDED += [("status", "results"), ("status", "artifact_uris")]
 
 
 Context = Any  # what logs to a run: a RunContext, or MLRun's own (`mlrun.MLClientCtx`)

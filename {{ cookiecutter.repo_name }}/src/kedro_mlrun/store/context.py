@@ -17,6 +17,10 @@ from .store import Store
 # MLRun's versions with which both contexts were found to record the same.
 TESTED = ("1.12.1",)
 # What a context writes of a run's record, and what others may have changed there since.
+EMPTY = (
+    "inputs state_thresholds node_selector tolerations affinity auth retry hyperparams "
+    "hyper_param_options"
+)
 JSON = {type(None), bool, int, float, str, list, dict}
 WRITTEN = {
     "metadata": ("annotations", "labels"),
@@ -59,6 +63,7 @@ class RunContext:
         self.labels, self.annotations = (
             metadata.setdefault(name, {}) for name in ("labels", "annotations")
         )
+        self._annotations = self.annotations
         self._parameters, self.inputs = (
             spec.setdefault(name, {}) for name in ("parameters", "inputs")
         )
@@ -77,17 +82,19 @@ class RunContext:
     ) -> RunContext:
         """Open a run, with the record that MLRun gives a new one."""
         labels = {**metadata["labels"], "kind": "local", "host": socket.gethostname()}
-        metadata = {"iteration": 0, "annotations": {}, **metadata, "labels": labels}
-        empty = "inputs state_thresholds node_selector tolerations affinity auth retry"
-        empty += " hyperparams hyper_param_options"
-        spec = {"function": "", "log_level": "info", "parameters": parameters, "handler": None}
-        spec |= {name: {} for name in empty.split()}
-        spec |= {name: [] for name in ("outputs", "notifications", "data_stores")}
-        spec |= {"output_path": output_path}
         begun = _now()
-        status = {"results": {}, "start_time": begun, "last_update": begun, "retry_count": None}
-        status |= {"retries": [], "state": "running", "artifact_uris": {}}
-        record = {"kind": "run", "metadata": metadata, "spec": spec, "status": status}
+        spec: Record = {"function": "", "log_level": "info", "handler": None}
+        spec |= {"parameters": parameters, "output_path": output_path}
+        spec |= {name: {} for name in EMPTY.split()}
+        spec |= {name: list[Any]() for name in ("outputs", "notifications", "data_stores")}
+        status: Record = {"state": "running", "start_time": begun, "last_update": begun}
+        status |= {"results": {}, "artifact_uris": {}, "retry_count": None, "retries": []}
+        record = {
+            "kind": "run",
+            "metadata": {"iteration": 0, "annotations": {}, **metadata, "labels": labels},
+            "spec": spec,
+            "status": status,
+        }
         made = cls(record, store, connect)
         store.store_run(record, made._uid, made.project)
         made._written = str(status["last_update"])
@@ -176,8 +183,10 @@ class RunContext:
             _write_specification(item)
         if self.inputs:
             spec["sources"] = [{"name": key, "path": str(uri)} for key, uri in self.inputs.items()]
-        of_run = {"project": self.project, "iter": self.iteration, "tree": self.tag}
-        stored: Record = self._store.store_artifact(db_key, item, tag=tag, **of_run)
+        # By name, for MLRun has them in another order.
+        stored = self._store.store_artifact(
+            db_key, item, project=self.project, iter=self.iteration, tag=tag, tree=self.tag
+        )
         self.artifact_uris[metadata["key"]] = artifact_uri(stored, tag)
         self.update_run()
         return stored
