@@ -268,3 +268,49 @@ def test_features_are_those_that_mlrun_infers(embedded: Store, labels: list[str]
     told = json.loads(mlrun.utils.dict_to_json(expected.spec.to_dict()))
     for part in ("inputs", "outputs", "feature_stats"):
         assert spec.get(part) == told.get(part), part
+
+
+def test_a_result_costs_no_more_where_there_are_many(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 7: what is written for five hundred results is about the same after five hundred."""
+    run = embedded.manager.open_run("training")
+    texts: list[int] = []
+    write, add = run._rundb.write_run, run._rundb.add_to_run
+
+    def counting(change: Callable[..., None]) -> Callable[..., None]:
+        def counted(body: Any, *args: Any) -> None:
+            texts.append(len(json.dumps(body)))
+            change(body, *args)
+
+        return counted
+
+    monkeypatch.setattr(run._rundb, "write_run", counting(write))
+    monkeypatch.setattr(run._rundb, "add_to_run", counting(add))
+    written = []
+    for number in range(1000):
+        MLRunResult(key=f"metric_{number}").save(number / 7)
+        if number % 100 == 99:
+            written.append(sum(texts))
+            texts.clear()
+            # Read by others while the run goes on: all is there.
+            found = embedded.manager.run_db.find_run(run.uid, embedded.project)
+            assert len(found["status"]["results"]) == number + 1
+    assert sum(written[5:]) < 2 * sum(written[:5])
+    embedded.new_process()
+    assert MLRunResult(key="metric_500").load() == 500 / 7
+
+
+def test_results_of_a_run_that_was_killed_are_kept(embedded: Store) -> None:
+    """Law 3: a result is in the store when its save has ended, and renamed ones are there once."""
+    run = embedded.manager.open_run("training")
+    MLRunResult(key="a", flatten=True).save({"loss": 1})
+    MLRunResult(key="b", flatten=True).save({"loss": 2})
+    found = embedded.manager.run_db.list_runs(project=embedded.project)[0]
+    assert found["status"]["results"] == {"a.loss": 1, "b.loss": 2} == run.results
+    embedded.new_process()
+    db = embedded.manager.run_db
+    assert db.find_run(run.uid, embedded.project)["status"]["results"] == run.results
+    assert db.connection.execute("SELECT count(*) FROM run_changes").fetchone()[0] == 0
+    with pytest.raises(mlrun.errors.MLRunNotFoundError):
+        db.add_to_run({"status": {}}, "another", embedded.project, 0)

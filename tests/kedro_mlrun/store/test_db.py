@@ -225,7 +225,9 @@ def test_a_newer_schema_is_refused(db, url):
     change(db.path, "PRAGMA user_version = 99")
     before = db.path.read_bytes()
     for _ in range(2):
-        with pytest.raises(MLRunInvalidArgumentError, match="schema 99, .* newer than 4"):
+        with pytest.raises(
+            MLRunInvalidArgumentError, match=f"schema 99, .* newer than {sqlite.VERSION}"
+        ):
             mlrun.get_run_db(url).store_run(run_(), "u1", "iris")
     assert db.path.read_bytes() == before
     names = {path.name for path in db.path.parent.iterdir()}
@@ -265,7 +267,7 @@ def test_a_migration_that_fails_changes_nothing(db, url, monkeypatch):
     db.store_run(run_(), "u1", "iris")
     later = "ALTER TABLE runs ADD COLUMN a TEXT; {}"
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "VERSION", 5)
+        patch.setattr(sqlite, "VERSION", sqlite.VERSION + 1)
         patch.setattr(sqlite, "MIGRATION", later.format("DROP TABLE nothing"))
         with pytest.raises(MLRunInvalidArgumentError, match=r"mlrun\.db can't be used.*nothing"):
             LocalRunDB(url).connect()
@@ -274,7 +276,7 @@ def test_a_migration_that_fails_changes_nothing(db, url, monkeypatch):
         migrated = LocalRunDB(url).connect()
         assert migrated.read_run("u1", "iris")["metadata"]["name"] == "train"
         assert migrated.connection.execute("SELECT a FROM runs").fetchone()[0] is None
-    with pytest.raises(MLRunInvalidArgumentError, match="schema 5"):
+    with pytest.raises(MLRunInvalidArgumentError, match=f"schema {sqlite.VERSION + 1}"):
         LocalRunDB(url).connect()
 
 

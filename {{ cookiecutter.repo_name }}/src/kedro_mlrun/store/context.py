@@ -21,6 +21,7 @@ EMPTY = (
     "inputs state_thresholds node_selector tolerations affinity auth retry hyperparams "
     "hyper_param_options"
 )
+FEW = 20  # changes after which a record is written whole, if it hasn't many more parts
 JSON = {type(None), bool, int, float, str, list, dict}
 WRITTEN = {
     "metadata": ("annotations", "labels"),
@@ -55,6 +56,9 @@ class RunContext:
         self._rundb = store if sends else None
         self._full: Any = None
         self._written = ""  # when, by this context
+        self._changes = 0  # since then
+        self._added: Record = {}  # what isn't written yet
+        self._others: tuple[Any, ...] = ()  # what there was beside it
         metadata, spec, status = (record[part] for part in ("metadata", "spec", "status"))
         self._uid, self.iteration = str(metadata["uid"]), int(metadata.get("iteration") or 0)
         self.uid = f"{self._uid}-{self.iteration}" if self.iteration else self._uid
@@ -97,7 +101,7 @@ class RunContext:
         }
         made = cls(record, store, connect)
         store.store_run(record, made._uid, made.project)
-        made._written = str(status["last_update"])
+        made._written, made._others = status["last_update"], made._state_of_others()
         return made
 
     def __getattr__(self, name: str) -> Any:
@@ -143,18 +147,18 @@ class RunContext:
     def set_label(self, key: str, value: Any, replace: bool = True) -> None:
         """Set a label, which is written with what comes next."""
         if replace or not self.labels.get(key):
-            self.labels[key] = str(value)
+            self.labels[key], self._others = str(value), ()
 
     def set_annotation(self, key: str, value: Any, replace: bool = True) -> None:
         """Set an annotation, which is written with what comes next."""
         if replace or not self.annotations.get(key):
-            self.annotations[key] = str(value)
+            self._add("metadata", "annotations", {key: str(value)})
 
     def log_results(self, results: Mapping[str, Any], commit: bool = False) -> None:
         """Record results."""
         if not all(type(value) in JSON for value in results.values()):
             return self.full.log_results(results, commit)
-        self._results.update(results)
+        self._add("status", "results", results)
         self.update_run()
         return None
 
@@ -187,7 +191,7 @@ class RunContext:
         stored = self._store.store_artifact(
             db_key, item, project=self.project, iter=self.iteration, tag=tag, tree=self.tag
         )
-        self.artifact_uris[metadata["key"]] = artifact_uri(stored, tag)
+        self._add("status", "artifact_uris", {metadata["key"]: artifact_uri(stored, tag)})
         self.update_run()
         return stored
 
@@ -225,16 +229,49 @@ class RunContext:
             status["state"] = self._full.state
         status["last_update"] = _now()
         of_run = self._uid, self.project, self.iteration
+        added, is_change = self._added, self._is_change()
         with store.transaction():
-            body = self.record
-            if store.last_update(*of_run) != self._written:
-                # Also by MLRun's own context of this run.
-                body = store.find_run(*of_run)
-                for part, names in WRITTEN.items():
-                    known = self.record[part]
-                    body[part].update({name: known[name] for name in names if name in known})
-            store.write_run(body, *of_run)
-        self._written = str(body["status"]["last_update"])
+            if is_change:
+                added.setdefault("status", {})["last_update"] = status["last_update"]
+                store.add_to_run(added, *of_run)
+            else:
+                body = self.record
+                if store.last_update(*of_run) != self._written:
+                    # Also by MLRun's own context of this run.
+                    body = store.find_run(*of_run)
+                    for part, names in WRITTEN.items():
+                        known = self.record[part]
+                        body[part].update({name: known[name] for name in names if name in known})
+                store.write_run(body, *of_run)
+                self._written = str(body["status"]["last_update"])
+        self._changes = self._changes + 1 if is_change else 0
+        self._added, self._others = {}, self._state_of_others()
+
+    def _is_change(self) -> bool:
+        """Tell whether what has come since the last time is all that is to be written.
+
+        Not now and then: to write the record whole takes the longer the more it has.
+        """
+        few = max(FEW, (len(self._results) + len(self.artifact_uris)) // 2)
+        is_all = bool(self._added) and self._others == self._state_of_others()
+        return is_all and self._changes < few
+
+    def _state_of_others(self) -> tuple[Any, ...]:
+        status, sizes = (
+            self.record["status"],
+            map(len, (self.labels, self.inputs, self._parameters)),
+        )
+        return *sizes, status["state"], status.get("error")
+
+    def _add(self, part: str, name: str, values: Mapping[str, Any]) -> None:
+        known = self.record[part][name]
+        if name == "annotations" and any(
+            known.get(key, values[key]) != values[key] for key in values
+        ):
+            # That of another result, which has another name now.
+            self._others = ()
+        known.update(values)
+        self._added.setdefault(part, {}).setdefault(name, {}).update(values)
 
 
 def _write_specification(model: Record) -> None:

@@ -30,6 +30,22 @@ UNREADABLE = (
 TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 
 
+# The changes in the order in which they came.
+CHANGES = (
+    "*, (SELECT json_group_array(body) FROM "
+    "(SELECT body FROM run_changes WHERE owner = runs.id ORDER BY id)) AS changes"
+)
+
+
+def _change(body: Record, change: Record) -> None:
+    for part, fields in change.items():
+        for name, value in fields.items():
+            if isinstance(value, dict):
+                body[part].setdefault(name, {}).update(value)
+            else:
+                body[part][name] = value
+
+
 class Where:
     """The conditions of one query with their bound values; None and "" are no condition."""
 
@@ -204,9 +220,9 @@ class Rows(Database):
 
     def _readable(self, table: str, where: Where, tail: str) -> list[Record] | None:
         """Read records; None where some of them turn out to be none, for then others take part."""
-        source = f"* FROM {table}"
+        source = f"{CHANGES} FROM runs"
         if table != "runs":
-            source += f" LEFT JOIN {table[:-1]}_tags ON owner = id"
+            source = f"* FROM {table} LEFT JOIN {table[:-1]}_tags ON owner = id"
         broken = self.broken.setdefault(table, set())
         known, readable = len(broken), where
         if broken:
@@ -219,6 +235,8 @@ class Rows(Database):
         for row in self.select(source, readable, tail):
             try:
                 body = self.places.load(table, row["body"])
+                for text in json.loads(row["changes"]) if table == "runs" else ():
+                    _change(body, json.loads(text))
                 if table != "runs":
                     body = {**body, "metadata": {**body["metadata"], "tag": row["tag"]}}
                 found.append(body)
@@ -270,6 +288,18 @@ class Rows(Database):
         inputs = (body.get("spec") or {}).get("inputs") or {}
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
+        self.delete("run_changes", Where("owner = ?", owner))
+
+    def add_to_run(self, change: Record, uid: str, project: str, iteration: int) -> None:
+        """Note what comes to a run's record: fields of its parts, of dicts what is new in them.
+
+        Unlike writing the run, this takes no longer the more the record has.
+        """
+        query = "INSERT INTO run_changes (owner, body) SELECT id, ? FROM runs WHERE "
+        where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iteration)
+        values = (json.dumps(change), *where.values)
+        if not self.connection.execute(f"{query}{where}", values).rowcount:
+            self.find_run(uid, project, iteration)  # which tells that there is none
 
     def last_update(self, uid: str, project: str, iteration: int) -> str:
         """Give the time at which a run was written last, as its record has it; "" if it isn't."""

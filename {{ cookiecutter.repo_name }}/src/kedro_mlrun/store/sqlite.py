@@ -26,7 +26,7 @@ _LABELS = f"""
     CREATE TABLE IF NOT EXISTS {{0}}_labels (
         {_OWNED}, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name))"""
 
-VERSION = 4  # of the schema, as `PRAGMA user_version` has it
+VERSION = 5  # of the schema, as `PRAGMA user_version` has it
 SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS projects (
         name TEXT PRIMARY KEY, created TEXT NOT NULL, body TEXT NOT NULL);
@@ -40,6 +40,10 @@ SCHEMA = f"""
     CREATE INDEX IF NOT EXISTS runs_in_state ON runs (project, state, start_time);
     CREATE INDEX IF NOT EXISTS runs_updated ON runs (project, updated);
     {_LABELS.format("run")};
+    -- What has come to the records of runs that go on, until they are written whole again.
+    CREATE TABLE IF NOT EXISTS run_changes (
+        id INTEGER PRIMARY KEY, {_OWNED.format("run")}, body TEXT NOT NULL);
+    CREATE INDEX IF NOT EXISTS run_changes_of_run ON run_changes (owner);
     -- Which versions of artifacts each run has used.
     CREATE TABLE IF NOT EXISTS run_inputs (
         {_OWNED.format("run")}, name TEXT NOT NULL, artifact_uid TEXT NOT NULL,
