@@ -9,7 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -166,8 +166,7 @@ class MLRunAbstractDataset(RunDataset):
         try:
             if is_local:
                 Path(folder).mkdir(parents=True)
-            # There the file is moved from without a copy.
-            with TemporaryDirectory(dir=folder if is_local else None) as temporary:
+            with nullcontext(folder) if is_local else TemporaryDirectory() as temporary:
                 file, spec, status = self._prepare(data, Path(temporary), folder, arguments)
                 target = spec["target_path"] + (file.name if self.KIND == "model" else "")
                 with file.open("rb") as stream:

@@ -95,6 +95,7 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
         if (schema := temporary / SCHEMA).exists():
             # Its hash is in its name, for the record has that of the data only.
             content = schema.read_bytes()
+            schema.unlink()
             digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             url = f"{folder}/{self.key}.{digest}.schema.parquet"
             write(url, content)
