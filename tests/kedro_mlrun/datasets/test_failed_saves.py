@@ -59,8 +59,8 @@ def test_what_has_a_record_keeps_its_bytes(embedded: Store, tmp_path: Path) -> N
     """Law 3: the artifact's record was stored, and only the update of the run failed after it."""
     db = embedded.manager.db
     with embedded.manager.recording():
-        full = "CREATE TRIGGER full BEFORE INSERT ON run_changes BEGIN SELECT RAISE (FAIL, 'full'); END"
-        db.connection.execute(full)
+        full = "BEFORE INSERT ON run_changes BEGIN SELECT RAISE (FAIL, 'full'); END"
+        db.connection.execute(f"CREATE TRIGGER full {full}")
         with pytest.raises(DatasetError, match="full"):
             MLRunModel("model").save({"weights": [1]})
         db.connection.execute("DROP TRIGGER full")

@@ -80,13 +80,14 @@ class MLRunContextManager:
         self._projects: dict[tuple[str, str], mlrun.MlrunProject] = {}
         self._stores: dict[str, Store] = {}
         self._runs: list[OpenRun] = []
+        self._copies: dict[str, Context] = {}  # in a worker, of its parent's runs, by their ids
         self._stopped: set[str | None] = set()
         os.register_at_fork(after_in_child=self._leave_to_parent)
         atexit.register(self._close_at_exit)
 
     def _leave_to_parent(self) -> None:
         """Forget, in a forked process, what belongs to the one that it was forked from."""
-        self.lock, self._runs, self._projects = RLock(), [], {}
+        self.lock, self._runs, self._projects, self._copies = RLock(), [], {}, {}
         if mlrun := mlrun_loaded():
             mlrun.run.global_context.set(None)
             # A connection can't be shared with the parent.
@@ -289,7 +290,13 @@ class MLRunContextManager:
                 # One that never began; a process that was stopped early may have no MLRun.
                 return None
             if run is None and (reference := workers.announced(run_id)):
-                return open_runs.copy_of(reference, self.store, self._told()[2], self._connect)
+                known = self._copies.get(reference.uid)
+                if isinstance(known, RunContext):
+                    known.refresh()
+                    return known
+                made = open_runs.copy_of(reference, self.store, self._told()[2], self._connect)
+                self._copies[reference.uid] = made
+                return made
             own = None if run_id else self._mlruns_own()
             return own or (run.context if run else None)
 

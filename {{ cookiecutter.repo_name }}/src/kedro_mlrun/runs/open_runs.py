@@ -16,17 +16,12 @@ import psutil
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
-from ..store.context import RunContext, is_tested
+from ..store.context import ADDED, RunContext, is_tested
 from ..store.fields import LONG_AGO, OWN, PROCESS, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from ..store.store import Store
 from . import workers
 from .provenance import shortened
-
-# What a worker process may add to; each is a dict.
-ADDED = [("metadata", "annotations"), ("spec", "inputs")]
-ADDED += [("status", "results"), ("status", "artifact_uris")]
-
 
 Context = Any  # what logs to a run: a RunContext, or MLRun's own (`mlrun.MLClientCtx`)
 
@@ -152,6 +147,7 @@ def copy_of(
     context: Context
     if isinstance(db, Store) and is_tested():
         context = RunContext(record, db, connect, sends=False)
+        context.refresh()
     else:
         context = mlrun.MLClientCtx.from_dict(record, db, store_run=False, include_status=True)
         # What it knows is out of date as soon as another worker adds to the run.
@@ -174,6 +170,11 @@ def up_to_date(copy: Context, db: Any) -> Iterator[None]:
     """Let a copy know what the run has by now, and send what is logged to it, one at a time."""
     of_run = copy._uid, copy.project, copy.iteration
     with workers.one_at_a_time(copy._uid):
+        if isinstance(copy, RunContext):
+            copy.refresh()
+            yield
+            copy.send()
+            return
         _take_over(copy, _record(db, *of_run), whole=True)
         yield
         fields = zip(ADDED, _added_to(copy), strict=True)

@@ -22,6 +22,9 @@ EMPTY = (
     "hyper_param_options"
 )
 FEW = 20  # changes after which a record is written whole, if it hasn't many more parts
+# What the worker processes of a run may add to.
+ADDED = [("metadata", "annotations"), ("spec", "inputs")]
+ADDED += [("status", "results"), ("status", "artifact_uris")]
 JSON = {type(None), bool, int, float, str, list, dict}
 WRITTEN = {
     "metadata": ("annotations", "labels"),
@@ -55,12 +58,13 @@ class RunContext:
         self.record, self._store, self._connect = record, store, connect
         self._rundb = store if sends else None
         self._full: Any = None
-        self._written = ""  # when, by this context
+        self._version: tuple[Any, ...] = ()  # of the record as this context has written or read it
         self._changes = 0  # since then
         self._added: Record = {}  # what isn't written yet
         self._others: tuple[Any, ...] = ()  # what there was beside it
         metadata, spec, status = (record[part] for part in ("metadata", "spec", "status"))
         self._uid, self.iteration = str(metadata["uid"]), int(metadata.get("iteration") or 0)
+        self._place = self._uid, str(metadata["project"]), self.iteration
         self.uid = f"{self._uid}-{self.iteration}" if self.iteration else self._uid
         self.name, self.project = str(metadata["name"]), str(metadata["project"])
         self.artifact_path = str(spec.get("output_path") or "")
@@ -101,7 +105,7 @@ class RunContext:
         }
         made = cls(record, store, connect)
         store.store_run(record, made._uid, made.project)
-        made._written, made._others = status["last_update"], made._state_of_others()
+        made._version, made._others = store.run_version(*made._place), made._state_of_others()
         return made
 
     def __getattr__(self, name: str) -> Any:
@@ -228,23 +232,45 @@ class RunContext:
             # Which may have been told to end it.
             status["state"] = self._full.state
         status["last_update"] = _now()
-        of_run = self._uid, self.project, self.iteration
         added, is_change = self._added, self._is_change()
         with store.transaction():
+            is_known = store.run_version(*self._place) == self._version
             if is_change:
                 added.setdefault("status", {})["last_update"] = status["last_update"]
-                store.add_to_run(added, *of_run)
+                store.add_to_run(added, *self._place)
             else:
                 body = self.record
-                if store.last_update(*of_run) != self._written:
+                if not is_known:
                     # Also by MLRun's own context of this run.
-                    body = store.find_run(*of_run)
+                    body = store.find_run(*self._place)
                     for part, names in WRITTEN.items():
                         known = self.record[part]
                         body[part].update({name: known[name] for name in names if name in known})
-                store.write_run(body, *of_run)
-                self._written = str(body["status"]["last_update"])
+                store.write_run(body, *self._place)
+            if is_known or not is_change:
+                self._version = store.run_version(*self._place)
         self._changes = self._changes + 1 if is_change else 0
+        self._added, self._others = {}, self._state_of_others()
+
+    def refresh(self) -> None:
+        """Let a copy have what the store has of the run by now, and nothing else."""
+        if (version := self._store.run_version(*self._place)) != self._version:
+            found = self._store.find_run(*self._place)
+            for part, name in ADDED:
+                self.record[part][name].clear()
+                self.record[part][name].update(found[part].get(name) or {})
+            self._version, self._added = version, {}
+            self._others = self._state_of_others()
+
+    def send(self) -> None:
+        """Write what has come to a copy since it was refreshed."""
+        if self._others != self._state_of_others():
+            fields = {f"{part}.{name}": self.record[part][name] for part, name in ADDED}
+            self._store.update_run(fields, *self._place)
+        elif self._added:
+            with self._store.transaction():
+                self._store.add_to_run(self._added, *self._place)
+        self._version = self._store.run_version(*self._place)
         self._added, self._others = {}, self._state_of_others()
 
     def _is_change(self) -> bool:

@@ -301,10 +301,11 @@ class Rows(Database):
         if not self.connection.execute(f"{query}{where}", values).rowcount:
             self.find_run(uid, project, iteration)  # which tells that there is none
 
-    def last_update(self, uid: str, project: str, iteration: int) -> str:
-        """Give the time at which a run was written last, as its record has it; "" if it isn't."""
+    def run_version(self, uid: str, project: str, iteration: int) -> tuple[Any, ...]:
+        """Give what changes with each change of a run's record; nothing if there is none."""
         where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iteration)
-        return "".join(row["updated"] for row in self.select("updated FROM runs", where))
+        change = "(SELECT max(id) FROM run_changes WHERE owner = runs.id)"
+        return tuple(tuple(row) for row in self.select(f"updated, {change} FROM runs", where))
 
     def _place(self, identity: Record, started: str) -> str:
         """Give the text by which a run is sorted: its start, or `<start of another>~<its start>`.
