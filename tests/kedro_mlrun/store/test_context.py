@@ -314,3 +314,38 @@ def test_results_of_a_run_that_was_killed_are_kept(embedded: Store) -> None:
     assert db.connection.execute("SELECT count(*) FROM run_changes").fetchone()[0] == 0
     with pytest.raises(mlrun.errors.MLRunNotFoundError):
         db.add_to_run({"status": {}}, "another", embedded.project, 0)
+
+
+def test_a_workers_copy_reads_the_run_where_others_have_changed_it(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 7: what it saves itself it knows; and nothing of two workers is lost."""
+    run = embedded.manager.open_run("training")
+    store, reads = run._rundb, list[str]()
+    find_run = store.find_run
+
+    def counted(uid: str, *args: Any, **kwargs: Any) -> Any:
+        reads.append(uid)
+        return find_run(uid, *args, **kwargs)
+
+    monkeypatch.setattr(store, "find_run", counted)
+    record = find_run(run.uid, embedded.project)
+    one, other = (RunContext(copy.deepcopy(record), store, lambda: None, False) for _ in "12")
+    for number in range(30):
+        one.refresh()
+        one.log_results({f"one.{number}": number})
+        one.send()
+    assert len(reads) == 1  # the first
+    other.refresh()
+    other.log_results({"other": 1})
+    other.inputs["raw"] = "store://artifacts/iris/raw^1"
+    other.send()
+    one.refresh()
+    one.set_annotation("a", "b")
+    one.send()
+    assert len(reads) < 6
+    found = find_run(run.uid, embedded.project)
+    assert found["status"]["results"] == {f"one.{n}": n for n in range(30)} | {"other": 1}
+    assert found["spec"]["inputs"] == {"raw": "store://artifacts/iris/raw^1"}
+    assert found["metadata"]["annotations"] == {"a": "b"}
+    assert [r["metadata"]["uid"] for r in store.find_runs(using="1")] == [run.uid]

@@ -267,10 +267,12 @@ class RunContext:
         if self._others != self._state_of_others():
             fields = {f"{part}.{name}": self.record[part][name] for part, name in ADDED}
             self._store.update_run(fields, *self._place)
+            self._version = ()
         elif self._added:
             with self._store.transaction():
+                is_known = self._store.run_version(*self._place) == self._version
                 self._store.add_to_run(self._added, *self._place)
-        self._version = self._store.run_version(*self._place)
+                self._version = self._store.run_version(*self._place) if is_known else ()
         self._added, self._others = {}, self._state_of_others()
 
     def _is_change(self) -> bool:
