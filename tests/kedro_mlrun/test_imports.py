@@ -12,6 +12,7 @@ from helpers import PROJECT, Store
 from kedro_mlrun import MLRunAbstractDataset, MLRunResult
 from kedro_mlrun.jobs.doctor import examine
 from kedro_mlrun.records.records import Records
+from kedro_mlrun.store.db import LocalRunDB
 
 SLOW_TO_IMPORT = {"mlrun", "sklearn", "xgboost", "wrapt", "kedro_mlrun.project"}
 # Each command leaves what it has imported to the next one.
@@ -83,6 +84,24 @@ def test_a_simple_question_imports_nothing_slow() -> None:
     # The last one makes a session, which reads mlrun.yml.
     assert [line[-2:] for line in told[:-1]] == ["[]"] * 3, told
     assert told[-1].endswith("['kedro_mlrun.project', 'wrapt']")
+
+
+def test_a_run_is_recorded_on_an_embedded_store_without_mlrun(tmp_path: Path) -> None:
+    """Law 7: MLRun is imported by whoever needs more of it than its records."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_KEDRO, "run --pipelines=training"],
+        cwd=PROJECT,
+        env=os.environ
+        | {"DO_NOT_TRACK": "1", "MLRUN_DBPATH": f"sqlite:///{tmp_path}/mlrun.db"}
+        | {"MLRUN_ARTIFACT_PATH": f"{tmp_path}/artifacts"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (told,) = (line for line in done.stderr.splitlines() if "kedro_mlrun.commands" in line)
+    assert "'mlrun'" not in told and "state  completed" in done.stdout
+    assert Records(LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db"), "breast-cancer").run("last")
 
 
 def test_an_embedded_store_is_read_without_mlrun(embedded: Store, tmp_path: Path) -> None:
