@@ -1,4 +1,4 @@
-"""Predictions and their metrics, computed the same way for the training and the test set."""
+"""Predictions and their metrics, computed the same way for all sets of rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,18 +6,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .parameters import Metric, SplitParameters, Task
+
 BINARY = 2
+METRICS: dict[Task, tuple[Metric, ...]] = {
+    "classification": ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"),
+    "regression": ("r2", "mae", "rmse"),
+}
+LOWEST_IS_BEST = ("log_loss", "mae", "rmse")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One model's predictions for one data set, with the truth.
+    """One model's predictions for some rows, with the truth.
 
     Attributes:
-        actual: The class of each row, as a number from 0; shape `(rows,)`.
-        predicted: The predicted class of each row; shape `(rows,)`.
+        actual: The class of each row, as a number from 0, or its number; shape `(rows,)`.
+        predicted: The predicted class or number of each row; shape `(rows,)`.
         probabilities: The probability of each class; shape `(rows, classes)`.
-        classes: The names of the classes; of two, the last is the positive one.
+        classes: Their names; of two, the last is the positive one. A regression has none.
     """
 
     actual: np.ndarray
@@ -25,96 +32,103 @@ class Prediction:
     probabilities: np.ndarray
     classes: tuple[str, ...]
 
+    def take(self, rows: np.ndarray) -> "Prediction":
+        """Return the predictions for some of the rows."""
+        parts = (self.actual[rows], self.predicted[rows], self.probabilities[rows])
+        return Prediction(*parts, self.classes)
 
-def class_codes(data: pd.DataFrame, target: str) -> np.ndarray:
-    """Return the class of each row as its number in the order of the categories.
+
+def predict(model: Any, data: pd.DataFrame, options: SplitParameters) -> Prediction:
+    """Predict the target of data, whose columns may be in any order, to compare with the truth.
 
     Raises:
-        ValueError: If the column is missing or not categorical.
-
-    Example:
-        >>> class_codes(pd.DataFrame({"kind": pd.Categorical(["b", "a", "b"])}), "kind")
-        array([1, 0, 1])
+        ValueError: If the target is missing, or has a class that the model does not know.
     """
-    if target not in data.columns or not isinstance(data[target].dtype, pd.CategoricalDtype):
+    if options.target not in data.columns:
         raise ValueError(
-            f"The data set has no categorical column {target!r}, the target of `split`. "
+            f"The data set has no column {options.target!r}, which split.target names. "
             "Run the training pipeline with these parameters to make the sets again."
         )
-    return data[target].cat.codes.to_numpy(dtype="int64")
-
-
-def predict(model: Any, data: pd.DataFrame, target: str) -> Prediction:
-    """Predict the classes of a data set.
-
-    Args:
-        model: A fitted classifier, trained on class numbers.
-        data: Features in any column order, and the target; shape `(rows, features + 1)`.
-        target: The categorical column to predict.
-
-    Returns:
-        The predicted classes and probabilities, with the actual classes.
-
-    Raises:
-        ValueError: If a feature is missing, or the model knows another number of classes.
-
-    Example:
-        >>> from sklearn.tree import DecisionTreeClassifier
-        >>> data = pd.DataFrame({"x": [0, 1], "kind": pd.Categorical(["a", "b"])})
-        >>> model = DecisionTreeClassifier().fit(data[["x"]], class_codes(data, "kind"))
-        >>> predict(model, data, "kind").predicted
-        array([0, 1])
-    """
-    actual = class_codes(data, target)
-    classes = tuple(str(name) for name in data[target].cat.categories)
-    # scikit-learn and XGBoost refuse columns in another order than in training.
-    names = list(getattr(model, "feature_names_in_", data.columns.drop(target)))
-    missing = [name for name in names if name not in data.columns]
-    if missing:
+    known = getattr(model, "classes_", None)
+    if known is None:  # a regressor
+        predicted = np.asarray(model.predict(data), dtype="float64")
+        actual = data[options.target].to_numpy("float64")
+        return Prediction(actual, predicted, np.empty((len(data), 0)), ())
+    names = tuple(map(str, known))
+    actual = pd.Categorical(data[options.target], categories=known).codes.astype("int64")
+    if (unknown := data[options.target][actual < 0]).size:
         raise ValueError(
-            f"The data set lacks columns that the model was trained on: {missing}. "
-            "Add them, or train again on this data."
+            f"Column {options.target!r} has the class {unknown.iloc[0]!r}, and the model knows "
+            f"only {', '.join(names)}. Train again on this data."
         )
-    probabilities = np.asarray(model.predict_proba(data[names]))
-    if probabilities.shape[1] != len(classes):
-        raise ValueError(
-            f"The model knows {probabilities.shape[1]} classes, but column {target!r} has "
-            f"{len(classes)}: {', '.join(classes)}. Train again on this data."
-        )
-    return Prediction(actual, np.asarray(model.predict(data[names])), probabilities, classes)
+    probabilities = np.asarray(model.predict_proba(data))
+    return Prediction(actual, probabilities.argmax(axis=1), probabilities, names)
 
 
-def score(prediction: Prediction) -> dict[str, float]:
-    """Compute all metrics of a prediction.
+def measure(prediction: Prediction, metric: Metric) -> float:
+    """Compute one metric of a prediction.
 
     With two classes, precision, recall, F1 and ROC AUC are those of the last class; with more, they
     are means over the classes, each against the rest.
 
-    Args:
-        prediction: A model's predictions for a data set.
-
-    Returns:
-        The value of each metric in `parameters.Metric`.
-
     Example:
         >>> truth = np.array([0, 1])
-        >>> score(Prediction(truth, truth, np.eye(2), ("no", "yes")))["accuracy"]
+        >>> measure(Prediction(truth, truth, np.eye(2), ("no", "yes")), "accuracy")
         1.0
     """
     from sklearn import metrics
 
     actual, predicted = prediction.actual, prediction.predicted
-    probabilities = prediction.probabilities
-    numbers = range(len(prediction.classes))
-    binary = len(prediction.classes) == BINARY
-    average = {"average": "binary" if binary else "macro", "zero_division": 0}
-    ranked = probabilities[:, 1] if binary else probabilities
-    values = {
-        "accuracy": metrics.accuracy_score(actual, predicted),
-        "precision": metrics.precision_score(actual, predicted, **average),
-        "recall": metrics.recall_score(actual, predicted, **average),
-        "f1": metrics.f1_score(actual, predicted, **average),
-        "roc_auc": metrics.roc_auc_score(actual, ranked, multi_class="ovr", labels=numbers),
-        "log_loss": metrics.log_loss(actual, probabilities, labels=numbers),
-    }
-    return {name: float(value) for name, value in values.items()}
+    average = "binary" if len(prediction.classes) == BINARY else "macro"
+    options = {"average": average, "zero_division": 0}
+    value = {
+        "accuracy": lambda: metrics.accuracy_score(actual, predicted),
+        "precision": lambda: metrics.precision_score(actual, predicted, **options),
+        "recall": lambda: metrics.recall_score(actual, predicted, **options),
+        "f1": lambda: metrics.f1_score(actual, predicted, **options),
+        "roc_auc": lambda: _roc_auc(prediction),
+        "log_loss": lambda: _log_loss(prediction),
+        "r2": lambda: metrics.r2_score(actual, predicted),
+        "mae": lambda: metrics.mean_absolute_error(actual, predicted),
+        "rmse": lambda: metrics.root_mean_squared_error(actual, predicted),
+    }[metric]
+    return float(value())
+
+
+# These two are scikit-learn's, without its checks, which take most of the time where a metric is
+# computed hundreds of times: for each resample of `rank_candidates`, each round of a curve.
+def _roc_auc(prediction: Prediction) -> float:
+    from scipy.stats import rankdata
+
+    areas = []
+    for number in range(len(prediction.classes))[-1 if len(prediction.classes) == BINARY else 0 :]:
+        positive = prediction.actual == number
+        count, ranks = positive.sum(), rankdata(prediction.probabilities[:, number])
+        areas.append((ranks[positive].mean() - (count + 1) / 2) / (len(positive) - count))
+    return np.mean(areas)
+
+
+def _log_loss(prediction: Prediction) -> float:
+    of_actual = prediction.probabilities[np.arange(len(prediction.actual)), prediction.actual]
+    return -np.log(of_actual.clip(np.finfo(of_actual.dtype).eps)).mean()
+
+
+def score(prediction: Prediction) -> dict[str, float]:
+    """Compute all metrics that a prediction's task has."""
+    task: Task = "classification" if prediction.classes else "regression"
+    return {metric: measure(prediction, metric) for metric in METRICS[task]}
+
+
+def score_training(**predictions: Prediction) -> dict[str, Any]:
+    """Score the candidates on the training set: `{"train": {candidate: {metric: value}}}`."""
+    return {"train": {name: score(prediction) for name, prediction in predictions.items()}}
+
+
+def score_validation(**predictions: Prediction) -> dict[str, Any]:
+    """Score the candidates on rows that they were not trained on, `{"validation": ...}`."""
+    return {"validation": {name: score(prediction) for name, prediction in predictions.items()}}
+
+
+def score_test(**predictions: Prediction) -> dict[str, Any]:
+    """Score the candidates on the test set, which chose none of them: `{"test": ...}`."""
+    return {"test": {name: score(prediction) for name, prediction in predictions.items()}}

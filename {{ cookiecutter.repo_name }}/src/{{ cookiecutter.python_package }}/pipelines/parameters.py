@@ -1,22 +1,39 @@
 """The typed parameters of the pipelines. Kedro checks them before the first node runs."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
-Metric = Literal["accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"]
+Task = Literal["classification", "regression"]
+Metric = Literal[
+    "accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "r2", "mae", "rmse"
+]
+Share = Annotated[float, Field(gt=0, lt=1)]
+# `--params=split.leave_out=id` gives text: a list can't be written there.
+Columns = Annotated[list[str], BeforeValidator(lambda x: [x] if isinstance(x, str) else x)]
 
 
 class SplitParameters(BaseModel):
-    """`split` in `parameters_training.yml`: how to divide the data."""
+    """`split` in `parameters_training.yml`: what to predict, and how to divide the data."""
 
     model_config = ConfigDict(extra="forbid")
 
-    target: str = Field(min_length=1, description="Column to predict: text, numbers or booleans.")
-    test_size: float = Field(
-        default=0.25, gt=0, lt=1, description="Share of the rows to keep for evaluation."
+    target: str = Field(min_length=1, description="Column to predict.")
+    task: Task = Field(default="classification", description="To predict classes, or numbers.")
+    leave_out: Columns = Field(default=[], description="Columns that are not used.")
+    test_size: Share = Field(default=0.25, description="Share of the rows to keep for evaluation.")
+    validation: Share | Annotated[StrictInt, Field(ge=2)] = Field(
+        default=0.2, description="Share of the training rows, or a number of folds."
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the shuffle.")
+
+
+class ChoiceParameters(BaseModel):
+    """`choice` in `parameters_training.yml`: how to choose between the candidates."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    metric: Metric = Field(default="roc_auc", description="Metric to rank by.")
 
 
 class EstimatorParameters(BaseModel):
@@ -26,20 +43,10 @@ class EstimatorParameters(BaseModel):
 
     estimator: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
-        description="Import path of a scikit-learn-compatible classifier with `predict_proba`.",
+        description="Import path of a scikit-learn-compatible class.",
     )
-    # May be null, because `--params` cannot replace a dictionary by an empty one.
-    arguments: dict[str, Any] | None = Field(
-        default=None, description="Keyword arguments of the estimator."
-    )
-
-
-class EvaluationParameters(BaseModel):
-    """`evaluation` in `parameters_evaluation.yml`: how to choose between the candidates."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    metric: Metric = Field(
-        default="roc_auc",
-        description="Metric to rank by: the lowest `log_loss` or the highest other metric wins.",
+    arguments: dict[str, Any] | None = Field(default=None, description="Its keyword arguments.")
+    # `--params` adds to dictionaries, so another estimator needs one of its own for its arguments.
+    instead: Annotated["EstimatorParameters | None", BeforeValidator(lambda x: x or None)] = Field(
+        default=None, description="Another estimator, which is trained instead."
     )

@@ -1,27 +1,30 @@
 """The evaluation pipeline."""
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Node, Pipeline
 
 from .. import CANDIDATES
-from ..metrics import predict
-from .nodes import rank_candidates, score_test
-from .plots import plot_confusion_matrix, plot_roc_curve
+from ..metrics import predict, score_test
+from . import plots
 
 
 def create_pipeline() -> Pipeline:
-    """Score the trained candidates on the test set, choose the best, and draw the plots."""
+    """Score the trained candidates on the test set, which nothing else uses, and draw the plots."""
     candidate = Pipeline(
-        [
-            Node(
-                predict,
-                inputs=["model", "test_set", "params:split.target"],
-                outputs="prediction",
-                name="predict_test",
-            )
-        ]
+        [Node(predict, ["model", "test_set", "params:split"], "prediction", name="predict_test")]
     )
     # Kedro keeps names with dots for datasets that stay inside a namespace, and these leave it.
     predictions = {name: f"{name}_test_prediction" for name in CANDIDATES}
+    of_best = {"best_model": "best_model", **predictions}
+    # Those of the other task draw nothing.
+    drawn: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
+        "roc_curve": (plots.plot_roc_curve, predictions),
+        "confusion_matrix": (plots.plot_confusion_matrix, of_best),
+        "predicted_against_actual": (plots.plot_predicted_against_actual, predictions),
+        "residuals": (plots.plot_residuals, of_best),
+    }
     return Pipeline(
         [
             *(
@@ -29,24 +32,15 @@ def create_pipeline() -> Pipeline:
                     candidate,
                     namespace=name,
                     inputs={"model": f"{name}_model", "test_set": "test_set"},
-                    parameters="params:split.target",
+                    parameters="params:split",
                     outputs={"prediction": predictions[name]},
                 )
                 for name in CANDIDATES
             ),
-            Node(score_test, inputs=predictions, outputs="evaluation_metrics", name="score_test"),
-            Node(
-                rank_candidates,
-                inputs=["evaluation_metrics", "params:evaluation"],
-                outputs=["best_model", "best_score", "leaderboard"],
-                name="rank",
-            ),
-            Node(plot_roc_curve, inputs=predictions, outputs="roc_curve", name="plot_roc_curve"),
-            Node(
-                plot_confusion_matrix,
-                inputs={"best_model": "best_model", **predictions},
-                outputs="confusion_matrix",
-                name="plot_confusion_matrix",
+            Node(score_test, predictions, "evaluation_metrics", name="score_test"),
+            *(
+                Node(function, inputs, name, name=f"plot_{name}")
+                for name, (function, inputs) in drawn.items()
             ),
         ]
     )

@@ -7,62 +7,56 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metrics import class_codes
+from ..metrics import Prediction, measure, predict
+from ..parameters import Metric, SplitParameters
+from .splitting import validation_folds
 
 MOST_POINTS = 100
-ROUND = "round"
-LOSS = "log loss"
+SETS = ("train", "validation")
 
 
 def learning_curve(
-    model: Any, training_set: pd.DataFrame, test_set: pd.DataFrame, target: str
+    models: list[Any], training_set: pd.DataFrame, options: SplitParameters
 ) -> pd.DataFrame:
-    """Compute a fitted model's log loss on both sets, by boosting round.
+    """Compute the loss on the training and the validation rows, by boosting round.
 
-    The rounds are replayed on the fitted model, which also works for a loaded one. With `eval_set`,
-    the test set would influence training as soon as someone sets `early_stopping_rounds`.
-
-    Args:
-        model: A fitted classifier: XGBoost's, or one with scikit-learn's `staged_predict_proba`.
-        training_set: Features and the categorical target; shape `(rows, features + 1)`.
-        test_set: The same columns, with other rows.
-        target: The column to predict.
+    The rounds are replayed on fitted models. With `eval_set`, the validation rows would influence
+    training as soon as someone sets `early_stopping_rounds`.
 
     Returns:
-        The columns `train` and `test`; the index is the round, counted from 1. Of more than 100
-        rounds, 100 at equal distances are computed, the last round included. The frame is empty
-        for a model that does not learn in rounds.
-
-    Example:
-        >>> from sklearn.ensemble import GradientBoostingClassifier
-        >>> data = pd.DataFrame({"x": range(8), "kind": pd.Categorical(["a", "b"] * 4)})
-        >>> model = GradientBoostingClassifier(n_estimators=3)
-        >>> model = model.fit(data[["x"]], class_codes(data, "kind"))
-        >>> learning_curve(model, data, data, "kind").index.to_list()
-        [1, 2, 3]
+        The columns `train` and `validation`, means over the folds; the index is the round, from 1.
+        Of more than 100 rounds, 100 at equal distances are computed, the last round included. The
+        frame is empty for models that do not learn in rounds.
     """
-    sets = {"train": training_set, "test": test_set}
-    losses = {name: dict(_losses(model, data, target)) for name, data in sets.items()}
-    curve = pd.DataFrame(losses, columns=list(sets), dtype="float64")
+    curves = []
+    for model, fold in zip(models, validation_folds(training_set, options), strict=True):
+        parts = {name: training_set.iloc[rows] for name, rows in zip(SETS, fold, strict=True)}
+        losses = {name: dict(_losses(model, part, options)) for name, part in parts.items()}
+        curves.append(pd.DataFrame(losses, columns=SETS, dtype="float64"))
+    curve = pd.concat(curves).groupby(level=0).mean()
     curve.index = curve.index.astype("int64")
-    return curve.rename_axis(index=ROUND, columns=LOSS)
+    loss = "log loss" if options.task == "classification" else "rmse"
+    return curve.rename_axis(index="round", columns=loss)
 
 
-def _losses(model: Any, data: pd.DataFrame, target: str) -> Iterator[tuple[int, float]]:
-    """Yield rounds and the log loss after each."""
-    actual = class_codes(data, target)
-    features = data[list(getattr(model, "feature_names_in_", data.columns.drop(target)))]
-    for number, probabilities in _stages(model, features):
-        of_actual = probabilities[np.arange(len(actual)), actual]
-        smallest = np.finfo(of_actual.dtype).eps
-        yield number, float(-np.log(of_actual.clip(smallest, 1)).mean())
+def _losses(
+    model: Any, data: pd.DataFrame, options: SplitParameters
+) -> Iterator[tuple[int, float]]:
+    """Yield rounds and the loss after each."""
+    whole = predict(model, data, options)
+    estimator = model[-1].estimators_[0] if whole.classes else model[-1]
+    method = "predict_proba" if whole.classes else "predict"
+    metric: Metric = "log_loss" if whole.classes else "rmse"
+    for number, answers in _stages(estimator, model[:-1].transform(data), method):
+        prediction = Prediction(whole.actual, answers, answers, whole.classes)
+        yield number, measure(prediction, metric)
 
 
-def _stages(model: Any, features: pd.DataFrame) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield rounds and the predicted probabilities after each."""
-    if hasattr(model, "staged_predict_proba"):
+def _stages(model: Any, features: np.ndarray, method: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield rounds and the answers after each."""
+    if hasattr(model, f"staged_{method}"):
         # The number of stages is known only at the end.
-        stages = list(model.staged_predict_proba(features))
+        stages = list(getattr(model, f"staged_{method}")(features))
         yield from ((number, stages[number - 1]) for number in _chosen(len(stages)))
     elif hasattr(model, "get_booster") and model.get_params().get("booster") != "gblinear":
         # A linear model would return its last state for any round.
@@ -70,7 +64,7 @@ def _stages(model: Any, features: pd.DataFrame) -> Iterator[tuple[int, np.ndarra
         # In many short calls, threads cost more than they save.
         model.get_booster().set_param({"nthread": 1})
         for number in _chosen(model.get_booster().num_boosted_rounds()):
-            yield number, model.predict_proba(features, iteration_range=(0, number))
+            yield number, getattr(model, method)(features, iteration_range=(0, number))
 
 
 def _chosen(rounds: int) -> list[int]:

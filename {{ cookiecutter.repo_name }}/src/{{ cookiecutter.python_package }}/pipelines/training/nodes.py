@@ -1,177 +1,104 @@
-"""The nodes of the training pipeline."""
+"""The nodes of the training pipeline that train the candidates and choose the best."""
 
-import inspect
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from kedro.utils import load_obj
 
-from ..metrics import BINARY, Prediction, class_codes, score
-from ..parameters import EstimatorParameters, SplitParameters
+from ..metrics import LOWEST_IS_BEST, Prediction, measure, predict, score
+from ..parameters import ChoiceParameters, EstimatorParameters, SplitParameters
+from .estimators import make_estimator
+from .preprocessing import make_preprocessing
+from .splitting import validation_folds
 
-
-def split_data(
-    measurements: pd.DataFrame, options: SplitParameters
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split the data at random, with the same share of each class in both sets.
-
-    Args:
-        measurements: Numeric features and the target; shape `(rows, features + 1)`.
-        options: The target column, the share of test rows and the seed.
-
-    Returns:
-        The training and the test set. Rows keep their index. The target becomes categorical, with
-        the categories in alphabetical order unless it was categorical before.
-
-    Raises:
-        ValueError: If the target is missing, incomplete or has fewer than two classes, if a feature
-            is not numeric, or if a class has too few rows for both sets.
-
-    Example:
-        >>> data = pd.DataFrame({"x": range(8), "kind": ["a", "b"] * 4})
-        >>> options = SplitParameters(target="kind", test_size=0.25)
-        >>> training_set, test_set = split_data(data, options)
-        >>> len(training_set), sorted(test_set["kind"])
-        (6, ['a', 'b'])
-    """
-    _check(measurements, options.target)
-    from sklearn.model_selection import train_test_split
-
-    classes = measurements[options.target].astype("category").cat.remove_unused_categories()
-    data = measurements.assign(**{options.target: classes})
-    counts = classes.value_counts()
-    try:
-        parts = train_test_split(
-            data, test_size=options.test_size, random_state=options.seed, stratify=classes
-        )
-        complete = all(part[options.target].nunique() == len(counts) for part in parts)
-    except ValueError:  # too few rows for scikit-learn to stratify
-        complete = False
-    if not complete:
-        raise ValueError(
-            f"Class {counts.index[-1]!r} of column {options.target!r} has {counts.iloc[-1]} of "
-            f"{len(data)} rows, too few to be in both sets with split.test_size "
-            f"{options.test_size}. "
-            "Add rows of that class, leave the class out, or change split.test_size."
-        )
-    training_set, test_set = parts
-    return training_set, test_set
+RESAMPLES = 200
+TAILS = (0.025, 0.975)  # of a 95 % interval
 
 
-def _check(measurements: pd.DataFrame, target: str) -> None:
-    """Refuse data that the candidates cannot be trained on."""
-    if target not in measurements.columns:
-        raise ValueError(
-            f"Column {target!r} is not in the data, whose columns are "
-            f"{', '.join(map(str, measurements.columns))}. "
-            "Set split.target in conf/base/parameters_training.yml to the column to predict."
-        )
-    missing = int(measurements[target].isna().sum())
-    if missing:
-        raise ValueError(
-            f"Column {target!r} has no value in {missing} of {len(measurements)} rows. "
-            "Fill in or drop these rows: every row needs its class."
-        )
-    classes = measurements[target].nunique()
-    if classes < BINARY:
-        raise ValueError(
-            f"Column {target!r} has {classes} class(es), where at least two are needed. "
-            "Set split.target to another column, or add rows of another class."
-        )
-    features = measurements.drop(columns=target)
-    if features.empty:
-        raise ValueError(
-            f"The data has no column other than the target {target!r}. "
-            "Add the columns to predict it from."
-        )
-    text = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
-    if text:
-        raise ValueError(
-            f"Columns that are not numeric: {', '.join(map(repr, text))}. "
-            "Convert them to numbers, or leave them out with "
-            "`load_args: {usecols: [...]}` of `measurements` in conf/base/catalog.yml."
-        )
-
-
-def train_model(training_set: pd.DataFrame, target: str, model: EstimatorParameters) -> Any:
-    """Train the classifier that the parameters name.
-
-    It learns the classes as numbers, which every classifier accepts.
+def train_model(
+    training_set: pd.DataFrame, options: SplitParameters, model: EstimatorParameters
+) -> Any:
+    """Train the estimator that the parameters name, after a preprocessing that fits the columns.
 
     Args:
-        training_set: Numeric features and the categorical target; shape `(rows, features + 1)`.
-        target: The column to predict.
+        training_set: Features of any kind and the target; shape `(rows, features + 1)`.
+        options: The target and the task.
         model: The estimator's import path and its keyword arguments.
 
     Returns:
-        The fitted estimator.
-
-    Raises:
-        ValueError: If the estimator cannot be imported, is not a classifier with probabilities, or
-            does not accept the arguments.
+        A fitted scikit-learn Pipeline, which takes frames with the features in any order. A
+        classifier answers with the names of classes.
 
     Example:
-        >>> data = pd.DataFrame({"x": [0, 1], "kind": pd.Categorical(["a", "b"])})
+        >>> data = pd.DataFrame({"x": [0, 1], "kind": ["a", "b"]})
         >>> tree = EstimatorParameters(estimator="sklearn.tree.DecisionTreeClassifier")
-        >>> train_model(data, "kind", tree).predict(data[["x"]])
-        array([0, 1])
+        >>> train_model(data, SplitParameters(target="kind"), tree).predict(data[["x"]])
+        array(['a', 'b'], dtype=object)
     """
-    classes = class_codes(training_set, target)
-    estimator = _estimator(model)
-    estimator.fit(training_set.drop(columns=target), classes)
-    return estimator
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.pipeline import Pipeline
+
+    features, target = training_set.drop(columns=options.target), training_set[options.target]
+    estimator = make_estimator(model, options.task)
+    if options.task == "classification":
+        # XGBoost learns numbers only. A vote of one numbers the classes, and answers with names.
+        estimator = VotingClassifier([("estimator", estimator)], voting="soft")
+    steps = [("preprocessing", make_preprocessing(features)), ("estimator", estimator)]
+    return Pipeline(steps).fit(features, np.asarray(target))
 
 
-def _estimator(model: EstimatorParameters) -> Any:
-    """Create the estimator that the parameters name."""
-    try:
-        kind = load_obj(model.estimator)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"Estimator {model.estimator!r} cannot be imported: {error}. "
-            "Correct the import path, or install its package."
-        ) from error
-    refusal = (
-        f"{model.estimator!r} is not a classifier with probabilities. "
-        "Name a class that has `fit`, `predict` and `predict_proba`, such as "
-        "sklearn.linear_model.LogisticRegression. Some need an argument to have it."
-    )
-    # Before the call: a path in the parameters must not run just any function.
-    if not isinstance(kind, type) or not hasattr(kind, "predict_proba"):
-        raise ValueError(refusal)
-    # A null takes back an argument of another estimator, and is a value of one of its own.
-    own = inspect.signature(kind).parameters
-    given = model.arguments or {}
-    arguments = {name: given[name] for name in given if given[name] is not None or name in own}
-    hint = (
-        "Correct them in `arguments`, or leave out those of another estimator: all of them with "
-        "`arguments=null`, one with `arguments.NAME=null`."
-    )
-    try:
-        estimator = kind(**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"{model.estimator} does not accept the arguments {arguments}: {error}. {hint}"
-        ) from error
-    # XGBoost keeps unknown arguments here, and would train without them.
-    unknown = getattr(estimator, "kwargs", None)
-    if unknown:
-        raise ValueError(
-            f"{model.estimator} does not know the arguments {', '.join(map(repr, unknown))}. {hint}"
-        )
-    # Some have it only with certain arguments, such as SVC(probability=True).
-    if not hasattr(estimator, "predict_proba"):
-        raise ValueError(refusal)
-    return estimator
+def train_folds(
+    training_set: pd.DataFrame, options: SplitParameters, model: EstimatorParameters
+) -> list[Any]:
+    """Train a model for each fold, on the rows that are not for validation."""
+    folds = validation_folds(training_set, options)
+    return [train_model(training_set.iloc[rows], options, model) for rows, _ in folds]
 
 
-def score_training(**predictions: Prediction) -> dict[str, dict[str, dict[str, float]]]:
-    """Score every candidate on the training set, to compare with the test set.
+def predict_validation(
+    models: list[Any], training_set: pd.DataFrame, options: SplitParameters
+) -> Prediction:
+    """Predict the validation rows of all folds, each with the model of `train_folds` for it."""
+    folds = zip(models, validation_folds(training_set, options), strict=True)
+    found = [predict(model, training_set.iloc[rows], options) for model, (_, rows) in folds]
+    names = ("actual", "predicted", "probabilities")
+    parts = {name: np.concatenate([getattr(each, name) for each in found]) for name in names}
+    return Prediction(**parts, classes=found[0].classes)
+
+
+def rank_candidates(
+    options: ChoiceParameters, **predictions: Prediction
+) -> tuple[str, dict[str, dict[str, float | str]], pd.DataFrame]:
+    """Rank the candidates by the chosen metric on validation rows, with bootstrap intervals.
 
     Args:
-        **predictions: Each candidate's predictions for the training set.
+        options: The metric: the lowest loss or error is best, or the highest other value.
+        **predictions: Each candidate's predictions for the same validation rows.
 
     Returns:
-        `{"train": {candidate: {metric: value}}}`.
+        The best candidate's name; what decided, as `{"best_score": {metric: ..., "low": ...,
+        "high": ..., "tied_with": ...}}`, where those are tied whose difference to the best may be
+        chance; and the leaderboard, the best first (ties by name), with the columns `candidate`,
+        each metric, `low` and `high`.
     """
-    return {"train": {name: score(prediction) for name, prediction in predictions.items()}}
+    from sklearn.utils import resample
+
+    metric, sign = options.metric, -1 if options.metric in LOWEST_IS_BEST else 1
+    first = next(iter(predictions.values()))
+    rows, classes = np.arange(len(first.actual)), first.actual if first.classes else None
+    resamples = [resample(rows, stratify=classes, random_state=n) for n in range(RESAMPLES)]
+    samples = {
+        name: np.array([measure(prediction.take(some), metric) for some in resamples])
+        for name, prediction in predictions.items()
+    }
+    table = []
+    for name, prediction in predictions.items():
+        low, high = np.quantile(samples[name], TAILS)
+        table.append({"candidate": name, **score(prediction), "low": low, "high": high})
+    leaderboard = pd.DataFrame(table).sort_values(
+        [metric, "candidate"], ascending=[sign < 0, True], ignore_index=True
+    )
+    best, *others = leaderboard["candidate"]
+    tied = [o for o in others if np.quantile(sign * (samples[best] - samples[o]), TAILS[0]) <= 0]
+    decided = {name: float(leaderboard[name].iloc[0]) for name in (metric, "low", "high")}
+    return best, {"best_score": {**decided, "tied_with": ", ".join(tied) or "none"}}, leaderboard

@@ -3,78 +3,53 @@
 from kedro.pipeline import Node, Pipeline
 
 from .. import BOOSTED, CANDIDATES
-from ..metrics import predict
+from ..metrics import predict, score_training, score_validation
 from .curves import learning_curve
-from .nodes import score_training, split_data, train_model
+from .nodes import predict_validation, rank_candidates, train_folds, train_model
+from .splitting import split_data
 
 
 def create_pipeline() -> Pipeline:
-    """Split the data, then train and score each candidate in a namespace of its own."""
+    """Split the data, train each candidate in a namespace of its own, and choose the best."""
+    data, folds = ["training_set", "params:split"], ["fold_models", "training_set", "params:split"]
     candidate = Pipeline(
         [
-            Node(
-                train_model,
-                inputs=["training_set", "params:split.target", "params:model"],
-                outputs="model",
-                name="train",
-            ),
-            Node(
-                predict,
-                inputs=["model", "training_set", "params:split.target"],
-                outputs="prediction",
-                name="predict_training",
-            ),
+            Node(train_folds, [*data, "params:model"], "fold_models", name="train_folds"),
+            Node(predict_validation, folds, "validation_prediction", name="predict_validation"),
+            Node(train_model, [*data, "params:model"], "model", name="train"),
+            Node(predict, ["model", *data], "training_prediction", name="predict_training"),
         ]
     )
-    boosted = Pipeline(
-        [
-            Node(
-                learning_curve,
-                inputs=["model", "training_set", "test_set", "params:split.target"],
-                outputs="learning_curve",
-                name="learning_curve",
-            )
-        ]
-    )
-    # Kedro keeps names with dots for datasets that stay inside a namespace, and these leave it.
-    predictions = {name: f"{name}_training_prediction" for name in CANDIDATES}
+    curve = Pipeline([Node(learning_curve, folds, "learning_curve", name="learning_curve")])
+    # Kedro keeps names with dots for datasets that stay inside a namespace, and most leave it.
+    candidates = {name: candidate + curve if name in BOOSTED else candidate for name in CANDIDATES}
+    trained = {name: f"{name}_training_prediction" for name in CANDIDATES}
+    validated = {name: f"{name}_validation_prediction" for name in CANDIDATES}
     return Pipeline(
         [
             Node(
                 split_data,
-                inputs=["measurements", "params:split"],
+                inputs=["measurements", "params:split", "params:choice"],
                 outputs=["training_set", "test_set"],
                 name="split",
             ),
             *(
                 Pipeline(
-                    candidate,
+                    nodes,
                     namespace=name,
                     inputs="training_set",
-                    parameters="params:split.target",
-                    outputs={"model": f"{name}_model", "prediction": predictions[name]},
+                    parameters="params:split",
+                    outputs={key: f"{name}_{key}" for key in nodes.all_outputs() - {"fold_models"}},
                 )
-                for name in CANDIDATES
+                for name, nodes in candidates.items()
             ),
-            *(
-                Pipeline(
-                    boosted,
-                    namespace=name,
-                    inputs={
-                        "model": f"{name}_model",
-                        "training_set": "training_set",
-                        "test_set": "test_set",
-                    },
-                    parameters="params:split.target",
-                    outputs={"learning_curve": f"{name}_learning_curve"},
-                )
-                for name in BOOSTED
-            ),
+            Node(score_training, trained, "training_metrics", name="score_training"),
+            Node(score_validation, validated, "validation_metrics", name="score_validation"),
             Node(
-                score_training,
-                inputs=predictions,
-                outputs="training_metrics",
-                name="score_training",
+                rank_candidates,
+                inputs={"options": "params:choice", **validated},
+                outputs=["best_model", "best_score", "leaderboard"],
+                name="rank",
             ),
         ]
     )
