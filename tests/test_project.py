@@ -27,7 +27,7 @@ def environment_of_the_lock(folder: Folder) -> Path:
 
 
 # In the parameters of the training pipeline.
-FEWER_TREES = ("n_estimators: 200", "n_estimators: 5")
+FEWER_TREES = ("n_estimators: 100", "n_estimators: 5")
 
 # What Kedro tells that doesn't help here.
 ADVICE = ("No nodes ran", "--async", "'.' characters", "logging configuration")

@@ -3,6 +3,7 @@
 These tests are not generated, because a user has data with other columns.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def load(data: pd.DataFrame, folder: Path, entry: str = "measurements") -> Any:
 def test_the_data_of_the_project_pass(tmp_path: Path) -> None:
     """They are unchanged, and each of their columns has a rule."""
     pd.testing.assert_frame_equal(load(DATA, tmp_path), DATA)
-    assert list(schemas.Measurements.to_schema().columns) == list(DATA.columns)
+    rules = "|".join(schemas.Measurements.to_schema().columns)
+    assert [name for name in DATA.columns if not re.fullmatch(rules, name)] == []
     split = DATA.astype({"diagnosis": "category"})
     for entry in ("training_set", "test_set"):
         pd.testing.assert_frame_equal(load(split, tmp_path, entry), split)
@@ -45,7 +47,7 @@ def test_the_data_of_the_project_pass(tmp_path: Path) -> None:
         ("mean_radius", -1.0, r"finite_and_at_least_0"),
         ("worst_area", float("inf"), r"finite_and_at_least_0"),
         ("area_error", None, "not_nullable"),
-        ("worst_texture", "17,5", r"coerce_dtype\('float64'\)"),
+        ("worst_texture", "17,5", r"dtype\('float64'\)"),
         ("diagnosis", "beningn", r"isin\(\['benign', 'malignant'\]\)"),
         ("diagnosis", None, "not_nullable"),
     ],

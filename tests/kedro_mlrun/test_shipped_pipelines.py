@@ -14,12 +14,10 @@ from kedro.framework.cli.project import run
 from kedro.framework.session import KedroSession
 from kedro.validation import DataValidationError
 from mlrun.frameworks.sklearn import SKLearnModelServer
-from mlrun.frameworks.xgboost import XGBoostModelServer
 
 from kedro_mlrun import datasets
 
 OWN = {"kedro.parameters", "kedro.catalog", "kedro.pipeline", "kedro.nodes"}
-SERVERS = {"sklearn": SKLearnModelServer, "xgboost": XGBoostModelServer}
 METRICS = {"accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"}
 
 
@@ -68,11 +66,10 @@ def test_the_first_of_two_runs_stays_as_it_was(embedded: Store) -> None:
     for trees, record in {5: first, 7: second}.items():
         of_run = {"load_args": {"uid": record["metadata"]["uid"]}}
         model = datasets.MLRunModel(key="random_forest_model", **of_run).load()
-        assert model.n_estimators == trees
+        assert len(model[-1].estimators_[0].estimators_) == trees
         test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
         metrics = datasets.MLRunResult(key="evaluation_metrics", flatten=True, **of_run).load()
-        codes = test_set["diagnosis"].cat.codes
-        accuracy = model.score(test_set.drop(columns="diagnosis"), codes)
+        accuracy = model.score(test_set, test_set["diagnosis"])
         assert metrics["test"]["random_forest"]["accuracy"] == accuracy
 
 
@@ -82,10 +79,12 @@ def test_what_a_run_records(embedded: Store) -> None:
     results = record["status"]["results"]
     best = results["best_model"]
     assert best in {"random_forest", "xgboost"}
-    # Law 4: what decided is a result, beside the name.
-    scores = {name: results[f"test.{name}.roc_auc"] for name in ("random_forest", "xgboost")}
+    # Law 4: what decided is a result, beside the name, with how sure it is.
+    scores = {name: results[f"validation.{name}.roc_auc"] for name in ("random_forest", "xgboost")}
     assert results["best_score.roc_auc"] == scores[best] == max(scores.values())
-    for data in ("train", "test"):
+    assert results["best_score.low"] < scores[best] < results["best_score.high"]
+    assert results["best_score.tied_with"] in {"none", *scores} - {best}
+    for data in ("train", "validation", "test"):
         for candidate in ("random_forest", "xgboost"):
             prefix = f"{data}.{candidate}."
             named = {name for name in results if name.startswith(prefix)}
@@ -104,22 +103,22 @@ def test_what_a_run_records(embedded: Store) -> None:
     test_set = datasets.MLRunDataframeDataset(key="test_set").load()
     rows = test_set.drop(columns="diagnosis")
     models = embedded.manager.project.list_models(tag="latest")
-    for model, server in zip(
-        models, map(SERVERS.get, (m.spec.framework for m in models)), strict=True
-    ):
+    for model in models:
         assert [one.name for one in model.spec.inputs] == [*rows]
         assert [*model.spec.outputs][0].labels == {"0": "benign", "1": "malignant"}
         assert model.spec.feature_stats.keys() == {*rows}
-        served = server(name="model", model_path=model.uri)
+        served = SKLearnModelServer(name="model", model_path=model.uri)
         served.load()
         answers = served.predict({"inputs": rows.to_numpy().tolist()})
         own = datasets.MLRunModel(key=model.spec.db_key).load()
         np.testing.assert_array_equal(answers, own.predict(rows))
-    assert {model.spec.framework for model in models} == {"sklearn", "xgboost"}
+    assert {model.spec.framework for model in models} == {"sklearn"}
     for key in ("roc_curve", "confusion_matrix", "xgboost_learning_curve.chart"):
         assert datasets.MLRunAbstractDataset(key=key).load().startswith(b"\x89PNG")
     curve = datasets.MLRunMetricHistory(key="xgboost_learning_curve").load()
-    assert curve["test"].loc[20] == pytest.approx(results["test.xgboost.log_loss"], rel=1e-5)
+    assert curve["validation"].loc[20] == pytest.approx(
+        results["validation.xgboost.log_loss"], rel=1e-5
+    )
 
 
 def test_a_row_that_breaks_the_schema_stops_the_run(embedded: Store, tmp_path: Path) -> None:
@@ -151,28 +150,55 @@ def test_evaluation_by_itself(store: Store) -> None:
     of_run = {"load_args": {"uid": trained["metadata"]["uid"]}}
     model = datasets.MLRunModel(key="random_forest_model", **of_run).load()
     test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
-    accuracy = model.score(test_set.drop(columns="diagnosis"), test_set["diagnosis"].cat.codes)
+    accuracy = model.score(test_set, test_set["diagnosis"])
     assert evaluated["status"]["results"]["test.random_forest.accuracy"] == accuracy
 
 
 def test_the_command_line_swaps_an_estimator(embedded: Store) -> None:
-    """Law 9: the arguments of the other estimator aren't passed on, as the refusal says.
+    """Law 9: in its place another one's arguments are refused; `instead` has arguments of its own.
 
-    Law 4: the record names the framework of what was trained, not that of the catalog.
+    Law 4: the record names what was trained.
     """
     swap = "random_forest.model.estimator=sklearn.naive_bayes.GaussianNB"
-    with pytest.raises(ValueError, match=r"GaussianNB does not accept .*`arguments=null`"):
+    with pytest.raises(ValueError, match=r"GaussianNB does not accept .*`instead`"):
         kedro_run(embedded, "training", **read_params(swap))
-    # One by one, and all at once.
-    arguments = "random_forest.model.arguments"
-    swap += f",{arguments}.n_estimators=null,{arguments}.random_state=null"
-    swap += ",xgboost.model.estimator=sklearn.tree.DecisionTreeClassifier"
-    record = kedro_run(embedded, "training", **read_params(f"{swap},xgboost.model.arguments=null"))
+    forest, boosted = "random_forest.model.instead", "xgboost.model.instead"
+    options = f"{forest}.estimator=sklearn.ensemble.ExtraTreesClassifier"
+    options += (
+        f",{forest}.arguments.n_estimators=3,{boosted}.estimator=sklearn.dummy.DummyClassifier"
+    )
+    record = kedro_run(embedded, "training", **read_params(options))
     assert record["status"]["state"] == "completed"
-    model = datasets.MLRunModel(key="random_forest_model").load()
-    assert type(model).__name__ == "GaussianNB"
-    model = datasets.MLRunModel(key="xgboost_model").load()
-    assert type(model).__name__ == "DecisionTreeClassifier"
-    assert embedded.manager.project.get_artifact("xgboost_model").spec.framework == "sklearn"
+    assert record["spec"]["parameters"][f"{forest}.arguments.n_estimators"] == 3
+    trees = datasets.MLRunModel(key="random_forest_model").load()[-1].estimators_[0]
+    assert (type(trees).__name__, trees.n_estimators, trees.random_state) == (
+        "ExtraTreesClassifier",
+        3,
+        None,
+    )
+    dummy = datasets.MLRunModel(key="xgboost_model").load()[-1].estimators_[0]
+    assert type(dummy).__name__ == "DummyClassifier"
     # It learns in no rounds.
     assert datasets.MLRunMetricHistory(key="xgboost_learning_curve").load().empty
+
+
+def test_a_regression_is_parameters(embedded: Store) -> None:
+    """With the shipped catalog: its metrics, plots and schema, and nothing of classes."""
+    regressor = {"estimator": "sklearn.linear_model.Ridge"}
+    record = kedro_run(
+        embedded,
+        "__default__",
+        split={"target": "mean_area", "task": "regression", "leave_out": ["diagnosis"]},
+        choice={"metric": "r2"},
+        random_forest={"model": {"instead": regressor}},
+        xgboost={"model": {"instead": {"estimator": "sklearn.dummy.DummyRegressor"}}},
+    )
+    results = record["status"]["results"]
+    assert (results["best_model"], results["best_score.tied_with"]) == ("random_forest", "none")
+    assert results["test.random_forest.r2"] > 0.9 > results["test.xgboost.r2"]
+    artifacts = record["status"]["artifact_uris"].keys()
+    assert {"predicted_against_actual", "residuals"} <= artifacts
+    assert not {"roc_curve", "confusion_matrix"} & artifacts
+    model = embedded.manager.project.get_artifact("random_forest_model")
+    assert [one.name for one in model.spec.outputs] == ["mean_area"]
+    assert "diagnosis" not in [one.name for one in model.spec.inputs]

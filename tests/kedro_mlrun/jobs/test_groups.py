@@ -65,6 +65,7 @@ def test_the_project_becomes_a_job_for_training_and_one_for_evaluation():
         "test_set",
         "random_forest_model",
         "xgboost_model",
+        "best_model",
     }
 
 

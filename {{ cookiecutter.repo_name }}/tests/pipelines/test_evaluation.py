@@ -1,7 +1,6 @@
-"""The evaluation pipeline: how it scores, ranks and plots the candidates."""
+"""Metrics, plots, and both pipelines from a CSV to the plots."""
 
 from io import BytesIO
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,107 +16,62 @@ from tests import project_module
 metrics = project_module("pipelines.metrics")
 parameters = project_module("pipelines.parameters")
 training = project_module("pipelines.training")
-training_nodes = project_module("pipelines.training.nodes")
+train_model = project_module("pipelines.training.nodes").train_model
 evaluation = project_module("pipelines.evaluation")
-nodes = project_module("pipelines.evaluation.nodes")
 plots = project_module("pipelines.evaluation.plots")
 candidates = project_module("pipelines").CANDIDATES
 boosted = project_module("pipelines").BOOSTED
 
 OPTIONS = parameters.SplitParameters(target="kind")
-FOREST = {"estimator": "sklearn.ensemble.RandomForestClassifier"}
-BOOSTING = {"estimator": "xgboost.XGBClassifier"}
+SMALL = {"n_estimators": 10, "random_state": 0, "n_jobs": 1}
+FOREST = parameters.EstimatorParameters(
+    estimator="sklearn.ensemble.RandomForestClassifier", arguments=SMALL
+)
 
 
-def train(data, description, **arguments):
-    """Split the data and train one model; return it with the test set."""
-    training_set, test_set = training_nodes.split_data(data, OPTIONS)
-    arguments = {"n_estimators": 10, "random_state": 0, "n_jobs": 1, **arguments}
-    model = parameters.EstimatorParameters(**description, arguments=arguments)
-    return training_nodes.train_model(training_set, "kind", model), test_set
+def predicted(data):
+    """Train on half of the rows and predict the others."""
+    return metrics.predict(train_model(data[::2], OPTIONS, FOREST), data[1::2], OPTIONS)
 
 
-def prediction(actual, positive):
-    """Make the prediction of two classes from each row's probability of the second."""
-    positive = np.array(positive)
-    chosen = (positive > 0.5).astype(int)
-    return metrics.Prediction(
-        np.array(actual), chosen, np.column_stack([1 - positive, positive]), ("no", "yes")
-    )
-
-
-def test_binary_metrics_are_of_the_last_class():
-    """Of two classes, the last is the positive one."""
-    scores = metrics.score(prediction([0, 0, 0, 1, 1], [0.1, 0.2, 0.9, 0.8, 0.4]))
-    assert scores["accuracy"] == pytest.approx(3 / 5)
-    assert scores["precision"] == pytest.approx(1 / 2)
-    assert scores["recall"] == pytest.approx(1 / 2)
-    assert scores["f1"] == pytest.approx(1 / 2)
-    assert scores["roc_auc"] == pytest.approx(4 / 6)
-    assert scores["log_loss"] == pytest.approx(-np.log([0.9, 0.8, 0.1, 0.8, 0.4]).mean())
-
-
-def test_metrics_of_more_classes_are_means(three_kinds):
-    """Of three classes, each counts the same, whatever its size."""
-    model, test_set = train(three_kinds.iloc[20:], FOREST)
-    scores = metrics.score(metrics.predict(model, test_set, "kind"))
-    actual, features = test_set["kind"].cat.codes, test_set.drop(columns="kind")
-    assert scores["f1"] == reference.f1_score(actual, model.predict(features), average="macro")
-    assert scores["roc_auc"] == pytest.approx(
-        np.mean(
-            [
-                reference.roc_auc_score(actual == number, model.predict_proba(features)[:, number])
-                for number in range(3)
-            ]
-        )
-    )
-
-
-def test_every_metric_can_be_chosen():
-    """`params:evaluation` can name each metric that is computed."""
-    scores = metrics.score(prediction([0, 1], [0.1, 0.9]))
-    assert tuple(scores) == get_args(parameters.Metric)
+@pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
+def test_metrics_are_scikit_learns(data, request):
+    """Of two classes, the last is the positive one; of three, each counts the same."""
+    prediction = predicted(request.getfixturevalue(data).iloc[10:])
+    actual, chosen, odds = prediction.actual, prediction.predicted, prediction.probabilities
+    binary = len(prediction.classes) == 2
+    average = {"average": "binary" if binary else "macro"}
+    expected = {
+        "accuracy": reference.accuracy_score(actual, chosen),
+        "precision": reference.precision_score(actual, chosen, **average),
+        "recall": reference.recall_score(actual, chosen, **average),
+        "f1": reference.f1_score(actual, chosen, **average),
+        "roc_auc": reference.roc_auc_score(
+            actual, odds[:, 1] if binary else odds, multi_class="ovr"
+        ),
+        "log_loss": reference.log_loss(actual, odds),
+    }
+    scores = metrics.score(prediction)
+    assert scores == pytest.approx(expected)
+    assert tuple(scores) == metrics.METRICS["classification"]
     assert {type(value) for value in scores.values()} == {float}
 
 
-@pytest.mark.parametrize("description", [FOREST, BOOSTING], ids=["sklearn", "xgboost"])
-def test_order_of_columns_does_not_matter(three_kinds, description):
-    """Columns in another order, or additional ones, do not change the predictions."""
-    model, test_set = train(three_kinds, description)
-    permuted = test_set[test_set.columns[::-1]].assign(more="text")
-    expected, given = (metrics.predict(model, data, "kind") for data in (test_set, permuted))
-    assert (expected.probabilities == given.probabilities).all()
-    assert (expected.predicted == given.predicted).all()
+def test_metrics_of_a_regression():
+    """A regression has metrics of its own."""
+    actual, chosen = np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 7.0])
+    scores = metrics.score(metrics.Prediction(actual, chosen, np.empty((3, 0)), ()))
+    expected = {"r2": reference.r2_score(actual, chosen), "mae": 1.0, "rmse": 3**0.5}
+    assert scores == pytest.approx(expected)
 
 
 def test_other_data_than_trained_on_are_refused(two_kinds, three_kinds):
-    """An error names the missing feature, or the classes that the model does not know."""
-    model, test_set = train(two_kinds, FOREST)
-    with pytest.raises(ValueError, match=r"lacks columns .*'sepal'.*train again"):
-        metrics.predict(model, test_set.drop(columns="sepal"), "kind")
-    with pytest.raises(ValueError, match=r"knows 2 classes, but .*'kind' has 3: iris, rose, tulip"):
-        metrics.predict(model, train(three_kinds, FOREST)[1], "kind")
-
-
-@pytest.mark.parametrize(
-    ("metric", "order"),
-    [("roc_auc", ["b", "a", "c"]), ("accuracy", ["a", "c", "b"]), ("log_loss", ["c", "a", "b"])],
-)
-def test_best_comes_first(metric, order):
-    """The lowest log_loss wins, and the highest of any other metric; ties are broken by name."""
-    scores = {
-        "c": {"accuracy": 0.9, "roc_auc": 0.7, "log_loss": 0.1},
-        "b": {"accuracy": 0.8, "roc_auc": 0.9, "log_loss": 0.3},
-        "a": {"accuracy": 0.9, "roc_auc": 0.8, "log_loss": 0.2},
-    }
-    options = parameters.EvaluationParameters(metric=metric)
-    best, score, leaderboard = nodes.rank_candidates({"test": scores}, options)
-    assert best == order[0]
-    assert score == {"best_score": {metric: scores[best][metric]}}
-    assert leaderboard["candidate"].to_list() == order
-    assert leaderboard.index.to_list() == [0, 1, 2]
-    assert leaderboard.columns.to_list() == ["candidate", "accuracy", "roc_auc", "log_loss"]
-    assert leaderboard.set_index("candidate").to_dict("index") == scores
+    """An error names the class that the model does not know, or the target that is missing."""
+    model = train_model(two_kinds, OPTIONS, FOREST)
+    with pytest.raises(ValueError, match=r"'kind' has the class 'tulip', .*only iris, rose\."):
+        metrics.predict(model, three_kinds, OPTIONS)
+    with pytest.raises(ValueError, match=r"no column 'kind', which split\.target names"):
+        metrics.predict(model, two_kinds.drop(columns="kind"), OPTIONS)
 
 
 def png(figure):
@@ -131,60 +85,83 @@ def png(figure):
 def test_plots_can_be_opened(data, request):
     """Both plots have a legible size, for any number and any names of classes."""
     frame = request.getfixturevalue(data).replace({"kind": {"rose": "$ro_se^$"}})
-    model, test_set = train(frame, FOREST)
-    predictions = dict.fromkeys(["forest", "other"], metrics.predict(model, test_set, "kind"))
-    roc = plots.plot_roc_curve(**predictions)
-    for figure in (roc, plots.plot_confusion_matrix("other", **predictions)):
+    predictions = dict.fromkeys(["forest", "other"], predicted(frame))
+    (roc,) = plots.plot_roc_curve(**predictions)
+    (matrix,) = plots.plot_confusion_matrix("other", **predictions)
+    for figure in (roc, matrix):
         image = Image.open(BytesIO(png(figure)))
         image.verify()
         assert image.format == "PNG"
         assert min(image.size) > 600
-    assert png(roc) == png(plots.plot_roc_curve(**predictions))
+    first, again = (next(plots.plot_roc_curve(**predictions)) for _ in range(2))
+    assert png(first) == png(again)
+    counts = reference.confusion_matrix(predictions["other"].actual, predictions["other"].predicted)
+    shown = [text.get_text().partition("\n")[0] for text in matrix.axes[0].texts]
+    assert shown == [str(count) for count in counts.ravel()]
+    # Those of a regression draw nothing.
+    assert not [*plots.plot_residuals("other", **predictions)]
+    assert not [*plots.plot_predicted_against_actual(**predictions)]
 
 
 def test_figures_are_not_kept(two_kinds):
     """Pyplot, which keeps its figures for ever, does not know of them."""
-    model, test_set = train(two_kinds, FOREST)
-    figure = plots.plot_roc_curve(forest=metrics.predict(model, test_set, "kind"))
-    assert figure.axes
+    prediction = predicted(two_kinds)
+    assert [*plots.plot_roc_curve(it=prediction), *plots.plot_confusion_matrix("it", it=prediction)]
     assert pyplot.get_fignums() == []
+
+
+def run_own(data, folder, choice, split, estimators):
+    """Take a CSV through both pipelines, and give what is left at their end."""
+    data.to_csv(folder / "own.csv", index=False)
+    values = {
+        "split": parameters.SplitParameters(**split),
+        "choice": parameters.ChoiceParameters(metric=choice),
+    }
+    for name, estimator in zip(candidates, estimators, strict=True):
+        model = parameters.EstimatorParameters(estimator=estimator, arguments=SMALL)
+        values[f"{name}.model"] = model
+    catalog = DataCatalog(
+        {"measurements": CSVDataset(filepath=str(folder / "own.csv"))}
+        | {f"params:{name}": MemoryDataset(value) for name, value in values.items()}
+    )
+    pipeline = training.create_pipeline() + evaluation.create_pipeline()
+    outputs = SequentialRunner().run(pipeline, catalog)
+    return {name: dataset.load() for name, dataset in outputs.items() if dataset.exists()}
 
 
 def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
     """One catalog entry and the parameters take another CSV through both pipelines."""
-    three_kinds.to_csv(tmp_path / "own.csv", index=False)
-    model = parameters.EstimatorParameters(**BOOSTING, arguments={"n_estimators": 9, "n_jobs": 1})
-    values = {
-        "split": OPTIONS,
-        "split.target": OPTIONS.target,
-        "evaluation": parameters.EvaluationParameters(metric="f1"),
-        **{f"{name}.model": model for name in candidates},
-    }
-
-    def run():
-        catalog = DataCatalog(
-            {"measurements": CSVDataset(filepath=str(tmp_path / "own.csv"))}
-            | {f"params:{name}": MemoryDataset(value) for name, value in values.items()}
-        )
-        pipeline = training.create_pipeline() + evaluation.create_pipeline()
-        outputs = SequentialRunner().run(pipeline, catalog)
-        return {name: dataset.load() for name, dataset in outputs.items()}
-
-    first, again = run(), run()
+    estimators = ["sklearn.ensemble.RandomForestClassifier", "xgboost.XGBClassifier"]
+    split = {"target": "kind", "validation": 3}
+    made = run_own(three_kinds, tmp_path, "accuracy", split, estimators)
     curves = {f"{name}_learning_curve" for name in boosted}
-    made = {"training_metrics", "best_score", "leaderboard", "roc_curve", "confusion_matrix"}
-    assert set(first) == made | curves
-    assert {len(first[curve]) for curve in curves} <= {9}
-    assert set(first["training_metrics"]["train"]) == set(candidates)
-    assert first["leaderboard"]["f1"].is_monotonic_decreasing
-    assert first["leaderboard"]["accuracy"].min() > 0.6
-    assert first["leaderboard"].equals(again["leaderboard"])
-    assert png(first["roc_curve"]) == png(again["roc_curve"])
+    scores = {"training_metrics", "validation_metrics", "evaluation_metrics", "best_score"}
+    assert set(made) == scores | curves | {"leaderboard", "roc_curve", "confusion_matrix"}
+    assert {len(made[curve]) for curve in curves} <= {10}
+    assert set(made["validation_metrics"]["validation"]) == set(candidates)
+    assert made["leaderboard"]["accuracy"].is_monotonic_decreasing
+    assert made["evaluation_metrics"]["test"][candidates[0]]["accuracy"] > 0.6
+
+
+def test_a_regression_takes_parameters_only(three_kinds, tmp_path):
+    """`task: regression`, regressors, and a metric of a regression; it has plots of its own."""
+    data = three_kinds.assign(price=three_kinds["petal length"] * 3 + three_kinds["wild"])
+    estimators = ["sklearn.ensemble.RandomForestRegressor", "xgboost.XGBRegressor"]
+    made = run_own(data, tmp_path, "rmse", {"target": "price", "task": "regression"}, estimators)
+    assert {"predicted_against_actual", "residuals"} <= made.keys()
+    assert not {"roc_curve", "confusion_matrix"} & made.keys()
+    best = made["best_score"]["best_score"]
+    assert best["low"] <= best["rmse"] == made["leaderboard"]["rmse"].min() <= best["high"]
+    assert made["evaluation_metrics"]["test"]["xgboost"]["r2"] > 0.8
+    assert made["xgboost_learning_curve"].columns.name == "rmse"
+    for name in ("predicted_against_actual", "residuals"):
+        Image.open(BytesIO(png(made[name]))).verify()
 
 
 def test_evaluation_runs_by_itself():
-    """It loads only what the training pipeline saves, so it can run alone, later."""
+    """It loads only what the training pipeline saves, which never sees the test set again."""
     needed = evaluation.create_pipeline().inputs()
     datasets = {name for name in needed if not name.startswith("params:")}
-    assert datasets == {"test_set", *(f"{name}_model" for name in candidates)}
+    assert datasets == {"best_model", "test_set", *(f"{name}_model" for name in candidates)}
     assert datasets <= training.create_pipeline().all_outputs()
+    assert "test_set" in training.create_pipeline().outputs()

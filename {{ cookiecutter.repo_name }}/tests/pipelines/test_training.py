@@ -1,9 +1,11 @@
-"""The training pipeline: how it splits and trains, and what it refuses."""
+"""The training pipeline: how candidates are trained, validated and chosen."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
 
 from tests import project_module
 
@@ -11,127 +13,141 @@ metrics = project_module("pipelines.metrics")
 parameters = project_module("pipelines.parameters")
 training = project_module("pipelines.training")
 nodes = project_module("pipelines.training.nodes")
+preprocessing = project_module("pipelines.training.preprocessing")
+validation_folds = project_module("pipelines.training.splitting").validation_folds
 learning_curve = project_module("pipelines.training.curves").learning_curve
 candidates = project_module("pipelines").CANDIDATES
 boosted = project_module("pipelines").BOOSTED
 
-FOREST = parameters.EstimatorParameters(
-    estimator="sklearn.ensemble.RandomForestClassifier",
-    arguments={"n_estimators": 10, "random_state": 0},
-)
-BOOSTING = parameters.EstimatorParameters(
-    estimator="xgboost.XGBClassifier",
-    arguments={"n_estimators": 10, "n_jobs": 1, "random_state": 0},
-)
+OPTIONS = parameters.SplitParameters(target="kind")
+FOREST = "sklearn.ensemble.RandomForestClassifier"
+LOGISTIC = "sklearn.linear_model.LogisticRegression"
+BOOSTING = "xgboost.XGBClassifier"
+SMALL = {"n_estimators": 10, "n_jobs": 1, "random_state": 0}
 
 
-def options(**changes):
-    """Make the parameters of a split."""
-    return parameters.SplitParameters(**{"target": "kind", **changes})
+class Own(ClassifierMixin, BaseEstimator):
+    """A classifier of one's own, which always answers alike."""
+
+    def fit(self, features, target):
+        """Remember the classes."""
+        self.classes_ = np.unique(target)
+        return self
+
+    def predict_proba(self, features):
+        """Find all classes equally likely."""
+        return np.full((len(features), len(self.classes_)), 1 / len(self.classes_))
+
+    def predict(self, features):
+        """Choose the first."""
+        return np.full(len(features), self.classes_[0])
 
 
-def test_split_loses_nothing(three_kinds):
-    """Every row is in exactly one of the two sets, with its index and its values."""
-    both = pd.concat(nodes.split_data(three_kinds, options())).loc[three_kinds.index]
-    pd.testing.assert_frame_equal(both.astype({"kind": object}), three_kinds)
+def describe(estimator, arguments=None, **more):
+    """Make the parameters of a model."""
+    return parameters.EstimatorParameters(estimator=estimator, arguments=arguments, **more)
 
 
-def test_split_keeps_shares(three_kinds):
-    """Each class has the same share in both sets; the test set has the configured size."""
-    train, test = nodes.split_data(three_kinds, options(test_size=0.25))
-    assert len(test) == 30
-    assert test["kind"].value_counts().to_dict() == {"iris": 10, "rose": 10, "tulip": 10}
-    assert train["kind"].value_counts().to_dict() == {"iris": 30, "rose": 30, "tulip": 30}
+def train(data, estimator, arguments=None, options=OPTIONS, **more):
+    """Train a model on all rows."""
+    return nodes.train_model(data, options, describe(estimator, arguments, **more))
 
 
-def test_split_is_repeatable(two_kinds):
-    """The same seed gives the same sets, another seed gives others; the input is unchanged."""
-    before = two_kinds.copy()
-    first, again = (nodes.split_data(two_kinds, options(seed=1))[0] for _ in range(2))
-    other, _ = nodes.split_data(two_kinds, options(seed=2))
-    pd.testing.assert_frame_equal(first, again)
-    assert set(first.index) != set(other.index)
-    pd.testing.assert_frame_equal(two_kinds, before)
-
-
-@pytest.mark.parametrize(
-    ("labels", "categories"),
-    [
-        (["b", "a", "c"], ["a", "b", "c"]),
-        ([2, 0, 1], [0, 1, 2]),
-        ([True, False, True], [False, True]),
-        (pd.Categorical(["lo", "hi", "lo"], ["lo", "hi", "none"], ordered=True), ["lo", "hi"]),
-    ],
-)
-def test_split_orders_classes(labels, categories):
-    """Classes are in alphabetical order, unless the data has an order of its own."""
-    data = pd.DataFrame({"x": range(30), "kind": pd.Series(labels).repeat(10).to_list()})
-    if isinstance(labels, pd.Categorical):
-        data["kind"] = data["kind"].astype(labels.dtype)
-    for part in nodes.split_data(data, options()):
-        assert part["kind"].cat.categories.to_list() == categories
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kind": None}, r"'kind' is not in the data, .*sepal.*split\.target"),
-        ({"kind": "iris"}, r"'kind' has 1 class.*split\.target"),
-        ({"kind": ["iris", None] * 40}, r"'kind' has no value in 40 of 80"),
-        (
-            {"kind": ["lily", *["iris", "rose"] * 39, "iris"]},
-            r"'lily' of .*'kind' has 1 of 80 rows",
-        ),
-        ({"id": "a7", "day": pd.Timestamp(0)}, r"not numeric: 'id', 'day'.*usecols"),
-        ({"petal length": None, "sepal": None, "noise": None}, r"no column other than .*'kind'"),
-    ],
-)
-def test_split_refuses_data(two_kinds, change, message):
-    """An error names the column at fault and says what to do."""
-    dropped = [column for column, value in change.items() if value is None]
-    data = two_kinds.assign(**change).drop(columns=dropped)
-    with pytest.raises(ValueError, match=message):
-        nodes.split_data(data, options())
-
-
-def test_split_refuses_too_small_a_share(three_kinds):
-    """A test set too small for every class is refused, with the parameter to change."""
-    with pytest.raises(ValueError, match=r"split\.test_size 0\.01.*change split\.test_size"):
-        nodes.split_data(three_kinds, options(test_size=0.01))
-
-
-@pytest.mark.parametrize("model", [FOREST, BOOSTING], ids=["sklearn", "xgboost"])
+@pytest.mark.parametrize("estimator", [FOREST, BOOSTING])
 @pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
-def test_training_is_repeatable(model, data, request):
-    """Both estimators learn two or three text labels; the same seed gives the same model."""
-    train, test = nodes.split_data(request.getfixturevalue(data), options())
-    features = test.drop(columns="kind")
-    first, again = (
-        nodes.train_model(train, "kind", model).predict_proba(features) for _ in range(2)
-    )
-    assert (first == again).all()
-    assert first.shape == (len(test), len(test["kind"].cat.categories))
-    assert (first.argmax(axis=1) == test["kind"].cat.codes).mean() > 0.6
+def test_models_answer_with_names(estimator, data, request):
+    """Columns of any kind are learnt, missing values too; the same seed gives the same model."""
+    rows = request.getfixturevalue(data)
+    first, again = (train(rows, estimator, SMALL) for _ in range(2))
+    features = rows.drop(columns="kind")
+    answers = first.predict(features)
+    assert (answers == again.predict(features)).all()
+    assert (answers == rows["kind"]).mean() > 0.9
+    assert first.classes_.tolist() == sorted(set(rows["kind"]))
+    assert first.predict_proba(features).shape == (len(rows), len(first.classes_))
+
+
+@pytest.mark.parametrize("estimator", [FOREST, BOOSTING])
+def test_new_rows_need_no_target_and_no_order(three_kinds, estimator):
+    """Columns in another order, more of them, and unknown categories do not disturb a model."""
+    model = train(three_kinds, estimator, SMALL)
+    features = three_kinds.drop(columns="kind")
+    permuted = features[features.columns[::-1]].assign(more="text")
+    assert (model.predict(permuted) == model.predict(features)).all()
+    assert len(model.predict(features.assign(colour="never seen", found=None, sepal=None))) == 120
+    with pytest.raises(ValueError, match=r"missing: \{'sepal'\}"):
+        model.predict(features.drop(columns="sepal"))
+
+
+def test_preprocessing_is_fitted_on_the_rows_that_train(two_kinds):
+    """Neither the other rows of a fold nor the test set are known to it."""
+    data = two_kinds.assign(sepal=0.0)
+    ((_, held_out),) = validation_folds(data, OPTIONS)
+    data.iloc[held_out, data.columns.get_loc("sepal")] = 1000.0
+    (model,) = nodes.train_folds(data, OPTIONS, describe(FOREST, SMALL))
+    numbers = model["preprocessing"].named_transformers_["numbers"]
+    assert numbers["standardscaler"].mean_[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1, None], "numbers"),
+        ([True, None], "numbers"),
+        (pd.array([1, None], dtype="Int64"), "numbers"),
+        ([None, None, np.nan], "numbers"),
+        (["a", None, 3], "categories"),
+        (["2024-12-31", None], "dates"),
+        ([pd.Timestamp("2024-12-31"), None], "dates"),
+        (["it was long and loud", "to me it was very good"], "words"),
+        (["San José de Metán", "San José de Metán"], "categories"),
+    ],
+)
+def test_kinds_of_columns(values, kind):
+    """What a column holds decides, and not its dtype alone."""
+    column = pd.Series(values, name="x")
+    assert preprocessing.column_kind(column) == kind
+    frame = pd.DataFrame({"x": column, "y": 1.0})
+    prepared = preprocessing.make_preprocessing(frame).fit(frame)
+    assert np.isfinite(prepared.transform(frame.iloc[::-1])).all()
+    assert len(prepared.get_feature_names_out()) == prepared.transform(frame).shape[1]
+
+
+def test_dates_become_numbers():
+    """A day counts from 1970, with the month and the weekday; what is no date is missing."""
+    parts = preprocessing.date_parts(pd.DataFrame({"day": ["1970-01-02", "2024-02-31"]}))
+    np.testing.assert_array_equal(parts, [[1, 1, 4], [np.nan, np.nan, np.nan]])
 
 
 @pytest.mark.parametrize(
     ("estimator", "arguments"),
     [
-        ("sklearn.linear_model.LogisticRegression", {"C": 0.5}),
+        (LOGISTIC, {"C": 0.5}),
         ("sklearn.svm.SVC", {"probability": True}),
-        ("sklearn.neighbors.KNeighborsClassifier", {}),
+        ("sklearn.naive_bayes.GaussianNB", None),
+        (f"{__name__}.Own", {}),
     ],
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_another_estimator_is_configuration(three_kinds, estimator, arguments):
-    """Any scikit-learn-compatible classifier can be named by its import path and arguments."""
-    model = parameters.EstimatorParameters(estimator=estimator, arguments=arguments)
-    train, _ = nodes.split_data(three_kinds, options())
-    fitted = nodes.train_model(train, "kind", model)
+    """Any scikit-learn-compatible classifier can be named, and the arguments are its own."""
+    fitted = train(three_kinds, estimator, arguments)[-1].estimators_[0]
     assert type(fitted).__name__ == estimator.rpartition(".")[2]
-    assert arguments.items() <= fitted.get_params().items()
-    scores = nodes.score_training(it=metrics.predict(fitted, train, "kind"))
-    assert scores["train"]["it"]["roc_auc"] > 0.8
+    assert (arguments or {}).items() <= fitted.get_params().items()
+    instead = {"estimator": estimator, "arguments": arguments}
+    other = train(three_kinds, FOREST, SMALL, instead=instead)[-1].estimators_[0]
+    assert repr(other) == repr(fitted)
+
+
+def test_a_pipeline_is_configuration(three_kinds):
+    """What has an `estimator` among the arguments is created as well."""
+    steps = [
+        ["poly", {"estimator": "sklearn.preprocessing.PolynomialFeatures"}],
+        ["logistic", {"estimator": LOGISTIC, "arguments": {"max_iter": 1000}}],
+    ]
+    model = train(three_kinds, "sklearn.pipeline.Pipeline", {"steps": steps})
+    assert isinstance(model[-1].estimators_[0]["logistic"], LogisticRegression)
+    assert model.predict(three_kinds).shape == (120,)
 
 
 @pytest.mark.parametrize(
@@ -139,44 +155,17 @@ def test_another_estimator_is_configuration(three_kinds, estimator, arguments):
     [
         ("sklearn.ensemble.RandomForrest", {}, r"RandomForrest' cannot be imported.*import path"),
         ("no_such_package.Classifier", {}, r"No module named 'no_such_package'"),
-        ("os.system", {"command": "exit"}, r"'os.system' is not a classifier.*predict_proba"),
-        ("sklearn.linear_model.LinearRegression", {}, r"LinearRegression' is not a classifier"),
-        ("sklearn.svm.SVC", {}, r"SVC' is not a classifier with probabilities"),
-        (
-            "sklearn.tree.DecisionTreeClassifier",
-            {"depth": 1},
-            r"does not accept .*arguments.NAME=null",
-        ),
-        ("xgboost.XGBClassifier", {"n_estimator": 5}, r"does not know .* 'n_estimator'"),
+        ("os.system", {"command": "exit"}, r"'os.system' is not a scikit-learn-compatible class"),
+        ("sklearn.linear_model.LinearRegression", {}, r"LinearRegression' .*does not suit .*class"),
+        ("sklearn.svm.SVC", {}, r"SVC' .* Name a classifier with `predict_proba`"),
+        ("sklearn.tree.DecisionTreeClassifier", {"depth": 1}, r"does not accept .*`instead`"),
+        ("xgboost.XGBClassifier", {"n_estimator": 5}, r"does not know .*'n_estimator'"),
     ],
 )
 def test_wrong_estimator_is_refused(two_kinds, estimator, arguments, message):
-    """An error names the wrong path or argument; nothing but a classifier is called."""
-    model = parameters.EstimatorParameters(estimator=estimator, arguments=arguments)
-    train, _ = nodes.split_data(two_kinds, options())
+    """An error names the wrong path or argument; nothing but an estimator is called."""
     with pytest.raises(ValueError, match=message):
-        nodes.train_model(train, "kind", model)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (None, {"n_estimators": 100, "max_features": "sqrt"}),
-        ({"n_estimators": 3, "colsample": None, "learning_rate": None}, {"n_estimators": 3}),
-        ({"n_estimators": 3, "max_features": None}, {"n_estimators": 3, "max_features": None}),
-    ],
-)
-def test_null_leaves_out_arguments_of_another_estimator(two_kinds, arguments, expected):
-    """Null takes back all arguments, or one that the estimator does not have; else it is a value."""
-    model = parameters.EstimatorParameters(estimator=FOREST.estimator, arguments=arguments)
-    train, _ = nodes.split_data(two_kinds, options())
-    assert expected.items() <= nodes.train_model(train, "kind", model).get_params().items()
-
-
-def test_set_without_categories_is_refused(two_kinds):
-    """A training set that lost its categories is refused: its classes would have other numbers."""
-    with pytest.raises(ValueError, match="no categorical column 'kind'"):
-        nodes.train_model(two_kinds, "kind", FOREST)
+        train(two_kinds, estimator, arguments)
 
 
 @pytest.mark.parametrize(
@@ -184,16 +173,21 @@ def test_set_without_categories_is_refused(two_kinds):
     [
         ("SplitParameters", {"test_size": 0.2}),
         ("SplitParameters", {"target": ""}),
+        ("SplitParameters", {"target": "kind", "task": "cluster"}),
+        ("SplitParameters", {"target": "kind", "leave_out": 3}),
         ("SplitParameters", {"target": "kind", "test_size": 0}),
         ("SplitParameters", {"target": "kind", "test_size": 1}),
         ("SplitParameters", {"target": "kind", "test_size": float("nan")}),
+        ("SplitParameters", {"target": "kind", "validation": 1}),
+        ("SplitParameters", {"target": "kind", "validation": 2.5}),
         ("SplitParameters", {"target": "kind", "seed": -1}),
         ("SplitParameters", {"target": "kind", "size": 0.2}),
         ("EstimatorParameters", {"estimator": "RandomForestClassifier"}),
         ("EstimatorParameters", {"estimator": "sklearn.tree import x"}),
         ("EstimatorParameters", {"estimator": "sklearn.tree.Tree", "params": {}}),
-        ("EvaluationParameters", {"metric": "auc"}),
-        ("EvaluationParameters", {"metrics": "f1"}),
+        ("EstimatorParameters", {"estimator": "a.B", "instead": {"arguments": {}}}),
+        ("ChoiceParameters", {"metric": "auc"}),
+        ("ChoiceParameters", {"metrics": "f1"}),
     ],
 )
 def test_wrong_parameters_are_refused(model, values):
@@ -202,65 +196,113 @@ def test_wrong_parameters_are_refused(model, values):
         getattr(parameters, model)(**values)
 
 
-@pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
-def test_learning_curve_is_xgboosts_own(data, request, tmp_path):
-    """The curve of a loaded model is the one that XGBoost reports while it trains."""
-    train, test = nodes.split_data(request.getfixturevalue(data), options())
-    model = nodes.train_model(train, "kind", BOOSTING)
-    model.save_model(tmp_path / "model.ubj")
-    loaded = type(model)()
-    loaded.load_model(tmp_path / "model.ubj")
-    curve = learning_curve(loaded, train, test[test.columns[::-1]], "kind")
+def prediction(actual, positive):
+    """Make the prediction of two classes from each row's probability of the second."""
+    positive = np.array(positive)
+    chosen = (positive > 0.5).astype(int)
+    probabilities = np.column_stack([1 - positive, positive])
+    return metrics.Prediction(np.array(actual), chosen, probabilities, ("no", "yes"))
 
-    sets = [
-        (part.drop(columns="kind"), metrics.class_codes(part, "kind")) for part in (train, test)
-    ]
-    model.fit(*sets[0], eval_set=sets, verbose=False)
-    reported = [next(iter(result.values())) for result in model.evals_result().values()]
+
+@pytest.mark.parametrize("metric", ["roc_auc", "accuracy", "log_loss"])
+def test_best_comes_first(metric):
+    """The lowest log_loss wins, and the highest of any other metric."""
+    actual = np.array([0, 1] * 30)
+    good, bad = prediction(actual, 0.1 + 0.8 * actual), prediction(actual, 0.9 - 0.8 * actual)
+    choice = parameters.ChoiceParameters(metric=metric)
+    best, score, leaderboard = nodes.rank_candidates(choice, a=bad, b=good)
+    value = metrics.measure(good, metric)
+    expected = {metric: value, "low": value, "high": value, "tied_with": "none"}
+    assert (best, score["best_score"]) == ("b", pytest.approx(expected))
+    assert leaderboard["candidate"].to_list() == ["b", "a"]
+    assert leaderboard.columns.to_list() == ["candidate", *metrics.score(good), "low", "high"]
+
+
+def test_a_tie_is_no_win():
+    """Where the difference may be chance, it is said who could as well be the best."""
+    random = np.random.default_rng(0)
+    actual = np.array([0, 1] * 40)
+    guesses = {
+        name: prediction(actual, (0.3 * actual + random.random(80)).clip(0, 1)) for name in "ab"
+    }
+    sure = {"sure": prediction(actual, 0.1 + 0.8 * actual)}
+    choice = parameters.ChoiceParameters()
+    best, score, board = nodes.rank_candidates(choice, **guesses)
+    score = score["best_score"]
+    assert {best, score["tied_with"]} == {"a", "b"}
+    assert score["low"] < board["roc_auc"][1] < score["roc_auc"] < score["high"]
+    best, score, _ = nodes.rank_candidates(choice, **guesses, **sure)
+    assert (best, score["best_score"]["tied_with"]) == ("sure", "none")
+    best, score, _ = nodes.rank_candidates(choice, **sure, copy=sure["sure"])
+    assert (best, score["best_score"]["tied_with"]) == ("copy", "sure")
+
+
+@pytest.mark.parametrize("data", ["two_kinds", "three_kinds"])
+def test_learning_curve_is_xgboosts_own(data, request):
+    """The curve is the one that XGBoost reports while it trains."""
+    rows = request.getfixturevalue(data)
+    models = nodes.train_folds(rows, OPTIONS, describe(BOOSTING, SMALL))
+    curve = learning_curve(models, rows, OPTIONS)
+
+    (model,), (fold,) = models, validation_folds(rows, OPTIONS)
+    codes = rows["kind"].astype("category").cat.codes.to_numpy()
+    sets = [(model[:-1].transform(rows.iloc[part]), codes[part]) for part in fold]
+    booster = model[-1].estimators_[0].fit(*sets[0], eval_set=sets, verbose=False)
+    reported = [next(iter(result.values())) for result in booster.evals_result().values()]
     np.testing.assert_allclose(curve["train"], reported[0], rtol=1e-5)
-    np.testing.assert_allclose(curve["test"], reported[1], rtol=1e-5)
+    np.testing.assert_allclose(curve["validation"], reported[1], rtol=1e-5)
     assert curve.index.to_list() == list(range(1, 11))
-    assert curve.axes[0].name == "round"
+    assert [axis.name for axis in curve.axes] == ["round", "log loss"]
 
 
 @pytest.mark.parametrize(
     ("estimator", "arguments", "rounds"),
     [
-        ("xgboost.XGBClassifier", {"n_estimators": 250, "max_depth": 1, "n_jobs": 1}, 100),
-        ("xgboost.XGBClassifier", {"n_estimators": 3, "booster": "dart", "n_jobs": 1}, 3),
-        ("xgboost.XGBClassifier", {"n_estimators": 3, "booster": "gblinear", "n_jobs": 1}, 0),
+        (BOOSTING, {"n_estimators": 120, "max_depth": 1, "n_jobs": 1}, 100),
+        (BOOSTING, {"n_estimators": 3, "booster": "dart", "n_jobs": 1}, 3),
+        (BOOSTING, {"n_estimators": 3, "booster": "gblinear", "n_jobs": 1}, 0),
         ("xgboost.XGBRFClassifier", {"n_estimators": 3}, 1),
         ("sklearn.ensemble.GradientBoostingClassifier", {"n_estimators": 3}, 3),
         ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 3}, 3),
-        ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 3}, 0),
-        ("sklearn.linear_model.LogisticRegression", {}, 0),
+        (FOREST, {"n_estimators": 3}, 0),
+        (LOGISTIC, {}, 0),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_any_estimator_has_a_learning_curve(two_kinds, estimator, arguments, rounds):
     """It is empty for a model that does not learn in rounds, and has at most 100 points."""
-    train, test = nodes.split_data(two_kinds, options())
-    description = parameters.EstimatorParameters(estimator=estimator, arguments=arguments)
-    model = nodes.train_model(train, "kind", description)
-    curve = learning_curve(model, train, test, "kind")
+    options = OPTIONS.model_copy(update={"validation": 2})
+    models = nodes.train_folds(two_kinds, options, describe(estimator, arguments))
+    curve = learning_curve(models, two_kinds, options)
     assert len(curve) == rounds
-    assert curve.columns.to_list() == ["train", "test"]
+    assert curve.columns.to_list() == ["train", "validation"]
     assert curve.notna().all(axis=None)
     if rounds:
-        last = metrics.score(metrics.predict(model, test, "kind"))["log_loss"]
-        assert curve["test"].iloc[-1] == pytest.approx(last, rel=1e-5)
+        last = metrics.measure(nodes.predict_validation(models, two_kinds, options), "log_loss")
+        assert curve["validation"].iloc[-1] == pytest.approx(last, rel=1e-5)
 
 
 def test_candidates_are_namespaces():
     """Each candidate has the same nodes, in a namespace with its parameters and its model."""
     pipeline = training.create_pipeline()
     for name in candidates:
-        train, *others = pipeline.only_nodes_with_namespaces([name]).nodes
-        predict, *curve = sorted(others, key=lambda node: node.name, reverse=True)
-        assert train.inputs == ["training_set", "params:split.target", f"params:{name}.model"]
-        assert train.outputs == [f"{name}_model"]
-        assert predict.inputs == [f"{name}_model", "training_set", "params:split.target"]
-        outputs = [f"{name}_learning_curve"] if name in boosted else []
-        assert [output for node in curve for output in node.outputs] == outputs
+        own = pipeline.only_nodes_with_namespaces([name])
+        assert own.inputs() == {"training_set", "params:split", f"params:{name}.model"}
+        curve = {f"{name}_learning_curve"} if name in boosted else set()
+        assert own.all_outputs() == curve | {
+            f"{name}_model",
+            f"{name}_training_prediction",
+            f"{name}_validation_prediction",
+            f"{name}.fold_models",
+        }
     datasets = {name for name in pipeline.inputs() if not name.startswith("params:")}
     assert datasets == {"measurements"}
+
+
+def test_a_trial_of_a_search_is_few_nodes():
+    """What a model's parameters reach, up to the metric, neither splits nor uses the test set."""
+    name = candidates[0]
+    trial = training.create_pipeline().to_outputs("validation_metrics")
+    trial = trial.from_inputs(f"params:{name}.model")
+    own = {f"{name}.train_folds", f"{name}.predict_validation", "score_validation"}
+    assert {node.name for node in trial.nodes} == own

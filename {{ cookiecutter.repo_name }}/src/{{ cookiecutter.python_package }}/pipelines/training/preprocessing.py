@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 MOST_CATEGORIES = 50
 MOST_WORDS = 200
 SPACES_IN_A_TEXT = 3
+NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")
 
 
 def column_kind(values: pd.Series) -> str:
@@ -21,7 +22,7 @@ def column_kind(values: pd.Series) -> str:
         texts are different and have several words; or else `categories`.
     """
     present = values.dropna()
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.infer_dtype(present) == "boolean":
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.infer_dtype(present) in NUMBERS:
         return "numbers"
     text = present.astype(str)
     if len(text) and text.str.match(r"\d{4}-\d\d-\d\d").all():
