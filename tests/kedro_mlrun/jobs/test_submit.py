@@ -489,13 +489,13 @@ LOCAL = {"type": "pandas.CSVDataset", "filepath": "data/leaderboard.csv"}
 @pytest.mark.parametrize("source", ["archive", "image"])
 def test_a_file_that_only_the_job_would_have_is_named_before(api, image, source):
     """Law 9: such a job completes, and the file is nowhere; also where no archive is sent."""
-    submit = "submit", "-p", "evaluation", "--dry-run", "--source", source
+    submit = "submit", "-p", "training", "--dry-run", "--source", source
     with environment_with(catalog={"leaderboard": LOCAL}) as env:
         done = kedro_mlrun(*submit, "-e", env, code=2)
         assert f"`leaderboard` is a file of the job's own machine: {PROJECT}/data" in done.stderr
         assert "submit it all the same: --allow-lost leaderboard" in done.stderr
         kedro_mlrun(*submit, "-e", env, "--allow-lost", "leader*")
-        kedro_mlrun("submit", "-p", "evaluation", "--local", "--dry-run", "-e", env)
+        kedro_mlrun("submit", "-p", "training", "--local", "--dry-run", "-e", env)
         done = kedro_mlrun("workflow", "--dry-run", "-e", env, code=2)
         assert "--allow-lost leaderboard" in done.stderr
         kedro_mlrun("workflow", "--dry-run", "-e", env, "--allow-lost", "leaderboard")
@@ -503,21 +503,21 @@ def test_a_file_that_only_the_job_would_have_is_named_before(api, image, source)
 
 def test_a_file_that_is_recorded_or_stays_here_is_not_lost(embedded, tmp_path):
     """Law 9: what `tracking.datasets` names is an artifact; a run that isn't recorded has none."""
-    submit = "submit", "-p", "evaluation", "--dry-run", "-e"
+    submit = "submit", "-p", "training", "--dry-run", "-e"
     elsewhere = {**LOCAL, "filepath": f"{tmp_path}/leaderboard.csv"}
     with environment_with(catalog={"leaderboard": elsewhere}) as env:
         kedro_mlrun(*submit, env)
     tracking = {"datasets": ["leader*"]}
-    for skipped, code in (([], 0), (["evaluation"], 2)):
+    for skipped, code in (([], 0), (["training"], 2)):
         settings = {"project": "p", "tracking": {**tracking, "skip_pipelines": skipped}}
         with environment_with(catalog={"leaderboard": LOCAL}, mlrun=settings) as env:
             kedro_mlrun(*submit, env, code=code)
 
 
-@pytest.mark.parametrize("tracking", [{"enabled": False}, {"skip_pipelines": ["eval*"]}])
+@pytest.mark.parametrize("tracking", [{"enabled": False}, {"skip_pipelines": ["train*"]}])
 def test_what_a_run_that_is_not_recorded_makes_is_named_before(embedded, tracking):
     """Law 9: MLRun's entries stay in memory there, and go with the job."""
-    submit = "submit", "-p", "evaluation", "--dry-run", "-e"
+    submit = "submit", "-p", "training", "--dry-run", "-e"
     with environment_with(mlrun={"project": "p", "tracking": tracking}) as env:
         done = kedro_mlrun(*submit, env, code=2)
         assert "`leaderboard` stays in memory, because the run isn't recorded." in done.stderr

@@ -191,7 +191,7 @@ def test_a_dry_run_tells_the_jobs_and_what_crosses(embedded: Store):
             2,
             "Engine 'remote' runs no job in this process: leave out --local.\n",
         ),
-        (["--group-by", "namespace"], 2, "`random_forest_test_prediction` for plot_roc"),
+        (["--group-by", "namespace"], 2, "`random_forest_test_prediction` for plot_"),
     ],
 )
 def test_what_cannot_be_done_is_answered_in_a_sentence(
