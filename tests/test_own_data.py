@@ -222,7 +222,7 @@ REFUSED: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], str]] = {
     "a column that is not there": (
         mixed,
         {"leave_out": ["idd"]},
-        r"split\.leave_out is 'idd', which is not in the data, whose columns are city, age",
+        r"'idd' is not in the data, whose columns are city, age.*Correct split\.leave_out",
     ),
     "infinite": (
         lambda: mixed().assign(ratio=np.inf),

@@ -13,10 +13,10 @@ def make_flowers(kinds: list[str]) -> pd.DataFrame:
         random.normal(size=(len(kind), 2)) + kind[:, None] * [1.5, -1.0],
         columns=["petal length", "sepal"],
     )
-    frame["colour"] = np.where(random.random(len(kind)) < 0.2 + 0.3 * kind, "red", None)
+    frame["colour"] = np.where(random.random(len(kind)) < 0.2 + 0.3 * kind, "red", "blue")
     frame["wild"] = random.random(len(kind)) < 0.5
     frame["found"] = [f"2024-0{month}-15" for month in random.integers(1, 9, len(kind))]
-    frame.loc[::9, ["sepal", "found"]] = None
+    frame.loc[::9, ["sepal", "colour", "found"]] = None
     frame.insert(1, "kind", np.array(kinds, dtype=object)[kind])
     return frame.sample(frac=1, random_state=0)
 

@@ -100,7 +100,7 @@ def test_plots_can_be_opened(data, request):
     assert shown == [str(count) for count in counts.ravel()]
     # Those of a regression draw nothing.
     assert not [*plots.plot_residuals("other", **predictions)]
-    assert not [*plots.plot_predicted_against_actual(**predictions)]
+    assert not [*plots.plot_predictions(**predictions)]
 
 
 def test_figures_are_not_kept(two_kinds):

@@ -89,8 +89,8 @@ def test_folds_keep_shares(two_kinds, validation, sizes):
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        ({}, {"target": "sort"}, r"split\.target is 'sort', which is not in the data, .*sepal"),
-        ({}, {"leave_out": "id"}, r"split\.leave_out is 'id', which is not in the data"),
+        ({}, {"target": "sort"}, r"'sort' is not in the data, .*sepal.*split\.target"),
+        ({}, {"leave_out": "id"}, r"'id' is not in the data.*Correct split\.leave_out"),
         ({}, {"metric": "r2"}, r"choice\.metric is 'r2', .*Choose from accuracy, precision"),
         ({}, {"task": "regression", "metric": "f1"}, r"'f1', .*Choose from r2, mae, rmse\."),
         ({"kind": "iris"}, {}, r"'kind' has 1 class.*split\.target"),
@@ -107,7 +107,7 @@ def test_folds_keep_shares(two_kinds, validation, sizes):
             r"'lily' of .*'kind' has 2 of 60 rows, too few for split\.validation 0\.2\.",
         ),
         ({"kind": range(80)}, {}, r"Class \d+ .* too few .*, or set split\.task to regression\."),
-        ({}, {"test_size": 0.01}, r"split\.test_size 0\.01\. Add rows, change split\.test_size"),
+        ({}, {"test_size": 0.01}, r"split\.test_size 0\.01\. Add rows, or change split\.test_size"),
         ({"id": [f"a{number}" for number in range(80)]}, {}, r"'id' .*ids, .*split\.leave_out"),
         ({"size": np.inf}, {}, r"'size' has infinite values.*split\.leave_out"),
         (

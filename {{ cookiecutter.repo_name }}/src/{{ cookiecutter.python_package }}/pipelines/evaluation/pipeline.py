@@ -1,13 +1,10 @@
 """The evaluation pipeline."""
 
-from collections.abc import Callable
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from .. import CANDIDATES
 from ..metrics import predict, score_test
-from . import plots
+from .plots import plot_confusion_matrix, plot_predictions, plot_residuals, plot_roc_curve
 
 
 def create_pipeline() -> Pipeline:
@@ -18,13 +15,6 @@ def create_pipeline() -> Pipeline:
     # Kedro keeps names with dots for datasets that stay inside a namespace, and these leave it.
     predictions = {name: f"{name}_test_prediction" for name in CANDIDATES}
     of_best = {"best_model": "best_model", **predictions}
-    # Those of the other task draw nothing.
-    drawn: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
-        "roc_curve": (plots.plot_roc_curve, predictions),
-        "confusion_matrix": (plots.plot_confusion_matrix, of_best),
-        "predicted_against_actual": (plots.plot_predicted_against_actual, predictions),
-        "residuals": (plots.plot_residuals, of_best),
-    }
     return Pipeline(
         [
             *(
@@ -38,9 +28,10 @@ def create_pipeline() -> Pipeline:
                 for name in CANDIDATES
             ),
             Node(score_test, predictions, "evaluation_metrics", name="score_test"),
-            *(
-                Node(function, inputs, name, name=f"plot_{name}")
-                for name, (function, inputs) in drawn.items()
-            ),
+            # Those of the other task draw nothing.
+            Node(plot_roc_curve, predictions, "roc_curve", name="plot_roc_curve"),
+            Node(plot_confusion_matrix, of_best, "confusion_matrix", name="plot_confusion_matrix"),
+            Node(plot_predictions, predictions, "predicted_against_actual", name="plot_errors"),
+            Node(plot_residuals, of_best, "residuals", name="plot_residuals"),
         ]
     )

@@ -62,23 +62,22 @@ def plot_confusion_matrix(best_model: str, **predictions: Prediction) -> Iterato
     side = min(4 + 0.6 * len(names), 20)
     figure, axes = _figure(f"{title}\nrows, and share of the actual class", side)
     display = ConfusionMatrixDisplay(shares, display_labels=names)
-    slant = 45 if len(names) > BINARY else 0
     display.plot(ax=axes, cmap="Blues", im_kw={"vmin": 0, "vmax": 1}, colorbar=False)
-    axes.tick_params(axis="x", labelrotation=slant)
+    axes.tick_params(axis="x", labelrotation=45 if len(names) > BINARY else 0)
     for cell, text in np.ndenumerate(display.text_):
         text.set_text(f"{counts[cell]}\n{shares[cell]:.1%}")
     yield figure
 
 
-def plot_predicted_against_actual(**predictions: Prediction) -> Iterator[Any]:
+def plot_predictions(**predictions: Prediction) -> Iterator[Any]:
     """Plot what each candidate predicts against the actual numbers."""
     yield from _plot_errors("actual_vs_predicted", "Predictions", predictions)
 
 
 def plot_residuals(best_model: str, **predictions: Prediction) -> Iterator[Any]:
     """Plot how far the best candidate's predictions are from the actual numbers."""
-    best = {best_model: predictions[best_model]}
-    yield from _plot_errors("residual_vs_predicted", "Residuals", best)
+    of_best = {best_model: predictions[best_model]}
+    yield from _plot_errors("residual_vs_predicted", f"Residuals of {_text(best_model)}", of_best)
 
 
 def _plot_errors(kind: str, title: str, predictions: dict[str, Prediction]) -> Iterator[Any]:

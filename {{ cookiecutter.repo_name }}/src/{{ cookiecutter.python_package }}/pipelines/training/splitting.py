@@ -40,8 +40,9 @@ def split_data(
     for setting, names in {"target": [options.target], "leave_out": options.leave_out}.items():
         if unknown := [name for name in names if name not in data.columns]:
             raise ValueError(
-                f"split.{setting} is {unknown[0]!r}, which is not in the data, whose columns are "
-                f"{', '.join(data.columns)}. Correct it in conf/base/parameters_training.yml."
+                f"Column {unknown[0]!r} is not in the data, whose columns are "
+                f"{', '.join(data.columns)}. "
+                f"Correct split.{setting} in conf/base/parameters_training.yml."
             )
     data = _with_target(data, options)
     data = data.drop(columns=[name for name in options.leave_out if name != options.target])
@@ -119,14 +120,15 @@ def _divide(data: pd.DataFrame, options: SplitParameters, setting: str) -> Folds
     except ValueError:  # too few rows for scikit-learn
         complete = False
     if not complete:
-        of_class = (
-            f"Class {counts.index[-1]!r} of column {options.target!r} has {counts.iloc[-1]} of"
-        )
-        is_number = pd.api.types.is_numeric_dtype(counts.index.categories) if stratify else False
+        subject, more_to_do = "The data has", ""
+        if stratify:
+            rarest, rows = counts.index[-1], counts.iloc[-1]
+            subject = f"Class {rarest!r} of column {options.target!r} has {rows} of"
+            more_to_do = ", or leave that class out"
+            if pd.api.types.is_number(rarest):
+                more_to_do += ", or set split.task to regression"
         raise ValueError(
-            f"{of_class if stratify else 'The data has'} {len(data)} rows, too few for "
-            f"split.{setting} {size}. Add rows, change split.{setting}"
-            + (", or leave that class out" if stratify else "")
-            + (", or set split.task to regression." if is_number else ".")
+            f"{subject} {len(data)} rows, too few for split.{setting} {size}. "
+            f"Add rows, or change split.{setting}{more_to_do}."
         )
     return folds
