@@ -91,15 +91,15 @@ def _check_features(features: pd.DataFrame) -> None:
     for name, values in features.items():
         kind, reason, text = column_kind(values), "", values.dropna().astype(str)
         if kind == "categories" and BINARY < len(text) == text.nunique():
-            reason = "no text twice, like ids, so that nothing can be learnt from it"
+            reason = "no text twice, like ids, so that nothing can be learnt from it. Leave"
         elif kind == "numbers" and np.isinf(pd.to_numeric(values).astype("float64")).any():
-            reason = "infinite values. Correct them"
+            reason = "infinite values. Correct them, or leave"
         elif pd.api.types.is_integer_dtype(values) and (values.diff().iloc[1:] == 1).all():
             LOGGER.warning("Column %r counts the rows. If it is an id, leave it out.", name)
         if reason:
             raise ValueError(
-                f"Column {name!r} has {reason}. To leave the column out, add it to split.leave_out "
-                "in conf/base/parameters_training.yml."
+                f"Column {name!r} has {reason} the column out: add it to split.leave_out in "
+                "conf/base/parameters_training.yml."
             )
 
 
@@ -120,15 +120,14 @@ def _divide(data: pd.DataFrame, options: SplitParameters, setting: str) -> Folds
     except ValueError:  # too few rows for scikit-learn
         complete = False
     if not complete:
-        subject, more_to_do = "The data has", ""
+        subject, cures = "The data has", [f"change split.{setting}"]
         if stratify:
             rarest, rows = counts.index[-1], counts.iloc[-1]
             subject = f"Class {rarest!r} of column {options.target!r} has {rows} of"
-            more_to_do = ", or leave that class out"
-            if pd.api.types.is_number(rarest):
-                more_to_do += ", or set split.task to regression"
+            cures = [*(cures if rows > 1 else []), "leave that class out"]
+            cures += ["set split.task to regression"] * pd.api.types.is_number(rarest)
         raise ValueError(
             f"{subject} {len(data)} rows, too few for split.{setting} {size}. "
-            f"Add rows, or change split.{setting}{more_to_do}."
+            f"Add rows, or {', or '.join(cures)}."
         )
     return folds
