@@ -188,7 +188,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         "fill_and_fail": pipeline([node(fill_and_fail, "params:number", None)]),
         "misspelt": pipeline([node(fail, "params:number", "row_model")]),
-        "fill": pipeline([node(fill_store, "params:number", "saved")]),
+        "fill": pipeline([node(lambda _: fill_store(100_000), "params:number", "keyed")]),
         "stopping": pipeline([node(stop, "params:number", "named")]),
         "stopped": pipeline([node(end_workers, "params:number", "named")]),
         "waiting": pipeline([node(meet, "params:number", "named")]),
