@@ -148,7 +148,9 @@ SHOWN: dict[str, pd.DataFrame] = {
     "a column index": MANY[["float"]].rename(columns={"float": "index"}),
     "columns index and level_0": pd.DataFrame({"index": [1], "level_0": [2]}),
     "named columns": MANY[["float"]].rename_axis(columns="kind"),
-    "the longest described": pd.DataFrame({"a": range(9_999), "b": "x"}),
+    "the longest described": pd.DataFrame(
+        {"a": random.integers(-(2**62), 2**62, 9_999), "b": random.random(9_999), "c": "x"}
+    ),
     "too long": pd.DataFrame({"a": range(10_000), "b": "x"}),
     "the widest described": pd.DataFrame(random.random((2, 99))).add_prefix("c"),
     "too wide": pd.DataFrame(random.random((2, 101))).add_prefix("c"),
@@ -186,3 +188,16 @@ def test_limits_are_mlruns() -> None:
     fields = preview.preview_fields(many, max_columns=5)
     assert fields["spec"]["header"] == ["index", "c0", "c1", "c2", "c3"]
     assert fields["status"]["stats"] is None
+
+
+def test_many_categories_are_not_listed() -> None:
+    """Law 7: what a column adds to the record doesn't grow with the data."""
+
+    def field(count: int, **limits: Any) -> dict[str, Any]:
+        frame = pd.DataFrame({"a": pd.Categorical(["1"], [*map(str, range(count))])})
+        fields: Any = preview.preview_fields(frame, **limits)["spec"]["schema"]["fields"]
+        return dict(fields[1])
+
+    assert field(10_000) == {"name": "a", "type": "any", "ordered": False}
+    assert len(field(9_999)["constraints"]["enum"]) == 9_999
+    assert len(field(10_000, ignore_preview_limits=True)["constraints"]["enum"]) == 10_000

@@ -12,6 +12,7 @@ from pandas.io.json import build_table_schema
 
 # MLRun's own limits (mlrun.artifacts.dataset): how much it shows, and describes.
 ROWS, MAX_COLUMNS, MAX_LENGTH = 20, 100, 10_000
+NUMBERED = build_table_schema(pd.DataFrame())  # of a frame with nothing but numbers of rows
 QUARTILES = {"25%": 0.25, "50%": 0.5, "75%": 0.75}
 
 
@@ -24,7 +25,8 @@ def preview_fields(
 ) -> dict[str, dict[str, Any]]:
     """Give what MLRun's DatasetArtifact shows of a data frame, as JSON has it.
 
-    The arguments are MLRun's own, and so are the values, which are found several times faster.
+    The arguments are MLRun's own, and so are the values, which are found several times faster. Only
+    categories are not listed where there are as many as the rows of a frame that isn't described.
 
     Args:
         frame: a data frame whose columns have different names, and are no index.
@@ -44,33 +46,38 @@ def preview_fields(
     shown = frame.head(rows) if length > rows and not ignore_preview_limits else frame
     shown = shown.reset_index()
     original = len(shown.columns)
-    if not ignore_preview_limits:
+    if original > max_columns and not ignore_preview_limits:
         shown = shown.iloc[:, :max_columns]
     header, values = shown.columns.values.tolist(), shown.values.tolist()
-    # In MLRun's schema the index has another one's place.
-    schema = build_table_schema(shown.drop(columns="index", errors="ignore"))
+    schema = build_table_schema(shown, index=False, version=False)
+    # In MLRun's schema a column of that name gives way to the numbers of the rows.
+    columns = [field for field in schema["fields"] if field["name"] != "index"]
+    for field in columns if not ignore_preview_limits else ():
+        # Where MLRun would make no statistics of so many rows, the record has no such list either.
+        if len(field.get("constraints", {}).get("enum", ())) >= MAX_LENGTH:
+            del field["constraints"]
+    schema = {**NUMBERED, "fields": [*NUMBERED["fields"], *columns]}
     if stats is None:
         is_small = length < MAX_LENGTH and len(frame.columns) < max_columns
         stats = is_small or ignore_preview_limits
-    fields = {
-        "spec": {"length": length, "header": header, "schema": schema},
+    fields = {"header": header, "schema": schema, "preview": values}
+    plain = json.loads(json.dumps(fields, default=_as_json))
+    # Statistics are plain already, but for their names.
+    found = statistics(frame).items() if stats else ()
+    described = {[*json.loads(json.dumps({name: 0}))][0]: values for name, values in found}
+    return {
+        "spec": {"length": length, "header": plain["header"], "schema": plain["schema"]},
         "status": {
             "header_original_length": original,
-            "preview": values,
-            "stats": statistics(frame) if stats else None,
+            "preview": plain["preview"],
+            "stats": described if stats else None,
         },
     }
-    return dict(json.loads(json.dumps(fields, default=_as_json)))
 
 
 def statistics(frame: pd.DataFrame) -> dict[Any, dict[str, Any]]:
     """Give what MLRun's `get_df_stats` does: `describe` of each column, and its histogram."""
-    quartiles: dict[Any, list[Any]] = {}
-    if ranked := [number for number, dtype in enumerate(frame.dtypes) if _is_ranked(dtype)]:
-        # Of all columns at once: one by one they take most of the time of `describe`.
-        found = frame.iloc[:, ranked].quantile([*QUARTILES.values()], numeric_only=False)
-        quartiles = {name: column.tolist() for name, column in found.items()}
-    described = {name: _described(column, quartiles.get(name)) for name, column in frame.items()}
+    described = {name: _described(column) for name, column in frame.items()}
     # `describe` has the rows of all columns, in this order.
     rows = [*dict.fromkeys(chain(*sorted((found.keys() for found in described.values()), key=len)))]
     made: dict[Any, dict[str, Any]] = {}
@@ -91,20 +98,19 @@ def statistics(frame: pd.DataFrame) -> dict[Any, dict[str, Any]]:
     return made
 
 
-def _is_ranked(dtype: Any) -> bool:
-    return isinstance(dtype, np.dtype | pd.DatetimeTZDtype) and dtype.kind in "iufmM"
-
-
-def _described(column: pd.Series, quartiles: list[Any] | None) -> dict[str, Any] | pd.Series:
+def _described(column: pd.Series) -> dict[str, Any] | pd.Series:
     """Give what `describe` does for a column, as a dict where that is the same."""
     dtype = column.dtype
-    if quartiles:
+    if isinstance(dtype, np.dtype) and (dtype.kind in "iu" or dtype == "f8"):
+        return _described_numbers(column.to_numpy())
+    if isinstance(dtype, np.dtype | pd.DatetimeTZDtype) and dtype.kind in "fmM":
         found = {"count": column.count(), "mean": column.mean()}
         if dtype.kind != "M":
             found["std"] = column.std()
+        quartiles = column.quantile([*QUARTILES.values()]).tolist()
         found |= {"min": column.min(), **dict(zip(QUARTILES, quartiles, strict=True))}
         found["max"] = column.max()
-        return {n: float(v) for n, v in found.items()} if dtype.kind in "iuf" else found
+        return {n: float(v) for n, v in found.items()} if dtype.kind == "f" else found
     if not is_bool_dtype(dtype) and (is_numeric_dtype(dtype) or dtype.kind in "mM"):
         return column.describe()
     counts = column.value_counts()
@@ -112,6 +118,26 @@ def _described(column: pd.Series, quartiles: list[Any] | None) -> dict[str, Any]
     top, freq = (counts.index[0], counts.iloc[0]) if unique else (np.nan, np.nan)
     found = {"count": column.count(), "unique": unique, "top": top, "freq": freq}
     return pd.Series(found) if unique and not isinstance(top, str | bool | np.bool_) else found
+
+
+def _described_numbers(values: np.ndarray) -> dict[str, float]:
+    """Describe numbers by the steps of pandas, which itself takes ten times as long for them."""
+    missing = np.isnan(values)
+    some = low = high = values
+    if missing.any():
+        some, values = values[~missing], np.where(missing, 0, values)
+        low, high = (np.where(missing, bound, values) for bound in (np.inf, -np.inf))
+    if not (count := len(some)):
+        return {"count": 0.0, **dict.fromkeys(("mean", "std", "min", *QUARTILES, "max"), np.nan)}
+    with np.errstate(all="ignore"):
+        floats = values.astype("f8", copy=False)
+        squares = (floats.sum() / count - floats) ** 2
+        squares[missing] = 0
+        found = {"count": count, "mean": values.sum(dtype="f8") / count}
+        found["std"] = np.sqrt(squares.sum() / (count - 1)) if count > 1 else np.nan
+        quartiles = np.percentile(some, [100 * part for part in QUARTILES.values()])
+        found |= {"min": low.min(), **dict(zip(QUARTILES, quartiles, strict=True))}
+    return {name: float(value) for name, value in (found | {"max": high.max()}).items()}
 
 
 def _scalar(value: Any) -> Any:
