@@ -14,6 +14,7 @@ import numpy as np
 from kedro.io import DatasetError, Version
 
 from ..runs.manager import MLRunContextManager
+from ..store.context import RunContext
 from ..store.errors import is_not_found, not_found
 from ..store.fields import LONG_AGO, leaves
 from ..store.store import Store
@@ -92,7 +93,7 @@ class MLRunResult(MLRunAbstractDataset):
                         moved[new] = results.pop(name)
             context.set_annotation(PATHS + key, json.dumps(places))
         results.update(moved)
-        entries.read = len(context._annotations)
+        entries.read = len(_annotations(context))
         own = zip(entries.places[self.key], found, strict=True)
         # One call for all, and right away: a job's own context would wait for the end of the run.
         context.log_results(
@@ -155,9 +156,8 @@ class _Entries:
     def of(cls, context: Any) -> "_Entries":
         """Give those of a context's run; read again, if others have added to it."""
         found = cls.of_contexts.get(context)
-        # MLRun's public property copies all of them.
-        if found is None or found.read != len(context._annotations):
-            found = cls.of_contexts[context] = cls(context.annotations)
+        if found is None or found.read != len(_annotations(context)):
+            found = cls.of_contexts[context] = cls(_annotations(context))
         return found
 
     def _set(self, key: str, places: list[Any]) -> None:
@@ -193,6 +193,13 @@ class _Entries:
             self._set(entry, new)
         self.wanted |= wanted
         return [(entry, before[entry], new) for entry, new in changed.items()]
+
+
+def _annotations(context: Any) -> Mapping[str, str]:
+    # MLRun's property copies all of them at each look.
+    of_mlrun = not isinstance(context, RunContext)
+    found: Mapping[str, str] = context._annotations if of_mlrun else context.annotations
+    return found
 
 
 def _short_names(key: str, paths: list[list[str]]) -> list[str]:
