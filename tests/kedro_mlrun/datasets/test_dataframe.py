@@ -344,11 +344,11 @@ def test_what_parquet_keeps_is_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only columns that it may change are written and read a second time."""
-    module, read = import_module("kedro_mlrun.datasets.dataframe"), []
-    monkeypatch.setattr(module, "_compare", lambda before, _: read.append([*before]))
+    module, read = import_module("kedro_mlrun.datasets.formats"), []
+    monkeypatch.setattr(module, "compare", lambda before, _: read.append([*before]))
     frame = pd.DataFrame({"n": [1], "f": [0.5], "t": pd.to_datetime(["2024-01-01"]), "s": ["x"]})
-    module._write_parquet(frame, tmp_path / "plain.parquet")
-    module._write_parquet(frame.assign(c=pd.Categorical(["x"])), tmp_path / "category.parquet")
+    module.write_parquet(frame, tmp_path / "plain.parquet")
+    module.write_parquet(frame.assign(c=pd.Categorical(["x"])), tmp_path / "category.parquet")
     assert read == [["c"]]
 
 

@@ -71,11 +71,11 @@ def same(left: Any, right: Any) -> bool:
 def through_a_table(data: Any) -> Any:
     """Write a history's table and read it, without a store and without its chart."""
     module = import_module("kedro_mlrun.datasets.history")
-    frames = import_module("kedro_mlrun.datasets.dataframe")
+    frames = import_module("kedro_mlrun.datasets.formats")
     with TemporaryDirectory() as folder:
         file = Path(folder, "table.parquet")
-        frames._write_parquet(module._to_frame(data), file)
-        table = frames._read_parquet(file.read_bytes())
+        frames.write_parquet(module._to_frame(data), file)
+        table = frames.read_parquet(file.read_bytes())
     return module._from_frame(table, table.attrs[module.HISTORY])
 
 
