@@ -348,8 +348,20 @@ def test_what_parquet_keeps_is_not_compared(
     monkeypatch.setattr(module, "compare", lambda before, _: read.append([*before]))
     frame = pd.DataFrame({"n": [1], "f": [0.5], "t": pd.to_datetime(["2024-01-01"]), "s": ["x"]})
     module.write_parquet(frame, tmp_path / "plain.parquet")
-    module.write_parquet(frame.assign(c=pd.Categorical(["x"])), tmp_path / "category.parquet")
-    assert read == [["c"]]
+    # Of these Arrow's codes are enough.
+    frame["c"] = pd.Categorical(["x"], ["y", "x"])
+    module.write_parquet(frame, tmp_path / "category.parquet")
+    assert read == []
+    module.write_parquet(frame.assign(k=pd.Categorical([1])), tmp_path / "number.parquet")
+    assert read == [["c", "k"]]
+
+
+def test_more_categories_than_parquet_keeps(embedded: Store) -> None:
+    """Law 1: beyond some size it writes what was said of the rows, and not the categories."""
+    names = [f"{number:080}" for number in range(20_000, 0, -1)]
+    frame = pd.DataFrame({"a": pd.Categorical(names[::2], names, ordered=True)})
+    Dataset(key="frame").save(frame)
+    assert_same(Dataset(key="frame").load(), frame)
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])

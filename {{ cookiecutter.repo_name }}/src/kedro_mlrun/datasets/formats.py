@@ -122,8 +122,10 @@ def _note_types(
     is_plain = type(frame) is pd.DataFrame and frame.flags.allows_duplicate_labels
     if is_plain and _is_text([*frame.index.names]):
         looked = [n for n in range(count) if not _is_plain(frame, n, dtypes[levels + n])]
-        if count and not looked and isinstance(frame.index, pd.RangeIndex):
-            return
+        kept = all(_is_text_category(dtypes[levels + n]) for n in looked)
+        if count and kept and isinstance(frame.index, pd.RangeIndex):
+            if not looked or (len(frame) and _is_same_table(table.select(looked))):
+                return
     else:
         looked = [*range(count)]
     # Written alone, they show what becomes of them.
@@ -139,6 +141,21 @@ def _note_types(
         compare(frame if len(looked) == count else frame.iloc[:, looked], after)
     if changed:
         notes[DTYPES] = {places[n]: note for n, note in changed.items()}
+
+
+def _is_text_category(dtype: Any) -> bool:
+    """Tell whether Arrow gives back a column that has categories as it has taken it."""
+    names: Any = getattr(dtype, "categories", None)
+    is_text = type(names) is pd.Index and names.dtype == object and names.name is None
+    return is_text and all(type(name) is str for name in names)
+
+
+def _is_same_table(table: pa.Table) -> bool:
+    """Tell whether Parquet keeps what it may change of categories, looking at Arrow's codes."""
+    written = pa.BufferOutputStream()
+    pq.write_table(table, written)
+    with pq.ParquetFile(pa.BufferReader(written.getvalue())) as file:
+        return bool(file.read(use_threads=False).equals(table))
 
 
 def _is_plain(frame: pd.DataFrame, number: int, dtype: Any) -> bool:
