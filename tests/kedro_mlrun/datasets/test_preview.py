@@ -140,6 +140,22 @@ SHOWN: dict[str, pd.DataFrame] = {
         [f"c{n}" for n in range(31)], axis=1
     ),
     "numbers as names": pd.DataFrame(random.random((3, 2)), columns=[1, 2.5]),
+    "unusual numbers": pd.DataFrame(
+        {
+            "constant": np.full(300, 0.1),
+            "zeros": random.choice([0.0, -0.0], 300),
+            "from zero": random.choice([-0.0, 1.0], 300),
+            "close": 1 + random.integers(0, 9, 300) * 2.0**-52,
+            "far": random.choice([-1e308, 1e308, 0.5], 300),
+            "infinite": random.choice([1.0, np.inf], 300),
+            "subnormal": random.integers(0, 50, 300) * 5e-324,
+            "on edges": random.integers(0, 21, 300) / 20,
+            "large": random.integers(2**53, 2**53 + 40, 300),
+            "int8": random.integers(-128, 128, 300).astype("i1"),
+            "uint64": random.integers(2**63, 2**64, 300, dtype="u8"),
+            "count": random.integers(0, 40, 300),
+        }
+    ),
     "no rows": MANY.drop(columns="list").head(0),
     "named index": MANY[["float"]].set_axis(pd.Index(DAYS, name="day")),
     "index of a column's name": MANY[["float"]].set_axis(pd.Index(DAYS, name="float")),
