@@ -53,9 +53,8 @@ def preview_fields(
     if original > max_columns and not ignore_preview_limits:
         shown = shown.iloc[:, :max_columns]
     header, values = shown.columns.values.tolist(), shown.values.tolist()
-    schema = build_table_schema(shown, index=False, version=False)
     # In MLRun's schema a column of that name gives way to the numbers of the rows.
-    columns = [field for field in schema["fields"] if field["name"] != "index"]
+    columns = [field for field in _schema(shown) if field["name"] != "index"]
     for field in columns if not ignore_preview_limits else ():
         # Where MLRun would make no statistics of so many rows, the record has no such list either.
         if len(field.get("constraints", {}).get("enum", ())) >= MAX_LENGTH:
@@ -197,6 +196,15 @@ def _quartiles(column: pd.Series) -> list[Any]:
             found = np.percentile(values.to_numpy().view(INTEGER), PERCENTS)
             return list(pd.Series(found.astype(dtype)))
     return list(column.quantile([part / 100 for part in PERCENTS]))
+
+
+def _schema(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give the fields of a table's schema, asking pandas once for each of NumPy's dtypes."""
+    kinds = [d if isinstance(d, np.dtype) else number for number, d in enumerate(frame.dtypes)]
+    first = {kind: number for number, kind in reversed([*enumerate(kinds)])}
+    part = build_table_schema(frame.iloc[:0, [*first.values()]], index=False, version=False)
+    fields = dict(zip(first, part["fields"], strict=True))
+    return [{**fields[kind], "name": name} for kind, name in zip(kinds, frame, strict=True)]
 
 
 def _as_key(name: Any) -> str:
