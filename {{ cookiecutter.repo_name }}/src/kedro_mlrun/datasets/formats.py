@@ -161,7 +161,8 @@ def _is_same_table(table: pa.Table) -> bool:
 def _is_plain(frame: pd.DataFrame, number: int, dtype: Any) -> bool:
     """Tell whether Parquet keeps a column that Arrow has taken, whatever its values are."""
     if not is_object_dtype(dtype):
-        return dtype in PLAIN
+        # Not one of categories, whose hash is that of all of them.
+        return isinstance(dtype, np.dtype) and dtype in PLAIN
     # Arrow takes no numbers among text, so that a float is NaN.
     kinds = {*map(type, frame.iloc[:, number].tolist())}
     return str in kinds and kinds <= {str, NoneType, float}

@@ -111,7 +111,8 @@ def _of_numbers(frame: pd.DataFrame) -> tuple[dict[Any, dict[str, Any]], dict[An
     floats can't hold.
     """
     dtypes, count = dict(frame.dtypes), len(frame)
-    names = [name for name, dtype in dtypes.items() if dtype in {FLOAT, INTEGER}]
+    # A list, for to look into a set takes a hash of all that a dtype of categories has.
+    names = [name for name, dtype in dtypes.items() if dtype in [FLOAT, INTEGER]]
     if not (names and 1 < count < MAX_LENGTH):
         return {}, {}
     rows = np.array([frame[name].to_numpy() for name in names], dtype=FLOAT)
