@@ -23,11 +23,11 @@ from ..runs.dataset import RunDataset
 from ..runs.manager import MLRunContextManager
 from ..runs.open_runs import mlruns_own
 from ..store.context import RunContext
-from ..store.errors import is_not_found, not_found
-from ..store.fields import LONG_AGO, artifact_named, artifact_uri, run_folder
+from ..store.errors import is_not_found
+from ..store.fields import artifact_uri, run_folder
 from ..store.rows import Record
-from ..store.sqlite import SCHEME
 from .files import quiet, verified_bytes, verified_file
+from .versions import of_run, of_tree, of_uri
 
 # The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"
@@ -294,7 +294,7 @@ class MLRunAbstractDataset(RunDataset):
         if str(path).startswith("store://"):
             if {*args} - {"path"} or self._load_version:
                 raise DatasetError("a store:// URL says by itself which version; leave others out")
-            return _of_uri(path, project)
+            return of_uri(path, project)
         if path != self.key:
             return _record(self.KIND, self.key, None, {"target_path": path}, {})
         key = str(self._save_args.get("db_key") or self.key)
@@ -303,11 +303,11 @@ class MLRunAbstractDataset(RunDataset):
         elif not args:
             current = manager.current_of(self.run_id)
             if uri := current and current.artifact_uris.get(self.key):
-                return _of_uri(uri, project, with_tag=False)
+                return of_uri(uri, project, with_tag=False)
             args = {"tree": self._chain()}
         tag, uid, tree, iteration = map(args.get, ("tag", "uid", "tree", "iter"))
         if tree and not uid:
-            return _of_tree(tree, key, project, tag=tag, iter=iteration)
+            return of_tree(tree, key, project, tag=tag, iter=iteration)
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
         best = 0 if iteration is None and not uid else iteration
         which = {"tag": tag, "iter": best, "tree": tree, "uid": uid}
@@ -317,7 +317,7 @@ class MLRunAbstractDataset(RunDataset):
             run = self._load_version or (not (tag or tree) and uid)
             if not (is_not_found(error) and run):
                 raise
-        return _of_run(run, key, project, iteration or 0)
+        return of_run(run, key, project, iteration or 0)
 
     def _chain(self) -> str:
         """Give the chain of runs that the version to load is of, if it is of one."""
@@ -428,53 +428,3 @@ def _log_to_mlrun(context: Any, record: Record, arguments: Record) -> None:
     item._upload_file = lambda *_, **__: None
     arguments |= {"format": record["spec"].get("format"), "upload": record["kind"] == "model"}
     context.log_artifact(item, target_path=record["spec"]["target_path"], **arguments)
-
-
-def _of_uri(uri: str, project: str, with_tag: bool = True) -> Record:
-    which = {"project": project, **artifact_named(uri)}
-    if not with_tag:
-        # Which may move on to a later version.
-        which.pop("tag", None)
-    iteration = {"iter": int(which.pop("iter"))} if "iter" in which else {}
-    db = MLRunContextManager().store
-    record: Record = db.read_artifact(**which, **iteration)
-    if record.get("kind") == "link":  # of MLRun's API, to the best iteration
-        which = {name: part for name, part in which.items() if name in {"project", "key", "tag"}}
-        record = db.read_artifact(**which, iter=record["spec"].get("link_iteration", 0))
-    return record
-
-
-def whole_id(uid: str, project: str) -> str:
-    """Give a run's id for the beginning of one, as people copy it; anything else as it is."""
-    db = MLRunContextManager().store
-    if not re.fullmatch("[0-9a-f]{1,31}", uid):
-        return uid
-    if db.kind == SCHEME:
-        rows = db.find_runs(project=project, beginning=uid)
-    else:
-        rows = db.list_runs(project=project, start_time_from=LONG_AGO)
-    found = sorted({i for row in rows if (i := str(row["metadata"]["uid"])).startswith(uid)})
-    if len(found) > 1:
-        several = f"is the beginning of several runs' ids: {', '.join(found[:3])}"
-        raise DatasetError(f"'{uid}' {several}. Give more of it")
-    return found[0] if found else uid
-
-
-def _of_run(uid: str, key: str, project: str, iteration: int) -> Record:
-    uid = whole_id(uid, project)
-    run = MLRunContextManager().store.read_run(uid, project, iter=iteration)
-    for uri in (run["status"].get("artifact_uris") or {}).values():
-        if artifact_named(uri).get("key") == key:
-            return _of_uri(uri, project, with_tag=False)
-    raise not_found(f"run {uid} has no artifact '{key}'")
-
-
-def _of_tree(tree: str, key: str, project: str, **which: Any) -> Record:
-    # Not read_artifact: MLRun's API then looks only at what is the latest of all trees.
-    best = which["iter"] is None
-    db = MLRunContextManager().store
-    found = db.list_artifacts(name=key, project=project, tree=tree, best_iteration=best, **which)
-    if not found:
-        what = "chain" if tree == chain_id() else "tree"
-        raise not_found(f"{what} {tree} has no artifact '{key}'")
-    return dict(max(found, key=lambda record: str(record["metadata"].get("updated"))))

@@ -18,7 +18,8 @@ from ..store.context import RunContext
 from ..store.errors import is_not_found, not_found
 from ..store.fields import LONG_AGO, leaves
 from ..store.store import Store
-from .abstract import MLRunAbstractDataset, whole_id
+from .abstract import MLRunAbstractDataset
+from .versions import whole_id
 
 # How annotations begin that tell where each flattened result stood in the nested dict.
 PATHS = "kedro-mlrun.result."
