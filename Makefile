@@ -15,7 +15,7 @@ BIN := .venv/bin
 export RUFF_NO_CACHE := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help install demo test check fix lock release clean
+.PHONY: help install demo test check fix lock bench release clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ lock: .venv/installed  ## renew the generated project's requirements.lock
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
 	@$(MAKE) --no-print-directory -C build/breast-cancer lock VENV="$$PWD/.venv"
 	@cp build/breast-cancer/requirements.lock "$(TEMPLATE)/requirements.lock"
+
+bench: .venv/installed  ## measure costs beside peers', in 25 minutes: ONLY="frames store" REPEAT=3
+	@"$(BIN)/python" benchmarks/bench.py $${ONLY:+--only $$ONLY} $${REPEAT:+--repeat "$$REPEAT"}
 
 release: check test  ## check, tag, and build the wheel and an archive into dist/: VERSION=0.2.0
 	@test -n "$$VERSION" || { echo "Name the version: make release VERSION=0.2.0" >&2; exit 1; }

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import KEDRO, PYTHON, Folder
+from conftest import KEDRO, Folder
 from test_jobs import PARAMS
 
 FAILING = "--params=split.target=nope"
@@ -43,12 +43,3 @@ def test_a_run_that_fails_ends_in_one_line(bake: Callable[..., Folder]) -> None:
     done = project.run(KEDRO, "run", "--verbose", FAILING, ok=False)
     assert "Traceback" in done.stdout + done.stderr
     assert "Traceback" in project.run(KEDRO, "mlrun", "show", "last").stdout
-
-
-def test_the_benchmark_runs(starter: Folder) -> None:
-    """With small numbers: its stores are made, its commands work, and their times are shown."""
-    # As `python benchmarks/scale.py`, but forked, and so are the commands that it measures.
-    code = "import runpy; runpy.run_path('benchmarks/scale.py', run_name='__main__')"
-    arguments = ["--runs=20", "--repeat=1", "--case=runs"]
-    done = starter.run(PYTHON, "-c", code, *arguments)
-    assert done.stdout.count("kedro mlrun runs") == 2
