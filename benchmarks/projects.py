@@ -107,7 +107,7 @@ def spaceflights(folder: Path, way: str) -> Path:
         (folder / "data" / f"{name}.csv").write_text("\n".join(lines))
         catalog[name] = {"type": "pandas.CSVDataset", "filepath": f"data/{name}.csv"}
     pipelines = Path(__file__).with_name("spaceflights.py").read_text()
-    return make(folder, way, pipelines, catalog, {"test_size": 0.2})
+    return make(folder, way, pipelines, catalog, {})
 
 
 def own_pipelines(folder: Path, way: str, baked: Path) -> Path:
