@@ -1,6 +1,7 @@
 """Kedro projects that do the same untracked, with ours, with kedro-mlflow; and a full store."""
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -145,12 +146,13 @@ def fill(store: Path, runs: int, artifacts: int) -> None:
         # Columns are: id, project, uid, … of runs; id, project, key, uid, … of artifacts.
         uids = [row[2] for row in tables["runs"]] + [row[3] for row in tables["artifacts"]]
         today = tables["runs"][-1][6][:10]  # start_time
+        (seed,) = re.findall(r'"split\.seed": \d+', tables["runs"][0][-1])  # body
         count = {name: len(rows) for name, rows in tables.items()}
         for copy in range(1, max(runs // count["runs"], runs * artifacts // count["artifacts"])):
             day = date.fromisoformat(today) - timedelta(days=1 + copy // PER_DAY)
             changes = {uid: f"{copy:08x}{uid[8:]}" for uid in uids} | {today: day.isoformat()}
             # For a condition that holds for one in a thousand.
-            changes['"seed": 42'] = f'"seed": {1_000 + copy % 1_000}'
+            changes[seed] = f'"split.seed": {1_000 + copy % 1_000}'
             for name, rows in tables.items():
                 # The first column is the id, or that of the owner.
                 shift = copy * count[OWNERS.get(name, name)]
