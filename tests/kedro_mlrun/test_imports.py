@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from forkserver import fork_server
 from helpers import PROJECT, Store
 
 from kedro_mlrun import MLRunAbstractDataset, MLRunResult
@@ -88,15 +89,10 @@ def test_a_simple_question_imports_nothing_slow() -> None:
 
 def test_a_run_is_recorded_on_an_embedded_store_without_mlrun(tmp_path: Path) -> None:
     """Law 7: MLRun is imported by whoever needs more of it than its records."""
-    done = subprocess.run(
-        [sys.executable, "-c", ASK_KEDRO, "run --pipelines=training"],
-        cwd=PROJECT,
-        env=os.environ
-        | {"DO_NOT_TRACK": "1", "MLRUN_DBPATH": f"sqlite:///{tmp_path}/mlrun.db"}
-        | {"MLRUN_ARTIFACT_PATH": f"{tmp_path}/artifacts"},
-        capture_output=True,
-        text=True,
-        check=False,
+    env = {**os.environ, "MLRUN_DBPATH": f"sqlite:///{tmp_path}/mlrun.db", "PYTHONPATH": "src"}
+    command = ["python", "-c", ASK_KEDRO, "run --pipelines=training"]
+    done = fork_server(Path(sys.executable)).run(
+        command, PROJECT, env | {"MLRUN_ARTIFACT_PATH": f"{tmp_path}/artifacts"}
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (told,) = (line for line in done.stderr.splitlines() if "kedro_mlrun.commands" in line)
