@@ -1,9 +1,6 @@
 """The embedded store: MLRun's run database on one SQLite file, which MLRun's own SDK works on."""
 
-import codecs
 import os
-import sys
-import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -18,11 +15,8 @@ from mlrun.projects import MlrunProject
 
 from .interface import ApiOnly, as_dict, as_mlrun, pages
 from .places import read
-from .process import lost
-from .rows import LATEST, TERMINAL_STATES, Record, Where, now
+from .rows import LATEST, TERMINAL_STATES, Record, Where
 from .store import Store
-
-LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
 
 
 class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
@@ -146,26 +140,7 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
                     os.truncate(self.log_file(uid, project), 0)
             connection.execute("INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", row)
 
-    @as_mlrun
-    def watch_log(
-        self, uid: str, project: str, watch: bool = True, offset: int = 0
-    ) -> tuple[str, int]:
-        """Print a run's log until the run ends, and give its state and the bytes read."""
-        # A character may come in two parts.
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        while True:
-            # Before the log is read: a job says something after it has recorded its end.
-            has_ended = not self.job_is_alive(uid, project)
-            if has_ended and (reason := lost(self.find_run(uid, project))):
-                self.end_run(uid, project, "aborted", reason)
-            state, text = self.get_log(uid, project, offset)
-            sys.stdout.write(decoder.decode(text))
-            sys.stdout.flush()
-            offset += len(text)
-            if not watch or (has_ended and state in TERMINAL_STATES):
-                sys.stdout.write(decoder.decode(b"", final=True))
-                return state, offset
-            time.sleep(LOG_INTERVAL)
+    watch_log = as_mlrun(Store.watch_log)
 
     @as_mlrun
     def store_artifact(
@@ -225,22 +200,8 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
         self, function: Any, name: str, project: str, tag: str = LATEST, versioned: bool = False
     ) -> str:
         """Write a function and give its hash; `versioned` keeps earlier ones."""
-        name, tag, body = utils.normalize_name(name), tag or LATEST, as_dict(function)
-        hash_key = cast(str, utils.fill_function_hash(body, tag))
-        body["metadata"]["updated"] = now()
-        with self.transaction() as connection:
-            stored_hash = hash_key if versioned else f"unversioned-{tag}"
-            owner = self.write(
-                "functions",
-                {"project": project, "name": name, "hash": stored_hash},
-                body,
-                kind=body.get("kind") or "",
-                state=(body.get("status") or {}).get("state") or "",
-                updated=body["metadata"]["updated"],
-            )
-            row = (owner, tag, project, name)
-            connection.execute("INSERT OR REPLACE INTO function_tags VALUES (?, ?, ?, ?)", row)
-        return hash_key
+        name, tag = utils.normalize_name(name), tag or LATEST
+        return super().store_function(as_dict(function), name, project, tag, versioned)
 
     @as_mlrun
     def get_function(

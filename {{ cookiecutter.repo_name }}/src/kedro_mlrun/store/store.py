@@ -1,5 +1,10 @@
 """The embedded store, as JSON's types: what is asked and changed there without MLRun."""
 
+import codecs
+import hashlib
+import json
+import sys
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -7,8 +12,11 @@ from typing import Any
 from ..lazy import mlrun
 from .deletion import delete_source, other_stores
 from .fields import artifact_hash, as_json
-from .rows import LATEST, JobQueue, Record, Where, now, utc
+from .process import lost
+from .rows import LATEST, TERMINAL_STATES, JobQueue, Record, Where, now, utc
 from .sqlite import SCHEME
+
+LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API
 
 
 class Store(JobQueue):
@@ -71,6 +79,26 @@ class Store(JobQueue):
             file.seek(max(0, offset - len(log)))
             text += file.read(-1 if size < 0 else size - len(text))
         return state, text
+
+    def watch_log(
+        self, uid: str, project: str, watch: bool = True, offset: int = 0
+    ) -> tuple[str, int]:
+        """Print a run's log until the run ends, and give its state and the bytes read."""
+        # A character may come in two parts.
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        while True:
+            # Before the log is read: a job says something after it has recorded its end.
+            has_ended = not self.job_is_alive(uid, project)
+            if has_ended and (reason := lost(self.find_run(uid, project))):
+                self.end_run(uid, project, "aborted", reason)
+            state, text = self.get_log(uid, project, offset)
+            sys.stdout.write(decoder.decode(text))
+            sys.stdout.flush()
+            offset += len(text)
+            if not watch or (has_ended and state in TERMINAL_STATES):
+                sys.stdout.write(decoder.decode(b"", final=True))
+                return state, offset
+            time.sleep(LOG_INTERVAL)
 
     def list_artifacts(self, **query: Any) -> list[Record]:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
@@ -162,3 +190,35 @@ class Store(JobQueue):
         self.delete("artifact_tags", tags)
         row = (owner, tag, project, key)
         self.connection.execute("INSERT INTO artifact_tags VALUES (?, ?, ?, ?)", row)
+
+    def store_function(
+        self, function: Record, name: str, project: str, tag: str = LATEST, versioned: bool = False
+    ) -> str:
+        """Write a function and give its hash; `versioned` keeps earlier ones."""
+        metadata, status = (function.setdefault(part, {}) for part in ("metadata", "status"))
+        metadata |= {"tag": tag, "hash": _hash(function), "updated": now()}
+        hash_key = str(metadata["hash"])
+        with self.transaction() as connection:
+            owner = self.write(
+                "functions",
+                {
+                    "project": project,
+                    "name": name,
+                    "hash": hash_key if versioned else f"unversioned-{tag}",
+                },
+                function,
+                kind=function.get("kind") or "",
+                state=(status or {}).get("state") or "",
+                updated=metadata["updated"],
+            )
+            row = (owner, tag, project, name)
+            connection.execute("INSERT OR REPLACE INTO function_tags VALUES (?, ?, ?, ?)", row)
+        return hash_key
+
+
+def _hash(function: Record) -> str:
+    """Give a function's hash as MLRun does it (mlrun.utils.fill_function_hash)."""
+    metadata = {**function["metadata"], "tag": "", "hash": "", "updated": None}
+    metadata.pop("created", None)
+    hashed = {**function, "metadata": metadata, "status": None}
+    return hashlib.sha1(json.dumps(hashed, sort_keys=True).encode()).hexdigest()  # noqa: S324
