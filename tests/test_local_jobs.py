@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from conftest import PYTHON, Folder
+import pytest
+from conftest import KEDRO, PYTHON, Folder
 from forkserver import fork_server
 
 HANDLER = """
@@ -121,3 +125,127 @@ def test_jobs_that_end_badly_say_so(bake: Callable[..., Folder]) -> None:
     assert errors["wait"] == "enough"
     folders = [path.name for path in (project.path / ".mlrun" / "jobs").iterdir()]
     assert (processes, folders) == ([], [])
+
+
+STEPS = """
+import json
+import os
+import signal
+import sys
+
+from kedro.pipeline import Node, Pipeline
+
+
+def begin(number):
+    if signal_number := {2: signal.SIGKILL}.get(number):
+        os.kill(os.getpid(), signal_number)
+    if number == 3:
+        sys.exit(3)
+    if number == 4:
+        raise ValueError("no luck")
+    if number == 5:
+        import mlrun
+        mlrun.get_or_create_ctx("of-a-node").log_result("own", 7)
+    return {"pid": os.getpid(), "team": os.environ.get("TEAM", "")}
+
+
+def register_pipelines():
+    return {"first": Pipeline([Node(begin, "params:number", "answer", name="begin")])}
+"""
+# Of each process that imports the project: its id, and whether it has imported MLRun.
+NOTED = """
+import atexit, os, sys
+
+@atexit.register
+def note():
+    with open(os.environ["NOTES"], "a") as file:
+        file.write(f"{os.getpid()} {'mlrun' in sys.modules}\\n")
+"""
+
+
+@pytest.fixture
+def small(bake: Callable[..., Folder]) -> Folder:
+    """A project of one node, which ends as its parameter says."""
+    project = bake()
+    package, conf = project.path / "src/breast_cancer", project.path / "conf/base"
+    (package / "__init__.py").write_text(NOTED)
+    (package / "pipeline_registry.py").write_text(STEPS)
+    (conf / "catalog.yml").write_text("answer: {type: kedro_mlrun.MLRunResult, flatten: true}\n")
+    (conf / "parameters_training.yml").write_text("number: 1\n")
+    # What MLRun would put into the environment when it is imported.
+    (project.path.parent / "mlrun.env").write_text("TEAM=red\n")
+    files = {"NOTES": "notes", "MLRUN_ENV_FILE": "mlrun.env"}
+    paths = {name: str(project.path.parent / file) for name, file in files.items()}
+    variables = {**project.variables, **paths}
+    return replace(project, variables=variables)
+
+
+def submitted(project: Folder, number: int, *options: str) -> Any:
+    """Submit the project's pipeline, and give its run's record when it has ended."""
+    command = ("mlrun", "submit", "-p", "first", f"--params=number={number}", "--watch", *options)
+    failing = number in {2, 3, 4}
+    done = project.run(KEDRO, *command, ok=not failing)
+    assert done.returncode == failing
+    with sqlite3.connect(project.path / ".mlrun" / "mlrun.db") as store:
+        [(body,)] = store.execute("SELECT body FROM runs ORDER BY id DESC LIMIT 1")
+    return json.loads(body)
+
+
+def test_a_job_is_one_process_without_mlrun(small: Folder) -> None:
+    """Law 7: beside what submits it, one process imports the project; and none of them MLRun."""
+    run = submitted(small, 1)
+    notes = [line.split() for line in (small.path.parent / "notes").read_text().splitlines()]
+    assert [imported for _, imported in notes] == ["False", "False"]
+    pid, team = (run["status"]["results"][name] for name in ("pid", "team"))
+    assert team == "red"
+    assert notes[0][0] == str(pid) == run["metadata"]["labels"]["process"].partition("-")[0]
+    # The other two start quickly.
+    code = "import sys, kedro_mlrun.jobs.supervisor; print({'kedro', 'mlrun'} & {*sys.modules})"
+    path = str(small.path / "src")
+    done = small.run(sys.executable, "-c", code, fork=False, PYTHONPATH=path)
+    assert done.stdout == "set()\n"
+
+
+def test_a_job_without_mlrun_is_recorded_as_by_mlrun(small: Folder) -> None:
+    """Law 6: field by field, but for what is another one of each run, and a cluster's limits."""
+    own = submitted(small, 1)
+    function = small.path / "function.yaml"
+    # Which MLRun alone knows what to do with.
+    function.write_text(function.read_text() + "  description: as MLRun does it\n")
+    of_mlrun = submitted(small, 1)
+    notes = (small.path.parent / "notes").read_text().splitlines()
+    assert [line.split()[1] for line in notes] == ["False", "False", "True", "True"]
+    for run in (own, of_mlrun):
+        run["spec"].pop("state_thresholds")
+        run["status"]["results"].pop("pid")
+        for name in ("uid", "labels", "annotations"):
+            run["metadata"][name] = sorted(run["metadata"][name]) if name != "uid" else ""
+        for name in ("start_time", "last_update", "end_time"):
+            assert run["status"].pop(name)
+        run["status"]["artifact_uris"] = sorted(run["status"]["artifact_uris"])
+        assert run["spec"].pop("function").startswith("breast-cancer/kedro@")
+    assert own == of_mlrun
+
+
+def test_a_node_of_a_job_without_mlrun_may_use_it(small: Folder) -> None:
+    """Law 6: MLRun's context there is that of the job's own run."""
+    run = submitted(small, 5)
+    assert run["status"]["state"] == "completed"
+    assert run["status"]["results"]["own"] == 7
+    assert {"pid", "team"} <= run["status"]["results"].keys()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (2, "Its process was killed by SIGKILL."),
+        (3, "It was interrupted before its end."),
+        (4, "Node 'begin': ValueError: no luck"),
+    ],
+)
+def test_a_job_without_mlrun_says_how_it_ended(small: Folder, number: int, reason: str) -> None:
+    """By a signal that nothing withstands, by itself, or by an error of a node."""
+    status = submitted(small, number)["status"]
+    assert status["state"] == ("aborted" if number == 3 else "error")
+    assert status["error"].startswith(reason)
+    assert [*(small.path / ".mlrun" / "jobs").iterdir()] == []

@@ -18,6 +18,7 @@ from stub_api import StubAPI, stub_api
 from kedro_mlrun import MLRunAbstractDataset, __version__
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import doctor
+from kedro_mlrun.jobs import function as functions
 from kedro_mlrun.secrets import known as secrets
 
 NAMES = {"packages", "store", "server", "project", "artifact path", "image"}
@@ -145,9 +146,9 @@ def test_function(embedded: Store, tmp_path: Path) -> None:
 )
 def test_fields_of_a_function(embedded: Store, tmp_path: Path, spec: Any, told: str) -> None:
     """MLRun is asked for what the starter's has not, or has otherwise; that it takes itself."""
-    assert doctor.FIELDS.keys() <= {*mlrun.runtimes.KubejobRuntime().spec._dict_fields}
+    assert functions.FIELDS.keys() <= {*mlrun.runtimes.KubejobRuntime().spec._dict_fields}
     function = yaml.safe_load((PROJECT / "function.yaml").read_text())
-    assert function["spec"].keys() == doctor.FIELDS.keys()
+    assert function["spec"].keys() == functions.FIELDS.keys()
     own = {"kind": "job", "metadata": {"name": "kedro"}, "spec": spec}
     (tmp_path / "function.yaml").write_text(json.dumps(own))
     checks = {check.name: check for check in doctor.examine(tmp_path)}

@@ -248,8 +248,8 @@ def lost(
         project(catalog),
         part,
         JobParameters(),
-        SimpleNamespace(spec=SimpleNamespace(volume_mounts=mounts)),
-        SimpleNamespace(metadata=SimpleNamespace(name="make")),
+        {"spec": {"volume_mounts": mounts}},
+        {"metadata": {"name": "make"}},
     )
     try:
         groups.check_outputs(job, {"use": Pipeline(others)} if others else {})
@@ -336,8 +336,8 @@ def test_inputs_that_are_not_sent_with_the_source_are_named(tmp_path: Path):
         project(DataCatalog.from_config(entries), tmp_path, packed),
         pipeline,
         None,
-        SimpleNamespace(spec=SimpleNamespace(volume_mounts=[{"mountPath": "/mnt/team"}])),
-        SimpleNamespace(spec=SimpleNamespace(inputs={"given": "s3://a/b.csv"})),
+        {"spec": {"volume_mounts": [{"mountPath": "/mnt/team"}]}},
+        {"spec": {"inputs": {"given": "s3://a/b.csv"}}},
     )
     with pytest.raises(groups.JobError) as raised:
         groups.check_inputs(job)

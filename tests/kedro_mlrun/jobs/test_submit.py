@@ -31,6 +31,7 @@ from kedro_mlrun.jobs import function as functions
 from kedro_mlrun.jobs import plan, source
 from kedro_mlrun.secrets import known as secrets
 from kedro_mlrun.store.process import process_label
+from kedro_mlrun.store.store import Store
 
 QUICK = {"random_forest.model.arguments.n_estimators": 5, "xgboost.model.arguments.n_estimators": 5}
 
@@ -74,12 +75,12 @@ def image(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def has(monkeypatch: pytest.MonkeyPatch, **spec: Any) -> None:
     """Have function.yaml say something else."""
-    load = functions.load_function
+    read = functions.read_function
 
-    def loaded(folder: Path, overrides: Any = None) -> Any:
-        return load(folder, {**spec, **(overrides or {})})
+    def changed(folder: Path, overrides: Any = None) -> Any:
+        return read(folder, {**spec, **(overrides or {})})
 
-    monkeypatch.setattr(plan, "load_function", loaded)
+    monkeypatch.setattr(plan, "read_function", changed)
 
 
 def kedro_mlrun(*arguments: str, code: int = 0) -> Result:
@@ -119,6 +120,16 @@ def test_overrides_go_over_the_function(embedded):
     assert function.spec.node_selector == {"disk": "ssd"}
     with pytest.raises(functions.JobError, match="'resource' in `overrides` of mlrun.yml"):
         functions.load_function(PROJECT, {"resource": {}})
+
+
+def test_a_function_is_recorded_as_mlrun_does_it(embedded):
+    """Its hash, which a run names it by, is MLRun's own."""
+    function = functions.read_function(PROJECT)
+    expected = mlrun.utils.fill_function_hash(json.loads(json.dumps(function)))
+    url = f"sqlite:///{Path(embedded.manager.store.path).as_posix()}"
+    assert Store(url).store_function(function, "kedro", "iris", versioned=True) == expected
+    found = mlrun.import_function(f"db://iris/kedro@{expected}")
+    assert found.to_dict()["spec"] == mlrun.new_function(runtime=function).to_dict()["spec"]
 
 
 @pytest.mark.parametrize(
@@ -444,6 +455,19 @@ def test_a_workflow_is_sent_job_by_job(api, image):
         {"pipeline": "training", "chain_id": chain},
         {"pipeline": "evaluation", "chain_id": chain},
     ]
+
+
+def test_a_workflow_packs_the_source_once(api, image, monkeypatch):
+    """Law 7: all of its jobs have the same archive."""
+    packs = list[Any]()
+    pack = plan.pack
+    monkeypatch.setattr(plan, "pack", lambda *given: packs.append(given) or pack(*given))
+    kedro_mlrun("workflow")
+    functions = [task["spec"]["function"].rpartition("/")[2] for task in submitted(api)]
+    sources = {
+        api.functions[*function.split("@")]["spec"]["build"]["source"] for function in functions
+    }
+    assert (len(functions), len(sources), len(packs)) == (2, 1, 1)
 
 
 def test_a_workflow_may_be_sent_as_one(api, image):

@@ -37,11 +37,13 @@ def fail(context: Any) -> None:
 
 def job(store: Store, name: str, handler: str) -> Any:
     """Give a job that runs a function of this file."""
-    struct = {"kind": "job", "metadata": {"name": "kedro"}, "spec": {"image": "mlrun/mlrun"}}
-    function = mlrun.new_function(runtime=struct)
-    function.metadata.project = store.project
-    task = mlrun.new_task(name=name, project=store.project, handler=f"{__name__}.{handler}")
-    task.metadata.uid = uuid.uuid4().hex
+    names = {"name": "kedro", "project": store.project}
+    function = {"kind": "job", "metadata": names, "spec": {"image": "mlrun/mlrun"}}
+    names = {"name": name, "project": store.project, "uid": uuid.uuid4().hex}
+    task = {
+        "metadata": {**names, "labels": {}, "annotations": {}},
+        "spec": {"handler": f"{__name__}.{handler}"},
+    }
     return plan.Plan(SimpleNamespace(archive=None, folder=None), None, None, function, task)
 
 
@@ -94,7 +96,7 @@ def test_what_a_workflow_has_completed_is_not_run_again(embedded: Store):
     half = started(embedded, training="succeed", evaluation="fail")["workflow"]
     resumed = prepared(resume=half)
     assert (list(resumed.jobs), list(resumed.done)) == (["evaluation"], ["training"])
-    assert resumed.jobs["evaluation"].task.spec.parameters == {
+    assert resumed.jobs["evaluation"].task["spec"]["parameters"] == {
         "pipeline": "evaluation",
         "chain_id": half,
     }
@@ -119,20 +121,20 @@ def test_a_workflow_is_resumed_by_its_id_alone(embedded: Store):
     failed = workflows.run_workflow(first, local=True)["workflow"]
     resumed = prepared(resume=failed)
     assert list(resumed.jobs) == ["evaluation"]
-    assert resumed.jobs["evaluation"].task.spec.parameters == {
+    assert resumed.jobs["evaluation"].task["spec"]["parameters"] == {
         "pipeline": "evaluation",
         "chain_id": failed,
         "env": "local",
         "split.seed": 7,
     }
     other = prepared(resume=failed, names="training", params="split.seed=8")
-    assert other.jobs["training"].task.spec.parameters["split.seed"] == 8
+    assert other.jobs["training"].task["spec"]["parameters"]["split.seed"] == 8
 
 
 def _with_annotations(workflow: Any, made: Any) -> Any:
     """Give a job the annotations that the workflow's own have."""
     for plan_ in workflow.jobs.values():
-        made.task.metadata.annotations.update(plan_.task.metadata.annotations)
+        made.task["metadata"]["annotations"] |= plan_.task["metadata"]["annotations"]
     return made
 
 
@@ -143,8 +145,8 @@ def test_a_chain_of_the_users_own_is_the_workflow(embedded: Store, monkeypatch: 
     assert monday.id == "monday"
     # What starts the jobs of a remote workflow may have another one in its environment.
     told = prepared(chain_id="tuesday")
-    assert told.id == told.jobs["training"].task.spec.parameters["chain_id"] == "tuesday"
-    assert monday.jobs["training"].task.spec.parameters["chain_id"] == "monday"
+    assert told.id == told.jobs["training"].task["spec"]["parameters"]["chain_id"] == "tuesday"
+    assert monday.jobs["training"].task["spec"]["parameters"]["chain_id"] == "monday"
     for first, state in (("succeed", "completed"), ("fail", "not started")):
         told = started(embedded, "monday", training=first, evaluation="succeed")
         assert (told["workflow"], told["groups"][1]["state"]) == ("monday", state)

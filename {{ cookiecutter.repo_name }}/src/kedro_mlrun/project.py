@@ -208,8 +208,13 @@ def mlrun_setting(name: str) -> str:
     """Find out, without importing MLRun, what the environment tells it: MLRUN_DBPATH, …."""
     told = os.environ.get(name, "")
     told = "" if told == NOT_TOLD else told
-    if told or os.environ.get("MLRUN_IGNORE_ENV_FILE"):
-        return told
+    return told or mlrun_env_file().get(name, "")
+
+
+def mlrun_env_file() -> dict[str, str]:
+    """Read the file that MLRun puts into the environment when it is imported."""
+    if os.environ.get("MLRUN_IGNORE_ENV_FILE"):
+        return {}
     default = os.environ.get("MLRUN_DEFAULT_ENV_FILE", "~/.mlrun.env")
     file = Path(os.environ.get("MLRUN_ENV_FILE", default)).expanduser()
-    return dotenv.dotenv_values(file).get(name) or ""
+    return {name: value for name, value in dotenv.dotenv_values(file).items() if value is not None}

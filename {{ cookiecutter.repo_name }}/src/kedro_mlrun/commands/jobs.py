@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Group
 from rich.text import Text
 
-from ..jobs import image
+from ..jobs import background, image
 from ..jobs import submit as jobs
 from ..jobs.checks import check
 from ..jobs.doctor import WRONG, embedded_store, examine
@@ -28,6 +28,7 @@ from ..jobs.plan import make_plan, project_for
 from ..jobs.workflow import WorkflowParameters, prepare_workflow, run_workflow
 from ..project import current_project
 from ..records.records import Records
+from ..runs.manager import MLRunContextManager
 from ..runs.report import print_run
 from ..store import rescue
 from ..store.fields import flatten
@@ -86,7 +87,6 @@ def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]
 @command(
     "submit",
     "kedro mlrun submit --pipelines training --params split.test_size=0.3 --watch",
-    opens=with_mlrun,
 )
 @option(
     *("--inputs", "-i"),
@@ -144,7 +144,7 @@ def submit(records: Records, **options: Any) -> Answer | Callable[[], int]:
     job = JobParameters.of({**params, **options})
     with project_for(job, None if local else source) as project:
         plan = check(make_plan(project, job, inputs, name, allow_lost=allow_lost))
-    shown, title, uid = plan.to_dict(), plan.task.metadata.name, plan.task.metadata.uid
+    shown, title, uid = plan.to_dict(), plan.task["metadata"]["name"], plan.uid
     if dry_run:
         text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
         return Answer(shown, text.rstrip())
@@ -187,7 +187,8 @@ def _leave_or_abort(uid: str, records: Records) -> int:
     tell("\n", nl=False)
     if sys.stdin.isatty() and click.confirm(f"Abort run {uid[:8]} as well?", err=True):
         with one_sentence(f". Run {uid} wasn't aborted. {_how_to_follow(uid)}"):
-            _abort(records, records.run(uid), "It was aborted by Ctrl-C.")
+            run = dict(records.run(uid))
+            background.abort(MLRunContextManager().db, run, "It was aborted by Ctrl-C.")
         tell(f"Aborted run {uid}.")
     else:
         tell(f"Run {uid} goes on. {_how_to_follow(uid)}")
@@ -198,9 +199,7 @@ def _how_to_follow(uid: str) -> str:
     return f"To follow it: {kedro_command()} mlrun logs {uid[:8]} --follow"
 
 
-@command(
-    "workflow", "kedro mlrun workflow training evaluation --params split.seed=7", opens=with_mlrun
-)
+@command("workflow", "kedro mlrun workflow training evaluation --params split.seed=7")
 @argument("names", metavar="[NAME]…", nargs=-1)
 @option("--group-by", type=GROUPINGS, help="What becomes a job; by default each pipeline.")
 @option("--engine", type=Choice(["local", "remote"]), default="local", help="What starts the jobs.")
@@ -260,7 +259,7 @@ def _planned(told: Mapping[str, Any]) -> Answer:
     return Answer(told, Group(groups, Text(), crossing, end))
 
 
-@_command("logs", "kedro mlrun logs last --follow")
+@command("logs", "kedro mlrun logs last --follow")
 @argument("which", metavar="RUN")
 @option("--follow", "-f", is_flag=True, help="Follow the log until the run ends.")
 def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], int]:
@@ -273,14 +272,7 @@ def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], in
     return Answer({"uid": uid, "log": text}, text.rstrip("\n"), note)
 
 
-def _abort(records: Records, run: Mapping[str, Any], reason: str) -> None:
-    # It imports MLRun, which no other command here needs at once.
-    from ..jobs import background
-
-    background.abort(records.db, dict(run), reason)
-
-
-@_command("abort", "kedro mlrun abort last")
+@command("abort", "kedro mlrun abort last")
 @argument("which", metavar="RUN")
 def abort(records: Records, which: str) -> Answer:
     """Abort a job that is waiting or running."""
@@ -288,7 +280,8 @@ def abort(records: Records, which: str) -> Answer:
     name, uid, state = run["metadata"]["name"], run["metadata"]["uid"], run["status"]["state"]
     if state in TERMINAL_STATES:
         raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
-    _abort(records, run, "It was aborted by kedro mlrun abort.")
+    reason = "It was aborted by kedro mlrun abort."
+    background.abort(MLRunContextManager().db, dict(run), reason)
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 

@@ -14,17 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import mlrun
 import psutil
 
+from ..lazy import mlrun, mlrun_loaded
+from ..project import mlrun_env_file
 from ..runs import workers
 from ..runs.chain import CHAIN
 from ..runs.manager import MLRunContextManager
-from ..store.db import LocalRunDB
 from ..store.fields import PROCESS
-from ..store.interface import active
 from ..store.process import is_alive, process_label
 from ..store.rows import Record
+from ..store.store import Store
 from .supervisor import GRACE, POLL, end_tree
 
 NOT_INHERITED = {
@@ -34,28 +34,39 @@ NOT_INHERITED = {
 """What the submitting process was told of its own runs. A job has all of that as parameters."""
 
 
-def submit(db: LocalRunDB, run: Record, schedule: Any) -> Record:
-    """Record a run of a stored function of kind `job` as pending, and start its supervisor.
+def submit(db: Any, run: Record, schedule: Any) -> Record:
+    """Start a run of a stored function of kind `job`, which MLRun's launcher has made."""
+    from ..store.interface import active
+
+    run["metadata"]["project"] = active(run["metadata"].get("project"))
+    function = _function_of(db, run, schedule)
+    return start(db, run, function, mlrun.mlconf.artifact_path)
+
+
+def start(
+    db: Store, run: Record, function: Record, artifact_path: str, by_mlrun: bool = True
+) -> Record:
+    """Record a run of a function as pending, and start its supervisor.
 
     What a pod would have is the same there: the function's source, unpacked anew, its `workdir` and
-    its `env`, and what MLRun tells the job. What it prints is the run's log.
+    its `env`, and what MLRun tells the job. What it prints is the run's log. If it isn't started
+    `by_mlrun`, it is one of this project's own handler.
     """
     metadata, spec = run["metadata"], run["spec"]
-    project, uid = active(metadata.get("project")), metadata.get("uid") or uuid.uuid4().hex
-    function = _function_of(db, run, schedule)
+    project, uid = metadata["project"], metadata.get("uid") or uuid.uuid4().hex
     if db.job_is_alive(uid, project):
         raise mlrun.errors.MLRunConflictError(
             f"Run {uid} of project {project} is a job that hasn't ended. Wait, or abort it."
         )
-    spec["output_path"] = _absolute(spec.get("output_path") or mlrun.mlconf.artifact_path)
+    spec["output_path"] = _absolute(spec.get("output_path") or artifact_path)
     url = f"sqlite:///{db.path.as_posix()}"
     # What a cluster has the values of, has none here.
     env = [item for item in function["spec"].get("env") or [] if item.get("value") is not None]
     settings = {item["name"]: str(item["value"]) for item in env} | {
         "MLRUN_ACTIVE_PROJECT": project,
-        "MLRUN_ARTIFACT_PATH": _absolute(mlrun.mlconf.artifact_path),
+        "MLRUN_ARTIFACT_PATH": _absolute(artifact_path),
         "MLRUN_DBPATH": url,
-        # Which this process has read, and which would win over these.
+        # Which is read here, and would win over these.
         "MLRUN_IGNORE_ENV_FILE": "true",
     }
     supervisor = _start_supervisor(db.log_file(uid, project), settings)
@@ -72,12 +83,14 @@ def submit(db: LocalRunDB, run: Record, schedule: Any) -> Record:
         db.store_run(run | {"spec": public, "status": {"state": "pending"}}, uid, project)
         place = {"url": url, "number": number, "project": project, "uid": uid}
         job = {**place, "at_once": MLRunContextManager().jobs.at_once, **_job(run, function)}
+        # MLRun takes its task from the environment.
+        job |= {"task": None} if by_mlrun else {"task": run, "env": {}}
         # Neither by the command line nor by a file, where others could read it.
         told.write(json.dumps(job).encode())
     return db.read_run(uid, project)
 
 
-def _function_of(db: LocalRunDB, run: Record, schedule: Any) -> Record:
+def _function_of(db: Any, run: Record, schedule: Any) -> Record:
     """Give the function of a run that is to be a job, if such a job can run here."""
     spec = run["spec"]
     asked = {
@@ -112,7 +125,7 @@ def _job(run: Record, function: Record) -> Record:
         "workdir": spec.get("workdir") or "",
         "arguments": ["--from-env", *given, *command],
         "env": {
-            "MLRUN_EXEC_CONFIG": mlrun.utils.dict_to_json(run),
+            "MLRUN_EXEC_CONFIG": json.dumps(run),
             "MLRUN_EXEC_CODE": build.get("functionSourceCode") or "",
         },
     }
@@ -126,7 +139,9 @@ def _absolute(path: str) -> str:
 def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a supervisor, which waits to be told what the job is."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    inherited = {name: os.environ[name] for name in os.environ if name not in NOT_INHERITED}
+    # MLRun has put its file into the environment if it is imported.
+    told = os.environ | ({} if mlrun_loaded() else mlrun_env_file())
+    inherited = {name: told[name] for name in told.keys() - NOT_INHERITED}
     path = filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))
     own = settings.get("PYTHONPATH", os.pathsep.join(map(os.path.abspath, path)))
     # The package comes first on the path, so that the supervisor is this one.
@@ -155,7 +170,7 @@ def abort(db: Any, run: Record, reason: str) -> None:
     uid, project = run["metadata"]["uid"], run["metadata"]["project"]
     kind = (run["metadata"].get("labels") or {}).get("kind")
     on_cluster = kind in mlrun.runtimes.RuntimeKinds.runtime_with_handlers()
-    if on_cluster or isinstance(db, LocalRunDB):
+    if on_cluster or isinstance(db, Store):
         db.abort_run(uid, project, status_text=reason)
         return
     # An API would change the record alone.
@@ -169,7 +184,7 @@ def end_processes(db: Any, run: Record) -> None:
     """End all processes of a run on this machine, by SIGTERM and ten seconds later by SIGKILL."""
     uid, project = run["metadata"]["uid"], run["metadata"]["project"]
     labels, here = run["metadata"].get("labels") or {}, socket.gethostname()
-    own, is_store = str(labels.get(PROCESS) or ""), isinstance(db, LocalRunDB)
+    own, is_store = str(labels.get(PROCESS) or ""), isinstance(db, Store)
     host = labels.get("host") or (here if is_store else "a machine that its record doesn't name")
     queued = db.job_processes(uid, project) if is_store else {}
     above = [psutil.Process(), *psutil.Process().parents()]
@@ -203,7 +218,7 @@ def end_processes(db: Any, run: Record) -> None:
                 end_tree(_pid(label))
 
 
-def _uses(store: LocalRunDB, number: int) -> bool:
+def _uses(store: Store, number: int) -> bool:
     """Tell whether a process has a store's file open, and not that of a copy."""
     try:
         files = psutil.Process(number).open_files()

@@ -7,6 +7,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from ..lazy import mlrun
 from ..runs.dataset import check_used, entry_of, is_run_type, with_inputs
+from ..runs.manager import MLRunContextManager
 from ..secrets import known as secrets
 from ..text import nearest
 from . import doctor, image
@@ -35,7 +36,7 @@ def check(plan: Plan, others: Parts | None = None) -> Plan:
 def _secrets(plan: Plan) -> None:
     reference = "Write ${mlrun.secret:NAME} in conf/base/credentials.yml, and set NAME."
     given = {f"Parameter '{name}'": name for name in plan.parameters.runtime_params}
-    for variable in plan.function.spec.env or []:
+    for variable in plan.function["spec"].get("env") or []:
         if variable.get("value"):
             name = variable["name"]
             given[f"function.yaml gives the environment variable '{name}' its value, which"] = name
@@ -54,7 +55,7 @@ def _secrets(plan: Plan) -> None:
 
 
 def _inputs(plan: Plan) -> None:
-    given, pipeline, project = plan.task.spec.inputs or {}, plan.pipeline, plan.project
+    given, pipeline, project = plan.task["spec"]["inputs"], plan.pipeline, plan.project
     with contextlib.chdir(project.folder):
         with_inputs(project.context.config_loader["catalog"], given, lambda name: name)
     check_used(given, pipeline.inputs())
@@ -62,7 +63,7 @@ def _inputs(plan: Plan) -> None:
     if not project.archive or not on_cluster():
         return
     for name, path in places.items():
-        is_seen = path in project.archive.files or on_volume(plan.function, path)
+        is_seen = path in project.archive.files or on_volume(plan.mounts, path)
         if "://" not in path and not is_seen:
             raise SubmitError(
                 f"Input '{name}' is {path}, which is on this machine and not in the source that "
@@ -72,8 +73,9 @@ def _inputs(plan: Plan) -> None:
 
 def _target(name: str, path: str) -> str:
     """Tell where an input's data are, of an artifact as it is recorded."""
-    if not mlrun.datastore.is_store_uri(path):
+    if not path.startswith("store://"):
         return path
+    MLRunContextManager().connect()
     project, db = mlrun.mlconf.active_project, mlrun.get_run_db()
     try:
         found = mlrun.datastore.get_store_resource(path, project=project, db=db)
@@ -110,14 +112,14 @@ def _versions(plan: Plan) -> None:
 
 
 def _cluster(plan: Plan) -> None:
-    own = str(plan.function.spec.image or "")
+    own = str(plan.function["spec"].get("image") or "")
     if plan.project.source == "image" and (not on_cluster() or image.is_stock(own)):
         raise SubmitError(
             f"The image {own} isn't one with this project's code. Build the Dockerfile, name what "
             "it gave as `image` in function.yaml, and submit to an MLRun API."
         )
-    if plan.project.source:
-        doctor.check_artifact_path(plan.function)
+    if plan.project.source and on_cluster():
+        doctor.check_artifact_path(mlrun.new_function(runtime=plan.function))
 
 
 def _data(plan: Plan) -> None:
@@ -138,7 +140,7 @@ def _data(plan: Plan) -> None:
 
 
 def _size(plan: Plan) -> None:
-    size = len(json.dumps(plan.task.to_dict(), default=str))
+    size = len(json.dumps(plan.task, default=str))
     if plan.project.source and size > LARGEST_TASK:
         raise SubmitError(
             f"The job's parameters and inputs have {size:,} bytes, and no more than "

@@ -12,7 +12,6 @@ from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 import click
-import yaml
 
 from .. import __version__
 from ..api import client as api
@@ -27,16 +26,10 @@ from ..store.fields import artifact_file, producer
 from ..store.sqlite import SCHEME
 from ..store.store import Store
 from . import image, source
-from .function import FILE, SubmitError, load_function, on_cluster, on_volume
+from .function import SubmitError, is_plain, load_function, on_cluster, on_volume, read_function
 
 SETTINGS = {"MLRUN_DBPATH": "dbpath", "MLRUN_ACTIVE_PROJECT": "project"}
 SETTINGS |= {"MLRUN_ARTIFACT_PATH": "artifact_path"}  # of MLRun, with the fields of mlrun.yml
-# What MLRun takes in `spec` of function.yaml for certain: what the starter's has.
-FIELDS: dict[str, Any] = {
-    **dict.fromkeys(["image", "default_handler", "workdir", "service_account"], str),
-    **dict.fromkeys(["build", "resources", "node_selector", "image_pull_secret"], dict),
-    **dict.fromkeys(["tolerations", "volumes", "volume_mounts", "env"], list),
-}
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
 
 
@@ -185,7 +178,9 @@ def check_artifact_path(function: "mlrun.runtimes.KubejobRuntime") -> str:
     path = path.removeprefix("file://")
     # A cluster may mount more than a function tells.
     by_cluster = storage.auto_mount_params or storage.auto_mount_type not in {"auto", "none", ""}
-    if on_cluster() and not ("://" in path or by_cluster or on_volume(function, path)):
+    if on_cluster() and not (
+        "://" in path or by_cluster or on_volume(function.spec.volume_mounts, path)
+    ):
         raise SubmitError(
             f"{path} is a folder of this machine, which no job on the cluster sees. Set "
             "artifact_path in mlrun.yml to a URL such as s3://bucket/path, or mount a volume there "
@@ -196,14 +191,8 @@ def check_artifact_path(function: "mlrun.runtimes.KubejobRuntime") -> str:
 
 def _function(folder: Path, _: Find) -> str:
     """Give the image of function.yaml, if MLRun can read that."""
-    try:
-        struct = yaml.safe_load((folder / FILE).read_text(encoding="utf-8"))
-        spec, of_job = struct["spec"], struct["kind"] == "job" and struct["metadata"]["name"]
-        is_known = all(isinstance(spec[name], FIELDS[name] | None) for name in spec)
-    except Exception:  # whatever is wrong in it, MLRun says what
-        is_known = False
-    if not (is_known and isinstance(of_job, str)):
-        spec = load_function(folder).spec.to_dict()
+    function = read_function(folder)
+    spec = function["spec"] if is_plain(function) else load_function(folder).spec.to_dict()
     return f"image {spec.get('image') or 'mlrun/mlrun'}"
 
 

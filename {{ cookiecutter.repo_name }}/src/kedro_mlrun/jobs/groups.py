@@ -113,9 +113,9 @@ def crossing(parts: Parts) -> list[dict[str, Any]]:
 
 def check_inputs(plan: Plan) -> None:
     """Refuse a job that would not find its data."""
-    given, problems = {stem(name) for name in plan.task.spec.inputs or {}}, []
+    given, problems = {stem(name) for name in plan.task["spec"]["inputs"]}, []
     for name in sorted(plan.pipeline.inputs()):
-        place = plan.project.place(name, plan.function)
+        place = plan.project.place(name, plan.mounts)
         if is_parameter(name) or stem(name) in given:
             continue
         if place == MEMORY and not plan.project.catalog[name].exists():
@@ -145,7 +145,7 @@ def check_outputs(plan: Plan, others: Parts) -> None:
         kept = tracking.datasets if is_recorded and not users else []
         if plan.may_lose(name) or any(fnmatchcase(name, pattern) for pattern in kept):
             continue
-        place = project.place(name, plan.function)
+        place = project.place(name, plan.mounts)
         then = f" for {', '.join(users)}" if users else ""
         # Outside of the project, a job of this machine writes to the very same place.
         goes = is_sent and (on_cluster() or Path(place).is_relative_to(project.folder))
@@ -159,7 +159,7 @@ def check_outputs(plan: Plan, others: Parts) -> None:
         if what:
             problems[stem(name)] = f"`{name}`{then} {what}."
     if problems:
-        told = [f"What job '{plan.task.metadata.name}' makes would be lost with it."]
+        told = [f"What job '{plan.task['metadata']['name']}' makes would be lost with it."]
         told += [*problems.values(), *((_KEPT, _RECORDED) if is_recorded else (_TRACKED,))]
         lost = "To submit it all the same: --allow-lost " + " --allow-lost ".join(problems)
         raise JobError("\n".join([*told, lost]))

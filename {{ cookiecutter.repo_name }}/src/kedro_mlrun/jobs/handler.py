@@ -5,13 +5,20 @@ import contextlib
 import io
 import logging
 import os
+import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
-from ..lazy import mlrun
+import click
+
+from ..lazy import mlrun, mlrun_loaded
 from ..project import MLRunConfig, config_loader, current_project
 from ..runs.chain import in_chain
 from ..runs.manager import MLRunContextManager
+from ..secrets.known import hide
+from ..store.context import RunContext
+from ..store.store import Store
 from .parameters import JobError, JobParameters, check_names, given
 
 
@@ -76,9 +83,30 @@ def run(context: "mlrun.MLClientCtx") -> None:
             manager.job_inputs = {}
 
 
+def main(task: dict[str, Any]) -> None:
+    """Run a job of an embedded store as MLRun does, which needn't be imported for that (law 7)."""
+    metadata, spec = task["metadata"], task["spec"]
+    path, parameters = spec.pop("output_path"), spec.pop("parameters")
+    store, connect = Store(os.environ["MLRUN_DBPATH"]), MLRunContextManager().connect
+    context = RunContext.new(store, metadata, path, parameters, connect, **spec)
+    try:
+        run(context)
+    except Exception as error:
+        if not isinstance(error, RunFailedError | click.ClickException):
+            traceback.print_exc()
+        reason = hide(str(error)) or type(error).__name__
+        context.set_state(error=reason)
+        # As `mlrun run` says it, and ends.
+        sys.exit(f"Runtime error: {reason}")
+    context.commit()
+    if context.state == "running":
+        # MLRun's own context of a job, which a node may have used, leaves that to others.
+        context.set_state("completed")
+
+
 def _say_it_once() -> None:
     """Let MLRun say why a run has failed in its last line alone; it logs and prints it thrice."""
-    if "MLRUN_LOG_LEVEL" not in os.environ:
+    if mlrun_loaded() and "MLRUN_LOG_LEVEL" not in os.environ:
         logging.getLogger("mlrun").addFilter(_is_no_failure)
         # It prints an error there, and keeps sys.stderr under this name.
         mlrun.runtimes.utils.stderr = io.StringIO()

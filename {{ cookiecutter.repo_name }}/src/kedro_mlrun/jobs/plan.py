@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.io import CatalogProtocol, DataCatalog, MemoryDataset
 from kedro.io.core import get_protocol_and_path
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from kedro.pipeline import Pipeline
@@ -18,14 +18,14 @@ from kedro.pipeline.pipeline import CircularDependencyError, OutputNotUniqueErro
 from ..lazy import mlrun
 from ..project import MLRunConfig, TrackingConfig, config_loader, current_project
 from ..runs.chain import chain_id
-from ..runs.dataset import innermost, run_dataset
+from ..runs.dataset import innermost, is_run_type, run_dataset
 from ..runs.manager import MLRunContextManager
 from ..runs.provenance import DEFAULT, git_labels, ran
 from ..secrets import known as secrets
 from ..store.fields import run_name
 from ..text import nearest
 from . import image
-from .function import load_function, on_cluster, on_volume
+from .function import on_cluster, on_volume, read_function
 from .parameters import JobError, JobParameters, check_names
 from .source import Archive, git_source, pack
 
@@ -43,6 +43,7 @@ class Project:
     folder: Path
     source: str | None
     context: Any
+    name: str = ""  # of the MLRun project
 
     @cached_property
     def catalog(self) -> CatalogProtocol:
@@ -67,11 +68,15 @@ class Project:
         """Give a dataset of the catalog, where it has no entry one in memory."""
         return self.catalog.get(name, fallback_to_runtime_pattern=True)
 
-    def place(self, name: str, function: Any = None) -> str:
+    def place(self, name: str, mounts: Any = None) -> str:
         """Tell where a dataset is that other machines don't find: a path, or `memory`; else empty.
 
-        The volumes of a `function` they have, too.
+        The volumes that a function mounts they have, too.
         """
+        catalog = self.catalog
+        # First by what its entry says: what it wraps may be slow to import (law 7).
+        if isinstance(catalog, DataCatalog) and is_run_type(str(catalog.get_type(name))):
+            return ""
         dataset = self.dataset(name)
         if run_dataset(dataset):
             return ""
@@ -84,8 +89,7 @@ class Project:
         keys = ("filepath", "filename", "path")
         named = next(filter(None, map(arguments.get, keys)), "nowhere://")
         protocol, path = get_protocol_and_path(str(named))
-        is_mounted = function and on_volume(function, path)
-        return path if protocol in {"file", "local"} and not is_mounted else ""
+        return path if protocol in {"file", "local"} and not on_volume(mounts, path) else ""
 
     def is_sent(self, path: str | Path) -> bool:
         """Tell whether the archive has a file, or files of a folder such as that of versions."""
@@ -95,14 +99,32 @@ class Project:
 
 @dataclass
 class Plan:
-    """A job that can be started: what is sent, and where to, and which data may go with it."""
+    """A job that can be started: what is sent, and where to, and which data may go with it.
+
+    `function` and `task` are MLRun's, as its `to_dict` gives them.
+    """
 
     project: Project
     pipeline: Pipeline
     parameters: JobParameters
-    function: "mlrun.runtimes.KubejobRuntime"
-    task: "mlrun.run.RunTemplate"
+    function: dict[str, Any]
+    task: dict[str, Any]
     allow_lost: Collection[str] = ()
+
+    @property
+    def uid(self) -> str:
+        """The id of the run that the job is going to be."""
+        return str(self.task["metadata"]["uid"])
+
+    @property
+    def mounts(self) -> Any:
+        """What the job's function mounts."""
+        return self.function["spec"].get("volume_mounts")
+
+    def give_source(self, source: str) -> None:
+        """Let the job have the project's source from a path or URL."""
+        build = self.function["spec"]["build"] = self.function["spec"].get("build") or {}
+        build.update(source=source, load_source_on_run=True)
 
     def may_lose(self, name: str) -> bool:
         """Tell whether it doesn't matter that data go with the job."""
@@ -110,10 +132,10 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be sent: `store`, `function`, `task`, and the `source`'s archive."""
-        shown = {
+        shown: dict[str, Any] = {
             "store": MLRunContextManager().location,
-            "function": self.function.to_dict(),
-            "task": self.task.to_dict(),
+            "function": self.function,
+            "task": self.task,
         }
         if archive := self.project.archive:
             shown["source"] = {"digest": archive.digest, "size": len(archive.content)}
@@ -127,8 +149,8 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
 
     What is examined in the `with` block needs no secret that only the jobs will have.
     """
-    # It is made here where the store has none of its name.
-    _ = MLRunContextManager().project
+    # With an API it is made here where there is none of its name.
+    _, name = MLRunContextManager().to_read()
     with secrets.given_later(source is not None and on_cluster()):
         folder, env = current_project(), parameters.env
         check_names(parameters.nested, config_loader(folder, env))
@@ -145,7 +167,7 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
         except (ValueError, ParameterValidationError) as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise JobError(f"{why}. Give another value, as a parameter or in conf.") from None
-        yield Project(folder, source, context)
+        yield Project(folder, source, context, name)
 
 
 def make_plan(
@@ -162,30 +184,41 @@ def make_plan(
     chain = {"chain_id": parameters.chain_id or chain_id() or None}
     parameters = parameters.model_copy(update=chain)
     pipeline = together(pipelines, parameters.pipeline or [DEFAULT], **parameters.filters)
-    function = load_function(project.folder, overrides)
-    source, workdir = project.source, function.spec.workdir
-    if source and source != "image" and on_cluster():
-        function.spec.image = image.usable(function, project.folder)
+    function, source = _function(project, overrides), project.source
+    spec = function["spec"]
     if source == "image":
-        function.spec.build.load_source_on_run = None
-        function.spec.workdir = f"{image.CODE_FOLDER}/{workdir}"
+        (spec.get("build") or {}).pop("load_source_on_run", None)
+        spec["workdir"] = f"{image.CODE_FOLDER}/{spec.get('workdir') or ''}"
     elif source == "git":
         source, subfolder = git_source(project.folder)
-        workdir = "/".join(part for part in (subfolder, workdir) if part)
-    if source not in {None, "archive", "image"}:
-        function.with_source_archive(source, workdir=workdir)
+        spec["workdir"] = "/".join(filter(None, (subfolder, spec.get("workdir"))))
     title = "-".join(part.strip("_") for part in ran(parameters.pipeline, pipeline))
-    task = mlrun.new_task(
-        name=run_name(name or title),
-        project=function.metadata.project,
-        params=parameters.to_dict(),
-        inputs=_inputs(project, pipeline, inputs or {}),
-        handler=function.spec.default_handler,
-    )
-    task.metadata.uid = uuid.uuid4().hex
-    # Where the job runs there is no repository.
-    task.metadata.labels.update(git_labels(project.folder))
-    return Plan(project, pipeline, parameters, function, task, allow_lost)
+    names = {"name": run_name(name or title), "project": project.name, "uid": uuid.uuid4().hex}
+    task = {
+        # Where the job runs there is no repository.
+        "metadata": {**names, "labels": git_labels(project.folder), "annotations": {}},
+        "spec": {
+            "handler": spec.get("default_handler"),
+            "parameters": parameters.to_dict(),
+            "inputs": _inputs(project, pipeline, inputs or {}),
+        },
+    }
+    plan = Plan(project, pipeline, parameters, function, task, allow_lost)
+    if source not in {None, "archive", "image"}:
+        plan.give_source(source)
+    return plan
+
+
+def _function(project: Project, overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give the project's function: on a cluster with an image that its jobs can run in."""
+    function = read_function(project.folder, overrides)
+    function["metadata"]["project"] = project.name
+    if not on_cluster():
+        return function
+    made = mlrun.new_function(runtime=function)
+    if project.source not in {None, "image"}:
+        made.spec.image = image.usable(made, project.folder)
+    return cast(dict[str, Any], made.to_dict())
 
 
 def stem(name: str) -> str:

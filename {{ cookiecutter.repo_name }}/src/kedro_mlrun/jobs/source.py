@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,7 @@ import yaml
 from ..lazy import mlrun
 from ..project import register_env_files
 from ..runs import provenance
+from ..runs.manager import MLRunContextManager
 from ..secrets import known as secrets
 from ..store.fields import flatten
 from .function import SubmitError
@@ -42,7 +44,7 @@ class Archive:
     left_out: dict[str, str]
     credentials: set[str]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The SHA-256 of the archive, in hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
@@ -213,8 +215,10 @@ def _credentials(
 
 def upload(archive: Archive, artifact_path: str) -> str:
     """Put an archive below an artifact path, unless it is there, and give its path or URL."""
-    folder = mlrun.utils.template_artifact_path(artifact_path, mlrun.mlconf.active_project)
-    url = f"{folder.removeprefix('file://').rstrip('/')}/source/{archive.digest}.tar.gz"
+    if "{{" in artifact_path:
+        project = MLRunContextManager().project_name
+        artifact_path = mlrun.utils.template_artifact_path(artifact_path, project)
+    url = f"{artifact_path.removeprefix('file://').rstrip('/')}/source/{archive.digest}.tar.gz"
     if "://" not in url:
         path = Path(url).absolute()
         with suppress(OSError):

@@ -31,14 +31,18 @@ LAST_LINES, LAST_BYTES = 20, 2**14
 
 # What is in a pod `mlrun run …`. It begins when it is in the queue, so that no job goes on that
 # isn't; the project's tracking comes first, as it registers the store; and the label tells which
-# process has the run.
+# process has the run. A job that is told its task here needs no MLRun.
 JOB = """
-import sys
-label = sys.stdin.read() or sys.exit()
-import kedro_mlrun
-from mlrun.__main__ import main
+import json, sys
+label, task = json.loads(sys.stdin.read() or sys.exit())
 sys.argv[:1] = ["mlrun", "run"]  # what the run's record says
-main(["run", "--label", "process=" + label, *sys.argv[2:]])
+import kedro_mlrun
+if task:
+    from kedro_mlrun.jobs.handler import main
+    main(task)
+else:
+    from mlrun.__main__ import main
+    main(["run", "--label", "process=" + label, *sys.argv[2:]])
 """
 
 
@@ -97,7 +101,7 @@ def _run(store: JobQueue, job: dict[str, Any], stopped: list[int]) -> str:
     store.set_job_process(job["number"], label)
     assert process.stdin  # noqa: S101
     with suppress(BrokenPipeError), process.stdin:
-        process.stdin.write(label.encode())
+        process.stdin.write(json.dumps([label, job["task"]]).encode())
     while process.poll() is None and not stopped:
         time.sleep(POLL)
     # Nothing that it has started outlives it, as in a pod.

@@ -61,7 +61,7 @@ class Workflow:
     def to_dict(self) -> dict[str, Any]:
         """Show what would be started, and what crosses from job to job."""
         parts = {group.name: group.part for group in self.groups}
-        specs = {name: plan.function.to_dict()["spec"] for name, plan in self.jobs.items()}
+        specs = {name: plan.function["spec"] for name, plan in self.jobs.items()}
         return {
             "store": MLRunContextManager().location,
             "workflow": self.id or None,
@@ -108,15 +108,14 @@ def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -
             )
         what = told.model_dump(include={"names", "group_by", "env", "params"})
         for plan in plans.values():
-            plan.task.metadata.annotations[TOLD] = json.dumps(what, default=str)
+            plan.task["metadata"]["annotations"][TOLD] = json.dumps(what, default=str)
         jobs = {name: check(plan, parts) for name, plan in plans.items() if name not in done}
     return Workflow(groups, jobs, told, chain or chain_id(), done)
 
 
 def _newest(workflow: str) -> dict[str, dict[str, Any]]:
     """Give the newest run of each group of a workflow."""
-    manager = MLRunContextManager()
-    records = Records(manager.db, manager.project.metadata.name)
+    records = Records(*MLRunContextManager().to_read())
     runs = records.runs(limit=None, labels=(f"{WORKFLOW}={workflow}",))
     # Others of the same chain are no workflow's.
     groups = ((run["metadata"]["labels"].get(GROUP), run) for run in reversed(runs))
@@ -184,15 +183,14 @@ def run_jobs(workflow: Workflow, local: bool, logs: bool) -> bool:
     """Start one job after the other, up to one that fails, and tell whether all completed."""
     workflow.id = workflow.id or uuid.uuid4().hex
     for name, plan in workflow.jobs.items():
-        uid, project = plan.task.metadata.uid, plan.function.metadata.project
-        plan.task.metadata.labels |= {GROUP: run_name(name), WORKFLOW: workflow.id}
-        click.echo(visible(f"Job '{name}': run {uid}"), err=True)
+        plan.task["metadata"]["labels"] |= {GROUP: run_name(name), WORKFLOW: workflow.id}
+        click.echo(visible(f"Job '{name}': run {plan.uid}"), err=True)
         if local:
             completed = run_here(plan)
         else:
             submit(plan)
             with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if logs else nowhere):
-                completed = wait_for(uid, project)
+                completed = wait_for(plan.uid, plan.project.name)
         if not completed:
             return False
     return True
@@ -211,11 +209,11 @@ def _run_remote(workflow: Workflow, watch: bool) -> None:
         )
     # Of this folder, for the runner gets the workflow's file by its path in the project.
     project = mlrun.load_project(
-        str(folder), name=plan.function.metadata.project, save=False, allow_cross_project=True
+        str(folder), name=plan.project.name, save=False, allow_cross_project=True
     )
-    engine, image, path = "remote:local", plan.function.spec.image, file.relative_to(folder)
+    engine, image, path = "remote:local", plan.function["spec"]["image"], file.relative_to(folder)
     project.set_workflow("main", path.as_posix(), engine=engine, handler="pipeline", image=image)
-    url = upload(archive, mlrun.mlconf.artifact_path)
+    url = upload(archive, MLRunContextManager().artifact_path)
     workflow.id = workflow.id or uuid.uuid4().hex
     told = workflow.told.model_copy(update={"archive": url, "chain_id": workflow.id})
     # A path alone is to MLRun a folder of the image.

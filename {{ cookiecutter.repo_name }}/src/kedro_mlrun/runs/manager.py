@@ -81,13 +81,15 @@ class MLRunContextManager:
         self._stores: dict[str, Store] = {}
         self._runs: list[OpenRun] = []
         self._copies: dict[str, Context] = {}  # in a worker, of its parent's runs, by their ids
+        self._job: RunContext | None = None
         self._stopped: set[str | None] = set()
         os.register_at_fork(after_in_child=self._leave_to_parent)
         atexit.register(self._close_at_exit)
 
     def _leave_to_parent(self) -> None:
         """Forget, in a forked process, what belongs to the one that it was forked from."""
-        self.lock, self._runs, self._projects, self._copies = RLock(), [], {}, {}
+        self.lock, self._runs, self._job, self._projects = RLock(), [], None, {}
+        self._copies = {}
         if mlrun := mlrun_loaded():
             mlrun.run.global_context.set(None)
             # A connection can't be shared with the parent.
@@ -139,7 +141,12 @@ class MLRunContextManager:
                 setattr(mlrun.mlconf, name, value)
 
     @property
-    def _is_plain(self) -> bool:
+    def artifact_path(self) -> str:
+        """Where artifacts are kept."""
+        return self._told()[2]
+
+    @property
+    def is_plain(self) -> bool:
         """Tell whether runs are recorded without MLRun: on an embedded store, and in no job."""
         url, project, path = self._told()
         # What else MLRun may be told, it knows best.
@@ -172,7 +179,7 @@ class MLRunContextManager:
 
         It has those of MLRun's methods that datasets and runs need, with arguments by name.
         """
-        if mlrun_loaded() or not self._is_plain:
+        if mlrun_loaded() or not self.is_plain:
             return self.run_db
         if (url := self._told()[0]) not in self._stores:
             self._stores[url] = Store(url)
@@ -181,7 +188,7 @@ class MLRunContextManager:
     @property
     def project_name(self) -> str:
         """The name of MLRun's project."""
-        if mlrun_loaded() or not self._is_plain:
+        if mlrun_loaded() or not self.is_plain:
             return str(self.project.metadata.name)
         return self._told()[1]
 
@@ -245,28 +252,36 @@ class MLRunContextManager:
                 self._projects[store, name] = project
             return self._projects[store, name]
 
-    def adopt(self, context: mlrun.MLClientCtx) -> None:
-        """Log to an MLRun job's context from now on, in the project's store if it is in none."""
+    def adopt(self, context: Context) -> None:
+        """Log to a job's context from now on, in the project's store if it is in none."""
         with self.lock:
-            if context.project:
-                # What mlrun.yml says of it may be older than the job.
-                mlrun.mlconf.active_project = context.project
-            project = self.project.metadata.name
-            if isinstance(context._rundb, mlrun.db.nopdb.NopDB):
-                # `mlrun run --local` where MLRUN_DBPATH isn't set.
-                context._project = context.project or project
-                open_runs.store_in(self.db, context)
+            if isinstance(context, RunContext):
+                self._job = context
+            else:
+                self._adopt_mlruns(context)
             # Not later, for what the run loads from earlier ones becomes an input as well.
             self.job_inputs = dict(context.inputs)
-            folder = context.artifact_path or mlrun.mlconf.artifact_path
-            context.artifact_path = run_folder(folder, context.uid)
+            context.artifact_path = run_folder(
+                context.artifact_path or self.artifact_path, context.uid
+            )
             # At once, so that it is known whose run it is if this process is killed.
             context.set_label(PROCESS, process_label())
             context.commit()
 
+    def _adopt_mlruns(self, context: mlrun.MLClientCtx) -> None:
+        if context.project:
+            # What mlrun.yml says of it may be older than the job.
+            mlrun.mlconf.active_project = context.project
+        project = self.project.metadata.name
+        if isinstance(context._rundb, mlrun.db.nopdb.NopDB):
+            # `mlrun run --local` where MLRUN_DBPATH isn't set.
+            context._project = context.project or project
+            open_runs.store_in(self.db, context)
+
     def fetch_input(self, name: str) -> str:
-        """Bring what an input of the MLRun job names to this machine, and give the file's path."""
-        return str(mlrun.run.global_context.get().get_input(name).local())
+        """Bring what an input of the job names to this machine, and give the file's path."""
+        context = mlruns_own(self._job) or mlrun.run.global_context.get()
+        return str(context.get_input(name).local())
 
     @property
     def context(self) -> mlrun.MLClientCtx:
@@ -306,7 +321,10 @@ class MLRunContextManager:
         return next(found, None)
 
     def _mlruns_own(self) -> Context | None:
-        """Give the context that MLRun has for this process, which may be one of ours, or None."""
+        """Give the context of this process's job, or that MLRun has for it, or None."""
+        if self._job and self._job.state == "running":
+            # Unless a node of it has opened another one.
+            return self._runs[-1].context if self._runs else self._job
         if not (_IN_JOB or mlrun_loaded()):
             return None
         if not self._runs:
@@ -325,9 +343,9 @@ class MLRunContextManager:
     def share_runs(self) -> None:
         """Let MLRun, which has just been imported, have the run that is going on as its own."""
         # Without the lock, which may be held by who waits for this import.
-        for run in self._runs[-1:]:
+        if context := self._runs[-1].context if self._runs else self._job:
             self._connect()
-            mlrun.run.global_context.set(mlruns_own(run.context))
+            mlrun.run.global_context.set(mlruns_own(context))
 
     def context_of(self, run_id: str | None = None, known: Context | None = None) -> Context:
         """Give what to log to: a context that is known, if its run hasn't ended since.
@@ -371,7 +389,7 @@ class MLRunContextManager:
         `run_id` is that of a pipeline's run; `MLRUN_CONTEXT_NAME` wins over `name`.
         """
         with self.lock:
-            if not self._is_plain:
+            if not self.is_plain:
                 self._connect()
             labels = {**(labels or {}), PROCESS: process_label()}
             if chain := chain_id():
@@ -379,7 +397,7 @@ class MLRunContextManager:
             context = self._mlruns_own()
             owned = context is None or any(context is run.context for run in self._runs)
             if context is None or owned:
-                connect = self._connect if self._is_plain else None
+                connect = self._connect if self.is_plain else None
                 place = self.project_name, self._told()[2]
                 context = open_runs.new_context(
                     self.store, place, name, labels, parameters or {}, connect

@@ -41,7 +41,8 @@ class OpenRun:
             context.set_state(error=hide(str(error)) or type(error).__name__, commit=False)
         context.commit(completed=self.owned and not (error or aborted))
         # A job ends with its process; a context that somebody made by hand may go on.
-        is_job = context._uid in os.environ.get("MLRUN_EXEC_CONFIG", "")
+        is_job = isinstance(context, RunContext)
+        is_job = is_job or context._uid in os.environ.get("MLRUN_EXEC_CONFIG", "")
         ended = self.owned or (is_job and bool(aborted))
         if aborted and ended:
             # An iteration takes its sweep with it.
@@ -101,21 +102,24 @@ def _reach(db: Any) -> None:
         db.kept = None
 
 
-def add_to_job(
-    context: mlrun.MLClientCtx, labels: dict[str, str], parameters: dict[str, Any]
-) -> None:
+def add_to_job(context: Context, labels: dict[str, str], parameters: dict[str, Any]) -> None:
     """Note in the run of an MLRun job what is known of the pipeline's run that it is."""
     for label, value in labels.items():
         # A chain that is given wins over the workflow; a process over its starter.
         context.set_label(label, value, replace=label in {"workflow", PROCESS})
     # MLRun has no public way to add several at once. What the job was given stays as it was, for
     # MLRun may run it again; but no secret does, nor here, where it doesn't, what is large.
-    job = context._parameters
+    job, own = context._parameters, isinstance(context, RunContext)
     given = {name: value for name, value in job.items() if parameters.get(name) != REDACTED}
-    retriable = mlrun.runtimes.RuntimeKinds.retriable_runtimes()
-    if parameters and context.labels.get("kind") not in retriable:
+    kind = context.labels.get("kind")
+    if parameters and not (own or kind in mlrun.runtimes.RuntimeKinds.retriable_runtimes()):
         given = shortened(given, f"{OWN}parameters")
-    context._parameters = {**parameters, **given}
+    whole = {**parameters, **given}
+    if own:
+        job.clear()
+        job.update(whole)
+    else:
+        context._parameters = whole
 
 
 def store_in(db: Any, context: mlrun.MLClientCtx) -> None:

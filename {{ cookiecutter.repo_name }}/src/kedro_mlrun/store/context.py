@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -53,7 +54,7 @@ class RunContext:
     kind = "run"
 
     def __init__(
-        self, record: Record, store: Store, connect: Callable[[], None], sends: bool = True
+        self, record: Record, store: Store, connect: Callable[[], object], sends: bool = True
     ) -> None:
         self.record, self._store, self._connect = record, store, connect
         self._rundb = store if sends else None
@@ -86,15 +87,17 @@ class RunContext:
         metadata: Record,
         output_path: str,
         parameters: Record,
-        connect: Callable[[], None],
+        connect: Callable[[], object],
+        **spec_of_job: Any,
     ) -> RunContext:
         """Open a run, with the record that MLRun gives a new one."""
-        labels = {**metadata["labels"], "kind": "local", "host": socket.gethostname()}
+        labels = {"kind": "local", **metadata["labels"], "host": socket.gethostname()}
         begun = _now()
         spec: Record = {"function": "", "log_level": "info", "handler": None}
         spec |= {"parameters": parameters, "output_path": output_path}
         spec |= {name: {} for name in EMPTY.split()}
         spec |= {name: list[Any]() for name in ("outputs", "notifications", "data_stores")}
+        spec |= spec_of_job
         status: Record = {"state": "running", "start_time": begun, "last_update": begun}
         status |= {"results": {}, "artifact_uris": {}, "retry_count": None, "retries": []}
         record = {
@@ -138,6 +141,11 @@ class RunContext:
     def tag(self) -> str:
         """The workflow that the run is of, or else its own id."""
         return self.labels.get("workflow") or self._uid
+
+    @property
+    def parameters(self) -> Record:
+        """A copy of the run's parameters."""
+        return deepcopy(self._parameters)
 
     @property
     def state(self) -> str:
