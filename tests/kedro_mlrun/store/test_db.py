@@ -4,6 +4,7 @@ import contextlib
 import gc
 import hashlib
 import inspect
+import itertools
 import json
 import multiprocessing
 import os
@@ -670,3 +671,31 @@ def test_what_a_killed_process_wrote_is_not_left_out(tmp_path: Path, left: set[s
     url = store.url.replace("/old/", "/killed/")
     told = read_only(tmp_path / "killed", names_or_error, url)
     assert told == ["late"] or "can't be used as an embedded store" in told
+
+
+def test_a_process_is_forked_while_threads_use_the_store(url):
+    """A child waits for nothing that another thread of its parent had in use."""
+    db, stop, failures = LocalRunDB(url).connect(), threading.Event(), list[Exception]()
+
+    def use(number: int) -> None:
+        try:
+            for version in itertools.count():
+                if stop.is_set():
+                    return
+                store_version(LocalRunDB(url), f"{number}-{version}", f"of-{number}")
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(30):
+        child = processes.Process(target=store_version, args=(db, f"{number}", "forked"))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(db.list_artifacts("forked", project="iris")) == 30

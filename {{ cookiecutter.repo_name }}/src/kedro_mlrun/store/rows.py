@@ -18,7 +18,7 @@ from urllib.parse import quote
 from .errors import not_found
 from .fields import artifact_uid, moment
 from .process import is_alive
-from .sqlite import Database
+from .sqlite import AT_WORK, Database
 
 Record = dict[str, Any]
 LATEST = "latest"
@@ -111,7 +111,8 @@ class Rows(Database):
         """Read rows; the texts are constants of this package."""
         query = f"SELECT {what} WHERE {where} {tail}"
         try:
-            return self.connection.execute(query, where.values).fetchall()
+            with AT_WORK:
+                return self.connection.execute(query, where.values).fetchall()
         except sqlite3.DatabaseError as exc:
             self.say_if_damaged(exc)
             raise

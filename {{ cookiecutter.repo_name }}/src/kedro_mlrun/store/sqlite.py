@@ -20,6 +20,10 @@ RESERVE = 2**20  # bytes of a file beside the store that make room to delete on 
 BUSY_SECONDS = 60  # how long a process waits for others that write to the same store
 UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
+# Held while SQLite is at work, so that nobody forks then: a child would wait for ever for what one
+# of its parent's other threads held in there.
+AT_WORK = threading.RLock()
+
 # What belongs to one row of another table, and goes with it.
 _OWNED = "owner INTEGER NOT NULL REFERENCES {0}s (id) ON DELETE CASCADE"
 _LABELS = f"""
@@ -111,7 +115,6 @@ class Database:
         self.path = Path(path).absolute()
         self.places = Places(self.path)
         self._local = threading.local()
-        _databases.add(self)
         # The rows of each table that are no record, each with the time at which it was written.
         self.broken: dict[str, set[tuple[int, str]]] = {}
 
@@ -144,18 +147,22 @@ class Database:
         own = getattr(self._local, "own", None)
         if own is None or own.of != (os.getpid(), self.inode()):
             connection = self._open()
-            # Kept, because SQLite forbids a child even to close its parent's connection.
-            self._local.abandoned = own if own and own.of[0] != os.getpid() else None
+            if own and own.of[0] not in {CLOSED[0], os.getpid()}:
+                # Kept, because SQLite forbids a child even to close its parent's connection.
+                _abandoned.append(own)
             self._local.own = own = _Own(connection, (os.getpid(), self.inode()))
         return cast(sqlite3.Connection, own.connection)
 
     def close(self) -> None:
         """Close the thread's own connection; the next use opens another."""
-        own = getattr(self._local, "own", None)
-        if own and own.of[0] == os.getpid() and not own.connection.in_transaction:
-            self._local.own = None
+        if own := getattr(self._local, "own", None):
+            own.close()
 
     def _open(self) -> sqlite3.Connection:
+        with AT_WORK:
+            return self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
         connection = None
         try:
             if not self.path.parent.exists():
@@ -241,6 +248,11 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write in a `with` block all or nothing, while no other process writes."""
+        with AT_WORK, self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self.connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -261,7 +273,10 @@ class Database:
 
     def give_back(self) -> None:
         """Give the space of what was deleted back to the disk, as far as that can be done now."""
-        connection = self.connection
+        with AT_WORK:
+            self._give_back(self.connection)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
         ((mode,), (free,), (pages,)) = (
             connection.execute(f"PRAGMA {name}").fetchone()
             for name in ("auto_vacuum", "freelist_count", "page_count")
@@ -286,25 +301,37 @@ class _Own:
 
     def __init__(self, connection: sqlite3.Connection, of: tuple[int, int | None]) -> None:
         self.connection, self.of = connection, of
+        _open_ones.add(self)
+
+    def close(self) -> None:
+        """Close the connection, in no transaction and never one of a parent process."""
+        with AT_WORK:
+            if self.of[0] == os.getpid() and not self.connection.in_transaction:
+                self.connection.close()
+                self.of = CLOSED
 
     def __del__(self) -> None:
         # Python's connections are in a cycle, and would stay open until that is collected.
-        if self.of[0] == os.getpid():
-            self.connection.close()
+        self.close()
 
 
-_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+CLOSED = (0, None)  # in place of the process and the file that a connection is of
+_abandoned: list[_Own] = []
+_open_ones: weakref.WeakSet[_Own] = weakref.WeakSet()
 
 
-def _close_all() -> None:
-    for database in [*_databases]:
-        database.close()
+def _before_fork() -> None:
+    AT_WORK.acquire()
+    for own in [*_open_ones]:
+        own.close()
 
 
 # With a connection of its parent, SQLite in a forked child takes itself for the holder of the
 # parent's locks, so that another process deletes from under it what it writes.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_close_all)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=AT_WORK.release, after_in_child=AT_WORK.release
+    )
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
