@@ -90,14 +90,17 @@ def test_a_simple_question_imports_nothing_slow() -> None:
 def test_a_run_is_recorded_on_an_embedded_store_without_mlrun(tmp_path: Path) -> None:
     """Law 7: MLRun is imported by whoever needs more of it than its records."""
     env = {**os.environ, "MLRUN_DBPATH": f"sqlite:///{tmp_path}/mlrun.db", "PYTHONPATH": "src"}
-    command = ["python", "-c", ASK_KEDRO, "run --pipelines=training"]
+    asked = ["run --pipelines=training", "mlrun submit --local -p evaluation"]
+    command = ["python", "-c", ASK_KEDRO, *asked]
     done = fork_server(Path(sys.executable)).run(
         command, PROJECT, env | {"MLRUN_ARTIFACT_PATH": f"{tmp_path}/artifacts"}
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (told,) = (line for line in done.stderr.splitlines() if "kedro_mlrun.commands" in line)
-    assert "'mlrun'" not in told and "state  completed" in done.stdout
-    assert Records(LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db"), "breast-cancer").run("last")
+    told = [line for line in done.stderr.splitlines() if "kedro_mlrun.commands" in line]
+    assert len(told) == len(asked) and "'mlrun'" not in "".join(told)
+    records = Records(LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db"), "breast-cancer")
+    runs = [(run["metadata"]["name"], run["status"]["state"]) for run in records.runs()]
+    assert runs == [("evaluation", "completed"), ("training", "completed")]
 
 
 def test_an_embedded_store_is_read_without_mlrun(embedded: Store, tmp_path: Path) -> None:

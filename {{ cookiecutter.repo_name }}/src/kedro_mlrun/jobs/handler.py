@@ -84,10 +84,17 @@ def run(context: "mlrun.MLClientCtx") -> None:
 
 
 def main(task: dict[str, Any]) -> None:
-    """Run a job of an embedded store as MLRun does, which needn't be imported for that (law 7)."""
+    """Be the process of a job of an embedded store."""
+    if reason := run_task(task, Store(os.environ["MLRUN_DBPATH"])):
+        # As `mlrun run` says it, and ends.
+        sys.exit(f"Runtime error: {reason}")
+
+
+def run_task(task: dict[str, Any], store: Store) -> str:
+    """Run a job as MLRun does, which needn't be imported for that (law 7), and say why it failed."""
     metadata, spec = task["metadata"], task["spec"]
     path, parameters = spec.pop("output_path"), spec.pop("parameters")
-    store, connect = Store(os.environ["MLRUN_DBPATH"]), MLRunContextManager().connect
+    connect = MLRunContextManager().connect
     context = RunContext.new(store, metadata, path, parameters, connect, **spec)
     try:
         run(context)
@@ -96,12 +103,12 @@ def main(task: dict[str, Any]) -> None:
             traceback.print_exc()
         reason = hide(str(error)) or type(error).__name__
         context.set_state(error=reason)
-        # As `mlrun run` says it, and ends.
-        sys.exit(f"Runtime error: {reason}")
+        return reason
     context.commit()
     if context.state == "running":
         # MLRun's own context of a job, which a node may have used, leaves that to others.
         context.set_state("completed")
+    return ""
 
 
 def _say_it_once() -> None:

@@ -12,6 +12,7 @@ from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
 from ..store.context import is_tested
 from ..store.fields import as_json
+from ..store.rows import Record
 from ..text import Visible
 from . import background, handler
 from .function import SubmitError, is_plain
@@ -23,7 +24,11 @@ HANDLER = f"{handler.__name__}.run"
 
 
 def run_here(plan: Plan) -> bool:
-    """Run a job in this process by MLRun's local launcher, and tell whether it completed."""
+    """Run a job in this process, and tell whether it completed."""
+    if _needs_no_mlrun(plan):
+        run, _ = _recorded(plan, "local")
+        run["spec"]["output_path"] = run["spec"].get("output_path") or _artifact_path()
+        return not handler.run_task(run, MLRunContextManager().store)
     _ = MLRunContextManager().project
     _quiet()
     with suppress(mlrun.runtimes.utils.RunError):
@@ -88,15 +93,27 @@ def _needs_no_mlrun(plan: Plan) -> bool:
 
 def _start(plan: Plan) -> None:
     """Do what MLRun's launcher does for a job of an embedded store, without MLRun (law 7)."""
+    background.start(
+        MLRunContextManager().store, *_recorded(plan), _artifact_path(), by_mlrun=False
+    )
+
+
+def _artifact_path() -> str:
+    return MLRunContextManager().artifact_path
+
+
+def _recorded(plan: Plan, kind: str = "") -> tuple[Record, Record]:
+    """Record a job's function; give its run and the function, of JSON's types alone."""
     db = MLRunContextManager().store
-    # As JSON's types alone: YAML knows dates, for example.
-    run, function = as_json([plan.task, plan.function])
+    # YAML knows dates, for example.
+    run, function = as_json([plan.task, plan.function | ({"kind": kind} if kind else {})])
     name, project = function["metadata"]["name"], plan.project.name
     digest = db.store_function(function, name, project, versioned=True)
     # A container may run as a number that no user has.
     run["metadata"]["labels"] |= {"kind": function["kind"], "owner": psutil.Process().username()}
     run["spec"]["function"] = f"{project}/{name}@{digest}"
-    background.start(db, run, function, MLRunContextManager().artifact_path, by_mlrun=False)
+    run["metadata"] |= {"project": project}
+    return run, function
 
 
 def _launch(
