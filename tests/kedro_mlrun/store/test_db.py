@@ -46,6 +46,8 @@ from store_writers import (
     write_results,
 )
 
+from kedro_mlrun.records.query import select
+from kedro_mlrun.records.records import Records
 from kedro_mlrun.runs.open_runs import abort_lost_runs
 from kedro_mlrun.store import sqlite
 from kedro_mlrun.store.db import LocalRunDB
@@ -554,13 +556,19 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
     "artifacts by beginning": lambda db: db.find_artifacts(project="iris", beginning="9e5a7"),
     "lost runs": lambda db: abort_lost_runs(db, "iris"),
     "runs by input": lambda db: db.find_runs(project="iris", using="9e5a"),
+    "runs by a condition": lambda db: select(Records(db, "iris"), ["number = 7 and other < 3"]),
+    "runs sorted": lambda db: select(Records(db, "iris"), sort="number", limit=5),
+    "runs sorted, smallest first": lambda db: select(
+        Records(db, "iris"), sort="results.number", ascending=True, limit=5
+    ),
     "deleted artifact": lambda db: db.del_artifact(**KEY, tag="latest"),
     "deleted run": lambda db: db.del_run("u1", "iris"),
 }
 
 
 def fill(db: Any) -> None:
-    db.store_run(run_(), "u1", "iris")
+    status = {"state": "completed", "results": {"number": 7, "other": 2}}
+    db.store_run({**run_(), "status": status}, "u1", "iris")
     db.store_function({"metadata": {}}, "train", "iris")
     store_version(db, "t1", tag="v1")
 
@@ -583,6 +591,7 @@ def test_indices_are_used(db, query):
 
 OFTEN = [
     *("run", "update of a run", "runs by id", "first runs", "runs by beginning", "runs by input"),
+    *("runs by a condition", "runs sorted", "runs sorted, smallest first"),
     "lost runs",
     *("latest", "tagged", "of a tree", "artifact again", "first artifacts"),
     *("artifact by tag", "artifacts by tag", "artifacts by tree", "artifacts by beginning"),
@@ -598,7 +607,8 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
         fill(db)
         for number in range(size):
             store_version(db, f"{number}")
-            db.store_run(run_(), f"{number}", "iris")
+            status = {"state": "completed", "results": {"number": number, "other": number % 3}}
+            db.store_run({**run_(), "status": status}, f"{number}", "iris")
         made.append(db)
     return made
 

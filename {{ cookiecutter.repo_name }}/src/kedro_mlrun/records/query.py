@@ -7,9 +7,10 @@ from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
+from ..store.values import Matching, beyond, comparing, is_text
 from ..text import nearest
 from .records import RecordNotFoundError, Records
-from .summaries import Record, fields_of, summary, uid_of
+from .summaries import ABOUT, Record, fields_of, summary, uid_of
 
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _CONDITION = re.compile(
@@ -41,6 +42,10 @@ class Condition(NamedTuple):
         fits = self.comparison in {"=", "!="} or (isinstance(value, str) and number is None)
         return value is not None and fits and bool(compare(str(value), text))
 
+    def matching(self) -> list[Matching]:
+        """Give what the store may know of it, which is nothing of an id, name, state or time."""
+        return [comparing(names, *self[1:]) for names in _indexed(self.field)]
+
 
 def conditions(texts: Iterable[str]) -> list[Condition]:
     """Read `FIELD OPERATOR VALUE`, several with `and`; all of them have to hold."""
@@ -62,8 +67,17 @@ def conditions(texts: Iterable[str]) -> list[Condition]:
 
 def full_name(name: str, known: Collection[str]) -> str:
     """Give a field's name with `params.`, `results.` or `labels.`, which may be left out."""
+    names = _full_names(name)
+    return next((each for each in names if each in known), names[0])
+
+
+def _full_names(name: str) -> list[str]:
     name = re.sub("^parameters[.]", "params.", name)
-    return next((each for prefix in _PREFIXES if (each := prefix + name) in known), name)
+    return [prefix + name for prefix in _PREFIXES]
+
+
+def _indexed(name: str) -> list[list[str]]:
+    return [_full_names(name)] if name not in ABOUT and is_text(name) else []
 
 
 def value_of(fields: Mapping[str, Any], name: str) -> Any:
@@ -91,6 +105,7 @@ def select(
 ) -> list[Record]:
     """List the runs for which all conditions hold, newest or, by a field, largest first."""
     wanted, fields = conditions(where), dict[str, Record]()
+    matching = [found for each in wanted for found in each.matching()]
 
     def holds(run: Record) -> bool:
         own = fields[uid_of(run)] = fields_of(summary(run))
@@ -101,15 +116,31 @@ def select(
 
     if not (wanted or sort):
         return records.runs(limit, **filters)
-    found = filter(holds, records.each_run(None, **filters))
-    chosen = list(islice(found, None if sort else limit))
+    chosen, bound, count = list[Record](), None, limit or 0
+    while True:
+        also = matching
+        # The first of a sorted list are found without a look at the others.
+        for names in _indexed(sort) if sort and count else ():
+            if (bound := records.bound(names, count, not ascending)) is not None:
+                also = [*matching, beyond(names, bound, not ascending)]
+        found = filter(holds, records.each_run(None, matching=also, **filters))
+        chosen = list(islice(found, None if sort else limit))
+        if sort:
+            chosen.sort(key=rank, reverse=not ascending)
+            # What lacks the field comes last, whichever is first.
+            chosen = sorted(chosen, key=lambda run: not rank(run))[:limit]
+        last = rank(chosen[-1]) if bound is not None and len(chosen) == limit else ()
+        if bound is None or (last and (last <= (1, bound) if ascending else last >= (1, bound))):
+            break
+        # Too few of them are among those that were asked for.
+        count *= 8
     if not chosen or sort:
+        names = [each.field for each in wanted] + ([sort] if sort else [])
         known = set[str]().union(*fields.values())
-        check_fields([each.field for each in wanted] + ([sort] if sort else []), known)
-    if sort:
-        chosen.sort(key=rank, reverse=not ascending)
-        # What lacks the field comes last, whichever is first.
-        chosen = sorted(chosen, key=lambda run: not rank(run))[:limit]
+        if not all(full_name(name, known) in known for name in names):
+            known |= records.run_fields()
+            known |= {*ABOUT} if known else set()
+        check_fields(names, known)
     return chosen
 
 

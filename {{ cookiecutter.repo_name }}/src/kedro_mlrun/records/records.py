@@ -14,14 +14,15 @@ import click
 from ..lazy import mlrun
 from ..store import fields
 from ..store.deletion import delete_data
+from ..store.fields import section
 from ..store.rows import TERMINAL_STATES
 from ..store.store import Store
+from ..store.values import Matching
 from ..text import nearest
 from .summaries import (
     Record,
     artifact_key,
     artifact_summary,
-    section,
     short_metric,
     summary,
     uid_of,
@@ -70,8 +71,18 @@ class Records:
         """List runs, newest start first, with MLRun's filters."""
         return list(islice(self.each_run(limit, pipeline, **filters), limit))
 
-    def each_run(self, size: int | None, pipeline: str = "", **filters: Any) -> Iterator[Record]:
-        """Give runs one by one, as long as they are asked for; about so many will be."""
+    def each_run(
+        self,
+        size: int | None,
+        pipeline: str = "",
+        matching: Sequence[Matching] = (),
+        **filters: Any,
+    ) -> Iterator[Record]:
+        """Give runs one by one, as long as they are asked for; about so many will be.
+
+        Where that can be known, those that can't be `matching` are left out.
+        """
+        filters["matching"] = matching if self._store else ()
         names = _pipelines(pipeline)
         if pipeline:
             # A part of the label, for a run of several pipelines has all of them in it; but
@@ -87,6 +98,14 @@ class Records:
             or names <= _pipelines(section(run, "metadata", "labels").get("pipeline"))
             or names <= _pipelines(section(run, "spec", "parameters").get("kedro.pipeline"))
         )
+
+    def run_fields(self) -> set[str]:
+        """Give the fields that runs have, those that are known without a look at them."""
+        return self._store.run_fields(self.project) if self._store else set()
+
+    def bound(self, names: Sequence[str], count: int, largest: bool) -> float | None:
+        """Give the number that so many values of fields are beyond, if that is known."""
+        return self._store.bound(self.project, names, count, largest) if self._store else None
 
     def run(self, which: str) -> Record:
         """Find a run by its id, the unique beginning of one, a name (its newest run), or `last`.

@@ -6,8 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..lazy import mlrun
-from ..store.fields import artifact_file, artifact_uri, flatten, moment, producer, run_title
-from ..store.rows import TERMINAL_STATES
+from ..store.fields import (
+    TERMINAL_STATES,
+    artifact_file,
+    artifact_uri,
+    moment,
+    producer,
+    run_fields,
+    run_title,
+    section,
+)
 
 Record = dict[str, Any]
 
@@ -40,10 +48,8 @@ def summary(run: Mapping[str, Any]) -> Record:
 
 def fields_of(told: Record) -> Record:
     """Give, of a run's summary, what runs are chosen and told apart by, as `params.split.seed`."""
-    found = {name: told[field] for name, field in ABOUT.items()} | {"name": run_title(told)}
-    for prefix, part in (("params", "parameters"), ("results", "results"), ("labels", "labels")):
-        found |= flatten(told[part], f"{prefix}.")
-    return found
+    about = {name: told[field] for name, field in ABOUT.items()} | {"name": run_title(told)}
+    return about | run_fields(told["parameters"], told["results"], told["labels"])
 
 
 def artifact_summary(record: Mapping[str, Any]) -> Record:
@@ -63,11 +69,6 @@ def artifact_summary(record: Mapping[str, Any]) -> Record:
         "labels": metadata.get("labels") or {},
     }
     return {**found, "framework": spec.get("framework")} if record["kind"] == "model" else found
-
-
-def section(run: Mapping[str, Any], part: str, field: str) -> Record:
-    """Give a dict of a run's record, whatever the record lacks."""
-    return dict((run.get(part) or {}).get(field) or {})
 
 
 def uid_of(record: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ NO_PART["model"] = (*NO_PART["artifact"], *"metrics parameters inputs outputs".s
 NO_PART["model"] += "feature_vector", "feature_weights", "feature_stats"
 # Without a time, MLRun lists the runs of one week, and of each name the newest.
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
 OWN_ID = re.compile("[0-9a-f]{32}")  # of a run; another one may be the name of any folder
 
 
@@ -121,6 +122,19 @@ def leaves(values: Mapping[Any, Any]) -> Iterator[tuple[list[Any], Any]]:
     for name, value in values.items():
         inner = leaves(value) if isinstance(value, Mapping) and value else [([], value)]
         yield from (([name, *path], leaf) for path, leaf in inner)
+
+
+def section(run: Mapping[str, Any], part: str, field: str) -> dict[str, Any]:
+    """Give a dict of a run's record, whatever the record lacks."""
+    return dict((run.get(part) or {}).get(field) or {})
+
+
+def run_fields(*sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a run's parameters, results and labels by their names, as `params.split.seed`."""
+    found: dict[str, Any] = {}
+    for prefix, values in zip(("params.", "results.", "labels."), sections, strict=True):
+        found |= flatten(values, prefix)
+    return found
 
 
 def moment(text: Any) -> datetime | None:

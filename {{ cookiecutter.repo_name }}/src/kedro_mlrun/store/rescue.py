@@ -9,8 +9,10 @@ from typing import Any
 
 from .places import read
 from .sqlite import SCHEME, Database, open_to_read
+from .values import write_values
 
 RECORDS = ("projects", "runs", "artifacts", "functions", "logs")
+INDEX = ("run_values", "value_names")  # made of records
 
 
 def examine(path: Path, copy: Database | None = None) -> tuple[Counter[str], list[str]]:
@@ -28,7 +30,7 @@ def examine(path: Path, copy: Database | None = None) -> tuple[Counter[str], lis
         problems += [line for (text,) in told if text != "ok" for line in text.splitlines()]
         query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         try:
-            tables = {name for (name,) in connection.execute(query)} - {"jobs"}
+            tables = {name for (name,) in connection.execute(query)} - {"jobs", *INDEX}
         except sqlite3.DatabaseError as exc:
             return readable, [str(exc)]
         # Labels and tags after what they belong to: those of lost records are refused.
@@ -54,7 +56,7 @@ def rescue(path: Path) -> Path:
     # To be moved as one file.
     new.with_name(f"{new.name}-reserve").unlink(missing_ok=True)
     copy.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    copy.connection.close()
+    copy.close()
     return new
 
 
@@ -78,8 +80,10 @@ def _take(table: str, row: Any, copy: Database | None) -> None:
     if isinstance(row, Exception):
         raise row
     if table in RECORDS[:-1]:
-        read(row["body"], table)
+        body = read(row["body"], table)
         row = {**row, "body": copy.places.portable(table, row["body"])} if copy else row
     if copy:
         query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
         copy.connection.execute(query, [*row.values()])
+        if table == "runs":
+            write_values(copy.connection, row["id"], body)

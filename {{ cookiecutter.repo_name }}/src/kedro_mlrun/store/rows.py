@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 from .errors import not_found
+from .fields import TERMINAL_STATES as TERMINAL_STATES  # noqa: PLC0414 - others have it from here
 from .fields import artifact_uid, moment
 from .process import is_alive
 from .sqlite import AT_WORK, Database
+from .values import LOOK, Matching, write_values
 
 Record = dict[str, Any]
 LATEST = "latest"
@@ -27,8 +30,7 @@ UNREADABLE = (
     "%s '%s' (row %d) of %s can't be read, and is left out: %s. "
     "To see what else is damaged, and rescue the rest: kedro mlrun doctor --store"
 )
-TERMINAL_STATES = ("completed", "error", "aborted", "skipped")
-
+FEW = 1_000  # runs that are found one by one; more are met on the way through all
 
 # The changes in the order in which they came.
 CHANGES = (
@@ -119,7 +121,14 @@ class Rows(Database):
 
     def delete(self, table: str, where: Where) -> None:
         """Delete rows."""
+        names: list[sqlite3.Row] = []
+        if table == "runs":
+            own = Where(f"owner IN (SELECT id FROM runs WHERE {where})", *where.values)  # noqa: S608
+            names = self.select("DISTINCT name FROM run_values", own)
         self.connection.execute(f"DELETE FROM {table} WHERE {where}", where.values)  # noqa: S608
+        for (name,) in names:
+            used = "SELECT 1 FROM run_values WHERE name = value_names.id"
+            self.delete("value_names", Where(f"id = ? AND NOT EXISTS ({used})", name))
 
     def write(self, table: str, identity: Record, body: Record, **columns: Any) -> int:
         """Write a record whole, with its labels and a missing project; give its id."""
@@ -161,7 +170,7 @@ class Rows(Database):
         """Take from a query what several lists have: project, name, labels, `beginning` of ids."""
         key = "key" if table == "artifacts" else "name"
         # With the plus, here and below, SQLite takes another index that leads to the few.
-        project = "+project" if "using" in query else "project"
+        project = "+project" if query.keys() & {"using", "owners"} else "project"
         where = Where().equal(**{project: query.pop("project", None), key: query.pop("name", None)})
         if beginning := query.pop("beginning", None):
             where.add("uid BETWEEN ? AND ?", beginning, beginning + chr(sys.maxunicode))
@@ -171,8 +180,15 @@ class Rows(Database):
         """List runs, newest start first; `newest` of each name; `using` an artifact's uid."""
         # Of those that go on there are few, too: a lost one is looked for whenever a run begins.
         go_on = {*(query.get("states") or TERMINAL_STATES)}.isdisjoint(TERMINAL_STATES)
-        few = go_on or query.keys() & {"uid", "using"}
+        matching = query.pop("matching", None) or ()
+        if (owners := self._few(matching)) is not None:
+            query["owners"] = owners
+        few = go_on or query.keys() & {"uid", "using", "owners"}
         where = self.where("runs", query)
+        if query.pop("owners", None) is not None:
+            where.add(f"id IN ({', '.join(map(str, owners or ()))})")
+        for clause, values in matching:
+            where.add(f"EXISTS (SELECT 1 FROM ({clause}) WHERE owner = runs.id)", *values)  # noqa: S608
         where.equal(uid=query.pop("uid", None), state=query.pop("states", None))
         if using := query.pop("using", None):
             where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", using)
@@ -192,6 +208,32 @@ class Rows(Database):
             where.add(f"id IN (SELECT id FROM ({newest}))", *where.values)  # noqa: S608
         order = "start_time DESC, id DESC" if query.pop("sort", True) else "id"
         return self.records("runs", where, order, **query)
+
+    def _few(self, matching: Iterable[Matching]) -> set[int] | None:
+        """Give the ids of the runs that match what the fewest do, if those are few."""
+        few, most = None, FEW
+        for query, values in matching:
+            rows = self.select(f"owner FROM ({query})", Where("1", *values), f"LIMIT {most + 1}")
+            if len(rows) <= most:
+                few, most = {owner for (owner,) in rows}, len(rows)
+        return few
+
+    def run_fields(self, project: str) -> set[str]:
+        """Give the fields that runs of a project are known to have."""
+        own = "SELECT 1 FROM run_values AS own JOIN runs ON runs.id = own.owner"
+        own += " WHERE own.name = value_names.id AND project = ? AND +iteration = 0"
+        where = Where(f"EXISTS ({own})", project)
+        return {name for (name,) in self.select("name FROM value_names", where)}
+
+    def bound(self, project: str, names: Sequence[str], count: int, largest: bool) -> float | None:
+        """Give the number beyond which there are so many among the values of fields."""
+        found, what = list[float](), "value FROM run_values CROSS JOIN runs ON runs.id = owner"
+        for name in names:
+            where = Where("run_values.name = (SELECT id FROM value_names WHERE name = ?)", name)
+            where.add("value < '' AND project = ? AND +iteration = 0", project)
+            tail = f"ORDER BY value {'DESC' if largest else 'ASC'} LIMIT {count:d}"
+            found += [value for (value,) in self.select(what, where, tail)]
+        return sorted(found, reverse=largest)[count - 1] if len(found) >= count else None
 
     def find_artifacts(self, **query: Any) -> list[Record]:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
@@ -290,6 +332,7 @@ class Rows(Database):
         uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
         self.delete("run_changes", Where("owner = ?", owner))
+        write_values(self.connection, owner, body)
 
     def add_to_run(self, change: Record, uid: str, project: str, iteration: int) -> None:
         """Note what comes to a run's record: fields of its parts, of dicts what is new in them.
@@ -301,6 +344,7 @@ class Rows(Database):
         values = (json.dumps(change), *where.values)
         if not self.connection.execute(f"{query}{where}", values).rowcount:
             self.find_run(uid, project, iteration)  # which tells that there is none
+        self.connection.execute(f"{LOOK}{where}", where.values)
 
     def run_version(self, uid: str, project: str, iteration: int) -> tuple[Any, ...]:
         """Give what changes with each change of a run's record; nothing if there is none."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import cast
 
 from ..lazy import mlrun
-from .places import Places
+from .places import Places, read
+from .values import write_values
 
 SCHEME = "sqlite"
 APPLICATION_ID = int.from_bytes(b"mlrn", "big")  # tells a store from other SQLite files
@@ -30,7 +31,7 @@ _LABELS = f"""
     CREATE TABLE IF NOT EXISTS {{0}}_labels (
         {_OWNED}, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name))"""
 
-VERSION = 5  # of the schema, as `PRAGMA user_version` has it
+VERSION = 6  # of the schema, as `PRAGMA user_version` has it
 SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS projects (
         name TEXT PRIMARY KEY, created TEXT NOT NULL, body TEXT NOT NULL);
@@ -53,6 +54,12 @@ SCHEMA = f"""
         {_OWNED.format("run")}, name TEXT NOT NULL, artifact_uid TEXT NOT NULL,
         PRIMARY KEY (owner, name));
     CREATE INDEX IF NOT EXISTS run_inputs_of_artifact ON run_inputs (artifact_uid);
+    -- What runs that have ended are chosen and sorted by, as `values.py` keeps it.
+    CREATE TABLE IF NOT EXISTS value_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE IF NOT EXISTS run_values (
+        {_OWNED.format("run")}, name INTEGER NOT NULL, value,
+        PRIMARY KEY (owner, name)) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS run_values_named ON run_values (name, value);
     CREATE TABLE IF NOT EXISTS artifacts (
         id INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, uid TEXT NOT NULL,
         tree TEXT NOT NULL, iteration INTEGER NOT NULL, best_iteration INTEGER NOT NULL,
@@ -223,6 +230,11 @@ class Database:
         connection.create_function("portable", 2, lambda table, body: portable(table, _text(body)))
         for statement in f"{SCHEMA};{MIGRATION}".split(";"):
             connection.execute(statement)
+        for owner, body in connection.execute("SELECT id, body FROM runs"):
+            run = {}
+            with suppress(ValueError):
+                run = read(body, "runs")
+            write_values(connection, owner, run)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")

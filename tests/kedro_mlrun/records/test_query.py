@@ -1,0 +1,180 @@
+"""Runs that are chosen and sorted by their fields, with the store's index and without one."""
+
+import sqlite3
+from contextlib import closing, suppress
+from itertools import product
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kedro_mlrun.records.query import conditions, select
+from kedro_mlrun.records.records import RecordNotFoundError, Records
+from kedro_mlrun.records.summaries import fields_of, summary, uid_of
+from kedro_mlrun.store import rows
+from kedro_mlrun.store.db import LocalRunDB
+from kedro_mlrun.store.rescue import rescue
+
+LONG, ODD = "long " * 50, "odd \ud800"
+NUMBERS = [0, 1, 7, -3, 2**53 + 1, 10**18 + 1, 2**70, 0.1, 7.0, -0.0, 1e300]
+NUMBERS += [float(text) for text in ("nan", "inf", "-inf")]
+TEXTS = ["", "7", "7.0", "nan", "true", "TRUE", "True", "a", "B", "it's", "größer", "\0", LONG, ODD]
+VALUES: list[Any] = [*NUMBERS, *TEXTS, True, False, None, [], [7], {}]
+OPERATORS = ["=", "!=", "<", "<=", ">", ">="]
+
+FEW_VALUES = st.sampled_from([0, 1, 2, 3, 0.5, float("nan"), True, False, "true", "b", None, ODD])
+SECTION = st.dictionaries(st.sampled_from(["x", "x", "y", "id", ODD]), FEW_VALUES, max_size=2)
+RUNS = st.fixed_dictionaries(
+    {
+        "parameters": SECTION,
+        "results": SECTION,
+        "later": st.just({}) | SECTION,
+        "state": st.sampled_from(["completed", "completed", "error", "running"]),
+    }
+)
+FIELDS = st.sampled_from(["x", "x", "results.x", "parameters.x", "y", "id", "params.id", ODD])
+CONDITIONS = st.builds(
+    "{} {} {}".format, st.sampled_from("xy"), st.sampled_from(OPERATORS), st.sampled_from("0123b")
+)
+
+
+def store_runs(db: LocalRunDB, project: str, runs: list[dict[str, Any]]) -> None:
+    for number, run in enumerate(runs):
+        uid = f"{project}-{number}"
+        body = {
+            "metadata": {"name": "train", "labels": {"pipeline": f"{number % 2}"}},
+            "spec": {"parameters": run["parameters"]},
+            "status": {"state": run["state"], "results": run["results"]},
+        }
+        db.write_run(body, uid, project, 0)
+        if run["later"]:
+            db.add_to_run({"status": {"results": run["later"]}}, uid, project, 0)
+
+
+def chosen(records: Records, **question: Any) -> list[str] | None:
+    """Give the ids of the runs that are chosen, or None for a field that no run has."""
+    try:
+        return [uid_of(run) for run in select(records, **question)]
+    except RecordNotFoundError:
+        return None
+
+
+def fresh(db: LocalRunDB, runs: list[dict[str, Any]]) -> None:
+    """Let a store have these runs and no others, and a few in another project."""
+    with db.transaction():
+        db.connection.execute("DELETE FROM runs")
+        store_runs(db, "other", runs[:2])
+        store_runs(db, "iris", runs)
+
+
+def both(db: LocalRunDB) -> list[Records]:
+    """Give records that use the index, and those that look at each run, as on an MLRun API."""
+    made = [Records(db, "iris"), Records(db, "iris")]
+    made[1]._store = None
+    return made
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> LocalRunDB:
+    return LocalRunDB(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlrun.db").connect()
+
+
+def test_the_index_knows_values_of_every_kind(tmp_path: Path) -> None:
+    """Law 4: a condition on any of them holds for the same runs as without an index."""
+    db = LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
+    with db.transaction():
+        for number, value in enumerate(VALUES):
+            run = {"spec": {"parameters": {"x": value}}, "status": {"state": "completed"}}
+            db.write_run(run, f"u{number}", "iris", 0)
+    records = Records(db, "iris")
+    fields = {uid_of(run): fields_of(summary(run)) for run in records.runs(None)}
+    for operator, value, quote in product(OPERATORS, [*NUMBERS, *TEXTS, True], ["", '"']):
+        text = f"x {operator} {quote}{value}{quote}"
+        # Without quotes, not every text can be compared with.
+        with suppress(RecordNotFoundError):
+            (condition,) = conditions([text])
+            expected = [uid for uid, own in fields.items() if condition.holds(own)]
+            assert chosen(records, where=[text], limit=None) == expected, text
+
+
+def test_the_index_knows_what_comes_first(db: LocalRunDB) -> None:
+    """Law 4: of values of every kind, of several fields of a name, and of runs that go on."""
+    nan = float("nan")
+    runs = [
+        {"parameters": {"x": value}, "results": {}, "later": {}, "state": "completed"}
+        for value in (1, True, 2, "b", nan, None, 0.5, 2, False, -1, "true")
+    ]
+    runs += [{**runs[0], "state": "error"}, {**runs[2], "state": "running"}]
+    # Beside a parameter, a result is another field.
+    runs += [{**runs[0], "later": {"x": 9, "id": 9}}, {**runs[2], "results": {"x": -9, "id": -9}}]
+    runs += [{**run, "parameters": {}, "results": {"x": 3}} for run in runs[-4:]]
+    fresh(db, runs)
+    sorts, limits = ["x", "results.x", "id"], [1, 2, 5, 9, 12, 14]
+    questions = product(sorts, [True, False], limits, [[], ["x != 2"]])
+    for (sort, ascending, limit, where), pipeline in product(questions, ["", "1"]):
+        question = {"sort": sort, "ascending": ascending, "limit": limit, "where": where}
+        answers = [chosen(records, **question, pipeline=pipeline) for records in both(db)]
+        assert answers[0] == answers[1] is not None, question
+
+
+@settings(max_examples=60)
+@given(
+    runs=st.lists(RUNS, min_size=1, max_size=9),
+    where=st.lists(CONDITIONS, max_size=2),
+    sort=st.just("") | FIELDS,
+    ascending=st.booleans(),
+    limit=st.sampled_from([1, 2, 4, None]),
+    states=st.sampled_from([[], ["completed"]]),
+    few=st.sampled_from([0, 1, 1_000]),
+)
+def test_the_index_changes_no_answer(
+    db: LocalRunDB, runs: list[dict[str, Any]], few: int, states: list[str], **question: Any
+) -> None:
+    """Law 4: the same runs are chosen, in the same order, as without an index."""
+    fresh(db, runs)
+    with patch.object(rows, "FEW", few):
+        found, expected = (chosen(records, **question, states=states) for records in both(db))
+    # The index knows also what fields the runs in other states have.
+    assert found == expected or (states and "None" in {str(found), str(expected)})
+
+
+def index(path: Path) -> list[Any]:
+    query = (
+        "SELECT uid, coalesce(value_names.name, run_values.name), value FROM run_values "
+        "JOIN runs ON runs.id = owner LEFT JOIN value_names ON value_names.id = run_values.name "
+        "ORDER BY 1, 2"
+    )
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_an_earlier_store_and_a_rescued_one_have_the_index(tmp_path: Path) -> None:
+    """Law 12: that of a store that always had it."""
+    db = LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
+    run = {"later": {}, "state": "completed"}
+    runs = [{**run, "parameters": {"x": value, ODD: 1}, "results": {"a": {}}} for value in VALUES]
+    with db.transaction():
+        store_runs(db, "iris", [*runs, {**runs[0], "state": "running"}])
+    known = index(db.path)
+    assert len(known) == 4 * len(runs) + 1
+    assert index(rescue(db.path)) == known
+    for change in ("DROP TABLE run_values", "DROP TABLE value_names", "PRAGMA user_version = 5"):
+        db.connection.execute(change)
+    db.close()
+    assert index(db.connect().path) == known
+
+
+def test_what_is_known_of_a_run_goes_with_it(tmp_path: Path) -> None:
+    """Law 2: a field that only deleted runs had is none, and the others' stay."""
+    db = LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
+    records = Records(db, "iris")
+    run = {"results": {"a": 1}, "later": {}, "state": "completed"}
+    with db.transaction():
+        store_runs(db, "iris", [{**run, "parameters": {name: 1}} for name in "xy"])
+    db.del_run("iris-0", "iris")
+    assert chosen(records, where=["x = 1"]) is None
+    assert chosen(records, where=["a = 2"]) == []
+    assert chosen(records, where=["a = 1", "y = 1"]) == ["iris-1"]

@@ -1,0 +1,100 @@
+"""The index of what runs are chosen and sorted by: their parameters, results and labels.
+
+It may name too many runs, never too few: whoever asks looks at each of them.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from .fields import TERMINAL_STATES, as_json, run_fields, section
+
+LONGEST = 100  # characters of a text that is kept
+LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
+"""Lets a run be looked at whatever is asked, for not all that it has is known."""
+
+_NUMBER, _TEXT = "value < ''", "value >= '' AND value < x''"  # as SQLite sorts values of any type
+
+
+def write_values(connection: sqlite3.Connection, owner: int, run: Mapping[str, Any]) -> None:
+    """Replace what is known of a run's record; while it goes on, that is nothing."""
+    status, values = run.get("status"), dict[str, Any]()
+    if isinstance(status, dict) and status.get("state") in TERMINAL_STATES:
+        places = ("spec", "parameters"), ("status", "results"), ("metadata", "labels")
+        # Damaged or others' records may have anything there.
+        with suppress(AttributeError, TypeError, ValueError):
+            values = run_fields(*as_json([section(run, *place) for place in places]))
+    kept = {name: _kept(value) for name, value in values.items() if is_text(name)}
+    connection.execute("DELETE FROM run_values WHERE owner = ?", (owner,))
+    if not kept or len(kept) < len(values):
+        connection.execute(f"{LOOK} id = ?", (owner,))
+    names = [(name,) for name in kept]
+    connection.executemany("INSERT OR IGNORE INTO value_names (name) VALUES (?)", names)
+    connection.executemany(
+        "INSERT INTO run_values SELECT ?, id, ? FROM value_names WHERE name = ?",
+        [(owner, value, name) for name, value in kept.items()],
+    )
+
+
+def _kept(value: Any) -> Any:
+    """Give what is kept of a value: of None no number or text, NULL where one has to look."""
+    # NaN is as little a number here as True is.
+    if isinstance(value, bool) or value != value:  # noqa: PLR0124
+        return str(value).lower()
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST and is_text(value) else None
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else None
+    return b"" if value is None else value if isinstance(value, float) else None
+
+
+def is_text(text: str) -> bool:
+    """Tell whether SQLite can be given a text; Python's may have halves of characters."""
+    with suppress(UnicodeEncodeError):
+        return bool(text.encode()) or not text
+    return False
+
+
+Matching = tuple[str, list[Any]]
+"""A query for the ids of runs, by an index, with the values to bind."""
+
+
+def comparing(names: Sequence[str], comparison: str, text: str, number: float | None) -> Matching:
+    """Find what a comparison with a number, or with a text where that is None, may hold for."""
+    if comparison == "!=" or not is_text(text):
+        return _matching(names, ("1",))
+    texts = text, text.lower()  # of which True and False are compared with the latter
+    if comparison == "=":
+        if number is None:
+            number = _number(text)
+        return _matching(names, ("value IN (?, ?, ?)", *texts, _kept(number)))
+    if number is not None:
+        return _matching(names, (f"value {comparison} ? AND {_NUMBER}", number))
+    bound = (max if "<" in comparison else min)(texts)
+    return _matching(names, (f"value {comparison} ? AND {_TEXT}", bound))
+
+
+def beyond(names: Sequence[str], bound: float, largest: bool) -> Matching:
+    """Find what isn't sorted after a number; texts are smaller, True and False are 1 and 0."""
+    if largest:
+        others = "value IN ('true', 'false')"
+        return _matching(names, (f"value >= ? AND {_NUMBER}", bound), (others,))
+    return _matching(names, ("value <= ?", bound), (_TEXT,))
+
+
+def _matching(names: Sequence[str], *conditions: tuple[Any, ...]) -> Matching:
+    select, values = "SELECT owner FROM run_values WHERE name", list[Any]()
+    among = f"IN (SELECT id FROM value_names WHERE name IN ({', '.join('?' * len(names))}))"  # noqa: S608
+    queries = [f"{select} = 0"]
+    for condition, *bound in (*conditions, ("value IS NULL",)):
+        queries.append(f"{select} {among} AND {condition}")
+        values += [*names, *bound]
+    return " UNION ALL ".join(queries), values
+
+
+def _number(text: str) -> float | None:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return None
