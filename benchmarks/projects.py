@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from kedro_mlrun.store.values import write_values
+
 UNTRACKED, OURS, MLFLOW = "untracked", "ours", "kedro-mlflow"
 
 HOOKS = "from kedro_mlrun import MLRunHooks\n\nHOOKS = (MLRunHooks(),)\n"
@@ -159,6 +161,8 @@ def fill(store: Path, runs: int, artifacts: int) -> None:
                 made = [(row[0] + shift, *(_changed(v, changes) for v in row[1:])) for row in rows]
                 places = ", ".join("?" * len(made[0]))
                 db.executemany(f"INSERT INTO {name} VALUES ({places})", made)  # noqa: S608
+        for owner, body in db.execute("SELECT id, body FROM runs"):
+            write_values(db, owner, json.loads(body))
 
 
 def _changed(value: Any, changes: dict[str, str]) -> Any:
