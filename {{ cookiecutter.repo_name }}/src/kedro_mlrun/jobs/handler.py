@@ -91,7 +91,7 @@ def main(task: dict[str, Any]) -> None:
 
 
 def run_task(task: dict[str, Any], store: Store) -> str:
-    """Run a job as MLRun does, which needn't be imported for that (law 7), and say why it failed."""
+    """Run a job as MLRun does, which isn't imported for that (law 7), and say why it failed."""
     metadata, spec = task["metadata"], task["spec"]
     path, parameters = spec.pop("output_path"), spec.pop("parameters")
     connect = MLRunContextManager().connect
