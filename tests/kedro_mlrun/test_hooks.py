@@ -220,6 +220,15 @@ def test_a_kedro_run_is_an_mlrun_run(store: Store, conf: Path) -> None:
     assert set(record["status"]["artifact_uris"]) == {"a_number", "saved"} | OWN
 
 
+def test_several_pipelines_are_named_as_they_run(embedded: Store, conf: Path) -> None:
+    """Law 4: in each list and filter alike, whichever way around Kedro hands them on."""
+    with KedroSession.create(PROJECT, conf_source=str(conf)) as session:
+        session.run(pipeline_names=["read_parts", "write_parts"])  # type: ignore[call-arg]
+    made = newest(embedded, "write_parts-read_parts")
+    names = made["metadata"]["labels"]["pipeline"], made["spec"]["parameters"]["kedro.pipeline"]
+    assert names == ("write_parts,read_parts",) * 2
+
+
 def test_a_chain_ties_only_what_its_own_pipelines_make(
     embedded: Store, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

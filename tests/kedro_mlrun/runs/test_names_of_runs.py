@@ -7,7 +7,7 @@ from kedro.framework import project
 from kedro.pipeline import Node, Pipeline
 
 from kedro_mlrun.records.records import Records
-from kedro_mlrun.runs.provenance import ran
+from kedro_mlrun.runs.provenance import in_order, ran
 from kedro_mlrun.store.fields import DEFAULT_CONTEXT_NAME, run_title
 
 
@@ -43,6 +43,18 @@ def test_the_default_pipeline_is_named_by_its_parts(
     monkeypatch.setattr(project, "pipelines", {"__default__": ALL, **registered})
     assert ran(None, ALL) == ran(["__default__"], ALL) == expected
     assert ran(["a", "b"], ALL) == ["a", "b"]
+
+
+def test_pipelines_are_named_in_the_order_in_which_they_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Law 4: the same command gives the same name; Kedro hands several on in a random order."""
+    known = {"other": MORE, **PARTS, "idle": Pipeline([Node(step, "x", "y")])}
+    monkeypatch.setattr(project, "pipelines", known)
+    expected = ["training", "evaluation", "other", "idle"]
+    for names in (known, expected, reversed(expected)):
+        assert in_order([*names], ALL) == expected
+    assert in_order(["gone"], ALL) == ["gone"]
 
 
 def test_a_part_of_it_is_named_by_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:

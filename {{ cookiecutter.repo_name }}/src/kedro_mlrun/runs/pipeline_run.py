@@ -51,7 +51,9 @@ class PipelineRun:
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
         """Open the run, and record what is known of it."""
-        names = provenance.ran(run_params.get("pipeline_names"), pipeline)
+        asked = provenance.in_order(run_params.get("pipeline_names") or [], pipeline)
+        run_params = {**run_params, "pipeline_names": asked}
+        names = provenance.ran(asked, pipeline)
         runner = str(run_params.get("runner"))  # "None" is the sequential one
         self.side_by_side = not re.search("None|SequentialRunner", runner)
         self.partly = pipeline if run_params.get("only_missing_outputs") else None

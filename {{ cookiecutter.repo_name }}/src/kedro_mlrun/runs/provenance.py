@@ -56,6 +56,19 @@ def parameters(params: Any, run_params: Mapping[str, Any], command: str = "") ->
     return dict(hide_in({**flatten(hide_in(plain(params))), **own}))
 
 
+def in_order(names: Sequence[str], pipeline: Pipeline) -> list[str]:
+    """Order pipelines as they run, for Kedro's command gives several in a random order."""
+    from kedro.framework.project import pipelines
+
+    place = {node: index for index, node in enumerate(pipeline.nodes)}
+
+    def begins(name: str) -> tuple[int, str]:
+        nodes = pipelines[name].nodes
+        return min((place[node] for node in nodes if node in place), default=len(place)), name
+
+    return sorted(names, key=begins) if len(names) > 1 else [*names]
+
+
 def ran(names: Sequence[str] | None, pipeline: Pipeline) -> list[str]:
     """Name the pipelines that run: for `__default__`, the registered ones that make it up.
 
