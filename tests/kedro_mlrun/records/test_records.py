@@ -8,8 +8,10 @@ from typing import Any
 
 import mlrun
 import pytest
-from helpers import Store
+from helpers import Store, new_store
 from mlrun.errors import MLRunPreconditionFailedError
+from store_api import StoreAPI
+from stub_api import serving
 
 from kedro_mlrun.records import records as records_module
 from kedro_mlrun.records import summaries
@@ -84,6 +86,26 @@ def test_runs_are_listed_newest_first(records, made):
     assert names(records.runs(labels=["team=red"])) == ["training"]
     assert len(records.runs(start_time_from=HOUR_AGO)) == 4
     assert records.runs(start_time_from=datetime.now(UTC) + timedelta(hours=1)) == []
+
+
+class OlderAPI(StoreAPI):
+    """Has another name for the filter by states, as MLRun's API before 1.10."""
+
+    def answer_runs(self, method: str, project: str, query: Any, body: Any) -> Any:
+        others = {name: value for name, value in query.items() if name != "states"}
+        return super().answer_runs(method, project, others, body)
+
+
+def test_runs_in_a_state_are_listed_by_an_older_api_too(tmp_path: Path) -> None:
+    """Law 9: what is asked for by its state may be deleted; others are not among it."""
+    with serving(OlderAPI(tmp_path)) as api:
+        for store in new_store(api.url, tmp_path):
+            assert store.manager.project
+            failed = [make_run(store, "bad", error=error) for error in (ValueError("no"), None)][0]
+            records = records_module.Records(mlrun.get_run_db(), store.project)
+            for limit in (1, None):
+                [found] = records.runs(limit, states=["error"])
+                assert found["metadata"]["uid"] == failed
 
 
 def test_a_run_is_found(records, made):

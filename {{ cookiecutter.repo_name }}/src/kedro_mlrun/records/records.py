@@ -91,9 +91,13 @@ class Records:
             label = [f"pipeline=~{first}"] if first != "default" else []
             filters["labels"] = [*filters.get("labels", ()), *label]
         filters["start_time_from"] = filters.get("start_time_from") or fields.LONG_AGO
+        found, states = self._pages("runs", size, **filters), filters.get("states")
+        if states:
+            # Before 1.10, MLRun's API has another name for them, and lists all.
+            found = (run for run in found if run["status"].get("state") in states)
         return (
             run
-            for run in self._pages("runs", size, **filters)
+            for run in found
             if not pipeline
             or names <= _pipelines(section(run, "metadata", "labels").get("pipeline"))
             or names <= _pipelines(section(run, "spec", "parameters").get("kedro.pipeline"))
