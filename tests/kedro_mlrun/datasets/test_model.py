@@ -213,12 +213,15 @@ class Threshold(BaseEstimator):
 
 
 def test_a_class_of_the_project_is_read_where_the_project_is_not(
-    embedded: Store, monkeypatch: pytest.MonkeyPatch
+    embedded: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Law 6: its code is with it; law 1: where the project is, it is the project's own class."""
+    # As in a shell in the project's folder, which is named in the code.
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.setenv("OLDPWD", str(tmp_path))
     module = ModuleType(f"{metadata().package_name}.thresholds")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(PROJECTS_OWN, vars(module))
+    exec(compile(PROJECTS_OWN, tmp_path / "src" / "thresholds.py", "exec"), vars(module))
     model = make_pipeline(StandardScaler(with_mean=False, with_std=False), module.Threshold())
     Dataset(key="model").save(model.fit(X, Y))
     assert type(Dataset(key="model").load()[-1]) is module.Threshold

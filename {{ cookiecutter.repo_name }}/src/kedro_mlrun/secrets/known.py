@@ -55,6 +55,8 @@ _ORDINARY = frozenset(
     "admin anonymous default false guest http https local localhost main minio none null password "
     "postgres public root secret test true user username".split()
 )
+# The shell's variables, which are called like passwords. Code names the file that it is of.
+_FOLDERS = {"PWD", "OLDPWD"}
 _BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 # What a text itself shows to be secret. These see any text, so none may go back over much of it.
@@ -165,7 +167,8 @@ def line_with_secret(content: bytes) -> int | None:
 def has_secret(content: bytes, *places: Mapping[str, Any]) -> bool:
     """Tell whether bytes hold a secret that is known, or named in the environment or a place."""
     forms, text = dict(_known.forms), content.decode(errors="replace")
-    for place in (os.environ, *places):
+    environment = {name: value for name, value in os.environ.items() if name not in _FOLDERS}
+    for place in (environment, *places):
         named = {name: place[name] for name in [*place] if not name.startswith("__")}
         forms |= _forms_of({n: v for n, v in named.items() if isinstance(v, str | bytes | dict)})
     return _without(forms, text) != text
