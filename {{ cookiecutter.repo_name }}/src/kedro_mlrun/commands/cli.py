@@ -13,6 +13,7 @@ from ..text import visible
 COMMANDS = {
     "jobs": "abort build doctor logs schedules submit workflow",
     "records": "artifacts compare delete lineage models open push runs show tag",
+    "search": "search",
     "setup": "init update",
 }
 """The commands of `kedro mlrun`: functions of the same names, by their module beside this one."""

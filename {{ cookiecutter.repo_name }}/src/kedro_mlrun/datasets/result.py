@@ -83,9 +83,18 @@ class MLRunResult(MLRunAbstractDataset):
         value = _plain(data, self.key)
         yield lambda: self._log(context, value)
 
-    def _log(self, context: Any, value: Any) -> None:
+    def named(self, data: Any) -> dict[str, Any]:
+        """Give the results that `data` are, by the names that they have if no other has them."""
+        found = self._leaves(_plain(data, self.key))
+        names = _short_names(self.key, [path for path, _ in found])
+        return dict(zip(names, (leaf for _, leaf in found), strict=True))
+
+    def _leaves(self, value: Any) -> list[tuple[list[Any], Any]]:
         flat = self._flatten and isinstance(value, dict)
-        found = [*leaves(value)] if flat else [([], value)]
+        return [*leaves(value)] if flat else [([], value)]
+
+    def _log(self, context: Any, value: Any) -> None:
+        found = self._leaves(value)
         entries, results, moved = _Entries.of(context), context._results, dict[str, Any]()
         for key, before, places in entries.add(self.key, [path for path, _ in found]):
             if key != self.key:

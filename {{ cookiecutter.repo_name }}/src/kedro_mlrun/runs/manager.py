@@ -73,6 +73,8 @@ class MLRunContextManager:
         self.failure = ""
         # What the job's run that is about to begin has instead of the data of catalog entries.
         self.job_inputs: dict[str, str] = {}
+        # The record of the run that the one which is about to begin goes on with.
+        self.resumes: dict[str, Any] | None = None
         self._config: MLRunConfig = _UNSET
         self._folder: Path | None = None
         self._applied: dict[str, str] = {}
@@ -399,9 +401,13 @@ class MLRunContextManager:
             if context is None or owned:
                 connect = self._connect if self.is_plain else None
                 place = self.project_name, self._told()[2]
-                context = open_runs.new_context(
-                    self.store, place, name, labels, parameters or {}, connect
-                )
+                if record := self.resumes:
+                    self.resumes = None
+                    context = open_runs.resumed(self.store, record, labels, connect)
+                else:
+                    context = open_runs.new_context(
+                        self.store, place, name, labels, parameters or {}, connect
+                    )
             else:
                 open_runs.add_to_job(context, labels, parameters or {})
             self._runs.append(OpenRun(context, run_id, owned))

@@ -93,6 +93,23 @@ def new_context(
     return mlrun.get_or_create_ctx(name, spec={"metadata": metadata, "spec": spec})
 
 
+def resumed(
+    db: Any, record: dict[str, Any], labels: dict[str, str], connect: Callable[[], None] | None
+) -> Context:
+    """Open a run again that was stopped, with what its record has."""
+    record["metadata"]["labels"].update(labels)
+    status = record["status"]
+    status["state"] = "running"
+    for name in ("error", "status_text", "end_time", "artifacts"):
+        status.pop(name, None)
+    if connect and isinstance(db, Store) and is_tested():
+        return RunContext.again(db, record, connect)
+    db.store_run(record, record["metadata"]["uid"], record["metadata"]["project"])
+    return mlrun.MLClientCtx.from_dict(
+        record, db, autocommit=True, store_run=False, include_status=True
+    )
+
+
 def _reach(db: Any) -> None:
     from ..api.keeping import unsent
 

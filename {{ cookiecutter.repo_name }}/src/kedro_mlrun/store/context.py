@@ -106,6 +106,11 @@ class RunContext:
             "spec": spec,
             "status": status,
         }
+        return cls.again(store, record, connect)
+
+    @classmethod
+    def again(cls, store: Store, record: Record, connect: Callable[[], None]) -> RunContext:
+        """Open a run that has a record, and write that."""
         made = cls(record, store, connect)
         store.store_run(record, made._uid, made.project)
         made._version, made._others = store.run_version(*made._place), made._state_of_others()

@@ -1,0 +1,86 @@
+"""The command that searches for the best parameters."""
+
+from collections.abc import Sequence
+from copy import copy
+from shlex import quote
+from typing import Any
+
+import click
+import yaml
+from click import Choice, FloatRange, IntRange, option
+from kedro.framework.cli.project import run as kedro_run
+from rich.console import Group
+from rich.text import Text
+
+from ..records.records import Records
+from ..runs.report import pairs
+from ..search.start import Start
+from ..store.fields import flatten
+from ..text import kedro_command, shown
+from .base import Answer, command
+
+
+def _ranges(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for item in values:
+        name, _, value = map(str.strip, item.partition("="))
+        if not (name and value):
+            raise click.BadParameter(f"'{item}' is not NAME=RANGE, such as depth=int(2,12).")
+        found[name] = value
+    return found
+
+
+@command("search", "kedro mlrun search --set 'random_forest.model.arguments.max_depth=int(2,12)'")
+@option(
+    "--set",
+    "sets",
+    multiple=True,
+    callback=_ranges,
+    metavar="NAME=RANGE",
+    help="Search this parameter, not those of search.yml: int(2,12), float(0,1), log(0.001,10) "
+    "or choice(gini,entropy).",
+)
+@option("--pipeline", "-p", help="The pipeline that makes the metric.")
+@option("--metric", help="The result to find the best of, as `kedro mlrun show` names it.")
+@option("--direction", type=Choice(["maximize", "minimize"]), help="Which is best.")
+@option("--trials", "-n", type=IntRange(1), help="How many combinations to try.")
+@option("--seconds", type=FloatRange(0, min_open=True), help="Begin no other after this long.")
+@option("--sampler", type=Choice(["tpe", "random", "grid"]), help="What chooses the next one.")
+@option("--resume", metavar="RUN", help="Go on with a search that was stopped or killed.")
+@option("--dry-run", is_flag=True, help="Show what would be run, and how often; run nothing.")
+def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
+    """Search for the parameters that give the best metric.
+
+    What is searched is in conf/base/search.yml. The search is one run, and its trials are its
+    iterations. Only the nodes that the searched parameters reach are run for each trial; the best
+    one's models are recorded, and judged once by the pipeline that `evaluate` names.
+    """
+    dry_run, resume, params = (options.pop(name) for name in ("dry_run", "resume", "params"))
+    if resume and (sets or params):
+        raise click.UsageError(
+            "A search goes on as it was begun: leave out --set and --params, or --resume."
+        )
+    env = click.get_current_context().params["env"]
+    run = records.run(resume) if resume else None
+    start = Start(options, sets, params, env, run)
+    plan = start.plan()
+    if dry_run:
+        text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100)
+        return Answer(plan, text.rstrip())
+    found = start.go()
+    config, best = found.config, found.best
+    values = flatten(config.values(best.params)) if best else {}
+    told = {"uid": found.uid, "trials": found.trials, "best_iteration": best and best.number}
+    told |= {"metric": config.metric, "value": best and best.value, "parameters": values}
+    command = f"{kedro_command()} run --pipelines={config.pipeline} --params="
+    command += quote(",".join(f"{name}={value}" for name, value in values.items()))
+    parts = [
+        Text(f"Best of {found.trials} trials: {config.metric} {shown(told['value'])}"),
+        pairs(*values.items()),
+        Text(f"To run it again: {command}"),
+    ]
+    return Answer(told, Group(*parts))
+
+
+# Kedro's own, so that values are read as `kedro run` reads them.
+search.params += [copy(given) for given in kedro_run.params if given.name == "params"]
