@@ -46,6 +46,7 @@ def _ranges(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str
 @option("--trials", "-n", type=IntRange(1), help="How many combinations to try.")
 @option("--seconds", type=FloatRange(0, min_open=True), help="Begin no other after this long.")
 @option("--sampler", type=Choice(["tpe", "random", "grid"]), help="What chooses the next one.")
+@option("--jobs", "-j", type=IntRange(1), default=1, help="How many trials to run at once.")
 @option("--resume", metavar="RUN", help="Go on with a search that was stopped or killed.")
 @option("--dry-run", is_flag=True, help="Show what would be run, and how often; run nothing.")
 def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
@@ -55,14 +56,15 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     iterations. Only the nodes that the searched parameters reach are run for each trial; the best
     one's models are recorded, and judged once by the pipeline that `evaluate` names.
     """
-    dry_run, resume, params = (options.pop(name) for name in ("dry_run", "resume", "params"))
+    own = ("dry_run", "resume", "params", "jobs")
+    dry_run, resume, params, jobs = map(options.pop, own)
     if resume and (sets or params):
         raise click.UsageError(
             "A search goes on as it was begun: leave out --set and --params, or --resume."
         )
     env = click.get_current_context().params["env"]
     run = records.run(resume) if resume else None
-    start = Start(options, sets, params, env, run)
+    start = Start(options, sets, params, env, run, jobs)
     plan = start.plan()
     if dry_run:
         text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100)

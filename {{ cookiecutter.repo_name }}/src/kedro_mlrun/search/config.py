@@ -7,10 +7,10 @@ from typing import Any, Literal, Self
 import click
 import yaml
 from kedro.config import MissingConfigException
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ..text import nearest
-from .space import Choice, Params, Range, filled, space_of
+from .space import Choice, Params, Range, filled, grid, space_of
 
 PATTERNS = ["search*", "search*/**", "**/search*"]
 
@@ -35,7 +35,6 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
         seconds: after how long no other one begins.
         sampler: who chooses the next one: `tpe`, which learns from those before, `random`, `grid`.
         early_stop: after how many trials that aren't better than those before it ends.
-        keep: whether the `best` trial's models are recorded, or those of `all`.
         evaluate: a pipeline that is run once, at the end, with what the best trial has made.
         seed: of the sampler.
     """
@@ -64,6 +63,15 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
                 raise ValueError(f"{name}: {value!r} has no range; set it in parameters instead")
         return parameters
 
+    @model_validator(mode="after")
+    def _has_points(self) -> Self:
+        for name, each in self.space.items() if self.sampler == "grid" else ():
+            try:
+                next(grid(each, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return self
+
     @classmethod
     def load(cls, loader: Any, changes: Mapping[str, Any], sets: Mapping[str, str]) -> Self:
         """Read search.yml; what is asked for beside it wins, as do ranges over all in the file."""
@@ -76,9 +84,7 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
             found = {}
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
-            raise SearchError(
-                f"search.yml in {source} can't be read: {reason}. Fix it."
-            ) from error
+            raise SearchError(f"search.yml in {source} can't be read: {reason}. Fix it.") from error
         found |= {name: value for name, value in changes.items() if value is not None}
         found |= {"parameters": dict(sets)} if sets else {}
         try:
@@ -101,12 +107,6 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
             name: filled(each, name, lambda name, _: params[name])
             for name, each in self.space.items()
         }
-
-    def is_better(self, value: float, other: float | None) -> bool:
-        """Tell whether a value of the metric is better than another one, or the first."""
-        if other is None:
-            return True
-        return value > other if self.direction == "maximize" else value < other
 
 
 def _first(name: str, each: Range | Choice, asked: list[str]) -> Any:

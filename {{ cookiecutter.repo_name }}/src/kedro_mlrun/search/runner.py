@@ -1,7 +1,7 @@
 """The search as a runner of Kedro: one Kedro run, and so one MLRun run, of many trials."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +21,9 @@ from ..secrets.known import hide_in
 from ..store.fields import flatten
 from ..text import nearest, shown
 from .config import SearchConfig, SearchError
-from .trials import Recorder, Study, Trial, now
-from .work import Values, Work, stem
+from .space import Params
+from .trials import Recorder, Study, Trial
+from .work import NoMetricError, Prepared, Values, Work, stem
 
 GIVE_UP = 3  # trials that fail before one that doesn't
 
@@ -35,6 +36,7 @@ class Search:
         config: what is searched for.
         parameters: the project's parameters as its files have them.
         asked: what is recorded, so that the search can go on: JSON's types.
+        jobs: how many trials run at once, each in a process of its own.
         uid: the run's id.
         best: the best trial.
         trials: how many there are.
@@ -43,6 +45,7 @@ class Search:
     config: SearchConfig
     parameters: Mapping[str, Any]
     asked: dict[str, Any] = field(default_factory=dict)
+    jobs: int = 1
     uid: str = ""
     best: Trial | None = None
     trials: int = 0
@@ -94,7 +97,7 @@ class SearchRunner(SequentialRunner):
         trials = _Trials(work, catalog, context, run)
         study = Study(search.config, done)
         try:
-            self._try_all(trials, study, recorder, {trial.number for trial in done})
+            self._try_all(trials, study, recorder, done)
         finally:
             # Also where it is stopped, for what was found by then.
             search.best, search.trials = study.best, len(recorder.trials())
@@ -112,23 +115,25 @@ class SearchRunner(SequentialRunner):
                 run(_with_outputs(node, made) if is_made else node)
 
     def _try_all(
-        self, trials: "_Trials", study: Study, recorder: Recorder, done: set[int]
+        self, trials: "_Trials", study: Study, recorder: Recorder, done: Sequence[Trial]
     ) -> None:
-        config = self._search.config
+        config, known = self._search.config, {trial.number for trial in done}
         end = time.monotonic() + (config.seconds or float("inf"))
-        with _progress(config, len(done), study.best) as tell:
+
+        def asked() -> Iterator[tuple[int, Params]]:
             for number in range(1, config.trials + 1):
-                if number in done:
-                    continue
                 enough = config.early_stop and study.since_best >= config.early_stop
-                if enough or time.monotonic() > end or (params := study.ask(number)) is None:
+                hopeless = study.best is None and study.since_best >= GIVE_UP
+                if enough or hopeless or time.monotonic() > end:
                     return
-                trial = trials.run(number, params)
+                if number not in known and (params := study.ask(number)) is not None:
+                    yield number, params
+
+        with _progress(config, len(done), study.best) as tell:
+            for trial in trials.run_all(asked(), self._search.jobs):
                 is_best = study.tell(trial)
                 recorder.add(trial, is_best)
                 tell(trial, is_best)
-                if study.best is None and study.since_best >= GIVE_UP:
-                    return
 
 
 class _Trials:
@@ -137,65 +142,64 @@ class _Trials:
     def __init__(self, work: Work, catalog: CatalogProtocol, context: Any, run: Any) -> None:
         self._work, self._catalog, self._context, self._run = work, catalog, context, run
         self.ran_once = set[Node]()
-        self._have: Values = {}
-        self._entry = ""
+        self._prepared: Prepared | None = None
         self._best: tuple[Trial | None, Values] = None, {}
 
-    def run(self, number: int, params: dict[str, Any]) -> Trial:
-        """Run a trial; one whose nodes fail is one, too."""
-        started, values = now(), self._work.config.values(params)
-        try:
-            made, results = self._find(values) if not self._entry else self._make(values)
-            value = self._work.metric(results)
-        except SearchError:
-            raise
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            return Trial(number, params, error=what, started=started)
-        trial = Trial(number, params, value, results, started=started)
-        best, _ = self._best
-        if best is None or self._work.config.is_better(value, best.value):
-            self._best = trial, made
-        return trial
+    def run_all(self, asked: Iterator[tuple[int, Params]], jobs: int) -> Iterator[Trial]:
+        """Run trials as they are asked for, `jobs` at once as soon as the first has succeeded."""
+        for number, params in asked:
+            trial, made = self._run_one(number, params)
+            best, _ = self._best
+            if trial.is_better(best, self._work.config.direction):
+                self._best = trial, made
+            yield trial
+            if self._prepared and jobs > 1:
+                from .pool import run_side_by_side
+
+                yield from run_side_by_side(self._prepared, asked, jobs)
 
     def made_by(self, trial: Trial) -> Values:
-        """Give what the best trial has made; one of an earlier process is run once more."""
+        """Give what the best trial has made; one of another process is run once more."""
         best, made = self._best
         if best and best.number == trial.number:
             return made
-        values = self._work.config.values(trial.params)
-        made, _ = self._find(values) if not self._entry else self._make(values)
+        again, made = self._run_one(trial.number, trial.params)
+        if again.error:
+            raise SearchError(
+                f"Trial {trial.number}, the best, failed when it was run again: {again.error}. "
+                "Make its nodes give the same each time, with a seed."
+            )
         return made
 
-    def _make(self, values: Mapping[str, Any]) -> tuple[Values, dict[str, Any]]:
-        made = self._work.run(self._entry, self._have, values)
-        return made, self._work.results(self._entry, made)
-
-    def _find(self, values: Mapping[str, Any]) -> tuple[Values, dict[str, Any]]:
-        """Run a trial to each entry until one has the metric among its results."""
+    def _run_one(self, number: int, params: Params) -> tuple[Trial, Values]:
+        if self._prepared:
+            return self._prepared.run(number, params)
         metric, known = self._work.config.metric, list[str]()
+        # Nobody can tell which entry has the metric among its results before it has them.
         for entry in self._work.entries:
-            self._prepare(entry)
-            made = self._work.run(entry, self._have, values)
-            results = self._work.results(entry, made)
-            if metric in results:
-                self._entry = entry
-                return made, results
-            known += results
+            prepared = Prepared(self._work, entry, self._prepare(entry))
+            try:
+                trial, made = prepared.run(number, params)
+            except NoMetricError as error:
+                known += error.results
+                continue
+            if trial.value is not None:
+                self._prepared = prepared
+            return trial, made
         raise SearchError(
             f"No result that depends on the searched parameters is called '{metric}'. "
             f"{nearest(metric, known)}There are {', '.join(sorted(known))}."
         )
 
-    def _prepare(self, entry: str) -> None:
+    def _prepare(self, entry: str) -> Values:
         """Run what all trials need, unless this very run has done so before it was killed."""
         for node in self._work.before(entry).nodes:
             if node not in self.ran_once:
                 if not all(map(self._is_saved, node.outputs)):
                     self._run(node)
                 self.ran_once.add(node)
-        for name in self._work.loads(entry):
-            self._have[stem(name)] = MemoryDataset(self._catalog.load(name))
+        load = self._catalog.load
+        return {stem(name): MemoryDataset(load(name)) for name in self._work.loads(entry)}
 
     def _is_saved(self, name: str) -> bool:
         dataset = run_dataset(self._catalog.get(name))
@@ -226,8 +230,15 @@ def _note_parameters(context: Any, values: Mapping[str, Any]) -> None:
 def _progress(config: SearchConfig, done: int, best: Trial | None) -> Iterator[Any]:
     """Show how far a search is, and the best so far: in a terminal as a bar, else in lines."""
     console = Console(stderr=True)
-    columns = (TextColumn("Trial"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[best]}"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+    columns = (
+        TextColumn("Trial"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[best]}"),
+    )
+    bar = Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
     with bar:
         task = bar.add_task("", total=config.trials, completed=done, best=_named(config, best))
 
@@ -238,7 +249,9 @@ def _progress(config: SearchConfig, done: int, best: Trial | None) -> Iterator[A
             if trial.error or (is_best and not console.is_terminal):
                 what = f"failed: {trial.error}" if trial.error else _named(config, trial)
                 console.print(
-                    f"Trial {trial.number} of {config.trials}: {what}", markup=False, highlight=False
+                    f"Trial {trial.number} of {config.trials}: {what}",
+                    markup=False,
+                    highlight=False,
                 )
 
         yield tell

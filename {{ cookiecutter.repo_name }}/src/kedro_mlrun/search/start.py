@@ -13,7 +13,6 @@ from kedro.pipeline import Pipeline
 
 from ..jobs.parameters import check_names
 from ..project import config_loader, current_project
-from ..records.records import Records
 from ..records.summaries import Record, uid_of
 from ..runs.manager import MLRunContextManager
 from ..secrets.known import hide_in
@@ -35,6 +34,7 @@ class Start:
         params: values of Kedro's parameters.
         env: Kedro's environment.
         run: the record of a search to go on with, as it was asked for then.
+        jobs: how many trials run at once.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Start:
         params: dict[str, Any],
         env: str | None,
         run: Record | None = None,
+        jobs: int = 1,
     ) -> None:
         asked = _asked(run) if run else {}
         self._env, self._params = asked.get("env", env), asked.get("params", params)
@@ -56,7 +57,7 @@ class Start:
             config = SearchConfig.load(loader, changes, sets)
         check_names({**dict.fromkeys(config.parameters)}, loader)
         told = {"config": config.model_dump(), "env": self._env, "params": hide_in(self._params)}
-        self.search = Search(config, loader["parameters"], told)
+        self.search = Search(config, loader["parameters"], told, jobs)
 
     def plan(self) -> Record:
         """Tell what would be run, how often; what can't be done is refused."""
@@ -115,18 +116,13 @@ def _asked(run: Record) -> Record:
     uid, state = uid_of(run)[:8], run["status"].get("state")
     text = (run["metadata"].get("annotations") or {}).get(SEARCH)
     if not text:
-        raise SearchError(
-            f"Run {uid} is no search. To list what there is: kedro mlrun runs --label search"
-        )
+        raise SearchError(f"Run {uid} is no search. To list what there is: kedro mlrun runs")
     if state == "completed" or state not in TERMINAL_STATES:
         what = "has completed" if state == "completed" else f"is {state}"
-        raise SearchError(f"Search {uid} {what}, so it can't go on. To begin another, leave --resume out.")
+        raise SearchError(
+            f"Search {uid} {what}, so it can't go on. To begin another, leave --resume out."
+        )
     return dict(json.loads(text))
-
-
-def to_resume(which: str) -> Record:
-    """Find the run of a search that has to go on."""
-    return Records(*MLRunContextManager().to_read()).run(which)
 
 
 @contextmanager

@@ -40,6 +40,12 @@ class Trial:
     error: str = ""
     started: str = ""
 
+    def is_better(self, other: "Trial | None", direction: str) -> bool:
+        """Tell whether its metric is better than another trial's, or the first."""
+        if self.value is None or other is None or other.value is None:
+            return self.value is not None
+        return self.value > other.value if direction == "maximize" else self.value < other.value
+
     @property
     def state(self) -> str:
         """The state of its iteration."""
@@ -112,8 +118,7 @@ class Study:
         return self._note(trial)
 
     def _note(self, trial: Trial) -> bool:
-        best = self.best and self.best.value
-        is_best = trial.value is not None and self._config.is_better(trial.value, best)
+        is_best = trial.is_better(self.best, self._config.direction)
         self.best, self.since_best = (trial, 0) if is_best else (self.best, self.since_best + 1)
         return is_best
 

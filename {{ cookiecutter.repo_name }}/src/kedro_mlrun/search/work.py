@@ -2,8 +2,9 @@
 
 import copy
 import logging
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from kedro.io import CatalogProtocol, MemoryDataset
@@ -15,6 +16,8 @@ from ..datasets.result import MLRunResult
 from ..runs.dataset import innermost
 from ..text import nearest
 from .config import SearchConfig, SearchError
+from .space import Params
+from .trials import Trial
 
 Values = dict[str, Any]  # MemoryDatasets, which copy what they have as Kedro does
 
@@ -58,7 +61,8 @@ class Work:
         return {
             searched
             for searched in self.config.parameters
-            if own == "parameters" or f"{own}.".startswith(f"{searched}.")
+            if own == "parameters"
+            or f"{own}.".startswith(f"{searched}.")
             # Of what a node takes as a whole, a part.
             or f"{searched}.".startswith(f"{own}.")
         }
@@ -131,12 +135,41 @@ class Work:
         """Give the results that an entry would record, by their names."""
         return self.entries[entry].named(made[stem(entry)].load())
 
-    def metric(self, results: Mapping[str, Any]) -> float:
-        """Give the metric, which has to be a number."""
-        value = results[self.config.metric]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"the metric '{self.config.metric}' is {value!r}, and no number")
-        return float(value)
+
+class NoMetricError(Exception):
+    """The metric isn't among the results that an entry has."""
+
+    def __init__(self, results: Iterable[str]) -> None:
+        super().__init__(*results)
+        self.results = [*results]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Trials that can be run: what they do, to which entry, and what they load."""
+
+    work: Work
+    entry: str
+    have: Values
+
+    def run(self, number: int, params: Params) -> tuple[Trial, Values]:
+        """Run a trial, and give what its nodes have made; one whose nodes fail is one, too."""
+        started, metric = datetime.now(UTC).isoformat(), self.work.config.metric
+        try:
+            values = self.work.config.values(params)
+            made = self.work.run(self.entry, self.have, values)
+            results = self.work.results(self.entry, made)
+            if metric not in results:
+                raise NoMetricError(results)
+            value = results[metric]
+            if type(value) not in {int, float}:  # NaN and infinity are text by now
+                raise ValueError(f"the metric '{metric}' is {value!r}, and no number")
+        except NoMetricError:
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            return Trial(number, params, error=what, started=started), {}
+        return Trial(number, params, float(value), results, started=started), made
 
 
 def stem(name: str) -> str:
@@ -150,5 +183,7 @@ def _part(parameters: Any, name: str) -> Any:
     if name in parameters:
         return parameters[name]
     for key in name.split("."):
-        parameters = parameters[key] if isinstance(parameters, Mapping) else getattr(parameters, key)
+        parameters = (
+            parameters[key] if isinstance(parameters, Mapping) else getattr(parameters, key)
+        )
     return parameters

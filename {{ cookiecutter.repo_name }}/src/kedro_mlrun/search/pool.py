@@ -1,0 +1,57 @@
+"""Trials in several processes at once."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cloudpickle
+from joblib.externals.loky import ProcessPoolExecutor
+
+from .space import Params
+from .trials import Trial
+from .work import Prepared
+
+
+def run_side_by_side(
+    prepared: Prepared, asked: Iterator[tuple[int, Params]], jobs: int
+) -> Iterator[Trial]:
+    """Run trials, so many at once, and give each when it has ended.
+
+    The next one is asked for when there is a process for it.
+    """
+    waiting = set[Future[Trial]]()
+    with TemporaryDirectory() as folder:
+        # Once, and not with each trial: the data are in it.
+        file = Path(folder, "prepared.pkl")
+        file.write_bytes(cloudpickle.dumps(prepared))
+        # Processes that aren't forked, for libraries such as OpenMP have threads by now.
+        pool = ProcessPoolExecutor(jobs, initializer=_leave_ctrl_c_to_parent)
+        try:
+            while True:
+                for number, params in islice(asked, jobs - len(waiting)):
+                    waiting.add(pool.submit(_run, str(file), number, params))
+                if not waiting:
+                    return
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from sorted((each.result() for each in done), key=lambda each: each.number)
+        finally:
+            pool.shutdown(kill_workers=True)
+
+
+def _leave_ctrl_c_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run(file: str, number: int, params: Params) -> Trial:
+    return _prepared(file).run(number, params)[0]
+
+
+@cache
+def _prepared(file: str) -> Prepared:
+    with open(file, "rb") as stream:
+        found: Prepared = cloudpickle.load(stream)
+    return found
