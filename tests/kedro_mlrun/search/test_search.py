@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 from conftest import KEDRO, PYTHON, Folder
 
 # What each node has done is counted in a file.
 REGISTRY = """
-import os, signal
+import os, signal, time
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +35,7 @@ def count(what):
     if Path("interrupt").exists() and Path("interrupt").read_text() == f"{what} {done}":
         Path("interrupt").unlink()
         signal.raise_signal(signal.SIGINT)
+    return done
 
 
 def split(seed):
@@ -53,7 +55,11 @@ def train(data, model: Model):
     data["x"] = 0  # what a trial changes isn't there for the next
     with Path("processes").open("a") as file:
         file.write(f"{os.getpid()} ")
-    return {"x": model.x, "kind": model.kind, "arguments": model.arguments, "sum": int(data["x"].sum())}
+    for _ in range(600 if Path("meet").exists() and count("meet") > 1 else 0):
+        if len(set(Path("processes").read_text().split())) > 2:
+            break
+        time.sleep(0.05)
+    return {"x": model.x, "kind": model.kind, "arguments": model.arguments}
 
 
 def score(trained, data):
@@ -65,11 +71,9 @@ def score(trained, data):
 
 def judge(trained, test_set):
     count("judge")
+    if Path("broken").exists():
+        raise RuntimeError("broken")
     return {"test": {"score": trained["x"] * len(test_set)}}
-
-
-def broken(trained):
-    raise RuntimeError("broken")
 
 
 def register_pipelines():
@@ -81,7 +85,6 @@ def register_pipelines():
             Node(score, ["trained", "training_set"], "validation", name="score"),
         ]),
         "evaluation": Pipeline([Node(judge, ["trained", "test_set"], "test", name="judge")]),
-        "broken": Pipeline([Node(broken, "trained", "never", name="break")]),
         "__default__": Pipeline([]),
     }
 """
@@ -100,6 +103,7 @@ metric: validation.score
 parameters: {model.x: "float(0, 0.8)"}
 trials: 6
 """
+WIDE = {"width": "int(1, 4)"}
 SDK = """
 import json, sys
 from kedro_mlrun import *
@@ -120,7 +124,9 @@ def project(bake: Callable[..., Folder]) -> Folder:
     conf = project.path / "conf" / "base"
     for file in conf.glob("parameters*"):
         file.unlink()
-    (conf / "parameters.yml").write_text("seed: 3\nmodel: {x: 0.5, arguments: {depth: 2}}\n")
+    (conf / "parameters.yml").write_text(
+        "seed: 3\nunused: 1\nmodel: {x: 0.5, arguments: {depth: 2}}\n"
+    )
     (conf / "catalog.yml").write_text(CATALOG)
     (conf / "search.yml").write_text(SEARCH)
     return project
@@ -179,12 +185,17 @@ def test_a_search_is_one_run_and_each_trial_an_iteration(project: Folder) -> Non
     own |= {"optimization_history", "param_importances"}
     assert {key for key in saved if not key.startswith("kedro.")} == own
     assert set(saved.values()) == {1}
+    shown = json.loads(project.run(KEDRO, "mlrun", "show", "last", "--json").stdout)["search"]
+    assert (shown["trials"], shown["failed"], shown["parameters"]) == (6, 0, {"model.x": x})
+    assert shown["importance"] == {"model.x": 1.0}
+    better = [value for number, value in enumerate(values) if value > max(values[:number] or [-9])]
+    assert [each["value"] for each in shown["history"]] == better
     code = "from kedro_mlrun import *; print(MLRunAbstractDataset('trained').load()['x'])"
     assert float(project.run(PYTHON, "-c", code, PYTHONPATH="src").stdout.split()[-1]) == x
 
 
 def test_a_killed_search_goes_on_and_repeats_nothing(project: Folder) -> None:
-    """20 trials, killed in the ninth: 20 iterations, none twice, and what was saved isn't redone."""
+    """20 trials, killed in the ninth: 20 iterations, none twice; what was saved isn't redone."""
     (project.path / "stop").write_text("train 9")
     search(project, "--trials", "20", ok=False)
     assert counts(project)["score"] == 8
@@ -200,7 +211,7 @@ def test_a_killed_search_goes_on_and_repeats_nothing(project: Folder) -> None:
     assert len(run["status"]["iterations"]) == 21
 
     refused = search(project, "--resume", "last", ok=False)
-    assert "has completed, so it can't go on" in refused
+    assert "is completed, so it can't go on" in refused
 
 
 def test_what_ctrl_c_leaves_is_there(project: Folder) -> None:
@@ -222,13 +233,78 @@ def test_what_ctrl_c_leaves_is_there(project: Folder) -> None:
 
 def test_trials_in_processes_of_their_own_are_recorded_once_each(project: Folder) -> None:
     """They are at work at once, and each has what it would have had alone."""
-    answer = search(project, "--jobs", "2", "--trials", "8", fork=False)
+    (project.path / "meet").touch()
+    answer = search(project, "--jobs", "2", "--trials", "5", fork=False)
     run, *trials = recorded(project)
-    assert [trial["metadata"]["iteration"] for trial in trials] == [*range(1, 9)]
+    assert [trial["metadata"]["iteration"] for trial in trials] == [1, 2, 3, 4, 5]
     for trial in trials:
         x = trial["spec"]["parameters"]["model.x"]
         score = trial["status"]["results"]["validation.score"]
         assert score == pytest.approx(-((x - 0.3) ** 2))
     assert run["status"]["results"]["test.score"] == answer["parameters"]["model.x"]
     assert len(set((project.path / "processes").read_text().split())) == 3
+    assert counts(project)["split"] == 1
+
+
+def test_what_cant_be_searched_is_said(project: Folder) -> None:
+    """One sentence says what is wrong, and one what to change; what judges the best has no say."""
+
+    def refused(*options: str) -> str:
+        return " ".join(search(project, *options, ok=False).split())
+
+    assert "has no parameter 'model.y'" in refused("--set", "model.y=int(1,2)")
+    told = refused("--set", "unused=int(1,2)")
+    assert "No node of pipeline 'training' takes the parameter 'unused'." in told
+    assert "There is no pipeline 'trainin'. Did you mean 'training'?" in refused("-p", "trainin")
+    assert not (project.path / "counts").exists()
+    told = refused("--metric", "test.score")
+    assert "is called 'test.score'. Did you mean 'validation.score'?" in told
+    assert counts(project)["judge"] == 0
+
+
+def test_a_plan_tells_what_would_run_how_often(project: Folder) -> None:
+    told = search(project, "--dry-run", "--set", "model.x=float(0,1,0.5)", "--sampler", "grid")
+    assert (told["trials"], told["metric"]) == (3, "validation.score")
+    assert told["nodes"] == {
+        "once": ["split"],
+        "for each trial": ["train", "score"],
+        "with the best": ["judge", "other"],
+    }
+    assert not (project.path / "counts").exists()
+
+
+def test_trials_that_fail_are_recorded_and_the_search_goes_on(project: Folder) -> None:
+    """Unless the first three fail."""
+    answer = search(project, "--set", "model.x=choice(0.95, 0.2, 0.4)", "--sampler", "grid")
+    run, *trials = recorded(project)
+    assert [trial["status"]["state"] for trial in trials] == ["error", "completed", "completed"]
+    assert trials[0]["status"]["error"] == "ValueError: x is too large"
+    assert answer["parameters"] == {"model.x": 0.2}
+    assert run["status"]["state"] == "completed"
+    hopeless = search(project, "--set", "model.x=float(0.91, 1)", ok=False)
+    assert "No trial succeeded. The last one failed: ValueError: x is too large" in hopeless
+    assert counts(project)["train"] == 3 + 3
+
+
+def test_a_search_whose_evaluation_has_failed_goes_on_with_that(project: Folder) -> None:
+    """Its trials aren't repeated. A choice replaces a parameter whole, and is found again."""
+    options = {"choice": [{"x": "float(0, 0.8)"}, {"kind": "wide", "x": 0.3, "arguments": WIDE}]}
+    changed = yaml.safe_load(SEARCH) | {"parameters": {"model": options}, "trials": 12}
+    (project.path / "conf" / "base" / "search.yml").write_text(yaml.safe_dump(changed))
+    (project.path / "broken").touch()
+    assert "The search failed with RuntimeError: broken" in search(project, ok=False)
+    (project.path / "broken").unlink()
+    answer = search(project, "--resume", "last")
+    assert answer["parameters"] == {
+        "model.kind": "wide",
+        "model.x": 0.3,
+        "model.arguments.width": 4,
+    }
+    run, *trials = recorded(project)
+    assert len(trials) == 12
+    assert run["spec"]["parameters"].items() >= answer["parameters"].items()
+    # That of the parameter before it isn't its.
+    assert "model.arguments.depth" not in run["spec"]["parameters"]
+    # The best trial's model was in memory.
+    assert counts(project)["train"] == 12 + 1
     assert counts(project)["split"] == 1

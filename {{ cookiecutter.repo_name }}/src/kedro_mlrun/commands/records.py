@@ -114,9 +114,11 @@ def _kept(columns: str | None) -> str:
 @command("show", "kedro mlrun show last")
 @argument("which", metavar="RUN")
 def show(records: Records, which: str) -> Answer:
-    """Show a run: parameters, inputs, results, artifacts, error."""
+    """Show a run: parameters, inputs, results, artifacts, error; of a search, what it found."""
     found = records.run(which)
     run, saved = summary(found), list(map(artifact_summary, records.artifacts_of(found)))
+    if searched := summaries.search_of(found):
+        run["search"] = searched
     return Answer(run, tables.run_view(run, saved))
 
 

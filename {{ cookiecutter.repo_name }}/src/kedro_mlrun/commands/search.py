@@ -64,7 +64,8 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
         )
     env = click.get_current_context().params["env"]
     run = records.run(resume) if resume else None
-    start = Start(options, sets, params, env, run, jobs)
+    changes = {name: value for name, value in options.items() if value is not None}
+    start = Start(changes, sets, params, env, jobs, run)
     plan = start.plan()
     if dry_run:
         text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100)
@@ -76,7 +77,7 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     told |= {"metric": config.metric, "value": best and best.value, "parameters": values}
     command = f"{kedro_command()} run --pipelines={config.pipeline} --params="
     command += quote(",".join(f"{name}={value}" for name, value in values.items()))
-    parts = [
+    parts: list[Any] = [
         Text(f"Best of {found.trials} trials: {config.metric} {shown(told['value'])}"),
         pairs(*values.items()),
         Text(f"To run it again: {command}"),

@@ -176,9 +176,23 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
         if values:
             view = results_view(values) if title == "results" else pairs(*values.items())
             parts += [Text(f"\n{title.capitalize()}", style="bold"), view]
+    if searched := run.get("search"):
+        parts += _search_parts(searched)
     if run["error"]:
         parts += [Text("\nError", style="bold red"), Text(indent(run["error"].strip(), "  "))]
     return Group(*parts)
+
+
+def _search_parts(searched: Record) -> list[Any]:
+    failed = f", {searched['failed']} of them failed" if searched["failed"] else ""
+    about = f"{searched['direction']} {searched['metric']} ({searched['trials']} trials{failed})"
+    history = [(f"trial {each['trial']}", each["value"]) for each in searched["history"]]
+    return [
+        *(Text("\nSearch", style="bold"), Text(f"  {about}")),
+        *(Text("\nBest parameters", style="bold"), pairs(*searched["parameters"].items())),
+        *(Text("\nImportance", style="bold"), pairs(*searched["importance"].items())),
+        *(Text("\nHistory of the best", style="bold"), pairs(*history)),
+    ]
 
 
 def comparison(compared: Record, width: int) -> RenderableType:

@@ -1,12 +1,15 @@
 """What a person or a script wants to know of a run, a version of an artifact, or several runs."""
 
 import html
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..lazy import mlrun
 from ..store.fields import (
+    IMPORTANCE,
+    SEARCH,
     TERMINAL_STATES,
     artifact_file,
     artifact_uri,
@@ -43,6 +46,32 @@ def summary(run: Mapping[str, Any]) -> Record:
         "artifacts": section(run, "status", "artifact_uris"),
         "inputs": section(run, "spec", "inputs"),
         "error": status.get("error") or (status.get("status_text") if state == "aborted" else None),
+    }
+
+
+def search_of(run: Mapping[str, Any]) -> Record:
+    """Give what came of a search: the best trial, what counts, and when it got better."""
+    annotations, status = section(run, "metadata", "annotations"), run.get("status") or {}
+    if not (SEARCH in annotations and status.get("iterations")):
+        return {}
+    asked = json.loads(annotations[SEARCH])["config"]
+    header, *rows = status["iterations"]
+    trials = [dict(zip(header, row, strict=True)) for row in rows]
+    best, history, metric = Record(), list[Record](), f"output.{asked['metric']}"
+    sign = 1 if asked["direction"] == "maximize" else -1
+    for trial in sorted(trials, key=lambda trial: trial["iter"]):
+        value = trial.get(metric) if trial["state"] == "completed" else None
+        if value is not None and (not history or sign * value > sign * history[-1]["value"]):
+            best = {n.removeprefix("param."): v for n, v in trial.items() if n.startswith("param.")}
+            history.append({"trial": trial["iter"], "value": value})
+    return {
+        "metric": asked["metric"],
+        "direction": asked["direction"],
+        "trials": len(trials),
+        "failed": sum(trial["state"] != "completed" for trial in trials),
+        "parameters": {name: value for name, value in best.items() if value is not None},
+        "importance": json.loads(annotations.get(IMPORTANCE) or "{}"),
+        "history": history,
     }
 
 

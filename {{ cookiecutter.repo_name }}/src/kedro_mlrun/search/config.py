@@ -7,12 +7,10 @@ from typing import Any, Literal, Self
 import click
 import yaml
 from kedro.config import MissingConfigException
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ..text import nearest
-from .space import Choice, Params, Range, filled, grid, space_of
-
-PATTERNS = ["search*", "search*/**", "**/search*"]
+from .space import Params, filled, grid, space_of
 
 
 class SearchError(click.ClickException, ValueError):
@@ -28,13 +26,13 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
         pipeline: the Kedro pipeline that makes the metric.
         metric: a result of it, by the name that `kedro mlrun show` has.
         direction: whether the largest or the smallest is best.
-        parameters: what each parameter may be, by its name with dots: `int(low, high)`,
-            `float(low, high)`, both with a step or without, `log(low, high)`, `choice(a, b)`, or
-            a dict or list with such values inside. `{choice: [...]}` has such dicts to choose from.
+        parameters: what each parameter may be, by its name with dots: `int(low, high)` and
+            `float(low, high)`, with a step as a third number, `log(low, high)`, `choice(a, b)`, or
+            a dict with such values inside. `{choice: [...]}` chooses one of several such dicts.
         trials: how many combinations are tried.
         seconds: after how long no other one begins.
-        sampler: who chooses the next one: `tpe`, which learns from those before, `random`, `grid`.
-        early_stop: after how many trials that aren't better than those before it ends.
+        sampler: what chooses the next one: `tpe` learns from those before; `random`; `grid`.
+        early_stop: after how many trials that are no better than those before it ends.
         evaluate: a pipeline that is run once, at the end, with what the best trial has made.
         seed: of the sampler.
     """
@@ -50,24 +48,15 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
     evaluate: str | None = None
     seed: int = Field(default=42, ge=0, lt=2**31)
 
-    @field_validator("parameters")
-    @classmethod
-    def _has_ranges(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        for name, value in parameters.items():
-            asked = list[str]()
-            try:
-                filled(space_of(value), name, lambda name, each: _first(name, each, asked))
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-            if not asked:
-                raise ValueError(f"{name}: {value!r} has no range; set it in parameters instead")
-        return parameters
-
     @model_validator(mode="after")
-    def _has_points(self) -> Self:
-        for name, each in self.space.items() if self.sampler == "grid" else ():
+    def _has_ranges(self) -> Self:
+        for name, value in self.parameters.items():
             try:
-                next(grid(each, name))
+                space = space_of(value)
+                # Without a grid, what has no steps will do.
+                points = grid(space, name) if self.sampler == "grid" else iter([{name: None}])
+                if space == value or not next(points):
+                    raise ValueError(f"{value!r} has no range; set it in parameters instead")
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return self
@@ -76,8 +65,8 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
     def load(cls, loader: Any, changes: Mapping[str, Any], sets: Mapping[str, str]) -> Self:
         """Read search.yml; what is asked for beside it wins, as do ranges over all in the file."""
         source = Path(loader.conf_source)
-        if hasattr(loader, "config_patterns"):
-            loader.config_patterns.setdefault("search", PATTERNS)
+        if hasattr(loader, "config_patterns"):  # which a project's own need not have
+            loader.config_patterns.setdefault("search", ["search*", "search*/**", "**/search*"])
         try:
             found = dict(loader["search"])
         except (MissingConfigException, KeyError):
@@ -85,15 +74,18 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
             raise SearchError(f"search.yml in {source} can't be read: {reason}. Fix it.") from error
-        found |= {name: value for name, value in changes.items() if value is not None}
+        found |= changes
         found |= {"parameters": dict(sets)} if sets else {}
         try:
             return cls(**found)
         except ValidationError as error:
-            problems = (_told(each, found) for each in error.errors())
+            hints = (
+                nearest(str(at["loc"][0]), cls.model_fields) for at in error.errors() if at["loc"]
+            )
+            problems = [f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors()]
             raise SearchError(
-                f"The search can't be done: {'; '.join(problems)}. Change search.yml in {source} "
-                "or the options."
+                f"The search in {source} can't be done ({'; '.join(problems)}). {next(hints, '')}"
+                f"The keys of search.yml are {', '.join(cls.model_fields)}."
             ) from None
 
     @property
@@ -108,19 +100,6 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
             for name, each in self.space.items()
         }
 
-
-def _first(name: str, each: Range | Choice, asked: list[str]) -> Any:
-    asked.append(name)
-    return each.low if isinstance(each, Range) else each.points()[0]
-
-
-def _told(error: Any, found: Mapping[str, Any]) -> str:
-    where = ".".join(map(str, error["loc"]))
-    if error["type"] == "missing":
-        return f"no {where} is named"
-    if error["type"] == "extra_forbidden":
-        hint = nearest(where, SearchConfig.model_fields).rstrip()
-        return f"there is no '{where}' (the keys are {', '.join(SearchConfig.model_fields)}) {hint}"
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    return f"{where} is {found.get(where)!r}: {error['msg']}"
+    def points(self) -> list[Params]:
+        """Give all that the trials of a grid are."""
+        return [*grid(self.space, "")]

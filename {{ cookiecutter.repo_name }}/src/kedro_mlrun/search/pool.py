@@ -7,6 +7,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import cloudpickle
 from joblib.externals.loky import ProcessPoolExecutor
@@ -28,12 +29,12 @@ def run_side_by_side(
         # Once, and not with each trial: the data are in it.
         file = Path(folder, "prepared.pkl")
         file.write_bytes(cloudpickle.dumps(prepared))
-        # Processes that aren't forked, for libraries such as OpenMP have threads by now.
+        # Of processes that aren't forked, for libraries such as OpenMP have threads by now.
         pool = ProcessPoolExecutor(jobs, initializer=_leave_ctrl_c_to_parent)
         try:
             while True:
                 for number, params in islice(asked, jobs - len(waiting)):
-                    waiting.add(pool.submit(_run, str(file), number, params))
+                    waiting.add(pool.submit(_run, file, number, params))
                 if not waiting:
                     return
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -46,12 +47,10 @@ def _leave_ctrl_c_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _run(file: str, number: int, params: Params) -> Trial:
+def _run(file: Path, number: int, params: Params) -> Trial:
     return _prepared(file).run(number, params)[0]
 
 
 @cache
-def _prepared(file: str) -> Prepared:
-    with open(file, "rb") as stream:
-        found: Prepared = cloudpickle.load(stream)
-    return found
+def _prepared(file: Path) -> Prepared:
+    return cast(Prepared, cloudpickle.loads(file.read_bytes()))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kedro.framework import project
@@ -11,18 +11,15 @@ from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner, Task
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..datasets.result import PATHS, MLRunResult
 from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
-from ..runs.provenance import plain
-from ..secrets.known import hide_in
-from ..store.fields import flatten
-from ..text import nearest, shown
+from ..text import nearest, shown, visible
 from .config import SearchConfig, SearchError
 from .space import Params
-from .trials import Recorder, Study, Trial
+from .trials import Recorder, Study, Trial, recorded_parameters
 from .work import NoMetricError, Prepared, Values, Work, stem
 
 GIVE_UP = 3  # trials that fail before one that doesn't
@@ -44,7 +41,7 @@ class Search:
 
     config: SearchConfig
     parameters: Mapping[str, Any]
-    asked: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Any]
     jobs: int = 1
     uid: str = ""
     best: Trial | None = None
@@ -64,7 +61,7 @@ class Search:
 class SearchRunner(SequentialRunner):
     """Runs the part of a pipeline that the parameters reach many times, and all else once.
 
-    The trials run in memory. Their best one's data are then saved as those of a run with its
+    The trials run in memory. The best one's data are then saved as those of a run with its
     parameters, and the nodes that aren't on the way to the metric run with them.
     """
 
@@ -82,7 +79,7 @@ class SearchRunner(SequentialRunner):
         search, context = self._search, MLRunContextManager().current_of()
         if context is None:
             raise SearchError(
-                "A search has to be recorded, and `tracking` in mlrun.yml says that this pipeline "
+                "A search has to be recorded, and `tracking` in mlrun.yml says that this one "
                 "isn't. Change `enabled` or `skip_pipelines` there."
             )
 
@@ -90,12 +87,11 @@ class SearchRunner(SequentialRunner):
             task = Task(node, catalog, is_async=False, hook_manager=hook_manager, run_id=run_id)
             task.execute()
 
-        search.uid, recorder = context._uid, Recorder(context, search.config)
-        done = recorder.trials()
+        recorder = Recorder(context, search.config)
+        search.uid, done = context._uid, recorder.trials()
         recorder.begin(search.asked)
-        work = search.work(pipeline, catalog)
+        work, study = search.work(pipeline, catalog), Study(search.config, done)
         trials = _Trials(work, catalog, context, run)
-        study = Study(search.config, done)
         try:
             self._try_all(trials, study, recorder, done)
         finally:
@@ -103,16 +99,16 @@ class SearchRunner(SequentialRunner):
             search.best, search.trials = study.best, len(recorder.trials())
             recorder.end(study)
         if study.best is None:
-            raise SearchError(f"All {search.trials} trials failed. `kedro mlrun show` tells why.")
-        values = search.config.values(study.best.params)
+            raise SearchError(f"No trial succeeded. The last one failed: {trials.error}")
         made = trials.made_by(study.best)
-        for name, value in work.parameters_of(values).items():
-            catalog.get(name).save(value)
+        values = search.config.values(study.best.params)
+        for name, value in work.with_values(values).items():
+            catalog[name].save(value)
         _note_parameters(context, values)
         for node in pipeline.nodes:
             if node not in trials.ran_once:
                 is_made = node.outputs and made.keys() >= {*map(stem, node.outputs)}
-                run(_with_outputs(node, made) if is_made else node)
+                run(_giving(node, made) if is_made else node)
 
     def _try_all(
         self, trials: "_Trials", study: Study, recorder: Recorder, done: Sequence[Trial]
@@ -129,7 +125,7 @@ class SearchRunner(SequentialRunner):
                 if number not in known and (params := study.ask(number)) is not None:
                     yield number, params
 
-        with _progress(config, len(done), study.best) as tell:
+        with _progress(config, len(done), study) as tell:
             for trial in trials.run_all(asked(), self._search.jobs):
                 is_best = study.tell(trial)
                 recorder.add(trial, is_best)
@@ -142,16 +138,19 @@ class _Trials:
     def __init__(self, work: Work, catalog: CatalogProtocol, context: Any, run: Any) -> None:
         self._work, self._catalog, self._context, self._run = work, catalog, context, run
         self.ran_once = set[Node]()
+        self.error = ""
         self._prepared: Prepared | None = None
-        self._best: tuple[Trial | None, Values] = None, {}
+        self._made = dict[int, Values]()  # by the best trial so far of this process
 
     def run_all(self, asked: Iterator[tuple[int, Params]], jobs: int) -> Iterator[Trial]:
-        """Run trials as they are asked for, `jobs` at once as soon as the first has succeeded."""
+        """Run trials as they are asked for, `jobs` at once as soon as one has succeeded."""
+        best: float | None = None
+        sign = 1 if self._work.config.direction == "maximize" else -1
         for number, params in asked:
             trial, made = self._run_one(number, params)
-            best, _ = self._best
-            if trial.is_better(best, self._work.config.direction):
-                self._best = trial, made
+            self.error = trial.error
+            if trial.value is not None and (best is None or sign * trial.value > best):
+                best, self._made = sign * trial.value, {number: made}
             yield trial
             if self._prepared and jobs > 1:
                 from .pool import run_side_by_side
@@ -160,22 +159,20 @@ class _Trials:
 
     def made_by(self, trial: Trial) -> Values:
         """Give what the best trial has made; one of another process is run once more."""
-        best, made = self._best
-        if best and best.number == trial.number:
-            return made
-        again, made = self._run_one(trial.number, trial.params)
-        if again.error:
-            raise SearchError(
-                f"Trial {trial.number}, the best, failed when it was run again: {again.error}. "
-                "Make its nodes give the same each time, with a seed."
-            )
-        return made
+        if trial.number not in self._made:
+            again, self._made[trial.number] = self._run_one(trial.number, trial.params)
+            if again.error:
+                raise SearchError(
+                    f"Trial {trial.number}, the best, failed when it was run again: {again.error}. "
+                    "Give its nodes a seed, so that they do the same each time."
+                )
+        return self._made[trial.number]
 
     def _run_one(self, number: int, params: Params) -> tuple[Trial, Values]:
         if self._prepared:
             return self._prepared.run(number, params)
         metric, known = self._work.config.metric, list[str]()
-        # Nobody can tell which entry has the metric among its results before it has them.
+        # Which entry has the metric among its results, they only tell when they are there.
         for entry in self._work.entries:
             prepared = Prepared(self._work, entry, self._prepare(entry))
             try:
@@ -183,7 +180,7 @@ class _Trials:
             except NoMetricError as error:
                 known += error.results
                 continue
-            if trial.value is not None:
+            if not trial.error:
                 self._prepared = prepared
             return trial, made
         raise SearchError(
@@ -193,13 +190,13 @@ class _Trials:
 
     def _prepare(self, entry: str) -> Values:
         """Run what all trials need, unless this very run has done so before it was killed."""
-        for node in self._work.before(entry).nodes:
+        for node in self._work.once(entry).nodes:
             if node not in self.ran_once:
                 if not all(map(self._is_saved, node.outputs)):
                     self._run(node)
                 self.ran_once.add(node)
-        load = self._catalog.load
-        return {stem(name): MemoryDataset(load(name)) for name in self._work.loads(entry)}
+        free = self._work.each_time(entry).inputs() - {*self._work.taken}
+        return {stem(name): MemoryDataset(self._catalog.load(name)) for name in sorted(free)}
 
     def _is_saved(self, name: str) -> bool:
         dataset = run_dataset(self._catalog.get(name))
@@ -208,11 +205,10 @@ class _Trials:
         return dataset is not None and dataset.key in self._context.artifact_uris
 
 
-def _with_outputs(node: Node, made: Values) -> Node:
+def _giving(node: Node, made: Values) -> Node:
     """Make a node that gives what the node of the best trial has given."""
     outputs = [made[stem(name)].load() for name in node.outputs]
-    given = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    names = node.outputs[0] if len(outputs) == 1 else node.outputs
+    given, names = (outputs[0], node.outputs[0]) if len(outputs) == 1 else (outputs, node.outputs)
     return Node(lambda *_: given, node.inputs, names, name=node.name, tags=node.tags)
 
 
@@ -220,42 +216,30 @@ def _note_parameters(context: Any, values: Mapping[str, Any]) -> None:
     """Let the run have the best trial's parameters in place of those that it began with."""
     # MLRun has no public way to change parameters.
     known = context._parameters
-    for name, value in values.items():
+    for name in values:
         for other in [other for other in known if f"{other}.".startswith(f"{name}.")]:
             del known[other]
-        known.update(flatten(hide_in(plain({name: value}))))
+    known.update(recorded_parameters(dict(values)))
 
 
 @contextmanager
-def _progress(config: SearchConfig, done: int, best: Trial | None) -> Iterator[Any]:
+def _progress(config: SearchConfig, done: int, study: Study) -> Iterator[Any]:
     """Show how far a search is, and the best so far: in a terminal as a bar, else in lines."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("Trial"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn("{task.fields[best]}"),
-    )
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
+    console = Console(stderr=True, highlight=False, markup=False)
+    best = TextColumn("{task.description}")
+    bar = Progress(MofNCompleteColumn(), BarColumn(), best, console=console, transient=True)
+    bar.disable = not console.is_terminal
+
+    def told() -> str:
+        return f"best {config.metric} {shown(study.best.value)}" if study.best else ""
+
     with bar:
-        task = bar.add_task("", total=config.trials, completed=done, best=_named(config, best))
+        task = bar.add_task(told(), total=config.trials, completed=done)
 
         def tell(trial: Trial, is_best: bool) -> None:
-            bar.advance(task)
-            if is_best:
-                bar.update(task, best=_named(config, trial))
-            if trial.error or (is_best and not console.is_terminal):
-                what = f"failed: {trial.error}" if trial.error else _named(config, trial)
-                console.print(
-                    f"Trial {trial.number} of {config.trials}: {what}",
-                    markup=False,
-                    highlight=False,
-                )
+            bar.update(task, advance=1, description=told())
+            if trial.error or (is_best and bar.disable):
+                what = f"failed: {visible(trial.error)}" if trial.error else told()
+                console.print(f"Trial {trial.number} of {config.trials}: {what}")
 
         yield tell
-
-
-def _named(config: SearchConfig, best: Trial | None) -> str:
-    return f"best {config.metric} {shown(best.value)}" if best else ""

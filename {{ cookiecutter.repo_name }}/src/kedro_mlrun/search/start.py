@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -16,13 +17,12 @@ from ..project import config_loader, current_project
 from ..records.summaries import Record, uid_of
 from ..runs.manager import MLRunContextManager
 from ..secrets.known import hide_in
-from ..store.rows import TERMINAL_STATES
+from ..store.fields import SEARCH
 from ..text import nearest
 from .config import SearchConfig, SearchError
 from .runner import Search, SearchRunner
-from .trials import SEARCH, points
 
-NAME = "search"  # of the run
+_NAME = "MLRUN_CONTEXT_NAME"
 
 
 class Start:
@@ -30,11 +30,11 @@ class Start:
 
     Args:
         changes: what is asked for in place of what search.yml has.
-        sets: ranges of parameters, in place of all of its `parameters`.
+        sets: ranges of parameters, in place of all that it has.
         params: values of Kedro's parameters.
         env: Kedro's environment.
-        run: the record of a search to go on with, as it was asked for then.
         jobs: how many trials run at once.
+        run: the record of a search to go on with, as it was asked for then.
     """
 
     def __init__(
@@ -43,54 +43,52 @@ class Start:
         sets: Mapping[str, str],
         params: dict[str, Any],
         env: str | None,
-        run: Record | None = None,
         jobs: int = 1,
+        run: Record | None = None,
     ) -> None:
-        asked = _asked(run) if run else {}
+        if not find_spec("optuna"):
+            raise SearchError(
+                "A search needs Optuna, which isn't installed. To install it: "
+                "pip install 'optuna>=4,<6'"
+            )
+        self._run, asked = run, _asked(run) if run else {}
         self._env, self._params = asked.get("env", env), asked.get("params", params)
-        self._run, self._folder = run, current_project()
+        self._folder = current_project()
         loader = config_loader(self._folder, self._env, self._params)
         if asked:
-            found = {name: value for name, value in changes.items() if value is not None}
-            config = SearchConfig(**{**asked["config"], **found})
+            config = SearchConfig(**{**asked["config"], **changes})
         else:
             config = SearchConfig.load(loader, changes, sets)
-        check_names({**dict.fromkeys(config.parameters)}, loader)
+        check_names(dict.fromkeys(config.parameters), loader)
         told = {"config": config.model_dump(), "env": self._env, "params": hide_in(self._params)}
         self.search = Search(config, loader["parameters"], told, jobs)
 
     def plan(self) -> Record:
         """Tell what would be run, how often; what can't be done is refused."""
         search, config = self.search, self.search.config
+        project.pipelines.set_requested(search.pipelines)
+        try:
+            pipeline = sum((project.pipelines[name] for name in search.pipelines), Pipeline([]))
+        except KeyError as error:
+            project.pipelines.set_requested(None)
+            hint = nearest(str(error.args[0]), project.pipelines)
+            raise SearchError(
+                f"There is no pipeline {error}. {hint}Change `pipeline` or `evaluate`."
+            ) from None
         with self._session() as session:
-            project.pipelines.set_requested(search.pipelines)
-            try:
-                pipeline = sum((project.pipelines[name] for name in search.pipelines), Pipeline([]))
-            except KeyError as error:
-                project.pipelines.set_requested(None)
-                raise SearchError(
-                    f"There is no pipeline {error}. {nearest(error.args[0], project.pipelines)}"
-                    "Change `pipeline` or `evaluate` in search.yml."
-                ) from None
             work = search.work(pipeline, session.load_context().catalog)
         entry = next(iter(work.entries))
-        names = {"once": work.before(entry), "each trial": work.nodes(entry)}
-        after = pipeline - names["once"] - names["each trial"]
-        size = len(points(config)) if config.sampler == "grid" else None
-        return {
-            **config.model_dump(exclude={"trials"}),
-            "trials": min(config.trials, size or config.trials),
-            "nodes": {
-                when: [node.name for node in part.nodes]
-                for when, part in {**names, "best trial": after}.items()
-            },
-        }
+        parts = {"once": work.once(entry), "for each trial": work.each_time(entry)}
+        parts["with the best"] = pipeline - parts["once"] - parts["for each trial"]
+        count = min(config.trials, len(config.points())) if config.sampler == "grid" else None
+        nodes = {when: [node.name for node in part.nodes] for when, part in parts.items()}
+        return config.model_dump() | {"trials": count or config.trials, "nodes": nodes}
 
     def go(self) -> Search:
         """Run it to its end."""
         manager = MLRunContextManager()
         manager.resumes = self._run
-        with _named(NAME), self._session() as session:
+        with _named("search"), self._session() as session:
             try:
                 runner = SearchRunner(self.search)
                 session.run(pipeline_names=self.search.pipelines, runner=runner)
@@ -105,7 +103,7 @@ class Start:
                 manager.resumes = None
         return self.search
 
-    def _session(self) -> KedroSession:
+    def _session(self) -> Any:
         return KedroSession.create(
             self._folder, env=self._env, runtime_params=self._params, save_on_close=False
         )
@@ -116,11 +114,10 @@ def _asked(run: Record) -> Record:
     uid, state = uid_of(run)[:8], run["status"].get("state")
     text = (run["metadata"].get("annotations") or {}).get(SEARCH)
     if not text:
-        raise SearchError(f"Run {uid} is no search. To list what there is: kedro mlrun runs")
-    if state == "completed" or state not in TERMINAL_STATES:
-        what = "has completed" if state == "completed" else f"is {state}"
+        raise SearchError(f"Run {uid} is no search. To list the runs: kedro mlrun runs")
+    if state not in {"aborted", "error"}:
         raise SearchError(
-            f"Search {uid} {what}, so it can't go on. To begin another, leave --resume out."
+            f"Search {uid} is {state}, so it can't go on. To begin another, leave out --resume."
         )
     return dict(json.loads(text))
 
@@ -128,10 +125,10 @@ def _asked(run: Record) -> Record:
 @contextmanager
 def _named(name: str) -> Iterator[None]:
     """Name the run that is opened, unless MLRun was told otherwise."""
-    before = os.environ.get("MLRUN_CONTEXT_NAME")
-    os.environ["MLRUN_CONTEXT_NAME"] = before or name
+    before = os.environ.get(_NAME)
+    os.environ[_NAME] = before or name
     try:
         yield
     finally:
         if before is None:
-            del os.environ["MLRUN_CONTEXT_NAME"]
+            del os.environ[_NAME]

@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,14 +20,21 @@ from .config import SearchConfig, SearchError
 from .space import Params
 from .trials import Trial
 
-Values = dict[str, Any]  # MemoryDatasets, which copy what they have as Kedro does
+Values = dict[str, MemoryDataset]  # which copy what they have as Kedro does
 
 
 class Work:
-    """The part of a pipeline that each trial runs, in memory.
+    """The parts of a pipeline, by what the searched parameters reach.
+
+    Args:
+        config: what is searched for.
+        pipeline: all that runs.
+        judges: the part of it that judges the best, and has no say in which that is.
+        parameters: the project's parameters, as its files have them.
+        catalog: the catalog.
 
     Attributes:
-        reached: the nodes that the searched parameters reach, also after the metric.
+        taken: what nodes take as parameters with searched ones inside.
         entries: catalog entries that may have the metric among their results, likeliest first.
     """
 
@@ -38,67 +46,43 @@ class Work:
         parameters: Mapping[str, Any],
         catalog: CatalogProtocol,
     ) -> None:
-        self.config, self.parameters = config, parameters
+        self.config, self._parameters = config, parameters
         self._validator = ParameterValidator({"search": pipeline})
         names = [name for name in sorted(pipeline.inputs()) if is_parameter(name)]
-        taken = {name: self._searched(name) for name in names}
-        for name in config.parameters:
-            if not any(name in searched for searched in taken.values()):
+        self.taken = [name for name in names if any(_has(name, each) for each in config.parameters)]
+        for searched in config.parameters:
+            if not any(_has(name, searched) for name in names):
                 known = [name.removeprefix("params:") for name in names]
                 raise SearchError(
-                    f"No node of pipeline '{config.pipeline}' takes the parameter '{name}'. "
-                    f"{nearest(name, known)}Name one that it takes, or another pipeline."
+                    f"No node of pipeline '{config.pipeline}' takes the parameter '{searched}'. "
+                    f"{nearest(searched, known)}Name one that it takes, or another pipeline."
                 )
-        self.inputs = [name for name in names if taken[name]]
-        self.reached = pipeline.from_inputs(*self.inputs)
-        # What judges the best has no say in which it is.
         self._chooses = pipeline - judges
-        self.entries = self._results(catalog)
-
-    def _searched(self, name: str) -> set[str]:
-        """Give the searched parameters that are in what a node takes by this name."""
-        own = name.removeprefix("params:")
-        return {
-            searched
-            for searched in self.config.parameters
-            if own == "parameters"
-            or f"{own}.".startswith(f"{searched}.")
-            # Of what a node takes as a whole, a part.
-            or f"{searched}.".startswith(f"{own}.")
-        }
-
-    def _results(self, catalog: CatalogProtocol) -> dict[str, MLRunResult]:
-        made = (self.reached & self._chooses).all_outputs()
-        entries = {name: innermost(catalog.get(name)) for name in sorted(made)}
-        found = {name: each for name, each in entries.items() if isinstance(each, MLRunResult)}
-        words = set(self.config.metric.replace("_", ".").split("."))
-
-        def likeness(name: str) -> int:
-            return len(words & {*name.replace("_", ".").split(".")})
-
-        if not found:
+        self._reached = pipeline.from_inputs(*self.taken)
+        outputs = sorted((self._reached & self._chooses).all_outputs())
+        datasets = {name: innermost(catalog.get(name)) for name in outputs}
+        results = {name: each for name, each in datasets.items() if isinstance(each, MLRunResult)}
+        words = _words(config.metric)
+        likeliest = sorted(results, key=lambda name: len(words & _words(name)), reverse=True)
+        self.entries = {name: results[name] for name in likeliest}
+        if not results:
             raise SearchError(
-                f"No result of pipeline '{self.config.pipeline}' depends on "
-                f"{', '.join(self.config.parameters)}. Save the metric as an MLRunResult in a "
-                f"pipeline that `evaluate` doesn't name."
+                f"No result of pipeline '{config.pipeline}' depends on "
+                f"{', '.join(config.parameters)}. Save the metric as an MLRunResult, in another "
+                "pipeline than the one that `evaluate` names."
             )
-        return {name: found[name] for name in sorted(found, key=likeness, reverse=True)}
 
-    def nodes(self, entry: str) -> Pipeline:
+    def each_time(self, entry: str) -> Pipeline:
         """Give what each trial runs to make an entry."""
-        return self._chooses.to_outputs(entry) & self.reached
+        return self._chooses.to_outputs(entry) & self._reached
 
-    def before(self, entry: str) -> Pipeline:
+    def once(self, entry: str) -> Pipeline:
         """Give what is run once, before the trials that make an entry."""
-        return self._chooses.to_outputs(entry) - self.reached
+        return self._chooses.to_outputs(entry) - self._reached
 
-    def loads(self, entry: str) -> list[str]:
-        """Give what each trial loads that is the same for all."""
-        return sorted(self.nodes(entry).inputs() - {*self.inputs})
-
-    def parameters_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def with_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Give what nodes take as parameters with these values, checked as Kedro does."""
-        whole = copy.deepcopy(dict(self.parameters))
+        whole = copy.deepcopy(dict(self._parameters))
         for name, value in values.items():
             *path, last = name.split(".")
             inner = whole
@@ -106,34 +90,7 @@ class Work:
                 inner = inner.setdefault(key, {})
             inner[last] = value
         valid = self._validator.validate_raw_params(whole)
-        return {
-            name: valid if name == "parameters" else _part(valid, name.removeprefix("params:"))
-            for name in self.inputs
-        }
-
-    def run(self, entry: str, have: Values, values: Mapping[str, Any]) -> Values:
-        """Run a trial to an entry, and give what its nodes have made."""
-        taken = self.parameters_of(values)
-        made: Values = {}
-        log = logging.getLogger("kedro.pipeline.node")
-        level = log.level
-        # It tells of each node.
-        log.setLevel(max(level, logging.WARNING))
-        try:
-            for node in self.nodes(entry).nodes:
-                inputs = {
-                    name: taken[name] if name in taken else (made | have)[stem(name)].load()
-                    for name in node.inputs
-                }
-                for name, data in node.run(inputs).items():
-                    made[stem(name)] = MemoryDataset(data)
-        finally:
-            log.setLevel(level)
-        return made
-
-    def results(self, entry: str, made: Values) -> dict[str, Any]:
-        """Give the results that an entry would record, by their names."""
-        return self.entries[entry].named(made[stem(entry)].load())
+        return {name: _part(valid, name) for name in self.taken}
 
 
 class NoMetricError(Exception):
@@ -144,9 +101,9 @@ class NoMetricError(Exception):
         self.results = [*results]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prepared:
-    """Trials that can be run: what they do, to which entry, and what they load."""
+    """Trials that can be run: to which entry, and what their nodes load that is always the same."""
 
     work: Work
     entry: str
@@ -156,9 +113,9 @@ class Prepared:
         """Run a trial, and give what its nodes have made; one whose nodes fail is one, too."""
         started, metric = datetime.now(UTC).isoformat(), self.work.config.metric
         try:
-            values = self.work.config.values(params)
-            made = self.work.run(self.entry, self.have, values)
-            results = self.work.results(self.entry, made)
+            with _quiet():
+                made = self._make(self.work.config.values(params))
+            results = self.work.entries[self.entry].named(made[stem(self.entry)].load())
             if metric not in results:
                 raise NoMetricError(results)
             value = results[metric]
@@ -171,19 +128,49 @@ class Prepared:
             return Trial(number, params, error=what, started=started), {}
         return Trial(number, params, float(value), results, started=started), made
 
+    def _make(self, values: Mapping[str, Any]) -> Values:
+        taken = self.work.with_values(values)
+        have, made = dict(self.have), Values()
+        for node in self.work.each_time(self.entry).nodes:
+            inputs = {n: taken[n] if n in taken else have[stem(n)].load() for n in node.inputs}
+            for name, data in node.run(inputs).items():
+                made[stem(name)] = have[stem(name)] = MemoryDataset(data)
+        return made
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Kedro not tell of each node of each trial."""
+    log = logging.getLogger("kedro.pipeline.node")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
 
 def stem(name: str) -> str:
-    """Give the name of data without what transcoding adds."""
-    # What follows an @ is Kedro's transcoding: the same data by another name.
+    """Give the name of data without what transcoding adds: the same data by another name."""
     return name.partition("@")[0]
 
 
-def _part(parameters: Any, name: str) -> Any:
-    """Give a part of parameters, which may be dicts or objects of the project's classes."""
-    if name in parameters:
-        return parameters[name]
+def _words(name: str) -> set[str]:
+    return {*name.replace("_", ".").split(".")}
+
+
+def _has(taken: str, searched: str) -> bool:
+    """Tell whether what a node takes has a searched parameter inside, or is inside of one."""
+    own = f"{taken.removeprefix('params:')}."
+    return taken == "parameters" or own.startswith(f"{searched}.") or f"{searched}.".startswith(own)
+
+
+def _part(parameters: Any, taken: str) -> Any:
+    """Give what a node takes of parameters: dicts, or objects of the project's classes."""
+    name = taken.removeprefix("params:")
+    if taken == "parameters" or name in parameters:
+        return parameters if taken == "parameters" else parameters[name]
     for key in name.split("."):
-        parameters = (
-            parameters[key] if isinstance(parameters, Mapping) else getattr(parameters, key)
-        )
+        is_dict = isinstance(parameters, Mapping)
+        parameters = parameters[key] if is_dict else getattr(parameters, key)
     return parameters

@@ -13,6 +13,9 @@ from typing import Any
 OWN = "kedro."  # begins the keys of what is recorded beside what the nodes save
 DEFAULT_CONTEXT_NAME = "kedro-mlrun-ctx"  # of a run that saving something in a notebook opens
 PROCESS = "process"  # the label that tells which process of the host has the run open
+# Annotations of a search's run: what it was asked for, and how much each parameter counts; and of
+# each of its iterations, what that was given.
+SEARCH, IMPORTANCE, TRIAL = "kedro.search", "kedro.importance", "kedro.trial"
 # What is no part of an artifact's hash, by its kind.
 NO_PART: dict[str, tuple[str, ...]] = {"artifact": ("db_key", "extra_data")}
 NO_PART["dataset"] = (*NO_PART["artifact"], *"schema header length column_metadata".split())
