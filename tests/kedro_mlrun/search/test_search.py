@@ -125,7 +125,7 @@ def project(bake: Callable[..., Folder]) -> Folder:
     for file in conf.glob("parameters*"):
         file.unlink()
     (conf / "parameters.yml").write_text(
-        "seed: 3\nunused: 1\nmodel: {x: 0.5, arguments: {depth: 2}}\n"
+        "seed: 3\nunused: 1\nmodel: {x: 0.5, arguments: {n: 2}}\n"
     )
     (conf / "catalog.yml").write_text(CATALOG)
     (conf / "search.yml").write_text(SEARCH)
@@ -172,7 +172,7 @@ def test_a_search_is_one_run_and_each_trial_an_iteration(project: Folder) -> Non
         "test.score": x,
     }
     parameters = run["spec"]["parameters"]
-    assert (parameters["model.x"], parameters["model.arguments.depth"], parameters["seed"]) == (
+    assert (parameters["model.x"], parameters["model.arguments.n"], parameters["seed"]) == (
         x,
         2,
         3,
@@ -304,7 +304,7 @@ def test_a_search_whose_evaluation_has_failed_goes_on_with_that(project: Folder)
     assert len(trials) == 12
     assert run["spec"]["parameters"].items() >= answer["parameters"].items()
     # That of the parameter before it isn't its.
-    assert "model.arguments.depth" not in run["spec"]["parameters"]
+    assert "model.arguments.n" not in run["spec"]["parameters"]
     # The best trial's model was in memory.
     assert counts(project)["train"] == 12 + 1
     assert counts(project)["split"] == 1
