@@ -59,14 +59,14 @@ def train(data, model: Model):
         if len(set(Path("processes").read_text().split())) > 2:
             break
         time.sleep(0.05)
-    return {"x": model.x, "kind": model.kind, "arguments": model.arguments}
+    return [{"x": model.x, "kind": model.kind, "arguments": model.arguments}]
 
 
 def score(trained, data):
     count("score")
     assert data["x"].sum() == 3
     bonus = {"plain": 0.0, "wide": trained["arguments"].get("width", 0) / 10}[trained["kind"]]
-    return {"validation": {"score": bonus - (trained["x"] - 0.3) ** 2}}
+    return {"score": {"validation": {"score": bonus - (trained["x"] - 0.3) ** 2}}}
 
 
 def judge(trained, test_set):
@@ -81,8 +81,8 @@ def register_pipelines():
         "training": Pipeline([
             Node(split, "params:seed", ["training_set", "test_set"], name="split"),
             Node(other, "training_set", "other_result", name="other"),
-            Node(train, ["training_set", "params:model"], "trained", name="train"),
-            Node(score, ["trained", "training_set"], "validation", name="score"),
+            Node(train, ["training_set", "params:model"], ["trained"], name="train"),
+            Node(score, ["trained", "training_set"], {"score": "validation"}, name="score"),
         ]),
         "evaluation": Pipeline([Node(judge, ["trained", "test_set"], "test", name="judge")]),
         "__default__": Pipeline([]),
@@ -124,9 +124,7 @@ def project(bake: Callable[..., Folder]) -> Folder:
     conf = project.path / "conf" / "base"
     for file in conf.glob("parameters*"):
         file.unlink()
-    (conf / "parameters.yml").write_text(
-        "seed: 3\nunused: 1\nmodel: {x: 0.5, arguments: {n: 2}}\n"
-    )
+    (conf / "parameters.yml").write_text("seed: 3\nunused: 1\nmodel: {x: 0.5, arguments: {n: 2}}\n")
     (conf / "catalog.yml").write_text(CATALOG)
     (conf / "search.yml").write_text(SEARCH)
     return project

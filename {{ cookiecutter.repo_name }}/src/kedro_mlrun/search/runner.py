@@ -1,5 +1,6 @@
 """The search as a runner of Kedro: one Kedro run, and so one MLRun run, of many trials."""
 
+import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -206,10 +207,11 @@ class _Trials:
 
 
 def _giving(node: Node, made: Values) -> Node:
-    """Make a node that gives what the node of the best trial has given."""
-    outputs = [made[stem(name)].load() for name in node.outputs]
-    given, names = (outputs[0], node.outputs[0]) if len(outputs) == 1 else (outputs, node.outputs)
-    return Node(lambda *_: given, node.inputs, names, name=node.name, tags=node.tags)
+    """Copy a node, so that it gives what that of the best trial has given."""
+    given = copy.copy(node)
+    # Not by its function, which gives a dict where the node names its outputs by one.
+    vars(given)["run"] = lambda _: {name: made[stem(name)].load() for name in node.outputs}
+    return given
 
 
 def _note_parameters(context: Any, values: Mapping[str, Any]) -> None:
