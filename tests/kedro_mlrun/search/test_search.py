@@ -2,107 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 from conftest import KEDRO, PYTHON, Folder
+from searched import SEARCH, counts
 
-# What each node has done is counted in a file.
-REGISTRY = """
-import os, signal, time
-from pathlib import Path
-
-import pandas as pd
-from kedro.pipeline import Node, Pipeline
-from pydantic import BaseModel
-
-
-class Model(BaseModel):
-    x: float
-    kind: str = "plain"
-    arguments: dict = {}
-
-
-def count(what):
-    with Path("counts").open("a") as file:
-        file.write(f"{what}\\n")
-    done = Path("counts").read_text().split().count(what)
-    if Path("stop").exists() and Path("stop").read_text() == f"{what} {done}":
-        Path("stop").unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-    if Path("interrupt").exists() and Path("interrupt").read_text() == f"{what} {done}":
-        Path("interrupt").unlink()
-        signal.raise_signal(signal.SIGINT)
-    return done
-
-
-def split(seed):
-    count("split")
-    return pd.DataFrame({"x": range(seed)}), pd.DataFrame({"x": [seed]})
-
-
-def other(data):
-    count("other")
-    return {"other": len(data)}
-
-
-def train(data, model: Model):
-    count("train")
-    if model.x > 0.9:
-        raise ValueError("x is too large")
-    data["x"] = 0  # what a trial changes isn't there for the next
-    with Path("processes").open("a") as file:
-        file.write(f"{os.getpid()} ")
-    for _ in range(600 if Path("meet").exists() and count("meet") > 1 else 0):
-        if len(set(Path("processes").read_text().split())) > 2:
-            break
-        time.sleep(0.05)
-    return [{"x": model.x, "kind": model.kind, "arguments": model.arguments}]
-
-
-def score(trained, data):
-    count("score")
-    assert data["x"].sum() == 3
-    bonus = {"plain": 0.0, "wide": trained["arguments"].get("width", 0) / 10}[trained["kind"]]
-    return {"score": {"validation": {"score": bonus - (trained["x"] - 0.3) ** 2}}}
-
-
-def judge(trained, test_set):
-    count("judge")
-    if Path("broken").exists():
-        raise RuntimeError("broken")
-    return {"test": {"score": trained["x"] * len(test_set)}}
-
-
-def register_pipelines():
-    return {
-        "training": Pipeline([
-            Node(split, "params:seed", ["training_set", "test_set"], name="split"),
-            Node(other, "training_set", "other_result", name="other"),
-            Node(train, ["training_set", "params:model"], ["trained"], name="train"),
-            Node(score, ["trained", "training_set"], {"score": "validation"}, name="score"),
-        ]),
-        "evaluation": Pipeline([Node(judge, ["trained", "test_set"], "test", name="judge")]),
-        "__default__": Pipeline([]),
-    }
-"""
-CATALOG = """
-training_set: {type: kedro_mlrun.MLRunDataframeDataset}
-test_set: {type: kedro_mlrun.MLRunDataframeDataset}
-trained: {type: kedro_mlrun.MLRunAbstractDataset}
-other_result: {type: kedro_mlrun.MLRunResult, flatten: true}
-validation: {type: kedro_mlrun.MLRunResult, flatten: true}
-test: {type: kedro_mlrun.MLRunResult, flatten: true}
-"""
-SEARCH = """
-pipeline: training
-evaluate: evaluation
-metric: validation.score
-parameters: {model.x: "float(0, 0.8)"}
-trials: 6
-"""
 WIDE = {"width": "int(1, 4)"}
 SDK = """
 import json, sys
@@ -116,20 +22,6 @@ print(json.dumps(sorted(runs, key=lambda run: run["metadata"]["iteration"]), def
 """
 
 
-@pytest.fixture
-def project(bake: Callable[..., Folder]) -> Folder:
-    """A project whose pipelines are those of this file."""
-    project = bake()
-    (project.path / "src" / "breast_cancer" / "pipeline_registry.py").write_text(REGISTRY)
-    conf = project.path / "conf" / "base"
-    for file in conf.glob("parameters*"):
-        file.unlink()
-    (conf / "parameters.yml").write_text("seed: 3\nunused: 1\nmodel: {x: 0.5, arguments: {n: 2}}\n")
-    (conf / "catalog.yml").write_text(CATALOG)
-    (conf / "search.yml").write_text(SEARCH)
-    return project
-
-
 def search(project: Folder, *options: str, ok: bool = True, fork: bool = True) -> Any:
     """Run a search, and give what it answers as JSON, or, where it fails, what it prints."""
     done = project.run(KEDRO, "mlrun", "search", "--json", *options, ok=ok, fork=fork)
@@ -140,10 +32,6 @@ def recorded(project: Folder) -> list[dict[str, Any]]:
     """Give the records of a search as MLRun's SDK reads them: the search's own, its iterations."""
     done = project.run(PYTHON, "-c", SDK, PYTHONPATH="src")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def counts(project: Folder) -> Counter[str]:
-    return Counter((project.path / "counts").read_text().split())
 
 
 def test_a_search_is_one_run_and_each_trial_an_iteration(project: Folder) -> None:

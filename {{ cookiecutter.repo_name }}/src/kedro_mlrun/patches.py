@@ -1,6 +1,9 @@
 """What is changed in MLRun, as soon as it is imported, where it has no public way to be told."""
 
+import logging
+import re
 import sys
+from copy import copy
 from types import ModuleType
 from typing import Any
 
@@ -41,6 +44,61 @@ def _keep_runs_apart(base: ModuleType) -> None:
 
         item, path, producer = given
         return str(generate(item, own_place(path, producer), producer))
+
+
+@wrapt.when_imported("mlrun.runtimes.generators")
+def _sweep_as_asked(generators: ModuleType) -> None:
+    @wrapt.patch_function_wrapper(generators, "ListGenerator.__init__")
+    def of_own_types(init: Any, _of: Any, given: Any, named: Any) -> None:
+        table, *others = given
+        # Of a row of integers and others pandas makes floats, and no estimator takes 2.0 trees.
+        init(table.astype(object), *others, **named)
+
+    @wrapt.patch_function_wrapper(generators, "TaskGenerator.eval_stop_condition")
+    def with_dots(evaluate: Any, generator: Any, given: Any, _named: Any) -> bool:
+        # MLRun takes it for Python, where a result's name with dots is none.
+        names = {name: re.sub(r"\W", "_", name) for name in sorted(given[0], key=len, reverse=True)}
+        told = generator.options
+        generator.options, plain = copy(told), str(told.stop_condition or "")
+        for name, other in names.items():
+            plain = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", other, plain)
+        generator.options.stop_condition = plain
+        try:
+            return bool(evaluate({names[name]: value for name, value in given[0].items()}))
+        except NameError as error:
+            # An iteration that failed has no results. The sweep would never end.
+            what = "The stop condition '%s' isn't met: %s. The sweep goes on."
+            logging.getLogger(__name__).warning(what, told.stop_condition, error)
+            return False
+        finally:
+            generator.options = told
+
+
+@wrapt.when_imported("mlrun.launcher.local")
+def _end_what_fails(local: ModuleType) -> None:
+    @wrapt.patch_function_wrapper(local, "ClientLocalLauncher._execute")
+    def ended(execute: Any, _of: Any, given: Any, named: Any) -> Any:
+        try:
+            return execute(*given, **named)
+        except Exception as error:
+            # MLRun would leave the run as it is, as if it went on: that of `parallel_runs` for
+            # example, where Dask isn't installed.
+            runtime, run = (named.get(name) for name in ("runtime", "run"))
+            if runtime and run and run.metadata.uid:
+                runtime._update_run_state(task=run, err=f"{type(error).__name__}: {error}")
+            raise
+
+
+@wrapt.when_imported("mlrun.frameworks.parallel_coordinates")
+def _draw_lists(plots: ModuleType) -> None:
+    @wrapt.patch_function_wrapper(plots, "gen_pcp_plot")
+    def as_text(draw: Any, _of: Any, given: Any, named: Any) -> Any:
+        table, *others = given
+        # A parameter that is a list can't be drawn, and then nothing would be.
+        text = {
+            n: table[n].map(lambda v: str(v) if isinstance(v, list | dict) else v) for n in table
+        }
+        return draw(table.assign(**text), *others, **named)
 
 
 @wrapt.when_imported("mlrun")

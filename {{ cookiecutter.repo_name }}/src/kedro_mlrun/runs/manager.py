@@ -279,6 +279,10 @@ class MLRunContextManager:
             # `mlrun run --local` where MLRUN_DBPATH isn't set.
             context._project = context.project or project
             open_runs.store_in(self.db, context)
+            # It is recorded, and MLRun would say a dozen times that it isn't.
+            mlrun.mlconf.httpdb.nop_db.verbose = False
+        # Where Dask runs it, MLRun doesn't say so itself.
+        mlrun.run.global_context.set(context)
 
     def fetch_input(self, name: str) -> str:
         """Bring what an input of the job names to this machine, and give the file's path."""
