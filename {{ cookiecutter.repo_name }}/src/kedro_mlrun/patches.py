@@ -89,16 +89,14 @@ def _end_what_fails(local: ModuleType) -> None:
             raise
 
 
-@wrapt.when_imported("mlrun.frameworks.parallel_coordinates")
-def _draw_lists(plots: ModuleType) -> None:
-    @wrapt.patch_function_wrapper(plots, "gen_pcp_plot")
+@wrapt.when_imported("mlrun.runtimes.utils")
+def _draw_lists(utils: ModuleType) -> None:
+    @wrapt.patch_function_wrapper(utils, "gen_pcp_plot")
     def as_text(draw: Any, _of: Any, given: Any, named: Any) -> Any:
         table, *others = given
         # A parameter that is a list can't be drawn, and then nothing would be.
-        text = {
-            n: table[n].map(lambda v: str(v) if isinstance(v, list | dict) else v) for n in table
-        }
-        return draw(table.assign(**text), *others, **named)
+        drawn = table.map(lambda value: str(value) if isinstance(value, list | dict) else value)
+        return draw(drawn, *others, **named)
 
 
 @wrapt.when_imported("mlrun")
