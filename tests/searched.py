@@ -5,12 +5,15 @@ from collections import Counter
 from conftest import Folder
 
 REGISTRY = """
-import os, signal, time
+import os, signal, sys, time
 from pathlib import Path
 
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 from pydantic import BaseModel
+
+# The processes that a search starts are given pipes, which one that the tests fork isn't.
+sys.executable = os.environ.get("REAL_PYTHON", sys.executable)
 
 
 class Model(BaseModel):

@@ -15,9 +15,8 @@ def project(bake: Callable[..., Folder]) -> Folder:
     conf = project.path / "conf" / "base"
     for file in conf.glob("parameters*"):
         file.unlink()
-    (conf / "parameters.yml").write_text(
-        "seed: 3\nunused: 1\nmodel: {x: 0.5, arguments: {n: 2, of: [1]}}\n"
-    )
+    parameters = "{seed: 3, unused: 1, model: {x: 0.5, arguments: {n: 2, of: [1]}}}"
+    (conf / "parameters.yml").write_text(parameters)
     (conf / "catalog.yml").write_text(CATALOG)
     (conf / "search.yml").write_text(SEARCH)
     return project

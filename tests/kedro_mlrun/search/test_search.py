@@ -22,9 +22,10 @@ print(json.dumps(sorted(runs, key=lambda run: run["metadata"]["iteration"]), def
 """
 
 
-def search(project: Folder, *options: str, ok: bool = True, fork: bool = True) -> Any:
+def search(project: Folder, *options: str, ok: bool = True) -> Any:
     """Run a search, and give what it answers as JSON, or, where it fails, what it prints."""
-    done = project.run(KEDRO, "mlrun", "search", "--json", *options, ok=ok, fork=fork)
+    command = (KEDRO, "mlrun", "search", "--json", *options)
+    done = project.run(*command, ok=ok, REAL_PYTHON=str(PYTHON))
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 
@@ -120,7 +121,7 @@ def test_what_ctrl_c_leaves_is_there(project: Folder) -> None:
 def test_trials_in_processes_of_their_own_are_recorded_once_each(project: Folder) -> None:
     """They are at work at once, and each has what it would have had alone."""
     (project.path / "meet").touch()
-    answer = search(project, "--jobs", "2", "--trials", "5", fork=False)
+    answer = search(project, "--jobs", "2", "--trials", "5")
     run, *trials = recorded(project)
     assert [trial["metadata"]["iteration"] for trial in trials] == [1, 2, 3, 4, 5]
     for trial in trials:
