@@ -1,7 +1,9 @@
 """`kedro mlrun search`: one run of many trials, in processes of their own."""
 
 import json
+import uuid
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,12 +13,13 @@ from searched import SEARCH, counts
 
 WIDE = {"width": "int(1, 4)"}
 SDK = """
-import json, sys
+import json
+from datetime import UTC, datetime
 from kedro_mlrun import *
 project = MLRunContextManager().project.metadata.name
 import mlrun
 db = mlrun.get_run_db()
-runs = db.list_runs(project=project, iter=True, start_time_from="2000-01-01T00:00:00+00:00")
+runs = db.list_runs(project=project, iter=True, start_time_from=datetime(2000, 1, 1, tzinfo=UTC))
 runs = [db.read_run(r["metadata"]["uid"], project, iter=r["metadata"]["iteration"]) for r in runs]
 print(json.dumps(sorted(runs, key=lambda run: run["metadata"]["iteration"]), default=str))
 """
@@ -194,4 +197,19 @@ def test_a_search_whose_evaluation_has_failed_goes_on_with_that(project: Folder)
     assert "model.arguments.n" not in run["spec"]["parameters"]
     # The best trial's model was in memory.
     assert counts(project)["train"] == 12 + 1
+    assert counts(project)["split"] == 1
+
+
+def test_a_search_on_an_api_goes_on_as_well(project: Folder, api_url: str) -> None:
+    """Its trials are recorded there as on the embedded store."""
+    (project.path / "stop").write_text("train 4")
+    variables = {"MLRUN_DBPATH": api_url, "MLRUN_ACTIVE_PROJECT": f"search-{uuid.uuid4().hex[:8]}"}
+    project = replace(project, variables={**project.variables, **variables})
+    search(project, ok=False)
+    search(project, "--resume", "last")
+    run, *trials = recorded(project)
+    assert [trial["metadata"]["iteration"] for trial in trials] == [1, 2, 3, 4, 5, 6]
+    assert {trial["status"]["state"] for trial in trials} == {"completed"}
+    assert run["status"]["state"] == "completed"
+    assert len(run["status"]["iterations"]) == 7
     assert counts(project)["split"] == 1
