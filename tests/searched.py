@@ -62,7 +62,7 @@ def train(data, model: Model):
 
 def score(trained, data):
     count("score")
-    assert data["x"].sum() == 3
+    assert data["x"].sum() in {3, 6}
     bonus = {"plain": 0.0, "wide": trained["arguments"].get("width", 0) / 10}[trained["kind"]]
     return {"score": {"validation": {"score": bonus - (trained["x"] - 0.3) ** 2}}}
 

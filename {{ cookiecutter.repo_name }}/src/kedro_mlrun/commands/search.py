@@ -48,6 +48,7 @@ def _ranges(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str
 @option("--sampler", type=Choice(["tpe", "random", "grid"]), help="What chooses the next one.")
 @option("--jobs", "-j", type=IntRange(1), default=1, help="How many trials to run at once.")
 @option("--resume", metavar="RUN", help="Go on with a search that was stopped or killed.")
+@option("--submit", is_flag=True, help="Run the search as one MLRun job, of one process.")
 @option("--dry-run", is_flag=True, help="Show what would be run, and how often; run nothing.")
 def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     """Search for the parameters that give the best metric.
@@ -56,12 +57,14 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     iterations. Only the nodes that the searched parameters reach are run for each trial; the best
     one's models are recorded, and judged once by the pipeline that `evaluate` names.
     """
-    own = ("dry_run", "resume", "params", "jobs")
-    dry_run, resume, params, jobs = map(options.pop, own)
+    own = ("dry_run", "resume", "params", "jobs", "submit")
+    dry_run, resume, params, jobs, submit = map(options.pop, own)
     if resume and (sets or params):
         raise click.UsageError(
             "A search goes on as it was begun: leave out --set and --params, or --resume."
         )
+    if submit and (resume or jobs > 1):
+        raise click.UsageError("A job begins a search, in one process: leave out --resume, --jobs.")
     env = click.get_current_context().params["env"]
     run = records.run(resume) if resume else None
     changes = {name: value for name, value in options.items() if value is not None}
@@ -70,6 +73,10 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     if dry_run:
         text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100)
         return Answer(plan, text.rstrip())
+    if submit:
+        uid = start.submit()
+        text = f"Submitted search {uid}.\nTo follow it: {kedro_command()} mlrun logs {uid[:8]} -f"
+        return Answer({"uid": uid}, text)
     found = start.go()
     config, best = found.config, found.best
     values = flatten(config.values(best.params)) if best else {}

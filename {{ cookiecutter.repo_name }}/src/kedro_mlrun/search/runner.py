@@ -1,8 +1,9 @@
 """The search as a runner of Kedro: one Kedro run, and so one MLRun run, of many trials."""
 
 import copy
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..datasets.result import PATHS, MLRunResult
+from ..project import config_loader, current_project
 from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
+from ..store.fields import SEARCH
 from ..text import nearest, shown, visible
 from .config import SearchConfig, SearchError
 from .space import Params
@@ -48,6 +51,14 @@ class Search:
     best: Trial | None = None
     trials: int = 0
 
+    @classmethod
+    def again(cls, text: str, jobs: int = 1, **changes: Any) -> "Search":
+        """Make a search of what is recorded of one, in this project."""
+        asked = json.loads(text)
+        loader = config_loader(current_project(), asked["env"], asked["params"])
+        config = SearchConfig(**{**asked["config"], **changes})
+        return cls(config, loader["parameters"], asked | {"config": config.model_dump()}, jobs)
+
     @property
     def pipelines(self) -> list[str]:
         """The names of the pipelines to run."""
@@ -66,7 +77,7 @@ class SearchRunner(SequentialRunner):
     parameters, and the nodes that aren't on the way to the metric run with them.
     """
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search | None = None) -> None:
         super().__init__()
         self._search = search
 
@@ -77,24 +88,28 @@ class SearchRunner(SequentialRunner):
         hook_manager: Any = None,
         run_id: str | None = None,
     ) -> None:
-        search, context = self._search, MLRunContextManager().current_of()
+        context: Any = MLRunContextManager().current_of()
         if context is None:
             raise SearchError(
                 "A search has to be recorded, and `tracking` in mlrun.yml says that this one "
                 "isn't. Change `enabled` or `skip_pipelines` there."
             )
 
+        # A job has been told by its record.
+        search = self._search = self._search or Search.again(context.annotations[SEARCH])
+
         def run(node: Node) -> None:
             task = Task(node, catalog, is_async=False, hook_manager=hook_manager, run_id=run_id)
             task.execute()
 
         recorder = Recorder(context, search.config)
-        search.uid, done = context._uid, recorder.trials()
+        search.uid = context._uid
         recorder.begin(search.asked)
-        work, study = search.work(pipeline, catalog), Study(search.config, done)
+        work = search.work(pipeline, catalog)
+        study = Study(search.config, recorder.trials())
         trials = _Trials(work, catalog, context, run)
         try:
-            self._try_all(trials, study, recorder, done)
+            self._try_all(search, trials, study, recorder)
         finally:
             # Also where it is stopped, for what was found by then.
             search.best, search.trials = study.best, len(recorder.trials())
@@ -111,10 +126,8 @@ class SearchRunner(SequentialRunner):
                 is_made = node.outputs and made.keys() >= {*map(stem, node.outputs)}
                 run(_giving(node, made) if is_made else node)
 
-    def _try_all(
-        self, trials: "_Trials", study: Study, recorder: Recorder, done: Sequence[Trial]
-    ) -> None:
-        config, known = self._search.config, {trial.number for trial in done}
+    def _try_all(self, search: Search, trials: "_Trials", study: Study, recorder: Recorder) -> None:
+        config, known = search.config, study.known
         end = time.monotonic() + (config.seconds or float("inf"))
 
         def asked() -> Iterator[tuple[int, Params]]:
@@ -126,8 +139,8 @@ class SearchRunner(SequentialRunner):
                 if number not in known and (params := study.ask(number)) is not None:
                     yield number, params
 
-        with _progress(config, len(done), study) as tell:
-            for trial in trials.run_all(asked(), self._search.jobs):
+        with _progress(config, study) as tell:
+            for trial in trials.run_all(asked(), search.jobs):
                 is_best = study.tell(trial)
                 recorder.add(trial, is_best)
                 tell(trial, is_best)
@@ -225,7 +238,7 @@ def _note_parameters(context: Any, values: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _progress(config: SearchConfig, done: int, study: Study) -> Iterator[Any]:
+def _progress(config: SearchConfig, study: Study) -> Iterator[Any]:
     """Show how far a search is, and the best so far: in a terminal as a bar, else in lines."""
     console = Console(stderr=True, highlight=False, markup=False)
     best = TextColumn("{task.description}")
@@ -236,7 +249,7 @@ def _progress(config: SearchConfig, done: int, study: Study) -> Iterator[Any]:
         return f"best {config.metric} {shown(study.best.value)}" if study.best else ""
 
     with bar:
-        task = bar.add_task(told(), total=config.trials, completed=done)
+        task = bar.add_task(told(), total=config.trials, completed=len(study.known))
 
         def tell(trial: Trial, is_best: bool) -> None:
             bar.update(task, advance=1, description=told())

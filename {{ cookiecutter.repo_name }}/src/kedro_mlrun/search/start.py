@@ -12,17 +12,21 @@ from kedro.framework import project
 from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 
-from ..jobs.parameters import check_names
+from ..jobs.checks import check
+from ..jobs.parameters import JobParameters, check_names
+from ..jobs.plan import make_plan, project_for
+from ..jobs.submit import submit
 from ..project import config_loader, current_project
 from ..records.summaries import Record, uid_of
 from ..runs.manager import MLRunContextManager
 from ..secrets.known import hide_in
-from ..store.fields import SEARCH
+from ..store.fields import SEARCH, flatten
 from ..text import nearest
 from .config import SearchConfig, SearchError
 from .runner import Search, SearchRunner
 
-_NAME = "MLRUN_CONTEXT_NAME"
+NAME = "search"  # of a search's run
+_CONTEXT_NAME = "MLRUN_CONTEXT_NAME"
 
 
 class Start:
@@ -51,17 +55,20 @@ class Start:
                 "A search needs Optuna, which isn't installed. To install it: "
                 "pip install 'optuna>=4,<6'"
             )
-        self._run, asked = run, _asked(run) if run else {}
-        self._env, self._params = asked.get("env", env), asked.get("params", params)
-        self._folder = current_project()
-        loader = config_loader(self._folder, self._env, self._params)
-        if asked:
-            config = SearchConfig(**{**asked["config"], **changes})
+        self._run = run
+        if run:
+            self.search = Search.again(_asked(run), jobs, **changes)
         else:
+            if hide_in(params) != params:
+                raise SearchError(
+                    "--params has a secret, and what a search is given is recorded, so that it "
+                    "can go on. Put it into credentials."
+                )
+            loader = config_loader(current_project(), env, params)
             config = SearchConfig.load(loader, changes, sets)
-        check_names(dict.fromkeys(config.parameters), loader)
-        told = {"config": config.model_dump(), "env": self._env, "params": hide_in(self._params)}
-        self.search = Search(config, loader["parameters"], told, jobs)
+            check_names(dict.fromkeys(config.parameters), loader)
+            asked = {"config": config.model_dump(), "env": env, "params": params}
+            self.search = Search(config, loader["parameters"], asked, jobs)
 
     def plan(self) -> Record:
         """Tell what would be run, how often; what can't be done is refused."""
@@ -88,7 +95,7 @@ class Start:
         """Run it to its end."""
         manager = MLRunContextManager()
         manager.resumes = self._run
-        with _named("search"), self._session() as session:
+        with _named(NAME), self._session() as session:
             try:
                 runner = SearchRunner(self.search)
                 session.run(pipeline_names=self.search.pipelines, runner=runner)
@@ -103,13 +110,29 @@ class Start:
                 manager.resumes = None
         return self.search
 
+    def submit(self) -> str:
+        """Run it as one MLRun job, and give the id of its run."""
+        search, asked = self.search, self.search.asked
+        job = JobParameters(
+            pipeline=search.pipelines,
+            env=asked["env"],
+            runner=f"{SearchRunner.__module__}.{SearchRunner.__name__}",
+            runtime_params=flatten(asked["params"]),
+        )
+        with project_for(job, "archive") as sent:
+            plan = check(make_plan(sent, job, name=NAME))
+        plan.task.metadata.annotations[SEARCH] = json.dumps(asked)
+        submit(plan)
+        return str(plan.task.metadata.uid)
+
     def _session(self) -> Any:
+        asked = self.search.asked
         return KedroSession.create(
-            self._folder, env=self._env, runtime_params=self._params, save_on_close=False
+            current_project(), env=asked["env"], runtime_params=asked["params"], save_on_close=False
         )
 
 
-def _asked(run: Record) -> Record:
+def _asked(run: Record) -> str:
     """Give what a search was asked for that has to go on."""
     uid, state = uid_of(run)[:8], run["status"].get("state")
     text = (run["metadata"].get("annotations") or {}).get(SEARCH)
@@ -119,16 +142,16 @@ def _asked(run: Record) -> Record:
         raise SearchError(
             f"Search {uid} is {state}, so it can't go on. To begin another, leave out --resume."
         )
-    return dict(json.loads(text))
+    return str(text)
 
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
     """Name the run that is opened, unless MLRun was told otherwise."""
-    before = os.environ.get(_NAME)
-    os.environ[_NAME] = before or name
+    before = os.environ.get(_CONTEXT_NAME)
+    os.environ[_CONTEXT_NAME] = before or name
     try:
         yield
     finally:
         if before is None:
-            del os.environ[_NAME]
+            del os.environ[_CONTEXT_NAME]

@@ -53,7 +53,7 @@ class Study:
         self._config, self._asked = config, dict[int, Any]()
         self._grid = config.points() if config.sampler == "grid" else None
         self.best: Trial | None = None
-        self.since_best = 0
+        self.since_best, self.known = 0, {trial.number for trial in done}
         for trial in done:
             self._ask(trial.number, trial.params)
             self.tell(trial)
