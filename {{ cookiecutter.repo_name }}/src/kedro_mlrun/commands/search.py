@@ -85,7 +85,7 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     command = f"{kedro_command()} run --pipelines={config.pipeline} --params="
     command += quote(",".join(f"{name}={value}" for name, value in values.items()))
     parts: list[Any] = [
-        Text(f"Best of {found.trials} trials: {config.metric} {shown(told['value'])}"),
+        Text(f"Best of all trials ({found.trials}): {config.metric} {shown(told['value'])}"),
         pairs(*values.items()),
         Text(f"To run it again: {command}"),
     ]

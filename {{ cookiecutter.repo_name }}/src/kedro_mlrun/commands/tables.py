@@ -184,15 +184,13 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
 
 
 def _search_parts(searched: Record) -> list[Any]:
-    failed = f", {searched['failed']} of them failed" if searched["failed"] else ""
-    about = f"{searched['direction']} {searched['metric']} ({searched['trials']} trials{failed})"
-    history = [(f"trial {each['trial']}", each["value"]) for each in searched["history"]]
-    return [
-        *(Text("\nSearch", style="bold"), Text(f"  {about}")),
-        *(Text("\nBest parameters", style="bold"), pairs(*searched["parameters"].items())),
-        *(Text("\nImportance", style="bold"), pairs(*searched["importance"].items())),
-        *(Text("\nHistory of the best", style="bold"), pairs(*history)),
-    ]
+    failed = f", of which {searched['failed']} failed" if searched["failed"] else ""
+    about = {searched["direction"]: searched["metric"], "trials": f"{searched['trials']}{failed}"}
+    history = {f"trial {each['trial']}": each["value"] for each in searched["history"]}
+    titles = {"Search": about, "Best parameters": searched["parameters"]}
+    titles |= {"Importance": searched["importance"], "History of the best": history}
+    parts = ((Text(f"\n{title}", "bold"), pairs(*of.items())) for title, of in titles.items() if of)
+    return [part for both in parts for part in both]
 
 
 def comparison(compared: Record, width: int) -> RenderableType:

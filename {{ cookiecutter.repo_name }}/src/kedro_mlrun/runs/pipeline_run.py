@@ -55,7 +55,7 @@ class PipelineRun:
         run_params = {**run_params, "pipeline_names": asked}
         names = provenance.ran(asked, pipeline)
         runner = str(run_params.get("runner"))  # "None" is the sequential one
-        self.side_by_side = not re.search("None|SequentialRunner", runner)
+        self.side_by_side = not re.search("None|SequentialRunner|SearchRunner", runner)
         self.partly = pipeline if run_params.get("only_missing_outputs") else None
         command = secrets.command_line(sys.argv)
         parameters = provenance.parameters(self._taken(pipeline), run_params, command)

@@ -113,9 +113,10 @@ class SearchRunner(SequentialRunner):
         finally:
             # Also where it is stopped, for what was found by then.
             search.best, search.trials = study.best, len(recorder.trials())
-            recorder.end(study)
+            recorder.sum_up(study)
         if study.best is None:
             raise SearchError(f"No trial succeeded. The last one failed: {trials.error}")
+        recorder.draw(study)
         made = trials.made_by(study.best)
         values = search.config.values(study.best.params)
         for name, value in work.with_values(values).items():

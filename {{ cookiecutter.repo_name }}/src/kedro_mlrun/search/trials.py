@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
@@ -16,6 +16,9 @@ from ..secrets.known import hide, hide_in
 from ..store.fields import IMPORTANCE, SEARCH, TRIAL, flatten
 from .config import SearchConfig
 from .space import Params, filled
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Record = dict[str, Any]
 
@@ -149,40 +152,49 @@ class Recorder:
     def _say_best(self, best: Trial) -> None:
         self._context.log_results({"best_iteration": best.number, **best.results}, commit=True)
 
-    def end(self, study: Study) -> None:
-        """Record the table of all trials, the best one, and the charts, as MLRun does."""
-        import pandas as pd
-
-        trials = [
-            {
-                "param": recorded_parameters(self._config.values(trial.params)),
-                "output": trial.results,
-                "state": trial.state,
-                "iter": trial.number,
-            }
-            for trial in self.trials()
-        ]
-        if not trials:
+    def sum_up(self, study: Study) -> None:
+        """Record the table of all trials as MLRun does, the best one, and what counts."""
+        table = self._table()
+        if table.empty:
             return
-        table = pd.json_normalize(trials)
         # Not all trials have all parameters, and JSON has no NaN.
         rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
-        header = [*table.columns]
-        context: Any = mlruns_own(self._context)
-        context.log_iteration_results(None, [header, *rows], None)
+        uid, project = self._of_run
+        # Not by MLRun's context, which takes seconds to import, and may be stopped by Ctrl-C.
+        self._store.update_run({"status.iterations": [[*table.columns], *rows]}, uid, project)
         if study.best:
             # A search that goes on may have been killed before it could say so.
             self._say_best(study.best)
         self._context.set_annotation(IMPORTANCE, json.dumps(study.importance()))
-        context.commit()
+        self._context.commit()
+
+    def draw(self, study: Study) -> None:
+        """Record the charts: those that MLRun makes of a sweep, and Optuna's."""
+        context: Any = mlruns_own(self._context)
+        table = self._table()
         try:
-            mlrun.runtimes.utils.log_iter_artifacts(context, table, header)
+            mlrun.runtimes.utils.log_iter_artifacts(context, table, [*table.columns])
             for key, figure in study.plots().items():
                 context.log_artifact(mlrun.artifacts.PlotlyArtifact(key=key, figure=figure))
         except Exception as error:
             why = str(error).rstrip(".")
             log = logging.getLogger(__name__)
             log.warning("Some charts aren't recorded: %s. The search goes on.", why)
+
+    def _table(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.json_normalize(
+            [
+                {
+                    "param": recorded_parameters(self._config.values(trial.params)),
+                    "output": trial.results,
+                    "state": trial.state,
+                    "iter": trial.number,
+                }
+                for trial in self.trials()
+            ]
+        )
 
 
 def recorded_parameters(values: Record) -> Record:
