@@ -28,7 +28,7 @@ SUMMARY = {
 }
 ALL = """
     abort artifacts build compare delete doctor init lineage logs models open push runs schedules
-    show submit tag update workflow
+    search show submit tag update workflow
 """.split()
 NOT_OF_RECORDS = {"init", "update"}
 
