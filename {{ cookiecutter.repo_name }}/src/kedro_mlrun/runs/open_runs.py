@@ -94,7 +94,7 @@ def new_context(
 
 
 def resumed(
-    db: Any, record: dict[str, Any], labels: dict[str, str], connect: Callable[[], None] | None
+    db: Any, record: dict[str, Any], labels: dict[str, str], connect: Callable[[], object] | None
 ) -> Context:
     """Open a run again that was stopped, with what its record has."""
     record["metadata"]["labels"].update(labels)

@@ -121,9 +121,9 @@ class Start:
         )
         with project_for(job, "archive") as sent:
             plan = check(make_plan(sent, job, name=NAME))
-        plan.task.metadata.annotations[SEARCH] = json.dumps(asked)
+        plan.task["metadata"]["annotations"][SEARCH] = json.dumps(asked)
         submit(plan)
-        return str(plan.task.metadata.uid)
+        return plan.uid
 
     def _session(self) -> Any:
         asked = self.search.asked

@@ -109,7 +109,7 @@ class RunContext:
         return cls.again(store, record, connect)
 
     @classmethod
-    def again(cls, store: Store, record: Record, connect: Callable[[], None]) -> RunContext:
+    def again(cls, store: Store, record: Record, connect: Callable[[], object]) -> RunContext:
         """Open a run that has a record, and write that."""
         made = cls(record, store, connect)
         store.store_run(record, made._uid, made.project)
