@@ -17,31 +17,31 @@ from cookiecutter.utils import simple_filter
 # else in the project or its environment. A package of that name would take their place.
 RESERVED = frozenset(
     """
-    activate aiohappyeyeballs aiohttp aiohttp_retry aiosignal aiosmtplib annotated_doc
+    activate aiohappyeyeballs aiohttp aiohttp_retry aiosignal aiosmtplib alembic annotated_doc
     annotated_types antlr4 anyio appdirs appnope arrow ast_serialize asttokens attr attrs
     beautifulsoup4 binaryornot bleach bs4 build cachetools certifi cffi charset_normalizer click
-    cloudpickle colorama comm conf contourpy cookiecutter cycler dateutil deactivate debugpy
-    decorator deepdiff defusedxml dependency_injector deprecated docstring_parser dotenv durationpy
-    dynaconf editables execnet executing fastapi fastjsonschema fonttools frozenlist fsspec git
-    gitdb gitpython grimp h11 hatchling hypothesis idna import_linter importlib_metadata
+    cloudpickle colorama colorlog comm conf contourpy cookiecutter cycler dateutil deactivate
+    debugpy decorator deepdiff defusedxml dependency_injector deprecated docstring_parser dotenv
+    durationpy dynaconf editables execnet executing fastapi fastjsonschema fonttools frozenlist
+    fsspec git gitdb gitpython grimp h11 hatchling hypothesis idna import_linter importlib_metadata
     importlinter inflection iniconfig ipykernel ipykernel_launcher ipython jedi jinja2 joblib
     jsonpath_ng jsonschema jsonschema_specifications jupyter jupyter_client jupyter_core
     jupyterlab_plotly jupyterlab_pygments jwt kedro kedro_datasets kedro_datasets_benchmarks
     kedro_datasets_experimental kedro_mlrun kedro_telemetry kfp kfp_server_api kiwisolver kubernetes
-    lazy_loader librt markdown_it markdown_it_py markupsafe matplotlib matplotlib_inline mdurl
+    lazy_loader librt mako markdown_it markdown_it_py markupsafe matplotlib matplotlib_inline mdurl
     mergedeep mistune mlrun mlrun_pipelines mlrun_pipelines_kfp_common mlrun_pipelines_kfp_v1_8
     more_itertools mpl_toolkits multidict mypy mypy_extensions mypyc narwhals nbclient nbconvert
     nbformat nest_asyncio nest_asyncio2 nuclio nuclio_jupyter nuclio_sdk numpy nvidia oauthlib
-    omegaconf opentelemetry opentelemetry_api orderly_set orjson packaging pandas pandera
+    omegaconf opentelemetry opentelemetry_api optuna orderly_set orjson packaging pandas pandera
     pandocfilters parse parso pathspec pexpect pil pillow pip pkg_resources platformdirs plotly
     pluggy prompt_toolkit propcache psutil ptyprocess pure_eval py pyarrow pycparser pydantic
     pydantic_core pydevd_plugins pygments pyjwt pylab pyparsing pyproject_hooks pytest pytest_xdist
     python python3 python_dateutil python_dotenv python_slugify pytz pyyaml pyzmq referencing
     requests requests_oauthlib rich rpds rpds_py ruff scikit_learn scipy semver setuptools six
-    sklearn slugify smmap sortedcontainers soupsieve src stack_data starlette storey tabulate
-    tenacity test tests text_unidecode threadpoolctl tinycss2 tomli_w tomlkit tornado traitlets
-    trove_classifiers typeguard typing_extensions typing_inspect typing_inspection tzdata urllib3
-    uuid_utils uv uvicorn v3io v3iofs vendor_licenses wcwidth webencodings websocket
+    sklearn slugify smmap sortedcontainers soupsieve sqlalchemy src stack_data starlette storey
+    tabulate tenacity test tests text_unidecode threadpoolctl tinycss2 tomli_w tomlkit tornado tqdm
+    traitlets trove_classifiers typeguard typing_extensions typing_inspect typing_inspection tzdata
+    urllib3 uuid_utils uv uvicorn v3io v3iofs vendor_licenses wcwidth webencodings websocket
     websocket_client wheel wrapt xdist xgboost xxhash yaml yarl zipp zmq
     """.split()
 )

@@ -84,7 +84,8 @@ def _end_what_fails(local: ModuleType) -> None:
             # MLRun would leave the run as it is, as if it went on: that of `parallel_runs` for
             # example, where Dask isn't installed.
             runtime, run = (named.get(name) for name in ("runtime", "run"))
-            if runtime and run and run.metadata.uid:
+            is_recorded = type(error).__name__ == "RunError"  # of the function itself
+            if runtime and run and run.metadata.uid and not is_recorded:
                 runtime._update_run_state(task=run, err=f"{type(error).__name__}: {error}")
             raise
 
