@@ -146,6 +146,9 @@ def begin(number):
     if number == 5:
         import mlrun
         mlrun.get_or_create_ctx("of-a-node").log_result("own", 7)
+    if number == 6:
+        import mlrun
+        mlrun.get_or_create_ctx("of-a-node").set_state(error="a node says so")
     return {"pid": os.getpid(), "team": os.environ.get("TEAM", "")}
 
 
@@ -180,10 +183,10 @@ def small(bake: Callable[..., Folder]) -> Folder:
     return replace(project, variables=variables)
 
 
-def submitted(project: Folder, number: int, *options: str) -> Any:
+def submitted(project: Folder, number: int, how: str = "--watch") -> Any:
     """Submit the project's pipeline, and give its run's record when it has ended."""
-    command = ("mlrun", "submit", "-p", "first", f"--params=number={number}", "--watch", *options)
-    failing = number in {2, 3, 4}
+    command = ("mlrun", "submit", "-p", "first", f"--params=number={number}", how)
+    failing = number in {2, 3, 4, 6}
     done = project.run(KEDRO, *command, ok=not failing)
     assert done.returncode == failing
     with sqlite3.connect(project.path / ".mlrun" / "mlrun.db") as store:
@@ -249,3 +252,10 @@ def test_a_job_without_mlrun_says_how_it_ended(small: Folder, number: int, reaso
     assert status["state"] == ("aborted" if number == 3 else "error")
     assert status["error"].startswith(reason)
     assert [*(small.path / ".mlrun" / "jobs").iterdir()] == []
+
+
+@pytest.mark.parametrize("how", ["--watch", "--local"])
+def test_a_job_ends_as_its_record_says(small: Folder, how: str) -> None:
+    """Law 4: also where a node has told that to MLRun, and nothing was raised."""
+    status = submitted(small, 6, how)["status"]
+    assert (status["state"], status["error"]) == ("error", "a node says so")

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -335,7 +336,7 @@ def test_a_workers_copy_reads_the_run_where_others_have_changed_it(
         one.refresh()
         one.log_results({f"one.{number}": number})
         one.send()
-    assert len(reads) == 1  # the first
+    assert len(reads) == 2  # the first, and when all of it was written
     other.refresh()
     other.log_results({"other": 1})
     other.inputs["raw"] = "store://artifacts/iris/raw^1"
@@ -343,9 +344,94 @@ def test_a_workers_copy_reads_the_run_where_others_have_changed_it(
     one.refresh()
     one.set_annotation("a", "b")
     one.send()
-    assert len(reads) < 6
+    assert len(reads) < 7
     found = find_run(run.uid, embedded.project)
     assert found["status"]["results"] == {f"one.{n}": n for n in range(30)} | {"other": 1}
     assert found["spec"]["inputs"] == {"raw": "store://artifacts/iris/raw^1"}
     assert found["metadata"]["annotations"] == {"a": "b"}
     assert [r["metadata"]["uid"] for r in store.find_runs(using="1")] == [run.uid]
+
+
+UNTESTED = """
+import kedro_mlrun.store.context as context
+context.TESTED = ("1.0.0",)
+"""
+
+
+def test_an_untested_mlrun_that_is_not_imported_yet_records_as_well(
+    embedded: Store, python: Callable[[str], str]
+) -> None:
+    """Nothing lost: MLRun is pointed to the store before it opens the run."""
+    python(f"{UNTESTED}\nMLRunResult(key='r').save(1)\nMLRunAbstractDataset(key='a').save('b')")
+    run = mlrun.get_run_db().list_runs(project=embedded.project)[0]
+    assert run["status"]["results"] == {"r": 1}
+    assert {*run["status"]["artifact_uris"]} == {"a"}
+    assert states(embedded) == [("kedro-mlrun-ctx", "completed")]
+
+
+WORKERS = """
+import multiprocessing as mp
+
+def child(number):
+    MLRunResult(key="by_child").save(1)
+    MLRunAbstractDataset(key="of_child").save("b")
+    context = MLRunContextManager().context
+    context.log_result("by_mlrun", 2)
+    context.set_label("by", "child")
+    context.log_artifact("note", body="text", format="txt", db_key="note")
+    import mlrun
+    mlrun.get_or_create_ctx("any").log_result("of_mlrun", 3)
+
+manager = MLRunContextManager()
+run = manager.open_run("training", "id")
+process = mp.get_context("fork").Process(target=child, args=(1,))
+process.start()
+process.join()
+assert process.exitcode == 0
+for number in range(25):
+    dataset = MLRunResult(key=f"parent.{number}")
+    dataset.run_id = "id"
+    dataset.save(number)
+manager.add_input("raw", "store://artifacts/iris/raw^1", "id")
+dataset.save(24)
+print(run.uid)
+"""
+
+
+@pytest.mark.parametrize("mlrun_first", ["", "import mlrun\n"])
+def test_what_a_child_process_records_is_in_the_run(
+    embedded: Store, python: Callable[[str], str], mlrun_first: str
+) -> None:
+    """Nothing lost: by which context it was logged, and whatever its parent writes afterwards."""
+    uid = python(mlrun_first + WORKERS).splitlines()[-1]
+    run = mlrun.get_run_db().read_run(uid, embedded.project)
+    results = {f"parent.{number}": number for number in range(25)}
+    of_child = {"by_child": 1, "by_mlrun": 2, "of_mlrun": 3}
+    if mlrun_first:
+        # MLRun was there before the fork, and makes a run of its own.
+        of_child.pop("of_mlrun")
+    assert run["status"]["results"] == results | of_child
+    assert {*run["status"]["artifact_uris"]} == {"of_child", "note"}
+    assert run["metadata"]["labels"]["by"] == "child"
+    assert run["status"]["state"] == "completed"
+
+
+def test_a_label_that_changes_is_written_with_the_next_save(embedded: Store) -> None:
+    """Law 3: as is an input, a process that is killed leaves it."""
+    run = embedded.manager.open_run("training")
+    run.set_label("k", "a")
+    run.log_results({"one": 1})
+    embedded.manager.context.set_label("k", "b")
+    run.log_results({"two": 2})
+    found = embedded.manager.run_db.find_run(run.uid, embedded.project)
+    assert found["metadata"]["labels"]["k"] == "b"
+
+
+def test_a_run_that_goes_on_is_found_by_its_last_update(embedded: Store) -> None:
+    """Law 4: though what has come to it is noted beside its record."""
+    run, db = embedded.manager.open_run("training"), embedded.manager.run_db
+    before = datetime.now(UTC)
+    assert not db.list_runs(project=embedded.project, last_update_time_from=before)
+    run.log_results({"one": 1})
+    assert len(db.list_runs(project=embedded.project, last_update_time_from=before)) == 1
+    assert not db.list_runs(project=embedded.project, last_update_time_to=before)

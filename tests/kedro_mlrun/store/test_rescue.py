@@ -17,6 +17,7 @@ from mlrun.errors import MLRunNotFoundError, MLRunRuntimeError
 
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.store.db import LocalRunDB
+from kedro_mlrun.store.rescue import examine, rescue
 from kedro_mlrun.store.rows import TERMINAL_STATES
 
 RUNS = 60
@@ -235,3 +236,16 @@ def test_what_is_no_store_is_said_to_be_none(tmp_path: Path, db: Any) -> None:
         done = CliRunner().invoke(commands.cli, ["mlrun", "doctor", "--store"])
     assert done.exit_code == 1
     assert "There is no store" in done.output
+
+
+def test_a_damaged_change_does_not_take_its_run_with_it(db: Any, tmp_path: Path) -> None:
+    """Law 3: the run is rescued with its other changes, and what is lost is told."""
+    db.store_run({"metadata": {"name": "train"}, "status": {"state": "running"}}, "u1", "iris")
+    with db.transaction() as connection:
+        for number in range(3):
+            db.add_to_run({"status": {"results": {f"r{number}": number}}}, "u1", "iris", 0)
+        connection.execute("UPDATE run_changes SET body = '{' WHERE id = 2")
+    _, problems = examine(db.path)
+    assert len(problems) == 1 and problems[0].startswith("run_change 2: ")
+    rescued = LocalRunDB(f"sqlite:///{rescue(db.path)}")
+    assert rescued.read_run("u1", "iris")["status"]["results"] == {"r0": 0, "r2": 2}

@@ -108,7 +108,8 @@ def run_task(task: dict[str, Any], store: Store) -> str:
     if context.state == "running":
         # MLRun's own context of a job, which a node may have used, leaves that to others.
         context.set_state("completed")
-    return ""
+    # A node may have ended it by MLRun's own context.
+    return context.error if context.state == "error" else ""
 
 
 def _say_it_once() -> None:

@@ -24,7 +24,7 @@ from ..project import (
     mlrun_setting,
 )
 from ..secrets.known import register as register_secrets
-from ..store.context import RunContext
+from ..store.context import RunContext, is_tested
 from ..store.fields import DEFAULT_CONTEXT_NAME, PROCESS, run_folder
 from ..store.process import process_label
 from ..store.sqlite import SCHEME
@@ -311,13 +311,7 @@ class MLRunContextManager:
                 # One that never began; a process that was stopped early may have no MLRun.
                 return None
             if run is None and (reference := workers.announced(run_id)):
-                known = self._copies.get(reference.uid)
-                if isinstance(known, RunContext):
-                    known.refresh()
-                    return known
-                made = open_runs.copy_of(reference, self.store, self._told()[2], self._connect)
-                self._copies[reference.uid] = made
-                return made
+                return self._copy(reference)
             own = None if run_id else self._mlruns_own()
             return own or (run.context if run else None)
 
@@ -346,10 +340,25 @@ class MLRunContextManager:
             current = mlrun.get_or_create_ctx(DEFAULT_CONTEXT_NAME)
         return current
 
+    def _copy(self, reference: workers.RunReference) -> Context:
+        """Give a worker's copy of its parent's run, as it is by now."""
+        known = self._copies.get(reference.uid)
+        if isinstance(known, RunContext):
+            known.refresh()
+            return known
+        if not is_tested():
+            self._connect()
+        made = open_runs.copy_of(reference, self.store, self._told()[2], self._connect)
+        self._copies[reference.uid] = made
+        return made
+
     def share_runs(self) -> None:
         """Let MLRun, which has just been imported, have the run that is going on as its own."""
         # Without the lock, which may be held by who waits for this import.
-        if context := self._runs[-1].context if self._runs else self._job:
+        context = self._runs[-1].context if self._runs else self._job
+        if context is None and (reference := workers.announced()):
+            context = self._copy(reference)
+        if context is not None:
             self._connect()
             mlrun.run.global_context.set(mlruns_own(context))
 
@@ -395,7 +404,8 @@ class MLRunContextManager:
         `run_id` is that of a pipeline's run; `MLRUN_CONTEXT_NAME` wins over `name`.
         """
         with self.lock:
-            if not self.is_plain:
+            is_plain = self.is_plain and is_tested()
+            if not is_plain:
                 self._connect()
             labels = {**(labels or {}), PROCESS: process_label()}
             if chain := chain_id():
@@ -403,7 +413,7 @@ class MLRunContextManager:
             context = self._mlruns_own()
             owned = context is None or any(context is run.context for run in self._runs)
             if context is None or owned:
-                connect = self._connect if self.is_plain else None
+                connect = self._connect if is_plain else None
                 place = self.project_name, self._told()[2]
                 if record := self.resumes:
                     self.resumes = None

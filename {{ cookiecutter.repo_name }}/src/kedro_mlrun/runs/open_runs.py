@@ -86,7 +86,7 @@ def new_context(
     name = run_name(os.environ.get("MLRUN_CONTEXT_NAME") or name)
     metadata = {"name": name, "uid": uid, "project": project, "labels": {"owner": owner, **labels}}
     output_path = run_folder(artifact_path, uid)
-    if connect and isinstance(db, Store) and is_tested():
+    if connect:
         return RunContext.new(db, metadata, output_path, parameters, connect)
     spec = {"output_path": output_path, "parameters": parameters}
     # With a spec, MLRun gives a new context even where it keeps that of an earlier run.

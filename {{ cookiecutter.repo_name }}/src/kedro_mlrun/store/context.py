@@ -26,12 +26,11 @@ FEW = 20  # changes after which a record is written whole, if it hasn't many mor
 # What the worker processes of a run may add to.
 ADDED = [("metadata", "annotations"), ("spec", "inputs")]
 ADDED += [("status", "results"), ("status", "artifact_uris")]
+# What a context writes of a run's record: these, and what else is in dicts and by itself.
+DICTS = [*ADDED, ("metadata", "labels"), ("spec", "parameters")]
+OTHERS = [("spec", "outputs"), ("status", "start_time"), ("status", "last_update")]
+OTHERS += [("status", "state"), ("status", "error")]
 JSON = {type(None), bool, int, float, str, list, dict}
-WRITTEN = {
-    "metadata": ("annotations", "labels"),
-    "spec": ("parameters", "outputs", "inputs"),
-    "status": ("results", "start_time", "last_update", "state", "error", "artifact_uris"),
-}
 
 
 def is_tested() -> bool:
@@ -63,6 +62,7 @@ class RunContext:
         self._changes = 0  # since then
         self._added: Record = {}  # what isn't written yet
         self._others: tuple[Any, ...] = ()  # what there was beside it
+        self._sent: dict[tuple[str, str], set[str]] = {}  # the names in each of `DICTS`, by then
         metadata, spec, status = (record[part] for part in ("metadata", "spec", "status"))
         self._uid, self.iteration = str(metadata["uid"]), int(metadata.get("iteration") or 0)
         self._place = self._uid, str(metadata["project"]), self.iteration
@@ -113,7 +113,8 @@ class RunContext:
         """Open a run that has a record, and write that."""
         made = cls(record, store, connect)
         store.store_run(record, made._uid, made.project)
-        made._version, made._others = store.run_version(*made._place), made._state_of_others()
+        made._version = store.run_version(*made._place)
+        made._has_written()
         return made
 
     def __getattr__(self, name: str) -> Any:
@@ -134,7 +135,7 @@ class RunContext:
                 self.inputs,
                 self.artifact_uris,
             )
-            shared._rundb = self._rundb and db
+            shared._rundb = _Shared(db, self)
             self._full = shared
         return self._full
 
@@ -157,6 +158,12 @@ class RunContext:
         """The state of the run."""
         return str(self._full.state if self._full else self.record["status"]["state"])
 
+    @property
+    def error(self) -> str:
+        """What the run has failed with; "" if it hasn't."""
+        error = self._full._error if self._full else self.record["status"].get("error")
+        return str(error or "")
+
     def to_dict(self) -> Record:
         """Give the run's record."""
         return self.record
@@ -164,7 +171,7 @@ class RunContext:
     def set_label(self, key: str, value: Any, replace: bool = True) -> None:
         """Set a label, which is written with what comes next."""
         if replace or not self.labels.get(key):
-            self.labels[key], self._others = str(value), ()
+            self.labels[key] = str(value)
 
     def set_annotation(self, key: str, value: Any, replace: bool = True) -> None:
         """Set an annotation, which is written with what comes next."""
@@ -238,55 +245,66 @@ class RunContext:
 
     def update_run(self) -> None:
         """Write what this context knows of the run; what others have changed there stays."""
-        store, status = self._rundb, self.record["status"]
-        if store is None:
-            return
-        if self._full:
-            # Which may have been told to end it.
-            status["state"] = self._full.state
-        status["last_update"] = _now()
+        status, sends = self.record["status"], self._rundb is not None
+        if sends:
+            # MLRun's own context may have been told to end it.
+            status["state"] = self.state
+            status["last_update"] = _now()
         added, is_change = self._added, self._is_change()
-        with store.transaction():
-            is_known = store.run_version(*self._place) == self._version
+        with self._store.transaction():
+            is_known = self._store.run_version(*self._place) == self._version
             if is_change:
-                added.setdefault("status", {})["last_update"] = status["last_update"]
-                store.add_to_run(added, *self._place)
+                if sends:
+                    added.setdefault("status", {})["last_update"] = status["last_update"]
+                self._store.add_to_run(added, *self._place)
             else:
-                body = self.record
-                if not is_known:
-                    # Also by MLRun's own context of this run.
-                    body = store.find_run(*self._place)
-                    for part, names in WRITTEN.items():
-                        known = self.record[part]
-                        body[part].update({name: known[name] for name in names if name in known})
-                store.write_run(body, *self._place)
+                body = self.record if is_known and sends else self._merged()
+                self._store.write_run(body, *self._place)
             if is_known or not is_change:
-                self._version = store.run_version(*self._place)
+                self._version = self._store.run_version(*self._place)
         self._changes = self._changes + 1 if is_change else 0
-        self._added, self._others = {}, self._state_of_others()
+        self._has_written(added if is_change else None)
+
+    def take_others(self) -> Record:
+        """Take over what others have added to the run, and give its record as the store has it."""
+        body = self._store.find_run(*self._place)
+        for part, name in DICTS:
+            own, theirs = self.record[part][name], body[part].get(name) or {}
+            gone = self._sent.get((part, name), set()) - own.keys()
+            own.update({n: v for n, v in theirs.items() if n not in own and n not in gone})
+        return body
+
+    def _merged(self) -> Record:
+        """Give the run's record with what others have written there, and this context."""
+        body = self.take_others()
+        for part, name in DICTS:
+            body[part][name] = self.record[part][name]
+        for part, name in OTHERS if self._rundb else ():
+            if name in self.record[part]:
+                body[part][name] = self.record[part][name]
+        return body
 
     def refresh(self) -> None:
         """Let a copy have what the store has of the run by now, and nothing else."""
         if (version := self._store.run_version(*self._place)) != self._version:
             found = self._store.find_run(*self._place)
-            for part, name in ADDED:
+            for part, name in DICTS:
                 self.record[part][name].clear()
                 self.record[part][name].update(found[part].get(name) or {})
-            self._version, self._added = version, {}
-            self._others = self._state_of_others()
+            self._version = version
+            self._has_written()
 
     def send(self) -> None:
-        """Write what has come to a copy since it was refreshed."""
-        if self._others != self._state_of_others():
-            fields = {f"{part}.{name}": self.record[part][name] for part, name in ADDED}
-            self._store.update_run(fields, *self._place)
-            self._version = ()
-        elif self._added:
-            with self._store.transaction():
-                is_known = self._store.run_version(*self._place) == self._version
-                self._store.add_to_run(self._added, *self._place)
-                self._version = self._store.run_version(*self._place) if is_known else ()
+        """Write what has come to a copy, if that isn't done."""
+        if self._added or self._others != self._state_of_others():
+            self.update_run()
+
+    def _has_written(self, added: Record | None = None) -> None:
         self._added, self._others = {}, self._state_of_others()
+        if added is None:
+            self._sent = {(part, name): {*self.record[part][name]} for part, name in DICTS}
+        for part, name in DICTS if added else ():
+            self._sent[part, name] |= (added or {}).get(part, {}).get(name, {}).keys()
 
     def _is_change(self) -> bool:
         """Tell whether what has come since the last time is all that is to be written.
@@ -298,11 +316,8 @@ class RunContext:
         return is_all and self._changes < few
 
     def _state_of_others(self) -> tuple[Any, ...]:
-        status, sizes = (
-            self.record["status"],
-            map(len, (self.labels, self.inputs, self._parameters)),
-        )
-        return *sizes, status["state"], status.get("error")
+        status, dicts = self.record["status"], (self.labels, self.inputs, self._parameters)
+        return *map(dict, dicts), status["state"], status.get("error")
 
     def _add(self, part: str, name: str, values: Mapping[str, Any]) -> None:
         known = self.record[part][name]
@@ -313,6 +328,27 @@ class RunContext:
             self._others = ()
         known.update(values)
         self._added.setdefault(part, {}).setdefault(name, {}).update(values)
+
+
+class _Shared:
+    """The run database of MLRun's own context of a run, which writes beside another one."""
+
+    def __init__(self, db: Any, context: RunContext) -> None:
+        self._db, self._context = db, context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def update_run(self, updates: Record, uid: str, project: str = "", iter: int = 0) -> None:
+        """Write what MLRun knows, in which its dicts have what others have added by then."""
+        if iter != self._context.iteration:
+            self._db.update_run(updates, uid, project, iter=iter)
+        elif self._context._rundb is None:
+            # A worker doesn't end its parent's run.
+            self._context.update_run()
+        else:
+            self._context.take_others()
+            self._db.update_run(updates, uid, project, iter=iter)
 
 
 def _write_specification(model: Record) -> None:

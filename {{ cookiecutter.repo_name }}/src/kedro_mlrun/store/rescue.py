@@ -1,5 +1,6 @@
 """What of a store can be read, row by row, and its copy in a new file."""
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -40,8 +41,10 @@ def examine(path: Path, copy: Database | None = None) -> tuple[Counter[str], lis
                     _take(table, row, copy)
                     readable[table] += 1
                 except (sqlite3.Error, ValueError) as exc:
-                    name = f"{row.get('uid') or row.get('name')}" if isinstance(row, dict) else ""
-                    problems += [f"{table[:-1]} {name or number}: {exc}"] * (table in RECORDS)
+                    known = row if isinstance(row, dict) else {}
+                    name = known.get("uid") or known.get("name")
+                    is_own = table in {*RECORDS, "run_changes"}
+                    problems += [f"{table[:-1]} {name or number}: {exc}"] * is_own
     return readable, problems
 
 
@@ -79,6 +82,8 @@ def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[int, Any
 def _take(table: str, row: Any, copy: Database | None) -> None:
     if isinstance(row, Exception):
         raise row
+    if table == "run_changes":
+        json.loads(row["body"])
     if table in RECORDS[:-1]:
         body = read(row["body"], table)
         row = {**row, "body": copy.places.portable(table, row["body"])} if copy else row

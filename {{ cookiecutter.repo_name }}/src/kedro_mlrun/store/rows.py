@@ -194,10 +194,15 @@ class Rows(Database):
             where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", using)
         if not query.pop("iter", False):
             where.add("+iteration = 0" if few else "iteration = 0")
-        times = {"start_time": "start_time", "last_update_time": "updated", "end_time": "end_time"}
-        for field, column in times.items():
+        # What has come to a run that goes on is noted beside it.
+        later = "id IN (SELECT owner FROM run_changes WHERE updated {} ?)"
+        if at := query.pop("last_update_time_from", None):
+            where.add(f"updated >= ? OR {later.format('>=')}", utc(at), utc(at))
+        if at := query.pop("last_update_time_to", None):
+            where.add(f"updated <= ? AND NOT {later.format('>')}", utc(at), utc(at))
+        for column in ("start_time", "end_time"):
             for end, comparison in ("from", ">="), ("to", "<="):
-                if at := query.pop(f"{field}_{end}", None):
+                if at := query.pop(f"{column}_{end}", None):
                     # See `_place`. With both, an index leads to those that are late enough.
                     where.add(f"substr({column}, instr({column}, '~') + 1) {comparison} ?", utc(at))
                     if end == "from":
@@ -339,9 +344,9 @@ class Rows(Database):
 
         Unlike writing the run, this takes no longer the more the record has.
         """
-        query = "INSERT INTO run_changes (owner, body) SELECT id, ? FROM runs WHERE "
+        query = "INSERT INTO run_changes (owner, updated, body) SELECT id, ?, ? FROM runs WHERE "
         where = Where("project = ? AND uid = ? AND iteration = ?", project, uid, iteration)
-        values = (json.dumps(change), *where.values)
+        values = (now(), json.dumps(change), *where.values)
         if not self.connection.execute(f"{query}{where}", values).rowcount:
             self.find_run(uid, project, iteration)  # which tells that there is none
         self.connection.execute(f"{LOOK}{where}", where.values)

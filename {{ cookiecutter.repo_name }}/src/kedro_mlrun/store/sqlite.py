@@ -47,8 +47,9 @@ SCHEMA = f"""
     {_LABELS.format("run")};
     -- What has come to the records of runs that go on, until they are written whole again.
     CREATE TABLE IF NOT EXISTS run_changes (
-        id INTEGER PRIMARY KEY, {_OWNED.format("run")}, body TEXT NOT NULL);
+        id INTEGER PRIMARY KEY, {_OWNED.format("run")}, updated TEXT NOT NULL, body TEXT NOT NULL);
     CREATE INDEX IF NOT EXISTS run_changes_of_run ON run_changes (owner);
+    CREATE INDEX IF NOT EXISTS run_changes_updated ON run_changes (updated, owner);
     -- Which versions of artifacts each run has used.
     CREATE TABLE IF NOT EXISTS run_inputs (
         {_OWNED.format("run")}, name TEXT NOT NULL, artifact_uid TEXT NOT NULL,
