@@ -272,6 +272,7 @@ class RunContext:
             own, theirs = self.record[part][name], body[part].get(name) or {}
             gone = self._sent.get((part, name), set()) - own.keys()
             own.update({n: v for n, v in theirs.items() if n not in own and n not in gone})
+            self._sent[part, name] = {*own}
         return body
 
     def _merged(self) -> Record:
