@@ -26,3 +26,14 @@ def test_paths_are_short_where_they_can_be(tmp_path: Path, monkeypatch: pytest.M
     assert text.shown_path(f"{tmp_path.as_posix()}/a/b.csv") == "a/b.csv"
     assert text.shown_path("/elsewhere/b.csv") == "/elsewhere/b.csv"
     assert text.shown_path("") == "(in its record)"
+
+
+def test_a_wrong_parameter_is_one_sentence() -> None:
+    """Law 9: its name, what is allowed and what it is, without pydantic's own words."""
+    said = """Parameter validation failed:
+- Parameter 'split': Failed to instantiate Split for parameter 'split': 1 validation error for Split
+test_size
+  Input should be less than 1 [type=less_than, input_value=1.5, input_type=float]
+    For further information visit https://errors.pydantic.dev/2.14/v/less_than"""
+    assert text.plain_refusal(said) == "'split': test_size Input should be less than 1, and is 1.5"
+    assert text.plain_refusal("Another  reason.") == "Another reason"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.startup import bootstrap_project
 from kedro.validation.exceptions import ParameterValidationError
 
-from kedro_mlrun import __version__
+from kedro_mlrun import MLRunResult, __version__
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.commands.records import STATES
 from kedro_mlrun.setup import manifest
@@ -377,3 +377,20 @@ def test_kedro_finds_the_commands():
 
     package = metadata().package_name
     assert find_run_command(package) is commands.run
+
+
+def test_logs_are_apart_from_json(embedded: Store, python: Callable[[str], str]) -> None:
+    """A program reads the answer, also where a plugin logs after the command."""
+    MLRunResult("score").save(1)
+    embedded.new_process()
+    code = """
+import logging, sys
+from kedro.framework.cli.cli import main
+sys.argv = ["kedro", "mlrun", "runs", "--json"]
+try:
+    main()
+except SystemExit:
+    logging.getLogger("kedro").warning("a plugin has the last word")
+"""
+    said = python(f"import os\nos.chdir({str(PROJECT)!r})\n{code}")
+    assert len(json.loads(said)) == 1

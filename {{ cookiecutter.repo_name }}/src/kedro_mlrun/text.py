@@ -21,6 +21,15 @@ def visible(text: str) -> str:
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def plain_refusal(text: str) -> str:
+    """Shorten what Kedro and pydantic say of parameters, to name, what is allowed, and value."""
+    text = re.sub(r" For further information visit \S+", "", " ".join(text.split()))
+    text = re.sub(r" ?\[type=\w+, input_value=(.*?), input_type=\w+\]", r", and is \1", text)
+    made = r"Parameter '([\w.]+)': Failed to instantiate \w+ for parameter '\1': "
+    text = re.sub(made + r"\d+ validation errors? for \w+ ", r"'\1': ", text)
+    return re.sub(r"^Parameter validation failed: - ", "", text).rstrip(".")
+
+
 class Visible:
     """What Rich prints, or what is written to a stream, with its text `visible`."""
 

@@ -1,5 +1,6 @@
 """What the commands have in common: how they are made, find the records, and answer."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from kedro.framework.cli.utils import ENV_HELP
 from rich.console import Console
+from rich.logging import RichHandler
 
 from ..text import rendered, show_all, visible
 
@@ -94,6 +96,8 @@ def command(
                 # As Kedro's own commands do it that have no session.
                 os.environ["KEDRO_ENV"] = env
             # MLRun and Kedro log to stdout, where nothing belongs but the answer.
+            if as_json:
+                _log_to_stderr()
             with one_sentence(), redirect_stdout(sys.stderr if opens else sys.stdout):
                 told = function(opens(), **options) if opens else function(**options)
             if isinstance(told, Answer):
@@ -109,6 +113,13 @@ def command(
         return made
 
     return decorate
+
+
+def _log_to_stderr() -> None:
+    """Keep logs, also of plugins after the command, apart from JSON that a program reads."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, RichHandler):
+            handler.console = Console(stderr=True)
 
 
 @contextmanager

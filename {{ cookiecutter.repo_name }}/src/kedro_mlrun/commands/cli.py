@@ -8,7 +8,7 @@ import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, LazyGroup
 
 from ..setup.manifest import version
-from ..text import visible
+from ..text import plain_refusal, visible
 
 COMMANDS = {
     "jobs": "abort build doctor logs schedules submit workflow",
@@ -124,7 +124,7 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
                 visible(f"{exc} To list all pipelines: kedro registry list")
             ) from None
         if isinstance(exc, ParameterValidationError) or (isinstance(exc, ValueError) and by_kedro):
-            raise click.UsageError(visible(" ".join(str(exc).split()))) from None
+            raise click.UsageError(visible(plain_refusal(str(exc)))) from None
         raise
 
 

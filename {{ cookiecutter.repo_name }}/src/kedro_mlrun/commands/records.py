@@ -242,9 +242,11 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
     back, on = (records.lineage(start, depth, back) for back in (True, False))
     came_from = tables.lineage_tree("[bold]came from", back)
     came_of = tables.lineage_tree(f"[bold]{'saved' if on['type'] == 'run' else 'used by'}", on)
-    upstream = back.pop("follows")
+    upstream, parts = back.pop("follows"), [came_from]
+    if on["follows"]:
+        parts.append(came_of)
     data = {**back, "upstream": upstream, "downstream": on["follows"]}
-    return Answer(data, Group(tables.node_text(back), came_from, came_of))
+    return Answer(data, Group(tables.node_text(back), *parts))
 
 
 @command("tag", "kedro mlrun tag xgboost_model@last production")

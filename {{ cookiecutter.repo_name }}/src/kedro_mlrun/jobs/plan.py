@@ -23,7 +23,7 @@ from ..runs.manager import MLRunContextManager
 from ..runs.provenance import DEFAULT, git_labels, ran
 from ..secrets import known as secrets
 from ..store.fields import run_name
-from ..text import nearest
+from ..text import nearest, plain_refusal
 from . import image
 from .function import on_cluster, on_volume, read_function
 from .parameters import JobError, JobParameters, check_names
@@ -165,7 +165,7 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
             # Reading them validates them.
             _ = context.params
         except (ValueError, ParameterValidationError) as error:
-            why = " ".join(str(error).split()).rstrip(".")
+            why = plain_refusal(str(error))
             raise JobError(f"{why}. Give another value, as a parameter or in conf.") from None
         yield Project(folder, source, context, name)
 
