@@ -33,6 +33,7 @@ SLOW = (
     *("mlrun.__main__", "pandas", "pyarrow.parquet", "sklearn.ensemble", "xgboost"),
     *("matplotlib.backends.backend_agg", "matplotlib.pyplot", "pandera.pandas", "dynaconf"),
     *("pandera.backends.pandas.builtin_checks", "pyarrow.dataset", "PIL.JpegImagePlugin"),
+    *("optuna.importance", "optuna.visualization", "plotly.express", "joblib.externals.loky"),
     *("kedro.framework.cli.cli", "kedro.framework.cli.project", "kedro.framework.session"),
     *("kedro.framework.context", "kedro.validation.parameter_validator"),
     *("kedro_datasets.pandas", "kedro_datasets.matplotlib", "kedro_telemetry.plugin", "tomli_w"),
