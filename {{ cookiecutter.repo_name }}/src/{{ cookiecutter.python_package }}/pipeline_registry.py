@@ -5,10 +5,6 @@ from kedro.pipeline import Pipeline
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Find the pipelines.
-
-    Returns:
-        Each pipeline by its folder's name, and all of them together as `__default__`.
-    """
+    """Find each pipeline by its folder's name, and all of them together as `__default__`."""
     pipelines = find_pipelines(raise_errors=True)
     return {**pipelines, "__default__": sum(pipelines.values(), Pipeline([]))}

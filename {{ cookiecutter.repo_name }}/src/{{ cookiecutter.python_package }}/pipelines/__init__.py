@@ -5,8 +5,5 @@ To add a candidate model, add its name to `CANDIDATES`, an entry `<name>_model` 
 learns in rounds, add it to `BOOSTED` as well, and an entry `<name>_learning_curve` to the catalog.
 """
 
-CANDIDATES = ("random_forest", "xgboost")
-"""The models to train and compare; each is a namespace in both pipelines."""
-
-BOOSTED = ("xgboost",)
-"""The candidates to record a learning curve of."""
+CANDIDATES = ("random_forest", "xgboost")  # each is a namespace in both pipelines
+BOOSTED = ("xgboost",)  # those to record a learning curve of

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, BeforeValidator, Field, StrictInt
 
 Task = Literal["classification", "regression"]
 Metric = Literal[
@@ -13,10 +13,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Columns = Annotated[list[str], BeforeValidator(lambda x: [x] if isinstance(x, str) else x)]
 
 
-class SplitParameters(BaseModel):
+class SplitParameters(BaseModel, extra="forbid"):
     """`split` in `parameters_training.yml`: what to predict, and how to divide the data."""
-
-    model_config = ConfigDict(extra="forbid")
 
     target: str = Field(min_length=1, description="Column to predict.")
     task: Task = Field(default="classification", description="To predict classes, or numbers.")
@@ -28,18 +26,14 @@ class SplitParameters(BaseModel):
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the shuffle.")
 
 
-class ChoiceParameters(BaseModel):
+class ChoiceParameters(BaseModel, extra="forbid"):
     """`choice` in `parameters_training.yml`: how to choose between the candidates."""
-
-    model_config = ConfigDict(extra="forbid")
 
     metric: Metric = Field(default="roc_auc", description="Metric to rank by.")
 
 
-class EstimatorParameters(BaseModel):
+class EstimatorParameters(BaseModel, extra="forbid"):
     """`<candidate>.model` in `parameters_training.yml`: what to train."""
-
-    model_config = ConfigDict(extra="forbid")
 
     estimator: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",

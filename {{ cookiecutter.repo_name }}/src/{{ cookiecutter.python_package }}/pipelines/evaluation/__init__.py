@@ -1,4 +1,4 @@
-"""Score the candidates on the test set and choose the best."""
+"""Score the candidates on the test set, and plot them."""
 
 from .pipeline import create_pipeline
 

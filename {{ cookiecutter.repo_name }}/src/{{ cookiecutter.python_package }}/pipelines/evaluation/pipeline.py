@@ -9,9 +9,7 @@ from .plots import plot_confusion_matrix, plot_predictions, plot_residuals, plot
 
 def create_pipeline() -> Pipeline:
     """Score the trained candidates on the test set, which nothing else uses, and draw the plots."""
-    candidate = Pipeline(
-        [Node(predict, ["model", "test_set", "params:split"], "prediction", name="predict_test")]
-    )
+    test = Node(predict, ["model", "test_set", "params:split"], "prediction", name="predict_test")
     # Kedro keeps names with dots for datasets that stay inside a namespace, and these leave it.
     predictions = {name: f"{name}_test_prediction" for name in CANDIDATES}
     of_best = {"best_model": "best_model", **predictions}
@@ -19,7 +17,7 @@ def create_pipeline() -> Pipeline:
         [
             *(
                 Pipeline(
-                    candidate,
+                    [test],
                     namespace=name,
                     inputs={"model": f"{name}_model", "test_set": "test_set"},
                     parameters="params:split",

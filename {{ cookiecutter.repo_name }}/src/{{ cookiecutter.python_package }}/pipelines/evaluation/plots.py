@@ -34,13 +34,9 @@ def plot_roc_curve(**predictions: Prediction) -> Iterator[Any]:
     figure, axes = _figure(f"ROC curve on the test set\n{subject}")
     axes.set(xlabel="False positive rate", ylabel="True positive rate")
     for number, (name, prediction) in enumerate(predictions.items()):
-        axes.plot(
-            *_roc_points(prediction),
-            color=COLOURS[number % len(COLOURS)],
-            linestyle=("-", "--")[number % 2],
-            linewidth=2,
-            label=f"{_text(name)} (AUC {measure(prediction, 'roc_auc'):.4f})",
-        )
+        look: Any = {"color": COLOURS[number % len(COLOURS)], "linestyle": ("-", "--")[number % 2]}
+        label = f"{_text(name)} (AUC {measure(prediction, 'roc_auc'):.4f})"
+        axes.plot(*_roc_points(prediction), **look, linewidth=2, label=label)
     axes.plot([0, 1], [0, 1], color="#999999", linestyle=":", zorder=1, label="chance (AUC 0.5)")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.legend(loc="lower right", frameon=False)

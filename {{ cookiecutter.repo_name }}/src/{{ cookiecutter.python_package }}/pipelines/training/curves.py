@@ -69,5 +69,4 @@ def _stages(model: Any, features: np.ndarray, method: str) -> Iterator[tuple[int
 
 def _chosen(rounds: int) -> list[int]:
     """Choose rounds at equal distances, so that the curve takes no longer than the training."""
-    points = np.linspace(1, rounds, min(rounds, MOST_POINTS))
-    return [int(point) for point in points.round()]
+    return [*map(int, np.linspace(1, rounds, min(rounds, MOST_POINTS)).round())]

@@ -79,7 +79,7 @@ def rank_candidates(
         The best candidate's name; what decided, as `{"best_score": {metric: ..., "low": ...,
         "high": ..., "tied_with": ...}}`, where those are tied whose difference to the best may be
         chance; and the leaderboard, the best first (ties by name), with the columns `candidate`,
-        each metric, `low` and `high`.
+        each metric, `low` and `high`. If all resamples score the same, there is no interval.
     """
     from sklearn.utils import resample
 
@@ -94,11 +94,13 @@ def rank_candidates(
     table = []
     for name, prediction in predictions.items():
         low, high = np.quantile(samples[name], TAILS)
+        if np.isclose(low, high, rtol=1e-9, atol=0):  # of a perfect score, resamples tell nothing
+            low = high = np.nan
         table.append({"candidate": name, **score(prediction), "low": low, "high": high})
     leaderboard = pd.DataFrame(table).sort_values(
         [metric, "candidate"], ascending=[sign < 0, True], ignore_index=True
     )
     best, *others = leaderboard["candidate"]
     tied = [o for o in others if np.quantile(sign * (samples[best] - samples[o]), TAILS[0]) <= 0]
-    decided = {name: float(leaderboard[name].iloc[0]) for name in (metric, "low", "high")}
+    decided = leaderboard.loc[0, [metric, "low", "high"]].dropna().astype(float).to_dict()
     return best, {"best_score": {**decided, "tied_with": ", ".join(tied) or "none"}}, leaderboard

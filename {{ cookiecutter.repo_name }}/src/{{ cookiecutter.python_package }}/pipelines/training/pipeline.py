@@ -25,14 +25,11 @@ def create_pipeline() -> Pipeline:
     candidates = {name: candidate + curve if name in BOOSTED else candidate for name in CANDIDATES}
     trained = {name: f"{name}_training_prediction" for name in CANDIDATES}
     validated = {name: f"{name}_validation_prediction" for name in CANDIDATES}
+    raw = ["measurements", "params:split", "params:choice"]
+    ranked = ["best_model", "best_score", "leaderboard"]
     return Pipeline(
         [
-            Node(
-                split_data,
-                inputs=["measurements", "params:split", "params:choice"],
-                outputs=["training_set", "test_set"],
-                name="split",
-            ),
+            Node(split_data, raw, ["training_set", "test_set"], name="split"),
             *(
                 Pipeline(
                     nodes,
@@ -45,11 +42,6 @@ def create_pipeline() -> Pipeline:
             ),
             Node(score_training, trained, "training_metrics", name="score_training"),
             Node(score_validation, validated, "validation_metrics", name="score_validation"),
-            Node(
-                rank_candidates,
-                inputs={"options": "params:choice", **validated},
-                outputs=["best_model", "best_score", "leaderboard"],
-                name="rank",
-            ),
+            Node(rank_candidates, {"options": "params:choice", **validated}, ranked, name="rank"),
         ]
     )

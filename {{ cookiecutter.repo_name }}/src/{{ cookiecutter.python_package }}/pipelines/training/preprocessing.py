@@ -1,12 +1,9 @@
 """What is done to columns of any kind, so that every estimator can learn from them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-
-if TYPE_CHECKING:
-    from sklearn.compose import ColumnTransformer
 
 MOST_CATEGORIES = 50
 MOST_WORDS = 200
@@ -31,7 +28,7 @@ def column_kind(values: pd.Series) -> str:
     return "words" if has_words and text.nunique() > len(text) / 2 else "categories"
 
 
-def make_preprocessing(features: pd.DataFrame) -> "ColumnTransformer":
+def make_preprocessing(features: pd.DataFrame) -> Any:
     """Choose for each column how it is prepared.
 
     A missing number or date becomes the median, and a further column says that it was missing. A
@@ -41,12 +38,7 @@ def make_preprocessing(features: pd.DataFrame) -> "ColumnTransformer":
         features: The features of the training set; shape `(rows, features)`.
 
     Returns:
-        A transformer, not fitted, of frames with these columns in any order.
-
-    Example:
-        >>> frame = pd.DataFrame({"size": [1.0, None], "colour": ["red", "blue"]})
-        >>> make_preprocessing(frame).fit_transform(frame).shape
-        (2, 4)
+        A ColumnTransformer, not fitted, of frames with these columns in any order.
     """
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import TfidfVectorizer
