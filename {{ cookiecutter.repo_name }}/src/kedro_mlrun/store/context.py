@@ -17,7 +17,7 @@ from .store import Store
 
 # MLRun's versions with which both contexts were found to record the same.
 TESTED = ("1.12.1",)
-# What a context writes of a run's record, and what others may have changed there since.
+# What is empty in the `spec` of a new run.
 EMPTY = (
     "inputs state_thresholds node_selector tolerations affinity auth retry hyperparams "
     "hyper_param_options"
@@ -26,7 +26,7 @@ FEW = 20  # changes after which a record is written whole, if it hasn't many mor
 # What the worker processes of a run may add to.
 ADDED = [("metadata", "annotations"), ("spec", "inputs")]
 ADDED += [("status", "results"), ("status", "artifact_uris")]
-# What a context writes of a run's record: these, and what else is in dicts and by itself.
+# What a context writes of a run's record, beside what others have changed there since.
 DICTS = [*ADDED, ("metadata", "labels"), ("spec", "parameters")]
 OTHERS = [("spec", "outputs"), ("status", "start_time"), ("status", "last_update")]
 OTHERS += [("status", "state"), ("status", "error")]
@@ -47,7 +47,7 @@ class RunContext:
         record: the run's record.
         store: where it and its artifacts are written to.
         connect: points MLRun to the store, before `full` is made.
-        sends: False for a copy, which writes artifacts and nothing of the run itself.
+        sends: False for a worker's copy, which adds to the run and doesn't end it.
     """
 
     kind = "run"
