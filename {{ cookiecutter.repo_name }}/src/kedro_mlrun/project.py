@@ -81,6 +81,38 @@ class JobsConfig(BaseModel, extra="forbid", frozen=True):
     overrides: dict[str, dict[str, Any]] = {}
 
 
+class GateConfig(BaseModel, extra="forbid", frozen=True):
+    """What a model's metric has to be, so that it is promoted: a gate of `models` in mlrun.yml.
+
+    Args:
+        at_least: the lowest value that is allowed.
+        at_most: the highest value that is allowed.
+        worse_by: by how much it may be worse than the model that it replaces.
+    """
+
+    at_least: float | None = None
+    at_most: float | None = None
+    worse_by: float | None = Field(default=None, ge=0)
+
+
+class ModelsConfig(BaseModel, extra="forbid", frozen=True):
+    """What becomes of models after training: `models` in mlrun.yml.
+
+    Args:
+        gates: what a model is promoted for, by the name of a scikit-learn scorer.
+        test_set: the artifact that the gates judge models on, of the run that trained the model.
+        promote_if_better: whether a run that trains a model promotes it, if the gates let it.
+        log_requests: whether a server records the requests and its answers.
+        private: columns that are left out of recorded requests.
+    """
+
+    gates: dict[str, GateConfig] = {}
+    test_set: str = Field(default="test_set", min_length=1)
+    promote_if_better: bool = False
+    log_requests: bool = False
+    private: list[str] = []
+
+
 class MLRunConfig(BaseModel, extra="forbid", frozen=True):
     """Where runs are recorded. MLRun's own environment variables win over each of these.
 
@@ -92,6 +124,7 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
             `MLRUN_ARTIFACT_PATH` and what an MLRun API gives its clients win over it.
         tracking: what of a run is recorded.
         jobs: how jobs are started.
+        models: what becomes of models after training.
     """
 
     project: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
@@ -99,6 +132,7 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
     artifact_path: str = Field(default=".mlrun/artifacts", min_length=1)
     tracking: TrackingConfig = TrackingConfig()
     jobs: JobsConfig = JobsConfig()
+    models: ModelsConfig = ModelsConfig()
 
     @classmethod
     def load(cls, loader: Any, project_path: Path) -> "MLRunConfig":

@@ -1,0 +1,1 @@
+"""A model after training: promoted, and served."""
