@@ -22,6 +22,7 @@ from ..runs.manager import MLRunContextManager
 from ..store.fields import SEARCH
 from ..text import nearest, shown, visible
 from .config import SearchConfig, SearchError
+from .resume import file_hashes
 from .space import Params
 from .trials import Recorder, Study, Trial, recorded_parameters
 from .work import NoMetricError, Prepared, Values, Work, stem
@@ -104,7 +105,7 @@ class SearchRunner(SequentialRunner):
 
         recorder = Recorder(context, search.config)
         search.uid = context._uid
-        recorder.begin(search.asked)
+        recorder.begin({"files": file_hashes(pipeline, catalog), **search.asked})
         work = search.work(pipeline, catalog)
         study = Study(search.config, recorder.trials())
         trials = _Trials(work, catalog, context, run)

@@ -23,6 +23,7 @@ from ..secrets.known import hide_in
 from ..store.fields import SEARCH, flatten
 from ..text import nearest
 from .config import SearchConfig, SearchError
+from .resume import check_unchanged, versions_then
 from .runner import Search, SearchRunner
 
 NAME = "search"  # of a search's run
@@ -55,8 +56,13 @@ class Start:
                 "A search needs Optuna, which isn't installed. To install it: "
                 "pip install 'optuna>=4,<6'"
             )
-        self._run = run
+        self._run, self._versions = run, dict[str, str]()
         if run:
+            if also := sorted(changes.keys() - {"trials", "seconds"}):
+                options = ", ".join(f"--{name}" for name in also)
+                raise SearchError(
+                    f"A search goes on as it was begun: leave out {options}, or --resume."
+                )
             self.search = Search.again(_asked(run), jobs, **changes)
         else:
             if hide_in(params) != params:
@@ -83,7 +89,11 @@ class Start:
                 f"There is no pipeline {error}. {hint}Change `pipeline` or `evaluate`."
             ) from None
         with self._session() as session:
-            work = search.work(pipeline, session.load_context().catalog)
+            catalog = session.load_context().catalog
+            work = search.work(pipeline, catalog)
+            if self._run:
+                check_unchanged(self._run, pipeline, catalog)
+                self._versions = versions_then(self._run, pipeline, catalog)
         entry = next(iter(work.entries))
         parts = {"once": work.once(entry), "for each trial": work.each_time(entry)}
         parts["with the best"] = pipeline - parts["once"] - parts["for each trial"]
@@ -98,7 +108,8 @@ class Start:
         with _named(NAME), self._session() as session:
             try:
                 runner = SearchRunner(self.search)
-                session.run(pipeline_names=self.search.pipelines, runner=runner)
+                names, versions = self.search.pipelines, self._versions
+                session.run(pipeline_names=names, runner=runner, load_versions=versions)
             except Exception as error:
                 if isinstance(error, click.ClickException) or manager.recorded_error is not error:
                     raise
