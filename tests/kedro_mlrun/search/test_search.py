@@ -152,6 +152,19 @@ def test_what_cant_be_searched_is_said(project: Folder) -> None:
     assert counts(project)["judge"] == 0
 
 
+def test_what_a_search_needs_is_said_before_it_begins(project: Folder) -> None:
+    """Optuna, where it isn't installed; and no secret, which would be recorded with the rest."""
+    secret = ("--params", "model.arguments.api_key=hunter2")
+    told = " ".join(search(project, *secret, ok=False).split())
+    assert "--params has a secret" in told
+    assert "hunter2" not in told
+    # What Python takes for a module that is missing.
+    hide = "import sys\nsys.modules['optuna'] = None\n"
+    (project.path / "src" / "breast_cancer" / "__init__.py").write_text(hide)
+    assert "pip install 'optuna>=4,<6'" in search(project, ok=False)
+    assert not (project.path / "counts").exists()
+
+
 def test_a_plan_tells_what_would_run_how_often(project: Folder) -> None:
     told = search(project, "--dry-run", "--set", "model.x=float(0,1,0.5)", "--sampler", "grid")
     assert (told["trials"], told["metric"]) == (3, "validation.score")
