@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from conftest import PYTHON, Folder
+from conftest import KEDRO, PYTHON, Folder
 from searched import counts
 
 CODE = """
@@ -86,3 +86,37 @@ print(json.dumps([record, [run["metadata"]["name"] for run in runs]], default=st
     record, names = run(project, code)
     assert record["status"]["results"]["validation.score"] == -((0.5 - 0.3) ** 2)
     assert set(names) <= {"sweep"}
+
+
+def test_a_sweep_shows_its_best_and_leaves_nothing_beside_its_store(project: Folder) -> None:
+    """MLRun isn't told of the store, and says so once; it is recorded in the project's own."""
+    before = {path.name for path in project.path.iterdir()}
+    code = """
+import kedro_mlrun, mlrun
+function = mlrun.import_function("function.yaml")
+options = mlrun.model.HyperParamOptions(selector="max.validation.score")
+values = {"model.x": [0.5, 0.3]}
+function.run(params={"pipeline": "training"}, hyperparams=values, hyper_param_options=options,
+             local=True)
+"""
+    done = project.run(PYTHON, "-c", code, PYTHONPATH="src")
+    told = done.stdout + done.stderr
+    assert told.count("MLRUN_DBPATH is misconf") + told.count("Could not detect path") == 1
+    best = [line.split() for line in told.partition("Best of 2 iterations: 2")[2].splitlines()]
+    assert best[1:3] == [["validation.score", "0.0000"], ["model.x", "0.3000"]]
+    found = json.loads(project.run(KEDRO, "mlrun", "show", "last", "--json").stdout)
+    assert found["search"]["parameters"] == {"model.x": 0.3}
+    assert f"kedro mlrun show {found['uid'][:8]}" in told
+    after = {path.name for path in project.path.iterdir()}
+    assert after - before == {".mlrun", "counts", "processes"}
+
+
+def test_a_selector_that_names_no_result_is_told(project: Folder) -> None:
+    """Not by silence; and MLRun finds the project's store as soon as the handler is there."""
+    sweep = ("-f", "function.yaml", "-p", "pipeline=training", "-x", "model.x=[0.5,0.3]")
+    command = (KEDRO.with_name("mlrun"), "run", "--local", *sweep, "--selector", "max.valid.score")
+    done = project.run(*command)
+    *_, told = done.stdout.partition("Kedro project")
+    why = "No iteration is the best, for none has the result 'valid.score'. "
+    assert f"{why}Did you mean 'validation.score'?" in told
+    assert "MLRUN_DBPATH" not in told

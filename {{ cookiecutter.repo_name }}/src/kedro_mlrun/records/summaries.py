@@ -9,7 +9,9 @@ from typing import Any
 from ..lazy import mlrun
 from ..store.fields import (
     IMPORTANCE,
+    OWN,
     SEARCH,
+    SWEEP,
     TERMINAL_STATES,
     artifact_file,
     artifact_uri,
@@ -50,19 +52,27 @@ def summary(run: Mapping[str, Any]) -> Record:
 
 
 def search_of(run: Mapping[str, Any]) -> Record:
-    """Give what came of a search: the best trial, what counts, and when it got better."""
+    """Give what came of a search or a sweep: the best trial, what counts, when it got better."""
     annotations, status = section(run, "metadata", "annotations"), run.get("status") or {}
-    if not (SEARCH in annotations and status.get("iterations")):
+    is_sweep = SWEEP in annotations  # of MLRun's own, whose trials have all parameters
+    if not ((SEARCH in annotations or is_sweep) and status.get("iterations")):
         return {}
-    asked = json.loads(annotations[SEARCH])["config"]
+    asked = json.loads(annotations[SWEEP if is_sweep else SEARCH])
+    asked = asked if is_sweep else asked["config"]
     header, *rows = status["iterations"]
     trials = [dict(zip(header, row, strict=True)) for row in rows]
+    searched = {name for name in header if name.startswith("param.")}
+    if is_sweep:
+        columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+        searched = {name for name in searched if len({*map(repr, columns[name])}) > 1}
+        searched = {name for name in searched if not name.startswith(f"param.{OWN}")}
     best, history, metric = Record(), list[Record](), f"output.{asked['metric']}"
     sign = 1 if asked["direction"] == "maximize" else -1
     for trial in sorted(trials, key=lambda trial: trial["iter"]):
         value = trial.get(metric) if trial["state"] == "completed" else None
-        if value is not None and (not history or sign * value > sign * history[-1]["value"]):
-            best = {n.removeprefix("param."): v for n, v in trial.items() if n.startswith("param.")}
+        # Of MLRun's own sweeps, it may be a text, such as NaN.
+        if isinstance(value, int | float) and (not history or sign * value > sign * history[-1]["value"]):
+            best = {n.removeprefix("param."): v for n, v in trial.items() if n in searched}
             history.append({"trial": trial["iter"], "value": value})
     return {
         "metric": asked["metric"],

@@ -16,6 +16,7 @@ PROCESS = "process"  # the label that tells which process of the host has the ru
 # Annotations of a search's run: what it was asked for, and how much each parameter counts; and of
 # each of its iterations, what that was given.
 SEARCH, IMPORTANCE, TRIAL = "kedro.search", "kedro.importance", "kedro.trial"
+SWEEP = "kedro.sweep"  # and of MLRun's own sweep, what the best of it is chosen by
 # What is no part of an artifact's hash, by its kind.
 NO_PART: dict[str, tuple[str, ...]] = {"artifact": ("db_key", "extra_data")}
 NO_PART["dataset"] = (*NO_PART["artifact"], *"schema header length column_metadata".split())
