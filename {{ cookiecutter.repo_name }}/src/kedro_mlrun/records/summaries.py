@@ -70,8 +70,9 @@ def search_of(run: Mapping[str, Any]) -> Record:
     sign = 1 if asked["direction"] == "maximize" else -1
     for trial in sorted(trials, key=lambda trial: trial["iter"]):
         value = trial.get(metric) if trial["state"] == "completed" else None
-        # Of MLRun's own sweeps, it may be a text, such as NaN.
-        if isinstance(value, int | float) and (not history or sign * value > sign * history[-1]["value"]):
+        if not isinstance(value, int | float):
+            continue  # it failed, or has a text, such as NaN
+        if not history or sign * value > sign * history[-1]["value"]:
             best = {n.removeprefix("param."): v for n, v in trial.items() if n in searched}
             history.append({"trial": trial["iter"], "value": value})
     return {
