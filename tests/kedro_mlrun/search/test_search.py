@@ -148,8 +148,24 @@ def test_what_cant_be_searched_is_said(project: Folder) -> None:
     assert "There is no pipeline 'trainin'. Did you mean 'training'?" in refused("-p", "trainin")
     assert not (project.path / "counts").exists()
     told = refused("--metric", "test.score")
-    assert "is called 'test.score'. Did you mean 'validation.score'?" in told
+    assert "is called 'test.score'. Change `metric`; the closest are validation.score." in told
     assert counts(project)["judge"] == 0
+
+
+def test_a_misspelt_metric_is_told_before_the_first_trial(project: Folder) -> None:
+    """Refused where the catalog has the names, and else told by the pipeline's last run."""
+    project.run(KEDRO, "run", "--pipelines=training")
+    done = project.run(KEDRO, "mlrun", "search", "--dry-run", "--metric", "validation.scor")
+    told = " ".join((done.stdout + done.stderr).split())
+    assert "Did you mean 'validation.score'? The first trial will tell." in told
+    catalog = project.path / "conf" / "base" / "catalog.yml"
+    catalog.write_text(
+        catalog.read_text().replace(
+            "{type: kedro_mlrun.MLRunResult, flatten: true}", "{type: kedro_mlrun.MLRunResult}"
+        )
+    )
+    told = search(project, "--dry-run", "--metric", "validatio", ok=False)
+    assert "the closest are validation." in told
 
 
 def test_what_a_search_needs_is_said_before_it_begins(project: Folder) -> None:

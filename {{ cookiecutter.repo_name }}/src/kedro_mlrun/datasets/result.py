@@ -89,6 +89,11 @@ class MLRunResult(MLRunAbstractDataset):
         names = _short_names(self.key, [path for path, _ in found])
         return dict(zip(names, (leaf for _, leaf in found), strict=True))
 
+    @property
+    def known_name(self) -> str | None:
+        """The result's name; None where it depends on the data."""
+        return None if self._flatten else self.key
+
     def _leaves(self, value: Any) -> list[tuple[list[Any], Any]]:
         flat = self._flatten and isinstance(value, dict)
         return [*leaves(value)] if flat else [([], value)]

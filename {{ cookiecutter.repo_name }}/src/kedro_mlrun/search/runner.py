@@ -20,8 +20,9 @@ from ..project import config_loader, current_project
 from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
 from ..store.fields import SEARCH
-from ..text import nearest, shown, visible
+from ..text import shown, visible
 from .config import SearchConfig, SearchError
+from .metric import no_metric
 from .resume import file_hashes
 from .space import Params
 from .trials import Recorder, Study, Trial, recorded_parameters
@@ -187,7 +188,7 @@ class _Trials:
     def _run_one(self, number: int, params: Params) -> tuple[Trial, Values]:
         if self._prepared:
             return self._prepared.run(number, params)
-        metric, known = self._work.config.metric, list[str]()
+        known = list[str]()
         # Which entry has the metric among its results, they only tell when they are there.
         for entry in self._work.entries:
             prepared = Prepared(self._work, entry, self._prepare(entry))
@@ -199,10 +200,7 @@ class _Trials:
             if not trial.error:
                 self._prepared = prepared
             return trial, made
-        raise SearchError(
-            f"No result that depends on the searched parameters is called '{metric}'. "
-            f"{nearest(metric, known)}There are {', '.join(sorted(known))}."
-        )
+        raise no_metric(self._work.config.metric, known)
 
     def _prepare(self, entry: str) -> Values:
         """Run what all trials need, unless this very run has done so before it was killed."""

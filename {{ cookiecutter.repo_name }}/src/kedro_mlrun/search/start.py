@@ -23,6 +23,7 @@ from ..secrets.known import hide_in
 from ..store.fields import SEARCH, flatten
 from ..text import nearest
 from .config import SearchConfig, SearchError
+from .metric import check_metric
 from .resume import check_unchanged, versions_then
 from .runner import Search, SearchRunner
 
@@ -91,6 +92,7 @@ class Start:
         with self._session() as session:
             catalog = session.load_context().catalog
             work = search.work(pipeline, catalog)
+            check_metric(config, work.entries)
             if self._run:
                 check_unchanged(self._run, pipeline, catalog)
                 self._versions = versions_then(self._run, pipeline, catalog)
