@@ -36,6 +36,7 @@ SHARED = "kedro kedro-datasets kedro-telemetry joblib matplotlib numpy pandas pa
 SHARED += " scikit-learn scipy xgboost"
 QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"}
 AT_ONCE, RUNS, FEW_RUNS, ARTIFACTS = 30, 50_000, 20, 13
+TRIALS, RECORDED = 20, 100
 # The condition holds for one run in a thousand.
 ON_FULL_STORE = {
     "`kedro mlrun runs`": (1.1, ["mlrun", "runs"]),
@@ -119,6 +120,15 @@ class Bench:
         made = shutil.copytree(self.baked, self.folder / "submit")
         commands = (["mlrun", "submit", "--watch"], ["run"])
         return [ratio(*self.medians(*[partial(run, [KEDRO, *each], made) for each in commands]))]
+
+    def search(self) -> list[Line]:
+        """Search with our pipelines, beside as many runs of them; and record trials."""
+        made = shutil.copytree(self.baked, self.folder / "search")
+        commands = (["mlrun", "search", "--trials", str(TRIALS)], ["run"])
+        ours, once = self.medians(*[partial(run, [KEDRO, *each], made) for each in commands])
+        runs = Cost(once.cpu * TRIALS, once.wall * TRIALS, once.memory)
+        (recorded,) = self.work("trials", "ours")
+        return [ratio(ours, runs), Line(recorded, "–", recorded.wall * 1000 / RECORDED)]
 
     def store(self) -> list[Line]:
         """Use a store of very many runs, beside one whose runs fill one list as well."""
@@ -233,6 +243,7 @@ CASES: dict[str, Callable[[Bench], list[Line]]] = {
     "results": lambda bench: [ratio(*bench.work("results", "last", "first"))],
     "series": Bench.series,
     "submit": Bench.submit,
+    "search": Bench.search,
     "store": Bench.store,
     "at-once": Bench.at_once,
 }
@@ -255,6 +266,8 @@ GOALS = [
     Goal("series", "3 metrics × 1,000 steps, saved at once ÷ MLflow's `log_metrics`: CPU", None),
     Goal("series", "3 metrics × 1,000 steps, saved at once ÷ trackio's `log`: CPU", None),
     Goal("submit", "`kedro mlrun submit --watch`, all processes ÷ `kedro run`: CPU", 1.5),
+    Goal("search", "`kedro mlrun search`, 20 trials, ÷ 20 × `kedro run`: CPU", 0.25),
+    Goal("search", "100 trials recorded, each", 10, "ms"),
     *[
         Goal("store", f"store of 50,000 runs × 13 artifacts ÷ of 20: {work}: CPU", limit)
         for work, (limit, _) in ON_FULL_STORE.items()

@@ -106,6 +106,29 @@ def results(first: int, last: int) -> None:
         MLRunResult(f"metric{number}").save(number / 7)
 
 
+def trials(count: int) -> Callable[[], None]:
+    """Give what records trials of a search, one by one, as large as those of our pipelines."""
+    from kedro_mlrun import MLRunContextManager
+    from kedro_mlrun.search.config import SearchConfig
+    from kedro_mlrun.search.trials import Recorder, Study, Trial
+
+    ranges = {f"model.arguments.argument{number}": "float(0, 1)" for number in range(3)}
+    config = SearchConfig(metric="metric0", parameters=ranges, trials=count)
+    parameters = {f"parameter{number}": number for number in range(20)}
+    context = MLRunContextManager().open_run("search", parameters=parameters)
+    study, recorder = Study(config), Recorder(context, config)
+    asked = [(number, study.ask(number) or {}) for number in range(1, count + 1)]
+
+    def record() -> None:
+        for number, params in asked:
+            # Better and worse ones in turn.
+            values = {f"metric{name}": number * (-1) ** number / 7 for name in range(24)}
+            trial = Trial(number, params, values["metric0"], values, started="2026-01-01")
+            recorder.add(trial, study.tell(trial))
+
+    return record
+
+
 def cost(work: Callable[[], Any]) -> list[float]:
     """Do a work, and give what it has cost."""
     # The peak of memory begins anew, with what the process has now.
@@ -132,6 +155,8 @@ def main(name: str, way: str) -> list[float]:
     if name == "series":
         series(way, 2)
         return cost(lambda: series(way, STEPS))
+    if name == "trials":
+        return cost(trials(HUNDRED))
     kind = "frame" if name == "frames" else name
     make = {"frame": frame, "model": model, "bytes": np.random.default_rng(7).bytes}[kind]
     save_and_load = {"plain": plain, "ours": ours}[way]
