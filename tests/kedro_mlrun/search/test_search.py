@@ -1,6 +1,7 @@
 """`kedro mlrun search`: one run of many trials, in processes of their own."""
 
 import json
+import re
 import uuid
 from collections import Counter
 from dataclasses import replace
@@ -11,6 +12,7 @@ import yaml
 from conftest import KEDRO, PYTHON, Folder
 from searched import SEARCH, counts
 
+SHOW = (KEDRO, "mlrun", "show", "last")
 WIDE = {"width": "int(1, 4)"}
 SDK = """
 import json
@@ -75,11 +77,15 @@ def test_a_search_is_one_run_and_each_trial_an_iteration(project: Folder) -> Non
     own |= {"optimization_history", "param_importances"}
     assert {key for key in saved if not key.startswith("kedro.")} == own
     assert set(saved.values()) == {1}
-    shown = json.loads(project.run(KEDRO, "mlrun", "show", "last", "--json").stdout)["search"]
+    shown = json.loads(project.run(*SHOW, "--json").stdout)["search"]
     assert (shown["trials"], shown["failed"], shown["parameters"]) == (6, 0, {"model.x": x})
     assert shown["importance"] == {"model.x": 1.0}
     better = [value for number, value in enumerate(values) if value > max(values[:number] or [-9])]
     assert [each["value"] for each in shown["history"]] == better
+    # By the key that it is opened by.
+    (chart,) = re.findall(r"search_parallel_coordinates +(\S+)", project.run(*SHOW).stdout)
+    opened = project.run(KEDRO, "mlrun", "open", "search_parallel_coordinates").stdout
+    assert opened.strip().endswith(chart)
     code = "from kedro_mlrun import *; print(MLRunAbstractDataset('trained').load()['x'])"
     assert float(project.run(PYTHON, "-c", code, PYTHONPATH="src").stdout.split()[-1]) == x
 

@@ -167,7 +167,9 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
     files = dict.fromkeys(run["artifacts"], "(deleted)")
     # Of a sweep's artifacts the run names those of its best iteration: they have the last word.
     for item in sorted(artifacts, key=lambda item: artifact_uid(item["uri"]) in names):
-        files[names.get(artifact_uid(item["uri"]), item["key"])] = shown_path(item["path"])
+        # By the key that `kedro mlrun open` takes, which of a sweep's chart isn't the run's own.
+        files.pop(names.get(artifact_uid(item["uri"]), ""), None)
+        files[item["key"]] = shown_path(item["path"])
     parts: list[Any] = [Text(f"Run '{run_title(run)}'", style="bold")]
     about = [(head, cell(head, run[name])) for head, name in ABOUT.items() if head != "name"]
     parts += [pairs(*((head, text) for head, text in about if text))]
