@@ -1,0 +1,37 @@
+"""Which version of a model a name means, which one has an alias now, and how it is loaded."""
+
+from typing import Any
+
+import click
+
+from ..records.records import Records
+from ..records.summaries import Record, artifact_key
+from ..store.fields import artifact_uri
+
+CHAMPION = "champion"
+
+
+def model_version(records: Records, which: str) -> Record:
+    """Find a version of a model: by KEY (the latest), KEY:TAG, KEY@RUN, a store:// URI, or a uid.
+
+    An alias, such as `champion`, is a tag, and moves: who wants to know whether it did asks again.
+    """
+    found = records.artifact(which)
+    if found["kind"] != "model":
+        raise click.UsageError(
+            f"'{which}' is of kind '{found['kind']}', and not a model. To list the models: "
+            "kedro mlrun models"
+        )
+    return found
+
+
+def holder(records: Records, key: str, alias: str = CHAMPION) -> Record | None:
+    """Give the version of a model that has an alias now; None where none has it."""
+    return next(iter(records.artifacts(key, kind="model", tag=alias, limit=1)), None)
+
+
+def load_model(record: Record) -> Any:
+    """Load a version of a model, whose file has to have the hash that was recorded."""
+    from ..datasets.model import MLRunModel
+
+    return MLRunModel(artifact_key(record), load_args={"path": artifact_uri(record)}).load()
