@@ -34,12 +34,14 @@ from .text import show_all
 # Kedro makes the hooks for each of its commands, of which few run a pipeline (law 7).
 if TYPE_CHECKING:
     from . import project
+    from .models import after_run
     from .runs import chain, pipeline_run, provenance, workers
     from .runs import dataset as entries
     from .runs import manager as run_manager
     from .secrets import known as secrets
 else:
     project, secrets = Lazy(f"{__package__}.project"), Lazy(f"{__package__}.secrets.known")
+    after_run = Lazy(f"{__package__}.models.after_run")
     rooms = ("chain", "dataset", "manager", "pipeline_run", "provenance", "workers")
     chain, entries, run_manager, pipeline_run, provenance, workers = (
         Lazy(f"{__package__}.runs.{room}") for room in rooms
@@ -252,8 +254,12 @@ class MLRunHooks:
         except Exception as error:
             self._end_failed(_run_id(catalog), error)
             raise
+        run_id, manager = _run_id(catalog), run_manager.MLRunContextManager()
+        context = manager.current_of(run_id) if run_id in self._runs else None
         with _in_one_line():
-            self._end_run(_run_id(catalog))
+            self._end_run(run_id)
+        if context and manager.models.promote_if_better:
+            after_run.promote(context)
         return answer
 
     @hook_impl(wrapper=True)

@@ -84,6 +84,8 @@ class JobsConfig(BaseModel, extra="forbid", frozen=True):
 class GateConfig(BaseModel, extra="forbid", frozen=True):
     """What a model's metric has to be, so that it is promoted: a gate of `models` in mlrun.yml.
 
+    The metric is a scorer of scikit-learn, for which higher is better: `neg_log_loss`, `roc_auc`.
+
     Args:
         at_least: the lowest value that is allowed.
         at_most: the highest value that is allowed.
@@ -101,13 +103,17 @@ class ModelsConfig(BaseModel, extra="forbid", frozen=True):
     Args:
         gates: what a model is promoted for, by the name of a scikit-learn scorer.
         test_set: the artifact that the gates judge models on, of the run that trained the model.
-        promote_if_better: whether a run that trains a model promotes it, if the gates let it.
+        training_set: the artifact with the rows that a model was trained on, of the same run. They
+            are left out of the test set.
+        promote_if_better: whether a run that trains a model makes it the champion, if the gates let
+            it. If it trains several, those whose key has a champion already.
         log_requests: whether a server records the requests and its answers.
         private: columns that are left out of recorded requests.
     """
 
     gates: dict[str, GateConfig] = {}
     test_set: str = Field(default="test_set", min_length=1)
+    training_set: str = Field(default="training_set", min_length=1)
     promote_if_better: bool = False
     log_requests: bool = False
     private: list[str] = []

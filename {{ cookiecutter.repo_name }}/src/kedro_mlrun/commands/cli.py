@@ -12,6 +12,7 @@ from ..text import plain_refusal, visible
 
 COMMANDS = {
     "jobs": "abort build doctor logs schedules submit workflow",
+    "models": "history promote rollback",
     "records": "artifacts compare delete lineage models open push runs show tag",
     "search": "search",
     "setup": "init update",

@@ -19,7 +19,7 @@ from ..records.query import check_fields, select
 from ..records.records import LAST, RecordNotFoundError, Records
 from ..records.summaries import Record, artifact_key, artifact_summary, fields_of, summary, uid_of
 from ..store.fields import run_title
-from ..store.rows import TERMINAL_STATES
+from ..store.rows import LATEST, TERMINAL_STATES
 from ..text import visible
 from . import tables
 from .base import Answer, command, tell, with_mlrun
@@ -323,6 +323,8 @@ def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> s
     """Name what goes with a run; warn where a run uses it that isn't one of these others."""
     saved = records.artifacts_of(run)
     for item in saved:
+        if aliases := ", ".join(tag for tag in item["metadata"]["tags"] if tag != LATEST):
+            tell(f"Warning: {artifact_key(item)} of this run is tagged {aliases}.")
         users = [user for user in records.runs_using(item) if uid_of(user) not in others]
         if named := ", ".join(_named(user["metadata"]) for user in users[:3]):
             tell(f"Warning: {artifact_key(item)} is an input of {named}.")

@@ -41,6 +41,15 @@ class RecordNotFoundError(click.ClickException, LookupError):
     exit_code = 2
 
 
+def check_tag(tag: str) -> None:
+    """Refuse what can't be a tag."""
+    if not _TAG.fullmatch(tag):
+        raise RecordNotFoundError(
+            f"'{tag}' can't be a tag. Use at most 56 letters, digits, hyphens, underscores and "
+            "dots, with a letter or digit at each end."
+        )
+
+
 class Records:
     """The runs and artifacts of one MLRun project, in MLRun's run database `db`."""
 
@@ -256,11 +265,7 @@ class Records:
 
     def tag(self, record: Record, tag: str) -> None:
         """Tag a version of an artifact; other versions of its key lose the tag."""
-        if not _TAG.fullmatch(tag):
-            raise RecordNotFoundError(
-                f"'{tag}' can't be a tag. Use at most 56 letters, digits, hyphens, underscores and "
-                "dots, with a letter or digit at each end."
-            )
+        check_tag(tag)
         self.db.tag_artifacts([record], self.project, tag)
 
     def producing_run(self, record: Mapping[str, Any]) -> Record | None:
@@ -293,7 +298,12 @@ class Records:
         users, told = self._using(models), []
         for model in models:
             runs = [*users[uid_of(model)], self.producing_run(model) or {}]
-            every = [*(section(run, "status", "results") for run in runs)]
+            every = [
+                section(run, "status", "results")
+                for run in runs
+                # Whose results are of two models.
+                if fields.PROMOTION not in section(run, "metadata", "labels")
+            ]
             found: Record = {}
             # What was found out last counts.
             for results in (*every, model["spec"].get("metrics") or {}):

@@ -20,6 +20,7 @@ from ..project import (
     JobsConfig,
     MLRunConfig,
     MLRunConfigError,
+    ModelsConfig,
     find_config,
     mlrun_setting,
 )
@@ -212,6 +213,11 @@ class MLRunContextManager:
     def jobs(self) -> JobsConfig:
         """How jobs are started, as mlrun.yml has it."""
         return self._settings().jobs
+
+    @property
+    def models(self) -> ModelsConfig:
+        """What becomes of models after training, as mlrun.yml has it."""
+        return self._settings().models
 
     @property
     def location(self) -> str:

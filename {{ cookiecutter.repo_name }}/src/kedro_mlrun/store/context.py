@@ -38,6 +38,27 @@ def is_tested() -> bool:
     return version("mlrun") in TESTED
 
 
+def new_record(
+    metadata: Record, output_path: str, parameters: Record, **others_of_spec: Any
+) -> Record:
+    """Give the record that MLRun gives a new run."""
+    labels = {"kind": "local", **metadata["labels"], "host": socket.gethostname()}
+    begun = _now()
+    spec: Record = {"function": "", "log_level": "info", "handler": None}
+    spec |= {"parameters": parameters, "output_path": output_path}
+    spec |= {name: {} for name in EMPTY.split()}
+    spec |= {name: list[Any]() for name in ("outputs", "notifications", "data_stores")}
+    spec |= others_of_spec
+    status: Record = {"state": "running", "start_time": begun, "last_update": begun}
+    status |= {"results": {}, "artifact_uris": {}, "retry_count": None, "retries": []}
+    return {
+        "kind": "run",
+        "metadata": {"iteration": 0, "annotations": {}, **metadata, "labels": labels},
+        "spec": spec,
+        "status": status,
+    }
+
+
 class RunContext:
     """What logs to a run of an embedded store: MLRun's context (`mlrun.MLClientCtx`), but lighter.
 
@@ -91,22 +112,9 @@ class RunContext:
         **spec_of_job: Any,
     ) -> RunContext:
         """Open a run, with the record that MLRun gives a new one."""
-        labels = {"kind": "local", **metadata["labels"], "host": socket.gethostname()}
-        begun = _now()
-        spec: Record = {"function": "", "log_level": "info", "handler": None}
-        spec |= {"parameters": parameters, "output_path": output_path}
-        spec |= {name: {} for name in EMPTY.split()}
-        spec |= {name: list[Any]() for name in ("outputs", "notifications", "data_stores")}
-        spec |= spec_of_job
-        status: Record = {"state": "running", "start_time": begun, "last_update": begun}
-        status |= {"results": {}, "artifact_uris": {}, "retry_count": None, "retries": []}
-        record = {
-            "kind": "run",
-            "metadata": {"iteration": 0, "annotations": {}, **metadata, "labels": labels},
-            "spec": spec,
-            "status": status,
-        }
-        return cls.again(store, record, connect)
+        return cls.again(
+            store, new_record(metadata, output_path, parameters, **spec_of_job), connect
+        )
 
     @classmethod
     def again(cls, store: Store, record: Record, connect: Callable[[], object]) -> RunContext:

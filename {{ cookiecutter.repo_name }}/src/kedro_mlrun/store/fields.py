@@ -17,6 +17,8 @@ PROCESS = "process"  # the label that tells which process of the host has the ru
 # each of its iterations, what that was given.
 SEARCH, IMPORTANCE, TRIAL = "kedro.search", "kedro.importance", "kedro.trial"
 SWEEP = "kedro.sweep"  # and of MLRun's own sweep, what the best of it is chosen by
+# The label of a run that gave a model's version an alias, or was to: the model's key.
+PROMOTION = "promotion"
 # What is no part of an artifact's hash, by its kind.
 NO_PART: dict[str, tuple[str, ...]] = {"artifact": ("db_key", "extra_data")}
 NO_PART["dataset"] = (*NO_PART["artifact"], *"schema header length column_metadata".split())

@@ -173,10 +173,24 @@ class Store(JobQueue):
         """Tag artifacts instead of other versions."""
         with self.transaction():
             for record in artifacts:
-                key, uid = record["spec"]["db_key"], record["metadata"]["uid"]
-                where = Where("project = ? AND key = ? AND uid = ?", project, key, uid)
-                for (owner,) in self.select("id FROM artifacts", where):
-                    self.tag(owner, tag_name)
+                self._tag_version(record, project, tag_name)
+
+    def _tag_version(self, record: Mapping[str, Any], project: str, tag: str) -> None:
+        key, uid = record["spec"]["db_key"], record["metadata"]["uid"]
+        where = Where("project = ? AND key = ? AND uid = ?", project, key, uid)
+        for (owner,) in self.select("id FROM artifacts", where):
+            self.tag(owner, tag)
+
+    def move_tag(self, record: Mapping[str, Any], project: str, tag: str, instead_of: str) -> bool:
+        """Tag a version if the tag is still that of another uid, or of none for ""; tell which."""
+        key = record["spec"]["db_key"]
+        of_tag = Where("tag = ? AND tag_project = ? AND tag_key = ?", tag, project, key)
+        with self.transaction():
+            found = self.select("uid FROM artifacts JOIN artifact_tags ON owner = id", of_tag)
+            is_still = instead_of in ({uid for (uid,) in found} or {""})
+            if is_still:
+                self._tag_version(record, project, tag)
+        return is_still
 
     def tag(self, owner: int, tag: str) -> None:
         """Give a tag to a row of artifacts."""

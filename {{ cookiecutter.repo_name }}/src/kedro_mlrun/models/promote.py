@@ -1,0 +1,241 @@
+"""An alias of a model, such as `champion`, given to another version: recorded, and undone.
+
+Each promotion and each rollback is a run. It says what is meant before the alias moves, and how it
+went afterwards.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import psutil
+
+from ..project import ModelsConfig
+from ..records.records import RecordNotFoundError, Records, check_tag
+from ..records.summaries import Record, artifact_key, summary, uid_of
+from ..secrets.known import hide
+from ..store.context import new_record
+from ..store.fields import PROCESS, PROMOTION, artifact_uid, artifact_uri, producer
+from ..store.process import process_label
+from ..store.rows import LATEST
+from ..store.store import Store
+from .gates import Verdict, judge
+from .versions import CHAMPION, holder, load_model, model_version
+
+REASON = "reason"  # an annotation of the run
+MEANWHILE = "was given to another version meanwhile"
+
+
+class PromotionError(click.ClickException):
+    """An alias can't be moved."""
+
+
+class Move:
+    """An alias's move to another version of a model.
+
+    Args:
+        action: `promote` or `rollback`, the name of the run that records it.
+        candidate: the version that is to have the alias.
+        previous: the version that has it now, if one has.
+    """
+
+    def __init__(
+        self, records: Records, action: str, candidate: Record, previous: Record | None, alias: str
+    ) -> None:
+        check_tag(alias)
+        if alias == LATEST:
+            raise click.UsageError(f"'{LATEST}' is what was saved last. Choose another alias.")
+        self._records, self.action = records, action
+        self.candidate, self.previous, self.alias = candidate, previous, alias
+        self.key, self._versions = artifact_key(candidate), {"candidate": candidate}
+        if previous:
+            self._versions["previous"] = previous
+        # At once, so that one that was changed or lost is refused whatever the gates say.
+        self.model = _load(candidate)
+        self._begun = datetime.now(UTC).isoformat()
+
+    def go(self, verdict: Verdict, reason: str, force: bool = False) -> Record:
+        """Move the alias if the verdict lets it, or by force, and give what is recorded of it.
+
+        On the embedded store, of two that move an alias at once the second finds that it isn't
+        where it was, and is refused. An MLRun API can't compare and set in one step: the alias is
+        looked up right before, and again afterwards. Where both come between another's two steps,
+        the last has the alias, and the record of the first may say that it was moved, as it was.
+        """
+        record = self._intent(verdict, reason, force)
+        if verdict.refusals and not force:
+            return self._end(record, "; ".join(verdict.refusals))
+        self._write(record)
+        lost = f"{self.key}:{self.alias} {MEANWHILE}"
+        return self._end(record, "" if self._move() else lost)
+
+    def _intent(self, verdict: Verdict, reason: str, force: bool) -> Record:
+        labels = {"owner": psutil.Process().username(), PROCESS: process_label()}
+        labels[PROMOTION] = self.key
+        metadata = {"name": self.action, "uid": uuid.uuid4().hex, "labels": labels}
+        metadata |= {"project": self._records.project}
+        metadata |= {"annotations": {REASON: hide(reason)} if reason else {}}
+        parameters: Record = {"model": self.key, "to": self.alias}
+        parameters |= {role: producer(version) for role, version in self._versions.items()}
+        parameters |= {"force": True} if force else {}
+        uris = {role: artifact_uri(version) for role, version in self._versions.items()}
+        record = new_record(metadata, "", parameters, inputs=uris | verdict.inputs)
+        record["status"] |= {"start_time": self._begun, "results": verdict.results}
+        return record
+
+    def _write(self, record: Record) -> None:
+        record["status"]["last_update"] = datetime.now(UTC).isoformat()
+        uid, project = record["metadata"]["uid"], self._records.project
+        self._records.db.store_run(record, uid, project)
+
+    def _end(self, record: Record, refused: str) -> Record:
+        record["status"] |= {"state": "error", "error": refused} if refused else {}
+        record["status"] |= {} if refused else {"state": "completed"}
+        self._write(record)
+        return _told(record)
+
+    def _move(self) -> bool:
+        records, before = self._records, uid_of(self.previous) if self.previous else ""
+        if isinstance(records.db, Store):
+            return records.db.move_tag(self.candidate, records.project, self.alias, before)
+        if self._holder() != before:
+            return False
+        records.tag(self.candidate, self.alias)
+        return self._holder() == uid_of(self.candidate)
+
+    def _holder(self) -> str:
+        found = holder(self._records, self.key, self.alias)
+        return uid_of(found) if found else ""
+
+
+def promote(
+    records: Records,
+    which: str,
+    config: ModelsConfig,
+    alias: str = CHAMPION,
+    reason: str = "",
+    force: bool = False,
+) -> Record | None:
+    """Give an alias to a version of a model, if the gates let it; None if it has it already.
+
+    A refusal is the state `error` of what is given, and recorded.
+    """
+    candidate = model_version(records, which)
+    previous = holder(records, artifact_key(candidate), alias)
+    if previous and uid_of(previous) == uid_of(candidate):
+        return None
+    move = Move(records, "promote", candidate, previous, alias)
+    return move.go(judge(records, candidate, move.model, previous, config), reason, force)
+
+
+def rollback(records: Records, key: str, alias: str = CHAMPION, reason: str = "") -> Record:
+    """Give an alias back to the version that had it before; each time, one further back."""
+    present = holder(records, key, alias)
+    held = list[str]()  # by these versions, from each of which one goes back to the one before
+    for done in reversed(history(records, key)):
+        if done["to"] != alias or not done["moved"]:
+            continue
+        versions = [done["previous"], done["candidate"]]
+        if done["action"] == "rollback":
+            del versions[0]
+            while held and held[-1] != done["candidate"]["uri"]:
+                held.pop()
+        uris = [version["uri"] for version in versions if version]
+        held += uris if held[-1:] != uris[:1] else uris[1:]
+    while held:
+        uri = held.pop()
+        try:
+            candidate = records.artifact(uri)
+        except RecordNotFoundError:
+            continue  # it was deleted
+        if not present or uid_of(candidate) != uid_of(present):
+            return Move(records, "rollback", candidate, present, alias).go(Verdict(), reason)
+    raise PromotionError(
+        f"No version of {key} is recorded that was {alias} before. To see its promotions: kedro "
+        f"mlrun history {key}"
+    )
+
+
+def promote_trained(records: Records, uid: str, config: ModelsConfig) -> list[str]:
+    """Promote what a run has trained, if the gates let it, and tell of each model how that went.
+
+    That is each model whose key has a champion, or the run's only model.
+    """
+    found = records.artifacts_of(records.run(uid))
+    saved = {artifact_key(item): item for item in found if item["kind"] == "model"}
+    clear = [key for key in saved if holder(records, key)] or [*saved]
+    if saved and not config.gates:
+        return ["No model is promoted: `models` in mlrun.yml has no gates."]
+    if len(clear) > 1 and not any(holder(records, key) for key in clear):
+        return [
+            f"No model is promoted: none of {', '.join(clear)} has a champion yet. Choose one: "
+            f"kedro mlrun promote {clear[0]}@{uid[:8]}"
+        ]
+    lines = []
+    for key in clear:
+        told = promote(records, artifact_uri(saved[key]), config, reason="promote_if_better")
+        lines += [sentence(told)] if told else []
+    return lines
+
+
+def sentence(told: Mapping[str, Any]) -> str:
+    """Say how a promotion or a rollback went."""
+    model, place = f"{told['model']} of run {told['candidate']['run'][:8]}", told["to"]
+    if told["state"] == "error":
+        return f"{model} is not promoted to {place}: {told['error']}."
+    before = f", instead of run {told['previous']['run'][:8]}" if told["previous"] else ""
+    return f"{model} is {told['model']}:{place} now{before}."
+
+
+def history(records: Records, key: str = "") -> list[Record]:
+    """List promotions and rollbacks, refused ones too, newest first; `moved` tells what was done.
+
+    Of one whose process was killed, that is known from what had the alias afterwards.
+    """
+    label = f"{PROMOTION}={key}" if key else PROMOTION
+    told = [_told(run) for run in records.each_run(None, labels=[label])]
+    after = dict[tuple[str, str], str]()
+    for row in told:
+        place, mine = (row["model"], row["to"]), artifact_uid(row["candidate"]["uri"])
+        if not row["moved"] and row["state"] != "error":
+            if place not in after:
+                found = holder(records, *place)
+                after[place] = uid_of(found) if found else ""
+            row["moved"] = after[place] == mine
+        if row["moved"]:
+            after[place] = artifact_uid(row["previous"]["uri"]) if row["previous"] else ""
+    return told
+
+
+def _told(run: Mapping[str, Any]) -> Record:
+    about, annotations = summary(run), run["metadata"].get("annotations") or {}
+    parameters, versions = about["parameters"], dict[str, Record | None]()
+    for role in ("candidate", "previous"):
+        uri = about["inputs"].get(role)
+        versions[role] = {"run": parameters.get(role), "uri": uri} if uri else None
+    return {
+        "uid": about["uid"],
+        "action": about["name"],
+        "state": about["state"],
+        "moved": about["state"] == "completed",
+        "started": about["start_time"],
+        "who": about["labels"].get("owner"),
+        "model": parameters.get("model"),
+        "to": parameters.get("to"),
+        **versions,
+        "results": about["results"],
+        "force": bool(parameters.get("force")),
+        "reason": annotations.get(REASON),
+        "error": about["error"],
+    }
+
+
+def _load(record: Record) -> Any:
+    from kedro.io import DatasetError
+
+    try:
+        return load_model(record)
+    except DatasetError as error:
+        raise PromotionError(str(error)) from error
