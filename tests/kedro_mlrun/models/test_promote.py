@@ -3,13 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from helpers import Store
-from sklearn.linear_model import LogisticRegression
 
-from kedro_mlrun import MLRunDataframeDataset, MLRunModel
 from kedro_mlrun.models import promote as room
 from kedro_mlrun.models.promote import history, promote, rollback
 from kedro_mlrun.models.versions import holder, load_model
@@ -22,49 +18,13 @@ GATES = ModelsConfig(gates={"roc_auc": GateConfig(at_least=0.7, worse_by=0.02), 
 Train = Callable[..., str]
 
 
-def made(seed: int, rows: int = 60) -> pd.DataFrame:
-    """Make rows of two features, the first of which tells the kind."""
-    random = np.random.default_rng(seed)
-    frame = pd.DataFrame(random.normal(size=(rows, 2)), columns=["x", "y"])
-    kind = np.where(frame["x"] + random.normal(scale=0.3, size=rows) > 0, "yes", "no")
-    return frame.assign(kind=pd.Categorical(kind))
-
-
-@pytest.fixture
-def train(store: Store) -> Train:
-    """Give a function that trains a model in a run, and gives the run's id."""
-
-    def train(
-        features: str = "xy", training: pd.DataFrame | None = None, test: pd.DataFrame | None = None
-    ) -> str:
-        training_set = made(1) if training is None else training
-        context = store.manager.open_run("training")
-        MLRunDataframeDataset("training_set").save(training_set)
-        MLRunDataframeDataset("test_set").save(made(2) if test is None else test)
-        model = LogisticRegression().fit(training_set[[*features]], training_set["kind"])
-        save_args = {"training_set": "training_set", "label_column": "kind"}
-        MLRunModel("model", save_args=save_args).save(model)
-        store.manager.close_run()
-        return str(context._uid)
-
-    return train
-
-
-@pytest.fixture
-def records(store: Store) -> Records:
-    """Give the project's records, as the commands read them."""
-    return Records(*store.manager.to_read())
-
-
 def champion(records: Records) -> str:
     """Give the id of the run that trained the champion."""
     found = holder(records, "model")
     return producer(found) if found else ""
 
 
-def test_the_gates_let_a_model_pass_and_refuse_a_worse_one(
-    records: Records, train: Train, store: Store
-) -> None:
+def test_the_gates_let_a_model_pass_and_refuse_a_worse_one(records: Records, train: Train) -> None:
     """Both are judged on the same rows; a refusal is recorded with the numbers, no tag moves."""
     good, bad = train(), train("y")
     told: Any = promote(records, f"model@{good}", GATES, reason="the first")
@@ -96,7 +56,9 @@ def test_the_gates_let_a_model_pass_and_refuse_a_worse_one(
     assert records.metrics([records.artifact(f"model@{bad}")]) == [{}]
 
 
-def test_rows_that_either_was_trained_on_are_left_out(records: Records, train: Train) -> None:
+def test_rows_that_either_was_trained_on_are_left_out(
+    records: Records, train: Train, made: Callable[[int], pd.DataFrame]
+) -> None:
     """They are known by their values, whatever the columns' types and the index are."""
     rows, new = made(1), made(2)
     first = train(training=rows)
@@ -122,7 +84,7 @@ def test_rollback_goes_back_one_further_each_time(records: Records, train: Train
     assert rollback(records, "model")["previous"]["run"] == third
     rollback(records, "model")
     assert champion(records) == first
-    with pytest.raises(room.PromotionError, match="No version of model is recorded that was cham"):
+    with pytest.raises(room.PromotionError, match="No earlier champion of model is recorded"):
         rollback(records, "model")
     assert "other" in records.artifact(f"model@{second}")["metadata"]["tags"]
     promote(records, f"model@{second}", ModelsConfig())
@@ -174,7 +136,7 @@ def test_a_crash_leaves_what_was_meant_and_whether_it_was_done(
     assert told[0]["candidate"]["run"] == second and told[0]["results"]["previous.roc_auc"]
 
 
-def test_what_cannot_be_judged_is_refused(records: Records, train: Train, store: Store) -> None:
+def test_what_cannot_be_judged_is_refused(records: Records, train: Train) -> None:
     """Without its training set, or with a file that isn't what was recorded."""
     run = train()
     config = GATES.model_copy(update={"training_set": "gone"})

@@ -77,7 +77,7 @@ def mlrun_group() -> None:
     """Look at recorded runs, models and artifacts, and run jobs.
 
     RUN is a run's id or the beginning of one, its name (the newest one counts), `last`, `last~1`
-    (the one before), or `last:PIPELINE`.
+    (the one before), or `last:PIPELINE`. The last one is no promotion.
 
     ARTIFACT is a key (the latest version counts), KEY:TAG, KEY@RUN, a store:// URI, or a uid.
     """

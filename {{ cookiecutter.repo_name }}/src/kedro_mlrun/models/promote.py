@@ -44,9 +44,6 @@ class Move:
     def __init__(
         self, records: Records, action: str, candidate: Record, previous: Record | None, alias: str
     ) -> None:
-        check_tag(alias)
-        if alias == LATEST:
-            raise click.UsageError(f"'{LATEST}' is what was saved last. Choose another alias.")
         self._records, self.action = records, action
         self.candidate, self.previous, self.alias = candidate, previous, alias
         self.key, self._versions = artifact_key(candidate), {"candidate": candidate}
@@ -122,6 +119,9 @@ def promote(
 
     A refusal is the state `error` of what is given, and recorded.
     """
+    check_tag(alias)
+    if alias == LATEST:
+        raise click.UsageError(f"'{LATEST}' is what was saved last. Choose another alias.")
     candidate = model_version(records, which)
     previous = holder(records, artifact_key(candidate), alias)
     if previous and uid_of(previous) == uid_of(candidate):
@@ -153,8 +153,8 @@ def rollback(records: Records, key: str, alias: str = CHAMPION, reason: str = ""
         if not present or uid_of(candidate) != uid_of(present):
             return Move(records, "rollback", candidate, present, alias).go(Verdict(), reason)
     raise PromotionError(
-        f"No version of {key} is recorded that was {alias} before. To see its promotions: kedro "
-        f"mlrun history {key}"
+        f"No earlier {alias} of {key} is recorded, so there is none to go back to. To see what is: "
+        f"kedro mlrun history {key}"
     )
 
 

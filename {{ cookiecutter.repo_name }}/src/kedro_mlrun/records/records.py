@@ -131,7 +131,11 @@ class Records:
         found, before = list[Record](), int(back or 0)
 
         def newest(**filters: Any) -> list[Record]:
-            return self.runs(limit=before + 1, **filters)[before:]
+            found = self.each_run(before + 1, **filters)
+            if not filters.get("name"):
+                # The last run isn't what was done with its model.
+                found = (run for run in found if not _is_promotion(run))
+            return list(islice(found, before, before + 1))
 
         if name == LAST:
             found = newest(pipeline=of) or (newest(name=of) if of else [])
@@ -298,12 +302,8 @@ class Records:
         users, told = self._using(models), []
         for model in models:
             runs = [*users[uid_of(model)], self.producing_run(model) or {}]
-            every = [
-                section(run, "status", "results")
-                for run in runs
-                # Whose results are of two models.
-                if fields.PROMOTION not in section(run, "metadata", "labels")
-            ]
+            # A promotion's results are of two models.
+            every = [section(run, "status", "results") for run in runs if not _is_promotion(run)]
             found: Record = {}
             # What was found out last counts.
             for results in (*every, model["spec"].get("metrics") or {}):
@@ -403,6 +403,10 @@ def _node(name: str, record: Record | None, is_run: bool) -> Record:
     made |= {field: about.get(field) for field in shown}
     # How many more runs there are; whether what follows is elsewhere, or too far away.
     return {**made, "unshown": 0, "repeated": False, "cut": False, "follows": []}
+
+
+def _is_promotion(run: Mapping[str, Any]) -> bool:
+    return fields.PROMOTION in section(run, "metadata", "labels")
 
 
 def _written(record: Mapping[str, Any]) -> str:
