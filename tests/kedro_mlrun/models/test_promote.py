@@ -8,7 +8,7 @@ import pytest
 
 from kedro_mlrun.models import promote as room
 from kedro_mlrun.models.promote import history, promote, rollback
-from kedro_mlrun.models.versions import holder, load_model
+from kedro_mlrun.models.versions import ModelError, holder, load_model
 from kedro_mlrun.project import GateConfig, ModelsConfig
 from kedro_mlrun.records.records import Records
 from kedro_mlrun.records.summaries import uid_of
@@ -84,7 +84,7 @@ def test_rollback_goes_back_one_further_each_time(records: Records, train: Train
     assert rollback(records, "model")["previous"]["run"] == third
     rollback(records, "model")
     assert champion(records) == first
-    with pytest.raises(room.PromotionError, match="No earlier champion of model is recorded"):
+    with pytest.raises(ModelError, match="No earlier champion of model is recorded"):
         rollback(records, "model")
     assert "other" in records.artifact(f"model@{second}")["metadata"]["tags"]
     promote(records, f"model@{second}", ModelsConfig())
@@ -146,7 +146,7 @@ def test_what_cannot_be_judged_is_refused(records: Records, train: Train) -> Non
     file = version["spec"]["target_path"] + version["spec"]["model_file"]
     with open(file, "ab") as stream:
         stream.write(b"!")
-    with pytest.raises(room.PromotionError, match="has the hash"):
+    with pytest.raises(ModelError, match="has the hash"):
         promote(records, f"model@{run}", GATES, force=True)
     assert not champion(records)
     with pytest.raises(Exception, match="'test_set' is of kind 'dataset', and not a model"):

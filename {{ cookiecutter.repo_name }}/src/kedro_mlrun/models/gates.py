@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ..project import GateConfig, MLRunConfigError, ModelsConfig
 from ..records.records import Records
 from ..records.summaries import Record, artifact_key
 from ..runs.provenance import plain
 from ..store.fields import artifact_named, artifact_uri, producer, section
 from ..text import nearest, shown
-from .versions import load_model
+from .versions import ModelError, load_frame, load_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +18,6 @@ if TYPE_CHECKING:
 FEWEST_ROWS = 20  # of a test set that can tell which of two models is better
 ROUNDING = 1e-9  # for 0.8 - 0.7 is a little more than 0.1
 Models = dict[str, tuple[Record, Any]]  # the record and the model, by `candidate` and `previous`
-
-
-class GateError(click.ClickException):
-    """A model can't be judged."""
 
 
 @dataclass
@@ -52,13 +46,13 @@ def judge(
         if gates:
             models = {"candidate": (candidate, model)}
             if previous:
-                models["previous"] = (previous, _loaded(load_model, previous))
+                models["previous"] = (previous, load_model(previous))
             rows = _unseen_rows(verdict, records, models, config)
             for role, (record, each) in models.items():
                 scores = _scores(record, each, rows, scorers)
                 verdict.results |= {f"{role}.{name}": value for name, value in scores.items()}
             verdict.refusals += _refusals(gates, verdict.results)
-    except GateError as error:
+    except ModelError as error:
         verdict.refusals.append(error.message.rstrip("."))
     verdict.results = plain(verdict.results)
     return verdict
@@ -106,16 +100,16 @@ def _unseen_rows(
     candidate, _ = models["candidate"]
     test_set = _saved_beside(records, config.test_set, candidate, trained_on["candidate"])
     verdict.inputs["test_set"] = artifact_uri(test_set)
-    rows = _frame(test_set)
+    rows = load_frame(test_set)
     is_seen = rows.index != rows.index
     for record in trained_on.values():
-        seen = _frame(record)
+        seen = load_frame(record)
         columns = [name for name in rows.columns if name in seen.columns]
         is_seen |= _hashes(rows[columns]).isin(_hashes(seen[columns])).to_numpy()
     left = rows[~is_seen]
     verdict.results |= {"rows": len(left), "rows_left_out": len(rows) - len(left)}
     if len(left) < FEWEST_ROWS:
-        raise GateError(
+        raise ModelError(
             f"{len(left)} of the {len(rows)} rows of {config.test_set} are in no training set of "
             f"the models, and they are judged on {FEWEST_ROWS} or more"
         )
@@ -138,29 +132,10 @@ def _saved_beside(records: Records, key: str, *others: Record) -> Record:
         if found:
             return max(found, key=lambda item: str(item["metadata"].get("updated")))
     model = others[0]
-    raise GateError(
+    raise ModelError(
         f"run {producer(model)[:8] or 'unknown'}, which trained {artifact_key(model)}, has no "
         f"artifact '{key}': save it there, or name another one in `models` of mlrun.yml"
     )
-
-
-def _frame(record: Record) -> "pd.DataFrame":
-    from ..datasets.dataframe import MLRunDataframeDataset
-
-    def load(record: Record) -> Any:
-        path = {"path": artifact_uri(record)}
-        return MLRunDataframeDataset(artifact_key(record), load_args=path).load()
-
-    return _loaded(load, record)
-
-
-def _loaded(load: Any, record: Record) -> Any:
-    from kedro.io import DatasetError
-
-    try:
-        return load(record)
-    except DatasetError as error:
-        raise GateError(str(error)) from error
 
 
 def _hashes(rows: "pd.DataFrame") -> "pd.Series":
@@ -185,11 +160,11 @@ def _scores(
     outputs = spec.get("outputs") or []
     advice = "save it with `save_args: {training_set: …}`, and label_column, in the catalog"
     if not features or len(outputs) != 1:
-        raise GateError(f"{key} is recorded without its features and one target: {advice}")
+        raise ModelError(f"{key} is recorded without its features and one target: {advice}")
     target = outputs[0]["name"]
     if missing := [name for name in [*features, target] if name not in rows]:
         known = ", ".join(map(str, rows.columns))
-        raise GateError(
+        raise ModelError(
             f"{key} has the column '{missing[0]}', which is none of its test set's ({known}): "
             f"{advice}"
         )
@@ -200,7 +175,7 @@ def _scores(
             actual.astype(object).map(str).map(dict(zip(names, range(len(names)), strict=True)))
         )
         if unknown := sorted({*rows[target][actual.isna()].map(str)}):
-            raise GateError(f"{key} doesn't know the class '{unknown[0]}' of its test set")
+            raise ModelError(f"{key} doesn't know the class '{unknown[0]}' of its test set")
         actual, scored = actual.astype("int64"), _numbered(model)
     found = {}
     for name, scorer in scorers.items():
@@ -208,7 +183,7 @@ def _scores(
             found[name] = float(scorer(scored, rows[features], actual))
         except Exception as error:
             why = " ".join(str(error).split()).rstrip(".")
-            raise GateError(f"{key} can't be judged by {name}: {why}") from error
+            raise ModelError(f"{key} can't be judged by {name}: {why}") from error
     return found
 
 

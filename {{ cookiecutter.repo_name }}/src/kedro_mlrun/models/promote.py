@@ -22,14 +22,10 @@ from ..store.process import process_label
 from ..store.rows import LATEST
 from ..store.store import Store
 from .gates import Verdict, judge
-from .versions import CHAMPION, holder, load_model, model_version
+from .versions import CHAMPION, ModelError, holder, load_model, model_version
 
 REASON = "reason"  # an annotation of the run
 MEANWHILE = "was given to another version meanwhile"
-
-
-class PromotionError(click.ClickException):
-    """An alias can't be moved."""
 
 
 class Move:
@@ -50,7 +46,7 @@ class Move:
         if previous:
             self._versions["previous"] = previous
         # At once, so that one that was changed or lost is refused whatever the gates say.
-        self.model = _load(candidate)
+        self.model = load_model(candidate)
         self._begun = datetime.now(UTC).isoformat()
 
     def go(self, verdict: Verdict, reason: str, force: bool = False) -> Record:
@@ -152,7 +148,7 @@ def rollback(records: Records, key: str, alias: str = CHAMPION, reason: str = ""
             continue  # it was deleted
         if not present or uid_of(candidate) != uid_of(present):
             return Move(records, "rollback", candidate, present, alias).go(Verdict(), reason)
-    raise PromotionError(
+    raise ModelError(
         f"No earlier {alias} of {key} is recorded, so there is none to go back to. To see what is: "
         f"kedro mlrun history {key}"
     )
@@ -230,12 +226,3 @@ def _told(run: Mapping[str, Any]) -> Record:
         "reason": annotations.get(REASON),
         "error": about["error"],
     }
-
-
-def _load(record: Record) -> Any:
-    from kedro.io import DatasetError
-
-    try:
-        return load_model(record)
-    except DatasetError as error:
-        raise PromotionError(str(error)) from error

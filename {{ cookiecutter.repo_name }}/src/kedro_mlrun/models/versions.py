@@ -1,6 +1,6 @@
 """Which version of a model a name means, which one has an alias now, and how it is loaded."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -8,7 +8,14 @@ from ..records.records import Records
 from ..records.summaries import Record, artifact_key
 from ..store.fields import artifact_uri
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 CHAMPION = "champion"
+
+
+class ModelError(click.ClickException):
+    """A model can't be loaded, judged or promoted."""
 
 
 def model_version(records: Records, which: str) -> Record:
@@ -34,4 +41,20 @@ def load_model(record: Record) -> Any:
     """Load a version of a model, whose file has to have the hash that was recorded."""
     from ..datasets.model import MLRunModel
 
-    return MLRunModel(artifact_key(record), load_args={"path": artifact_uri(record)}).load()
+    return _load(MLRunModel, record)
+
+
+def load_frame(record: Record) -> "pd.DataFrame":
+    """Load a version of a table."""
+    from ..datasets.dataframe import MLRunDataframeDataset
+
+    return _load(MLRunDataframeDataset, record)
+
+
+def _load(kind: Any, record: Record) -> Any:
+    from kedro.io import DatasetError
+
+    try:
+        return kind(artifact_key(record), load_args={"path": artifact_uri(record)}).load()
+    except DatasetError as error:
+        raise ModelError(str(error)) from error
