@@ -1,6 +1,7 @@
 """Runs that train small models."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,13 +32,18 @@ def train(store: Store) -> Callable[..., str]:
     """Give a function that trains a model in a run, and gives the run's id."""
 
     def train(
-        features: str = "xy", training: pd.DataFrame | None = None, test: pd.DataFrame | None = None
+        features: str = "xy",
+        training: pd.DataFrame | None = None,
+        test: pd.DataFrame | None = None,
+        model: Any = None,
+        coded: bool = False,
     ) -> str:
         training_set = _made(1) if training is None else training
         context = store.manager.open_run("training")
         MLRunDataframeDataset("training_set").save(training_set)
         MLRunDataframeDataset("test_set").save(_made(2) if test is None else test)
-        model = LogisticRegression().fit(training_set[[*features]], training_set["kind"])
+        target = training_set["kind"].cat.codes if coded else training_set["kind"]
+        model = (model or LogisticRegression()).fit(training_set[[*features]], target)
         save_args = {"training_set": "training_set", "label_column": "kind"}
         MLRunModel("model", save_args=save_args).save(model)
         store.manager.close_run()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from kedro_mlrun.models import promote as room
 from kedro_mlrun.models.promote import history, promote, rollback
@@ -151,6 +152,27 @@ def test_what_cannot_be_judged_is_refused(records: Records, train: Train) -> Non
     assert not champion(records)
     with pytest.raises(Exception, match="'test_set' is of kind 'dataset', and not a model"):
         promote(records, "test_set", GATES)
+
+
+@pytest.mark.parametrize("store", ["embedded"], indirect=True)
+def test_models_are_judged_by_their_own_schema(
+    records: Records, train: Train, made: Callable[[int], pd.DataFrame]
+) -> None:
+    """The last class is the positive one, named or numbered; a regression has none."""
+
+    def told(run: str, *names: str) -> Any:
+        gates = {name: GateConfig(at_least=0.5) for name in names}
+        config = ModelsConfig(gates=gates)
+        return promote(records, f"model@{run}", config, alias=run)
+
+    named, coded = (told(train(coded=coded), "f1", "roc_auc") for coded in (False, True))
+    assert named["results"] == coded["results"] and named["moved"]
+    numbers = [made(seed).assign(kind=lambda rows: rows["x"] * 2 + 1) for seed in (1, 2)]
+    regression = told(train("xy", *numbers, model=LinearRegression()), "r2")
+    assert regression["results"]["candidate.r2"] == pytest.approx(1)
+    more, others = (made(seed).assign(kind=pd.Categorical([*"abc"] * 20)) for seed in (3, 4))
+    assert "roc_auc: multi_class must be in" in told(train("xy", more, others), "roc_auc")["error"]
+    assert "model doesn't know the class 'a'" in told(train(test=more), "accuracy")["error"]
 
 
 def test_the_champion_is_what_was_trained(records: Records, train: Train) -> None:
