@@ -121,6 +121,8 @@ def test_a_model_is_promoted_by_hand_and_rolled_back(
     ]
     table = kedro_mlrun("history", "model").stdout
     assert "(was 0.9" in table and table.count("to see") == 2
+    # Nor do promotions' parameters take the place of those that differ between trainings.
+    assert "params." not in kedro_mlrun("runs").stdout
     done = kedro_mlrun("rollback", "model")
     assert done.exit_code == 1 and "No earlier champion of model" in done.stderr
     assert "champion" in kedro_mlrun("models").stdout

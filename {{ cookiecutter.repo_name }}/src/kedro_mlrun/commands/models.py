@@ -120,6 +120,9 @@ def _history_table(told: Sequence[Record], width: int) -> RenderableType:
         rows.append(
             (first, _results(row), last | {name: row[name] for name in ("reason", "error")})
         )
+    if len({first["alias"] for first, _, _ in rows}) == 1:
+        for first, _, _ in rows:
+            del first["alias"]
     names = dict.fromkeys(name for _, results, _ in rows for name in results)
     empty = dict.fromkeys(names)
     return tables.table([{**first, **empty, **of, **last} for first, of, last in rows], width)

@@ -15,7 +15,7 @@ from rich.tree import Tree
 from ..records.query import full_name, value_of
 from ..records.summaries import ABOUT, Record, fields_of, short_metric
 from ..runs.report import pairs, results_view
-from ..store.fields import OWN_ID, artifact_uid, moment, run_title
+from ..store.fields import OWN_ID, PROMOTION, artifact_uid, moment, run_title
 from ..text import shown, shown_path
 from .base import NO_LIMIT
 
@@ -144,6 +144,8 @@ def runs_table(
 
 def _differing(told: Sequence[Record]) -> list[str]:
     """Name the project's parameters that differ, and the results."""
+    # A promotion has others than the runs that one compares.
+    told = [each for each in told if f"labels.{PROMOTION}" not in each]
     names = [*dict.fromkeys(name for each in told for name in each)]
     params = [
         name
