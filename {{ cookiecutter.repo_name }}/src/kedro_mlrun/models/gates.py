@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..project import GateConfig, MLRunConfigError, ModelsConfig
 from ..records.records import Records
 from ..records.summaries import Record, artifact_key
@@ -52,7 +54,7 @@ def judge(
                 scores = _scores(record, each, rows, scorers)
                 verdict.results |= {f"{role}.{name}": value for name, value in scores.items()}
             verdict.refusals += _refusals(gates, verdict.results)
-    except ModelError as error:
+    except click.ClickException as error:
         verdict.refusals.append(error.message.rstrip("."))
     verdict.results = plain(verdict.results)
     return verdict
@@ -92,6 +94,8 @@ def _unseen_rows(
     verdict: Verdict, records: Records, models: Models, config: ModelsConfig
 ) -> "pd.DataFrame":
     """Give the rows of the candidate's test set that none of the models was trained on."""
+    import numpy as np
+
     trained_on = {
         role: _saved_beside(records, config.training_set, record)
         for role, (record, _) in models.items()
@@ -101,7 +105,7 @@ def _unseen_rows(
     test_set = _saved_beside(records, config.test_set, candidate, trained_on["candidate"])
     verdict.inputs["test_set"] = artifact_uri(test_set)
     rows = load_frame(test_set)
-    is_seen = rows.index != rows.index
+    is_seen = np.zeros(len(rows), dtype=bool)
     for record in trained_on.values():
         seen = load_frame(record)
         columns = [name for name in rows.columns if name in seen.columns]
