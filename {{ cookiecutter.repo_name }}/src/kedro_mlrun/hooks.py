@@ -13,6 +13,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from inspect import isgeneratorfunction
 from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -175,7 +176,12 @@ class MLRunHooks:
         """Start the clock."""
         self._thread.started[node.name] = perf_counter()
 
-    before_dataset_saved = before_dataset_loaded
+    @hook_impl
+    def before_dataset_saved(self, node: Node) -> None:
+        """Start the clock; a generator has run until it yields what is saved."""
+        if isgeneratorfunction(node.func):
+            self._note_run(node, self._thread.catalogs[node.name])
+        self._thread.started[node.name] = perf_counter()
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -209,7 +215,11 @@ class MLRunHooks:
 
     @hook_impl
     def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
-        """Note how long the node took."""
+        """Note how long the node took, unless it begins now."""
+        if not isgeneratorfunction(node.func):
+            self._note_run(node, catalog)
+
+    def _note_run(self, node: Node, catalog: CatalogProtocol) -> None:
         self._note(catalog, {"node": node.name, "action": "run", "seconds": self._seconds(node)})
 
     @hook_impl
@@ -223,6 +233,7 @@ class MLRunHooks:
         seconds = self._seconds(node)
         note = {"node": node.name, "action": "save", "dataset": dataset_name, "seconds": seconds}
         self._note_data(self._thread.catalogs[node.name], note, data)
+        self._thread.started[node.name] = perf_counter()
 
     def _seconds(self, node: Node) -> float:
         return perf_counter() - self._thread.started[node.name]

@@ -84,7 +84,7 @@ def test_preprocessing_is_fitted_on_the_rows_that_train(two_kinds):
     data = two_kinds.assign(sepal=0.0)
     ((_, held_out),) = validation_folds(data, OPTIONS)
     data.iloc[held_out, data.columns.get_loc("sepal")] = 1000.0
-    (model,) = nodes.train_folds(data, OPTIONS, describe(FOREST, SMALL))
+    ((model,),) = nodes.train_folds(data, OPTIONS, describe(FOREST, SMALL))
     numbers = model["preprocessing"].named_transformers_["numbers"]
     assert numbers["standardscaler"].mean_[1] == 0
 
@@ -241,7 +241,7 @@ def test_a_tie_is_no_win():
 def test_learning_curve_is_xgboosts_own(data, request):
     """The curve is the one that XGBoost reports while it trains."""
     rows = request.getfixturevalue(data)
-    models = nodes.train_folds(rows, OPTIONS, describe(BOOSTING, SMALL))
+    *_, models = nodes.train_folds(rows, OPTIONS, describe(BOOSTING, SMALL))
     curve = learning_curve(models, rows, OPTIONS)
 
     (model,), (fold,) = models, validation_folds(rows, OPTIONS)
@@ -272,7 +272,7 @@ def test_learning_curve_is_xgboosts_own(data, request):
 def test_any_estimator_has_a_learning_curve(two_kinds, estimator, arguments, rounds):
     """It is empty for a model that does not learn in rounds, and has at most 100 points."""
     options = OPTIONS.model_copy(update={"validation": 2})
-    models = nodes.train_folds(two_kinds, options, describe(estimator, arguments))
+    *_, models = nodes.train_folds(two_kinds, options, describe(estimator, arguments))
     curve = learning_curve(models, two_kinds, options)
     assert len(curve) == rounds
     assert curve.columns.to_list() == ["train", "validation"]

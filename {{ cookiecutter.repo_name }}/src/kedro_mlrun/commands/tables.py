@@ -188,8 +188,9 @@ def run_view(run: Record, artifacts: Sequence[Record]) -> Group:
 
 
 def _search_parts(searched: Record) -> list[Any]:
-    failed = f", of which {searched['failed']} failed" if searched["failed"] else ""
-    about = {searched["direction"]: searched["metric"], "trials": f"{searched['trials']}{failed}"}
+    states = ", ".join(f"{n} {how}" for how in ("failed", "pruned") if (n := searched[how]))
+    trials = f"{searched['trials']}{f', of which {states}' if states else ''}"
+    about = {searched["direction"]: searched["metric"], "trials": trials}
     history = {f"trial {each['trial']}": each["value"] for each in searched["history"]}
     titles = {"Search": about, "Best parameters": searched["parameters"]}
     titles |= {"Importance": searched["importance"], "History of the best": history}

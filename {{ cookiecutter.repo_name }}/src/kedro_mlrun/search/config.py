@@ -33,6 +33,8 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
         seconds: after how long no other one begins.
         sampler: what chooses the next one: `tpe` learns from those before; `random`; `grid`.
         early_stop: after how many trials that are no better than those before it ends.
+        prune: whether a trial ends early that is worse than the median of those before: after a
+            cross-validation fold, some boosting rounds, or whatever a node of it yields after.
         evaluate: a pipeline that is run once, at the end, with what the best trial has made.
         seed: of the sampler.
     """
@@ -45,6 +47,7 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
     seconds: float | None = Field(default=None, gt=0)
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     early_stop: int | None = Field(default=None, ge=1)
+    prune: bool = False
     evaluate: str | None = None
     seed: int = Field(default=42, ge=0, lt=2**31)
 
@@ -82,7 +85,7 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
             hints = (
                 nearest(str(at["loc"][0]), cls.model_fields) for at in error.errors() if at["loc"]
             )
-            problems = [f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors()]
+            problems = [f"{'.'.join(map(str, at['loc']))}: {_said(at)}" for at in error.errors()]
             raise SearchError(
                 f"The search in {source} can't be done ({'; '.join(problems)}). {next(hints, '')}"
                 f"The keys of search.yml are {', '.join(cls.model_fields)}."
@@ -103,3 +106,9 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
     def points(self) -> list[Params]:
         """Give all that the trials of a grid are."""
         return [*grid(self.space, "")]
+
+
+def _said(error: Any) -> str:
+    """Tell what a value may be, and which one it is."""
+    tells = error["type"] in {"missing", "value_error", "extra_forbidden"}
+    return str(error["msg"]) if tells else f"{error['msg']}, and it is {error['input']!r}"

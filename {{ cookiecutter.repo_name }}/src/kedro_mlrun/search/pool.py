@@ -7,19 +7,16 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import cloudpickle
 from joblib.externals.loky import ProcessPoolExecutor
 
-from .space import Params
-from .trials import Trial
+from .trials import Asked, Trial
 from .work import Prepared
 
 
-def run_side_by_side(
-    prepared: Prepared, asked: Iterator[tuple[int, Params]], jobs: int
-) -> Iterator[Trial]:
+def run_side_by_side(prepared: Prepared, asked: Iterator[Asked], jobs: int) -> Iterator[Trial]:
     """Run trials, so many at once, and give each when it has ended.
 
     The next one is asked for when there is a process for it.
@@ -33,8 +30,8 @@ def run_side_by_side(
         pool = ProcessPoolExecutor(jobs, initializer=_leave_ctrl_c_to_parent)
         try:
             while True:
-                for number, params in islice(asked, jobs - len(waiting)):
-                    waiting.add(pool.submit(_run, file, number, params))
+                for each in islice(asked, jobs - len(waiting)):
+                    waiting.add(pool.submit(_run, file, *each))
                 if not waiting:
                     return
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -47,8 +44,8 @@ def _leave_ctrl_c_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _run(file: Path, number: int, params: Params) -> Trial:
-    return _prepared(file).run(number, params)[0]
+def _run(file: Path, *asked: Any) -> Trial:
+    return _prepared(file).run(*asked)[0]
 
 
 @cache

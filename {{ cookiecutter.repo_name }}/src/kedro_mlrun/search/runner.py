@@ -25,8 +25,8 @@ from .config import SearchConfig, SearchError
 from .metric import no_metric
 from .resume import file_hashes
 from .space import Params
-from .trials import Recorder, Study, Trial, recorded_parameters
-from .work import NoMetricError, Prepared, Values, Work, stem
+from .trials import Asked, Recorder, Steps, Study, Trial, recorded_parameters
+from .work import YIELD, NoMetricError, Prepared, Values, Work, is_generator, stem
 
 GIVE_UP = 3  # trials that fail before one that doesn't
 
@@ -133,14 +133,14 @@ class SearchRunner(SequentialRunner):
         config, known = search.config, study.known
         end = time.monotonic() + (config.seconds or float("inf"))
 
-        def asked() -> Iterator[tuple[int, Params]]:
+        def asked() -> Iterator[Asked]:
             for number in range(1, config.trials + 1):
                 enough = config.early_stop and study.since_best >= config.early_stop
                 hopeless = study.best is None and study.since_best >= GIVE_UP
                 if enough or hopeless or time.monotonic() > end:
                     return
                 if number not in known and (params := study.ask(number)) is not None:
-                    yield number, params
+                    yield number, params, study.limits()
 
         with _progress(config, study) as tell:
             for trial in trials.run_all(asked(), search.jobs):
@@ -159,12 +159,12 @@ class _Trials:
         self._prepared: Prepared | None = None
         self._made = dict[int, Values]()  # by the best trial so far of this process
 
-    def run_all(self, asked: Iterator[tuple[int, Params]], jobs: int) -> Iterator[Trial]:
+    def run_all(self, asked: Iterator[Asked], jobs: int) -> Iterator[Trial]:
         """Run trials as they are asked for, `jobs` at once as soon as one has succeeded."""
         best: float | None = None
         sign = 1 if self._work.config.direction == "maximize" else -1
-        for number, params in asked:
-            trial, made = self._run_one(number, params)
+        for number, params, limits in asked:
+            trial, made = self._run_one(number, params, limits)
             self.error = trial.error
             if trial.value is not None and (best is None or sign * trial.value > best):
                 best, self._made = sign * trial.value, {number: made}
@@ -185,19 +185,24 @@ class _Trials:
                 )
         return self._made[trial.number]
 
-    def _run_one(self, number: int, params: Params) -> tuple[Trial, Values]:
+    def _run_one(
+        self, number: int, params: Params, limits: Steps | None = None
+    ) -> tuple[Trial, Values]:
         if self._prepared:
-            return self._prepared.run(number, params)
+            return self._prepared.run(number, params, limits)
         known = list[str]()
         # Which entry has the metric among its results, they only tell when they are there.
         for entry in self._work.entries:
+            self._work.check_yields(entry)
             prepared = Prepared(self._work, entry, self._prepare(entry))
             try:
-                trial, made = prepared.run(number, params)
+                trial, made = prepared.run(number, params, limits)
             except NoMetricError as error:
                 known += error.results
                 continue
             if not trial.error:
+                if self._work.config.prune and not trial.pruned and len(trial.steps) < 2:  # noqa: PLR2004
+                    raise SearchError(f"`prune` is true, and a trial has one step only. {YIELD}")
                 self._prepared = prepared
             return trial, made
         raise no_metric(self._work.config.metric, known)
@@ -222,8 +227,16 @@ class _Trials:
 def _giving(node: Node, made: Values) -> Node:
     """Copy a node, so that it gives what that of the best trial has given."""
     given = copy.copy(node)
+
+    def run(_: Any) -> dict[str, Any]:
+        values = {name: made[stem(name)].load() for name in node.outputs}
+        # Of what is yielded, Kedro saves each part.
+        return (
+            {name: iter([each]) for name, each in values.items()} if is_generator(node) else values
+        )
+
     # Not by its function, which gives a dict where the node names its outputs by one.
-    vars(given)["run"] = lambda _: {name: made[stem(name)].load() for name in node.outputs}
+    vars(given)["run"] = run
     return given
 
 
@@ -246,7 +259,8 @@ def _progress(config: SearchConfig, study: Study) -> Iterator[Any]:
     bar.disable = not console.is_terminal
 
     def told() -> str:
-        return f"best {config.metric} {shown(study.best.value)}" if study.best else ""
+        pruned = f", {study.pruned} pruned" if study.pruned else ""
+        return f"best {config.metric} {shown(study.best.value)}{pruned}" if study.best else ""
 
     with bar:
         task = bar.add_task(told(), total=config.trials, completed=len(study.known))

@@ -4,8 +4,9 @@ import copy
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ..lazy import mlrun
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Record = dict[str, Any]
+Steps = dict[int, float]  # the metric after each step of a trial, or what it must not be worse than
+Asked = tuple[int, Params, Steps]  # a trial's number, and what it is to be
+STEPS = f"{TRIAL}.steps"  # an annotation of an iteration
+STARTUP = 5  # trials that have to end before one is pruned, as of Optuna's MedianPruner
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,17 @@ class Trial:
 
     number: int
     params: Params
-    value: float | None = None  # of the metric; None where it failed
+    value: float | None = None  # of the metric; None where it failed or was pruned
     results: Record = field(default_factory=dict)
     error: str = ""
     started: str = ""
+    steps: Steps = field(default_factory=dict)
+    pruned: str = ""  # where, and why
 
     @property
     def state(self) -> str:
         """The state of its iteration."""
-        return "error" if self.value is None else "completed"
+        return "aborted" if self.pruned else "error" if self.value is None else "completed"
 
 
 class Study:
@@ -57,6 +64,7 @@ class Study:
         self._grid = config.points() if config.sampler == "grid" else None
         self.best: Trial | None = None
         self.since_best, self.known = 0, {trial.number for trial in done}
+        self._ended, self.pruned = list[Steps](), 0
         for trial in done:
             self._ask(trial.number, trial.params)
             self.tell(trial)
@@ -79,11 +87,29 @@ class Study:
         """Learn what came of a trial, and tell whether it is the best so far."""
         from optuna.trial import TrialState
 
-        state = TrialState.FAIL if trial.value is None else TrialState.COMPLETE
-        self._optuna.tell(self._asked.pop(trial.number), trial.value, state)
+        states = {"aborted": TrialState.PRUNED, "error": TrialState.FAIL}
+        asked = self._asked.pop(trial.number)
+        for step, value in trial.steps.items():
+            asked.report(value, step)
+        self._optuna.tell(asked, trial.value, states.get(trial.state, TrialState.COMPLETE))
+        self.pruned += trial.state == "aborted"
+        self._ended += [trial.steps] if trial.value is not None else []
         is_best = self._is_best(trial.value)
         self.best, self.since_best = (trial, 0) if is_best else (self.best, self.since_best + 1)
         return is_best
+
+    def limits(self) -> Steps:
+        """Give what the next trial must not be worse than, by step: the median of those that ended.
+
+        The rule is that of Optuna's MedianPruner, without the last step, when all is done.
+        """
+        if len(self._ended) < STARTUP:
+            return {}
+        last = max(max(steps, default=0) for steps in self._ended)
+        return {
+            step: median(steps[step] for steps in self._ended if step in steps)
+            for step in sorted({step for steps in self._ended for step in steps} - {last})
+        }
 
     def _is_best(self, value: float | None) -> bool:
         best = self.best.value if self.best else None
@@ -94,8 +120,9 @@ class Study:
     def importance(self) -> dict[str, float]:
         """Tell how much each parameter that all trials have counts for the metric, of 1."""
         from optuna.importance import get_param_importances
+        from optuna.trial import TrialState
 
-        values = {trial.value for trial in self._optuna.trials if trial.value is not None}
+        values = {each.value for each in self._optuna.get_trials(states=[TrialState.COMPLETE])}
         return get_param_importances(self._optuna) if len(values) > 1 else {}
 
     def plots(self) -> dict[str, Any]:
@@ -126,24 +153,29 @@ class Recorder:
         trials = []
         for run in self._store.list_runs(project=project, uid=uid, iter=True):
             metadata, status = run["metadata"], run["status"]
-            if text := (metadata.get("annotations") or {}).get(TRIAL):
+            annotations = metadata.get("annotations") or {}
+            if text := annotations.get(TRIAL):
                 results, error = status.get("results") or {}, status.get("error") or ""
-                value = None if error else results.get(self._config.metric)
-                number = int(metadata["iteration"])
-                trials.append(Trial(number, json.loads(text), value, results, error))
+                pruned = status.get("status_text") or ""
+                value = None if error or pruned else results.get(self._config.metric)
+                steps = {int(n): v for n, v in json.loads(annotations.get(STEPS) or "{}").items()}
+                trial = Trial(int(metadata["iteration"]), json.loads(text), value, results, error)
+                trials.append(replace(trial, steps=steps, pruned=pruned))
         return sorted(trials, key=lambda trial: trial.number)
 
     def add(self, trial: Trial, is_best: bool) -> None:
         """Record a trial, and whether it is the best so far."""
         record: Record = copy.deepcopy(self._context.to_dict())
         annotations = {TRIAL: json.dumps(trial.params)}
+        annotations |= {STEPS: json.dumps(trial.steps)} if trial.steps else {}
         record["metadata"] |= {"iteration": trial.number, "annotations": annotations}
         parameters = recorded_parameters(self._config.values(trial.params))
         record["spec"] |= {"parameters": parameters, "inputs": {}, "outputs": []}
         now = datetime.now(UTC).isoformat()
         status = {"state": trial.state, "results": trial.results, "artifact_uris": {}}
         status |= {"start_time": trial.started, "last_update": now}
-        record["status"] = status | ({"error": hide(trial.error)} if trial.error else {})
+        status |= {"error": hide(trial.error)} if trial.error else {}
+        record["status"] = status | ({"status_text": trial.pruned} if trial.pruned else {})
         # Not by a child context of MLRun's, which would draw the charts again for each.
         self._store.store_run(record, *self._of_run, iter=trial.number)
         if is_best:

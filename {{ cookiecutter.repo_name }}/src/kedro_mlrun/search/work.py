@@ -2,25 +2,32 @@
 
 import copy
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from inspect import isgeneratorfunction
 from typing import Any
 
 from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.io.core import is_parameter
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 from kedro.validation import ParameterValidator
 
 from ..datasets.result import MLRunResult
-from ..runs.dataset import innermost
-from ..text import nearest
+from ..runs.dataset import RunDataset, innermost
+from ..text import nearest, shown
 from .config import SearchConfig, SearchError
 from .space import Params
-from .trials import Trial
+from .trials import Steps, Trial
 
 Values = dict[str, MemoryDataset]  # which copy what they have as Kedro does
+YIELD = (
+    "Let one yield what it has made after each fold or some boosting rounds (`train_folds` of the "
+    "template does with `split.validation: 5`), or set `prune: false`."
+)
 
 
 class Work:
@@ -59,8 +66,14 @@ class Work:
                 )
         self._chooses = pipeline - judges
         self._reached = pipeline.from_inputs(*self.taken)
-        outputs = sorted((self._reached & self._chooses).all_outputs())
+        reached = self._reached & self._chooses
+        if config.prune and not any(map(is_generator, reached.nodes)):
+            raise SearchError(f"`prune` is true, and no node of a trial yields anything. {YIELD}")
+        outputs = sorted(reached.all_outputs())
         datasets = {name: innermost(catalog.get(name)) for name in outputs}
+        # What gets each part of a generator's output, and not the last one in place of the others.
+        kinds = RunDataset | MemoryDataset | None
+        self._adding = {name for name, each in datasets.items() if not isinstance(each, kinds)}
         results = {name: each for name, each in datasets.items() if isinstance(each, MLRunResult)}
         words = _words(config.metric)
         likeliest = sorted(results, key=lambda name: len(words & _words(name)), reverse=True)
@@ -75,6 +88,16 @@ class Work:
     def each_time(self, entry: str) -> Pipeline:
         """Give what each trial runs to make an entry."""
         return self._chooses.to_outputs(entry) & self._reached
+
+    def check_yields(self, entry: str) -> None:
+        """Refuse nodes that yield to what a trial, in memory, has not."""
+        for node in filter(is_generator, self.each_time(entry).nodes):
+            if names := self._adding & {*node.outputs}:
+                raise SearchError(
+                    f"Node '{node.name}' yields parts of '{min(names)}', and a trial, which runs "
+                    "in memory, would have the last one only. Let it return all at once, or leave "
+                    "the entry out of the catalog and yield all that there is so far."
+                )
 
     def once(self, entry: str) -> Pipeline:
         """Give what is run once, before the trials that make an entry."""
@@ -109,33 +132,89 @@ class Prepared:
     entry: str
     have: Values
 
-    def run(self, number: int, params: Params) -> tuple[Trial, Values]:
-        """Run a trial, and give what its nodes have made; one whose nodes fail is one, too."""
-        started, metric = datetime.now(UTC).isoformat(), self.work.config.metric
+    def run(self, number: int, params: Params, limits: Steps | None = None) -> tuple[Trial, Values]:
+        """Run a trial, and give what its nodes have made; one whose nodes fail is one, too.
+
+        One that by a step is worse than the limit there is, by all of its steps, ends then.
+        """
+        started, config = datetime.now(UTC).isoformat(), self.work.config
+        steps, pruned, made, value = Steps(), "", Values(), None
+        results = dict[str, Any]()
         try:
             with _quiet():
-                made = self._make(self.work.config.values(params))
-            results = self.work.entries[self.entry].named(made[stem(self.entry)].load())
-            if metric not in results:
-                raise NoMetricError(results)
-            value = results[metric]
-            if type(value) not in {int, float}:  # NaN and infinity are text by now
-                raise ValueError(f"the metric '{metric}' is {value!r}, and no number")
+                for step, made in enumerate(self._make(config.values(params)), 1):
+                    results = self.work.entries[self.entry].named(made[stem(self.entry)].load())
+                    value = self._metric(results)
+                    if config.prune and value is not None:
+                        steps[step] = value
+                        if pruned := self._why_pruned(steps, limits or {}):
+                            break
+            if value is None:
+                what = f"{results.get(config.metric)!r}, and no number"
+                raise ValueError(f"the metric '{config.metric}' is {what}")
         except NoMetricError:
             raise
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             return Trial(number, params, error=what, started=started), {}
-        return Trial(number, params, float(value), results, started=started), made
+        ended = None if pruned else value
+        return Trial(number, params, ended, results, "", started, steps, pruned), made
 
-    def _make(self, values: Mapping[str, Any]) -> Values:
+    def _metric(self, results: Mapping[str, Any]) -> float | None:
+        if (metric := self.work.config.metric) not in results:
+            raise NoMetricError(results)
+        # NaN and infinity are text by now.
+        return float(v) if type(v := results[metric]) in {int, float} else None
+
+    def _why_pruned(self, steps: Steps, limits: Steps) -> str:
+        step, config = max(steps), self.work.config
+        best = (max if config.direction == "maximize" else min)(steps.values())
+        limit = limits.get(step, best)
+        if best >= limit if config.direction == "maximize" else best <= limit:
+            return ""
+        what = f"{config.metric} was {shown(best)} at best"
+        return f"Pruned at step {step}: {what}, and the median of other trials is {shown(limit)}."
+
+    def _make(self, values: Mapping[str, Any]) -> Iterator[Values]:
+        """Run a trial's nodes, and give what they have made: once, or after each step."""
         taken = self.work.with_values(values)
         have, made = dict(self.have), Values()
-        for node in self.work.each_time(self.entry).nodes:
+
+        def parts(node: Node) -> Iterator[bool]:
             inputs = {n: taken[n] if n in taken else have[stem(n)].load() for n in node.inputs}
-            for name, data in node.run(inputs).items():
-                made[stem(name)] = have[stem(name)] = MemoryDataset(data)
-        return made
+            outputs = node.run(inputs)
+            whole = outputs.values()
+            for part in zip(*whole, strict=False) if is_generator(node) else [whole]:
+                for name, data in zip(outputs, part, strict=True):
+                    made[stem(name)] = have[stem(name)] = MemoryDataset(data)
+                yield True
+
+        def run(nodes: Iterable[Node]) -> None:
+            for node in nodes:
+                # As Kedro does it: the last part is what there is.
+                deque(parts(node), maxlen=0)
+
+        before, stepping, following = self._parts
+        run(before)
+        generators = [parts(node) for node in stepping]
+        # All at once, and one that has no more stays as it is.
+        while any([next(each, False) for each in generators]):
+            run(following)
+            yield made
+        if not generators:
+            yield made
+
+    @cached_property
+    def _parts(self) -> tuple[list[Node], list[Node], list[Node]]:
+        """What runs before the nodes that make the steps, these, and what follows them."""
+        nodes = self.work.each_time(self.entry)
+        names = [node.name for node in nodes.nodes if self.work.config.prune and is_generator(node)]
+        if not names:
+            return nodes.nodes, [], []
+        # Of generators that need each other, the first ones do.
+        stepping, *following = nodes.from_nodes(*names).grouped_nodes
+        before = nodes - nodes.from_nodes(*names)
+        return before.nodes, stepping, [node for group in following for node in group]
 
 
 @contextmanager
@@ -148,6 +227,11 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
+
+
+def is_generator(node: Node) -> bool:
+    """Tell whether Kedro saves what a node yields, again and again."""
+    return isgeneratorfunction(node.func)
 
 
 def stem(name: str) -> str:

@@ -1,5 +1,6 @@
 """The nodes of the training pipeline that train the candidates and choose the best."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,17 +50,23 @@ def train_model(
 
 def train_folds(
     training_set: pd.DataFrame, options: SplitParameters, model: EstimatorParameters
-) -> list[Any]:
-    """Train a model for each fold, on the rows that are not for validation."""
-    folds = validation_folds(training_set, options)
-    return [train_model(training_set.iloc[rows], options, model) for rows, _ in folds]
+) -> Iterator[list[Any]]:
+    """Train a model for each fold, on the rows that are not for validation.
+
+    Yields:
+        The models so far, by which a search that prunes can tell that others are better.
+    """
+    models = list[Any]()
+    for rows, _ in validation_folds(training_set, options):
+        models.append(train_model(training_set.iloc[rows], options, model))
+        yield [*models]
 
 
 def predict_validation(
     models: list[Any], training_set: pd.DataFrame, options: SplitParameters
 ) -> Prediction:
-    """Predict the validation rows of all folds, each with the model of `train_folds` for it."""
-    folds = zip(models, validation_folds(training_set, options), strict=True)
+    """Predict the validation rows of the folds that have a model, each with its own."""
+    folds = zip(models, validation_folds(training_set, options), strict=False)
     found = [predict(model, training_set.iloc[rows], options) for model, (_, rows) in folds]
     names = ("actual", "predicted", "probabilities")
     parts = {name: np.concatenate([getattr(each, name) for each in found]) for name in names}
