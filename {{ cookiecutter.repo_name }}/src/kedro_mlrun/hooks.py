@@ -177,9 +177,9 @@ class MLRunHooks:
         self._thread.started[node.name] = perf_counter()
 
     @hook_impl
-    def before_dataset_saved(self, node: Node) -> None:
+    def before_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Start the clock; a generator has run until it yields what is saved."""
-        if isgeneratorfunction(node.func):
+        if isgeneratorfunction(node.func) and dataset_name == node.outputs[0]:
             self._note_run(node, self._thread.catalogs[node.name])
         self._thread.started[node.name] = perf_counter()
 

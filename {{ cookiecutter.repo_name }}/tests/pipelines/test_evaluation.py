@@ -136,7 +136,8 @@ def test_own_csv_takes_an_entry_and_parameters(three_kinds, tmp_path):
     made = run_own(three_kinds, tmp_path, "accuracy", split, estimators)
     curves = {f"{name}_learning_curve" for name in boosted}
     scores = {"training_metrics", "validation_metrics", "evaluation_metrics", "best_score"}
-    assert set(made) == scores | curves | {"leaderboard", "roc_curve", "confusion_matrix"}
+    folds = {f"{name}.fold_models" for name in candidates if name not in boosted}
+    assert set(made) == scores | curves | folds | {"leaderboard", "roc_curve", "confusion_matrix"}
     assert {len(made[curve]) for curve in curves} <= {10}
     assert set(made["validation_metrics"]["validation"]) == set(candidates)
     assert made["leaderboard"]["accuracy"].is_monotonic_decreasing

@@ -84,7 +84,7 @@ def test_preprocessing_is_fitted_on_the_rows_that_train(two_kinds):
     data = two_kinds.assign(sepal=0.0)
     ((_, held_out),) = validation_folds(data, OPTIONS)
     data.iloc[held_out, data.columns.get_loc("sepal")] = 1000.0
-    ((model,),) = nodes.train_folds(data, OPTIONS, describe(FOREST, SMALL))
+    (((model,), _),) = nodes.validate(data, OPTIONS, describe(FOREST, SMALL))
     numbers = model["preprocessing"].named_transformers_["numbers"]
     assert numbers["standardscaler"].mean_[1] == 0
 
@@ -241,7 +241,7 @@ def test_a_tie_is_no_win():
 def test_learning_curve_is_xgboosts_own(data, request):
     """The curve is the one that XGBoost reports while it trains."""
     rows = request.getfixturevalue(data)
-    *_, models = nodes.train_folds(rows, OPTIONS, describe(BOOSTING, SMALL))
+    ((models, _),) = nodes.validate(rows, OPTIONS, describe(BOOSTING, SMALL))
     curve = learning_curve(models, rows, OPTIONS)
 
     (model,), (fold,) = models, validation_folds(rows, OPTIONS)
@@ -272,13 +272,13 @@ def test_learning_curve_is_xgboosts_own(data, request):
 def test_any_estimator_has_a_learning_curve(two_kinds, estimator, arguments, rounds):
     """It is empty for a model that does not learn in rounds, and has at most 100 points."""
     options = OPTIONS.model_copy(update={"validation": 2})
-    *_, models = nodes.train_folds(two_kinds, options, describe(estimator, arguments))
+    _, (models, prediction) = nodes.validate(two_kinds, options, describe(estimator, arguments))
     curve = learning_curve(models, two_kinds, options)
     assert len(curve) == rounds
     assert curve.columns.to_list() == ["train", "validation"]
     assert curve.notna().all(axis=None)
     if rounds:
-        last = metrics.measure(nodes.predict_validation(models, two_kinds, options), "log_loss")
+        last = metrics.measure(prediction, "log_loss")
         assert curve["validation"].iloc[-1] == pytest.approx(last, rel=1e-5)
 
 
@@ -304,5 +304,4 @@ def test_a_trial_of_a_search_is_few_nodes():
     name = candidates[0]
     trial = training.create_pipeline().to_outputs("validation_metrics")
     trial = trial.from_inputs(f"params:{name}.model")
-    own = {f"{name}.train_folds", f"{name}.predict_validation", "score_validation"}
-    assert {node.name for node in trial.nodes} == own
+    assert {node.name for node in trial.nodes} == {f"{name}.validate", "score_validation"}

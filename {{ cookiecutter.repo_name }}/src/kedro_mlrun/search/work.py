@@ -25,7 +25,7 @@ from .trials import Steps, Trial
 
 Values = dict[str, MemoryDataset]  # which copy what they have as Kedro does
 YIELD = (
-    "Let one yield what it has made after each fold or some boosting rounds (`train_folds` of the "
+    "Let one yield what it has made after each fold or some boosting rounds (`validate` of the "
     "template does with `split.validation: 5`), or set `prune: false`."
 )
 

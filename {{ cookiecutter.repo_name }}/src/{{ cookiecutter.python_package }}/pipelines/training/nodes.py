@@ -48,29 +48,21 @@ def train_model(
     return Pipeline(steps).fit(features, np.asarray(target))
 
 
-def train_folds(
+def validate(
     training_set: pd.DataFrame, options: SplitParameters, model: EstimatorParameters
-) -> Iterator[list[Any]]:
-    """Train a model for each fold, on the rows that are not for validation.
+) -> Iterator[tuple[list[Any], Prediction]]:
+    """Train a model for each fold on the other rows, and predict the rows of the fold.
 
     Yields:
-        The models so far, by which a search that prunes can tell that others are better.
+        The models and predictions so far, for a search that ends bad trials early.
     """
-    models = list[Any]()
-    for rows, _ in validation_folds(training_set, options):
-        models.append(train_model(training_set.iloc[rows], options, model))
-        yield [*models]
-
-
-def predict_validation(
-    models: list[Any], training_set: pd.DataFrame, options: SplitParameters
-) -> Prediction:
-    """Predict the validation rows of the folds that have a model, each with its own."""
-    folds = zip(models, validation_folds(training_set, options), strict=False)
-    found = [predict(model, training_set.iloc[rows], options) for model, (_, rows) in folds]
-    names = ("actual", "predicted", "probabilities")
-    parts = {name: np.concatenate([getattr(each, name) for each in found]) for name in names}
-    return Prediction(**parts, classes=found[0].classes)
+    models, found = list[Any](), list[Prediction]()
+    for training, validation in validation_folds(training_set, options):
+        models.append(train_model(training_set.iloc[training], options, model))
+        found.append(predict(models[-1], training_set.iloc[validation], options))
+        names = ("actual", "predicted", "probabilities")
+        parts = {name: np.concatenate([getattr(each, name) for each in found]) for name in names}
+        yield [*models], Prediction(**parts, classes=found[0].classes)
 
 
 def rank_candidates(

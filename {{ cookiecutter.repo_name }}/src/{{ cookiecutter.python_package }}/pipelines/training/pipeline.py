@@ -5,21 +5,21 @@ from kedro.pipeline import Node, Pipeline
 from .. import BOOSTED, CANDIDATES
 from ..metrics import predict, score_training, score_validation
 from .curves import learning_curve
-from .nodes import predict_validation, rank_candidates, train_folds, train_model
+from .nodes import rank_candidates, train_model, validate
 from .splitting import split_data
 
 
 def create_pipeline() -> Pipeline:
     """Split the data, train each candidate in a namespace of its own, and choose the best."""
-    data, folds = ["training_set", "params:split"], ["fold_models", "training_set", "params:split"]
+    data, found = ["training_set", "params:split"], ["fold_models", "validation_prediction"]
     candidate = Pipeline(
         [
-            Node(train_folds, [*data, "params:model"], "fold_models", name="train_folds"),
-            Node(predict_validation, folds, "validation_prediction", name="predict_validation"),
+            Node(validate, [*data, "params:model"], found, name="validate"),
             Node(train_model, [*data, "params:model"], "model", name="train"),
             Node(predict, ["model", *data], "training_prediction", name="predict_training"),
         ]
     )
+    folds = ["fold_models", *data]
     curve = Pipeline([Node(learning_curve, folds, "learning_curve", name="learning_curve")])
     # Kedro keeps names with dots for datasets that stay inside a namespace, and most leave it.
     candidates = {name: candidate + curve if name in BOOSTED else candidate for name in CANDIDATES}
