@@ -443,6 +443,16 @@ class MLRunContextManager:
                 multiprocessing.util.Finalize(None, self._close_at_exit, exitpriority=0)
             return context
 
+    @contextmanager
+    def logging_to(self, context: Context, run_id: str | None) -> Iterator[None]:
+        """Let a context have what a pipeline's run saves, such as that of an iteration of it."""
+        with self.lock:
+            self._runs.append(run := OpenRun(context, run_id, owned=False))
+            try:
+                yield
+            finally:
+                self._runs.remove(run)
+
     def add_input(self, key: str, uri: str, run_id: str | None = None) -> None:
         """Note that a pipeline's run uses an artifact of an earlier run."""
         with self.recording(run_id) as context:

@@ -110,6 +110,16 @@ def resumed(
     )
 
 
+def iteration_of(context: Context, record: dict[str, Any]) -> Context:
+    """Give what logs to an iteration of a run by the iteration's record; it tags nothing."""
+    if isinstance(context, RunContext):
+        iteration = RunContext(record, context._store, context._connect)
+        iteration.is_latest = False
+        return iteration
+    # MLRun's API tags it all the same, until the run itself saves something by that key.
+    return mlrun.MLClientCtx.from_dict(record, context._rundb, autocommit=True, include_status=True)
+
+
 def _reach(db: Any) -> None:
     from ..api.keeping import unsent
 

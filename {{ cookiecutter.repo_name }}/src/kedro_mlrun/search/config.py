@@ -35,6 +35,8 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
         early_stop: after how many trials that are no better than those before it ends.
         prune: whether a trial ends early that is worse than the median of those before: after a
             cross-validation fold, some boosting rounds, or whatever a node of it yields after.
+        keep: whether the models, frames and other artifacts of the best trial only are recorded, or
+            of all. Then each trial runs all that depends on the parameters.
         evaluate: a pipeline that is run once, at the end, with what the best trial has made.
         seed: of the sampler.
     """
@@ -48,6 +50,7 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     early_stop: int | None = Field(default=None, ge=1)
     prune: bool = False
+    keep: Literal["best", "all"] = "best"
     evaluate: str | None = None
     seed: int = Field(default=42, ge=0, lt=2**31)
 

@@ -104,7 +104,7 @@ class SearchRunner(SequentialRunner):
             task = Task(node, catalog, is_async=False, hook_manager=hook_manager, run_id=run_id)
             task.execute()
 
-        recorder = Recorder(context, search.config)
+        recorder = Recorder(context, search.config, catalog)
         search.uid = context._uid
         recorder.begin({"files": file_hashes(pipeline, catalog), **search.asked})
         work = search.work(pipeline, catalog)

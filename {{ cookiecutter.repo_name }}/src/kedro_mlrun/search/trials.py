@@ -10,11 +10,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ..lazy import mlrun
+from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
-from ..runs.open_runs import Context, mlruns_own
+from ..runs.open_runs import Context, iteration_of, mlruns_own
 from ..runs.provenance import plain, shortened
 from ..secrets.known import hide, hide_in
 from ..store.fields import IMPORTANCE, SEARCH, TRIAL, flatten
+from ..text import shown
 from .config import SearchConfig
 from .space import Params, filled
 
@@ -40,6 +42,7 @@ class Trial:
     started: str = ""
     steps: Steps = field(default_factory=dict)
     pruned: str = ""  # where, and why
+    kept: dict[str, Any] = field(default_factory=dict, repr=False)  # data for catalog entries
 
     @property
     def state(self) -> str:
@@ -138,8 +141,8 @@ class Study:
 class Recorder:
     """What is recorded of a search in its MLRun run: its trials are the run's iterations."""
 
-    def __init__(self, context: Context, config: SearchConfig) -> None:
-        self._context, self._config = context, config
+    def __init__(self, context: Context, config: SearchConfig, catalog: Any = None) -> None:
+        self._context, self._config, self._catalog = context, config, catalog
         self._store, self._of_run = MLRunContextManager().store, (context._uid, context.project)
 
     def begin(self, asked: Record) -> None:
@@ -154,7 +157,8 @@ class Recorder:
         for run in self._store.list_runs(project=project, uid=uid, iter=True):
             metadata, status = run["metadata"], run["status"]
             annotations = metadata.get("annotations") or {}
-            if text := annotations.get(TRIAL):
+            # Of one that still runs, a search that was killed has some artifacts.
+            if (text := annotations.get(TRIAL)) and status.get("state") != "running":
                 results, error = status.get("results") or {}, status.get("error") or ""
                 pruned = status.get("status_text") or ""
                 value = None if error or pruned else results.get(self._config.metric)
@@ -176,10 +180,26 @@ class Recorder:
         status |= {"start_time": trial.started, "last_update": now}
         status |= {"error": hide(trial.error)} if trial.error else {}
         record["status"] = status | ({"status_text": trial.pruned} if trial.pruned else {})
+        if trial.kept:
+            record["status"]["artifact_uris"] = self._keep(trial, copy.deepcopy(record))
         # Not by a child context of MLRun's, which would draw the charts again for each.
         self._store.store_run(record, *self._of_run, iter=trial.number)
         if is_best:
             self._say_best(trial)
+
+    def _keep(self, trial: Trial, record: Record) -> Record:
+        """Record what a trial has made as artifacts of its iteration, and give their URIs."""
+        record["status"]["state"] = "running"
+        iteration = iteration_of(self._context, record)
+        for name, data in trial.kept.items():
+            dataset: Any = copy.copy(run_dataset(self._catalog[name]))
+            # A tag names one of all trials: the best.
+            dataset._save_args = {k: v for k, v in dataset._save_args.items() if k != "tag"}
+            given = {name: trial.kept.get(name, self._catalog[name]) for name in dataset.uses}
+            dataset.see({name: each.load() for name, each in given.items()})
+            with MLRunContextManager().logging_to(iteration, dataset.run_id):
+                dataset.save(data.load())
+        return dict(iteration.artifact_uris)
 
     def _say_best(self, best: Trial) -> None:
         self._context.log_results({"best_iteration": best.number, **best.results}, commit=True)
@@ -227,6 +247,17 @@ class Recorder:
                 for trial in self.trials()
             ]
         )
+
+
+def why_pruned(config: SearchConfig, steps: Steps, limits: Steps) -> str:
+    """Tell why a trial ends at its last step so far; "" where it goes on."""
+    step, best_of = max(steps), max if config.direction == "maximize" else min
+    best = best_of(steps.values())
+    limit = limits.get(step, best)
+    if best_of(best, limit) == best:
+        return ""
+    what = f"{config.metric} was {shown(best)} at best"
+    return f"Pruned at step {step}: {what}, and the median of other trials is {shown(limit)}."
 
 
 def recorded_parameters(values: Record) -> Record:

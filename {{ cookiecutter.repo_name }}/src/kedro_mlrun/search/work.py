@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from inspect import isgeneratorfunction
@@ -18,10 +18,10 @@ from kedro.validation import ParameterValidator
 
 from ..datasets.result import MLRunResult
 from ..runs.dataset import RunDataset, innermost
-from ..text import nearest, shown
+from ..text import nearest
 from .config import SearchConfig, SearchError
 from .space import Params
-from .trials import Steps, Trial
+from .trials import Steps, Trial, why_pruned
 
 Values = dict[str, MemoryDataset]  # which copy what they have as Kedro does
 YIELD = (
@@ -75,6 +75,8 @@ class Work:
         kinds = RunDataset | MemoryDataset | None
         self._adding = {name for name, each in datasets.items() if not isinstance(each, kinds)}
         results = {name: each for name, each in datasets.items() if isinstance(each, MLRunResult)}
+        of_runs = {name for name, each in datasets.items() if isinstance(each, RunDataset)}
+        self.kept = of_runs - {*results} if config.keep == "all" else set[str]()
         words = _words(config.metric)
         likeliest = sorted(results, key=lambda name: len(words & _words(name)), reverse=True)
         self.entries = {name: results[name] for name in likeliest}
@@ -85,9 +87,20 @@ class Work:
                 "pipeline than the one that `evaluate` names."
             )
 
-    def each_time(self, entry: str) -> Pipeline:
+    def judged(self, entry: str) -> Pipeline:
         """Give what each trial runs to make an entry."""
         return self._chooses.to_outputs(entry) & self._reached
+
+    def each_time(self, entry: str) -> Pipeline:
+        """Give what each trial runs: to make an entry, and all else whose data are kept."""
+        return self._needed(entry) & self._reached
+
+    def _needed(self, entry: str) -> Pipeline:
+        if self.config.keep == "best":
+            return self._chooses.to_outputs(entry)
+        return self._chooses.to_nodes(
+            *(each.name for each in (self._chooses & self._reached).nodes)
+        )
 
     def check_yields(self, entry: str) -> None:
         """Refuse nodes that yield to what a trial, in memory, has not."""
@@ -101,7 +114,7 @@ class Work:
 
     def once(self, entry: str) -> Pipeline:
         """Give what is run once, before the trials that make an entry."""
-        return self._chooses.to_outputs(entry) - self._reached
+        return self._needed(entry) - self._reached
 
     def with_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Give what nodes take as parameters with these values, checked as Kedro does."""
@@ -147,7 +160,7 @@ class Prepared:
                     value = self._metric(results)
                     if config.prune and value is not None:
                         steps[step] = value
-                        if pruned := self._why_pruned(steps, limits or {}):
+                        if pruned := why_pruned(config, steps, limits or {}):
                             break
             if value is None:
                 what = f"{results.get(config.metric)!r}, and no number"
@@ -158,22 +171,15 @@ class Prepared:
             what = f"{type(error).__name__}: {error}"
             return Trial(number, params, error=what, started=started), {}
         ended = None if pruned else value
-        return Trial(number, params, ended, results, "", started, steps, pruned), made
+        kept = {name: made[stem(name)] for name in sorted(self.work.kept) if stem(name) in made}
+        trial = Trial(number, params, ended, results, "", started, steps, pruned)
+        return (trial if pruned else replace(trial, kept=kept)), made
 
     def _metric(self, results: Mapping[str, Any]) -> float | None:
         if (metric := self.work.config.metric) not in results:
             raise NoMetricError(results)
         # NaN and infinity are text by now.
         return float(v) if type(v := results[metric]) in {int, float} else None
-
-    def _why_pruned(self, steps: Steps, limits: Steps) -> str:
-        step, config = max(steps), self.work.config
-        best = (max if config.direction == "maximize" else min)(steps.values())
-        limit = limits.get(step, best)
-        if best >= limit if config.direction == "maximize" else best <= limit:
-            return ""
-        what = f"{config.metric} was {shown(best)} at best"
-        return f"Pruned at step {step}: {what}, and the median of other trials is {shown(limit)}."
 
     def _make(self, values: Mapping[str, Any]) -> Iterator[Values]:
         """Run a trial's nodes, and give what they have made: once, or after each step."""
@@ -194,7 +200,7 @@ class Prepared:
                 # As Kedro does it: the last part is what there is.
                 deque(parts(node), maxlen=0)
 
-        before, stepping, following = self._parts
+        before, stepping, following, rest = self._parts
         run(before)
         generators = [parts(node) for node in stepping]
         # All at once, and one that has no more stays as it is.
@@ -203,18 +209,20 @@ class Prepared:
             yield made
         if not generators:
             yield made
+        run(rest)
 
     @cached_property
-    def _parts(self) -> tuple[list[Node], list[Node], list[Node]]:
-        """What runs before the nodes that make the steps, these, and what follows them."""
-        nodes = self.work.each_time(self.entry)
+    def _parts(self) -> tuple[list[Node], list[Node], list[Node], list[Node]]:
+        """What runs before the nodes that make the steps, these, what follows, and all the rest."""
+        nodes = self.work.judged(self.entry)
+        rest = (self.work.each_time(self.entry) - nodes).nodes
         names = [node.name for node in nodes.nodes if self.work.config.prune and is_generator(node)]
         if not names:
-            return nodes.nodes, [], []
+            return nodes.nodes, [], [], rest
         # Of generators that need each other, the first ones do.
         stepping, *following = nodes.from_nodes(*names).grouped_nodes
         before = nodes - nodes.from_nodes(*names)
-        return before.nodes, stepping, [node for group in following for node in group]
+        return before.nodes, stepping, [node for group in following for node in group], rest
 
 
 @contextmanager

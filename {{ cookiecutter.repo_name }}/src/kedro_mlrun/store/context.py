@@ -72,6 +72,7 @@ class RunContext:
     """
 
     kind = "run"
+    is_latest = True  # what it saves is, of its key
 
     def __init__(
         self, record: Record, store: Store, connect: Callable[[], object], sends: bool = True
@@ -220,9 +221,8 @@ class RunContext:
         if self.inputs:
             spec["sources"] = [{"name": key, "path": str(uri)} for key, uri in self.inputs.items()]
         # By name, for MLRun has them in another order.
-        stored = self._store.store_artifact(
-            db_key, item, project=self.project, iter=self.iteration, tag=tag, tree=self.tag
-        )
+        where: Record = {"project": self.project, "iter": self.iteration, "tree": self.tag}
+        stored = self._store.store_artifact(db_key, item, tag=tag, latest=self.is_latest, **where)
         self._add("status", "artifact_uris", {metadata["key"]: artifact_uri(stored, tag)})
         self.update_run()
         return stored

@@ -105,9 +105,16 @@ class Store(JobQueue):
         return self.find_artifacts(**query)
 
     def store_artifact(
-        self, key: str, artifact: Any, project: str, iter: int = 0, tag: str = "", tree: str = ""
+        self,
+        key: str,
+        artifact: Any,
+        project: str,
+        iter: int = 0,
+        tag: str = "",
+        tree: str = "",
+        latest: bool = True,
     ) -> Record:
-        """Write an artifact's record, and make it the latest of its key; give it as written."""
+        """Write an artifact's record, and make it the `latest` of its key; give it as written."""
         body, tag = as_json(artifact), tag or LATEST
         metadata, spec = body["metadata"], body["spec"]
         metadata["key"] = metadata.get("key") or key
@@ -135,7 +142,8 @@ class Store(JobQueue):
                 created=utc(metadata["created"]),
                 updated=utc(metadata["updated"]),
             )
-            for name in {tag} if known else {tag, LATEST}:
+            names = {tag} if known else {tag, LATEST}
+            for name in names if latest else names - {LATEST}:
                 self.tag(owner, name)
         metadata["tag"] = tag
         return body
