@@ -220,9 +220,11 @@ class RunContext:
             _write_specification(item)
         if self.inputs:
             spec["sources"] = [{"name": key, "path": str(uri)} for key, uri in self.inputs.items()]
-        # By name, for MLRun has them in another order.
+        # By name, for MLRun has them in another order; and past its interface, which lacks one.
         where: Record = {"project": self.project, "iter": self.iteration, "tree": self.tag}
-        stored = self._store.store_artifact(db_key, item, tag=tag, latest=self.is_latest, **where)
+        stored = Store.store_artifact(
+            self._store, db_key, item, tag=tag, latest=self.is_latest, **where
+        )
         self._add("status", "artifact_uris", {metadata["key"]: artifact_uri(stored, tag)})
         self.update_run()
         return stored

@@ -144,16 +144,9 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
 
     @as_mlrun
     def store_artifact(
-        self,
-        key: str,
-        artifact: Any,
-        project: str,
-        iter: int = 0,
-        tag: str = "",
-        tree: str = "",
-        latest: bool = True,
+        self, key: str, artifact: Any, project: str, iter: int = 0, tag: str = "", tree: str = ""
     ) -> Record:
-        """Write an artifact's record, and make it the `latest` of its key; give it as written."""
+        """Write an artifact's record, and make it the latest of its key; give it as written."""
         body = as_dict(artifact)
         metadata, spec = body.setdefault("metadata", {}), body.setdefault("spec", {})
         if body.get("kind") == schemas.ArtifactCategories.link:
@@ -161,7 +154,7 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
             return body
         utils.validate_tag_name(tag or LATEST, "artifact.metadata.tag")
         utils.validate_artifact_key_name(key, "artifact.key")
-        return super().store_artifact(key, body, project, iter, tag, tree, latest)
+        return super().store_artifact(key, body, project, iter, tag, tree)
 
     def artifact_hash(self, body: Record, iteration: int, tree: str | None) -> str:
         """Give MLRun's hash of a version, which may be of any kind."""
