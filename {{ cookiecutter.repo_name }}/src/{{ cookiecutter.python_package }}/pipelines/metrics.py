@@ -18,19 +18,12 @@ LOWEST_IS_BEST = ("log_loss", "mae", "rmse")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One model's predictions for some rows, with the truth.
+    """One model's predictions for some rows, with the truth."""
 
-    Attributes:
-        actual: The class of each row, as a number from 0, or its number; shape `(rows,)`.
-        predicted: The predicted class or number of each row; shape `(rows,)`.
-        probabilities: The probability of each class; shape `(rows, classes)`.
-        classes: Their names; of two, the last is the positive one. A regression has none.
-    """
-
-    actual: np.ndarray
-    predicted: np.ndarray
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
+    actual: np.ndarray  # the class of each row, as a number from 0, or its number
+    predicted: np.ndarray  # likewise
+    probabilities: np.ndarray  # of shape (rows, classes)
+    classes: tuple[str, ...]  # of two, the last is the positive one; a regression has none
 
     def take(self, rows: np.ndarray) -> "Prediction":
         """Return the predictions for some of the rows."""
@@ -39,11 +32,7 @@ class Prediction:
 
 
 def predict(model: Any, data: pd.DataFrame, options: SplitParameters) -> Prediction:
-    """Predict the target of data, whose columns may be in any order, to compare with the truth.
-
-    Raises:
-        ValueError: If the target is missing, or has a class that the model does not know.
-    """
+    """Predict the target of data, whose columns may be in any order, to compare with the truth."""
     if options.target not in data.columns:
         raise ValueError(
             f"The data set has no column {options.target!r}, which split.target names. "
