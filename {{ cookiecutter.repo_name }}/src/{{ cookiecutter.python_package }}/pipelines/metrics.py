@@ -55,11 +55,7 @@ def predict(model: Any, data: pd.DataFrame, options: SplitParameters) -> Predict
 
 
 def measure(prediction: Prediction, metric: Metric) -> float:
-    """Compute one metric of a prediction.
-
-    With two classes, precision, recall, F1 and ROC AUC are those of the last class; with more, they
-    are means over the classes, each against the rest.
-    """
+    """Compute one metric: of two classes that of the last, of more the mean of each against rest."""
     from sklearn import metrics
 
     actual, predicted = prediction.actual, prediction.predicted
@@ -79,8 +75,7 @@ def measure(prediction: Prediction, metric: Metric) -> float:
     return float(value())
 
 
-# These two are scikit-learn's, without its checks, which take most of the time where a metric is
-# computed hundreds of times: for each resample of `rank_candidates`, each round of a curve.
+# These two are scikit-learn's, without its checks, which take most of the time in `rank_candidates`.
 def _roc_auc(prediction: Prediction) -> float:
     from scipy.stats import rankdata
 

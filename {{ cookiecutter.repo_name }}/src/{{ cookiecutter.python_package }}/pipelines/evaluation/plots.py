@@ -1,7 +1,6 @@
 """The plots of the evaluation pipeline; the catalog decides their format.
 
-Each is a generator, which yields a figure, or none if it is for the other task. They are drawn on
-figure objects, because `matplotlib.pyplot` keeps state between nodes and may need a display.
+Each yields a figure, or none if it is for the other task. `pyplot` would keep them between nodes.
 """
 
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ import numpy as np
 from ..metrics import BINARY, Prediction, measure
 
 COLOURS = ("#1b6ca8", "#d1603d", "#3a7d44", "#7b4b94", "#b08900", "#555555")
-INK = "#333333"
 
 
 def plot_roc_curve(**predictions: Prediction) -> Iterator[Any]:
@@ -88,7 +86,7 @@ def new_figure(title: str, *inches: float) -> tuple[Any, Any]:
 
     figure = Figure(figsize=inches or (6.2, 6.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, color=INK, pad=12)
+    axes.set_title(title, color="#333333", pad=12)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 

@@ -72,7 +72,7 @@ def fail_on_drift(drift: dict[str, dict[str, Any]], options: MonitoringParameter
     """Fail the run if there is drift and the parameters say so; its results are saved by then."""
     if (found := drift["drift"])["found"] and options.fail_on_drift:
         raise ValueError(
-            f"{found['features']} features of new_measurements have drifted, most of all "
-            f"{found['worst_feature']!r}: its distance is {found['distance']:.2f}, beyond "
-            f"{found['threshold']:.2f}. Look at drift_plot, and train again with newer data."
+            f"new_measurements has drifted in {found['worst_feature']!r} most: its distance is "
+            f"{found['distance']:.2f}, the threshold {found['threshold']:.2f}. Features with drift: "
+            f"{found['features']}. Look at drift_plot, and train again with newer data."
         )

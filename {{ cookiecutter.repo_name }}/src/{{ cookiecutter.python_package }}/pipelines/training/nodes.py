@@ -65,9 +65,8 @@ def rank_candidates(
     """Rank the candidates by the chosen metric on validation rows, with bootstrap intervals.
 
     Returns:
-        The best candidate's name; its score, where those are tied whose difference to the best may
-        be chance; and the leaderboard, the best first (ties by name). If all resamples score the
-        same, there is no interval.
+        The best candidate's name; its score, tied with those whose difference to it may be chance;
+        and the leaderboard, ties by name. If all resamples score the same, there is no interval.
     """
     from sklearn.utils import resample
 

@@ -15,8 +15,7 @@ NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")
 def column_kind(values: pd.Series) -> str:
     """Tell how a column is prepared: as `numbers`, `dates`, `words` or `categories`.
 
-    Booleans are numbers, and texts such as 2024-12-31 dates. Of words, most texts are different and
-    have several.
+    Booleans are numbers, texts such as 2024-12-31 dates. Most texts of words are different and long.
     """
     present = values.dropna()
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.infer_dtype(present) in NUMBERS:
