@@ -5,8 +5,7 @@ import pandas as pd
 
 from ..training.preprocessing import as_numbers, date_parts
 
-BINS, DRAWS = 10, 200
-FALSE_ALARMS = 0.01  # share of the batches without drift that have one in any feature
+BINS, DRAWS, FALSE_ALARMS = 10, 200, 0.01  # alarms as a share of all batches without drift
 UNSEEN, MISSING = BINS + 1, BINS + 2  # cells after those of bins or categories, and of rarer ones
 
 

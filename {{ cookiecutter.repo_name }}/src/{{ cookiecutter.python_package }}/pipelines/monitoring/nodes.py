@@ -11,8 +11,6 @@ from ..parameters import MonitoringParameters
 from ..training.preprocessing import feature_kinds
 from .distances import MISSING, UNSEEN, chance_thresholds, count_values, distances
 
-MOST_SHOWN = 20
-
 
 def measure_drift(
     model: Any,
@@ -56,7 +54,7 @@ def report_drift(drift_table: pd.DataFrame) -> tuple[Any, dict[str, dict[str, An
     found |= {"worst_feature": worst["feature"], "distance": float(worst["hellinger"])}
     found |= {} if state == "too small" else {"threshold": float(worst["threshold"])}
 
-    shown = drift_table.head(MOST_SHOWN).iloc[::-1]
+    shown = drift_table.head(20).iloc[::-1]
     title = f"{state.capitalize()}: {drifted} of {len(drift_table)} features, the worst ones first"
     figure, axes = new_figure(title, 8, 1.8 + 0.3 * len(shown))
     colours = [COLOURS[int(each)] for each in shown["drifted"]]

@@ -1,0 +1,111 @@
+"""What is done with a trained model: new rows are predicted, and watched for drift."""
+
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import project_module
+
+parameters = project_module("pipelines.parameters")
+train_model = project_module("pipelines.training.nodes").train_model
+predict_rows = project_module("pipelines.inference.nodes").predict_rows
+monitoring = project_module("pipelines.monitoring.nodes")
+distances = project_module("pipelines.monitoring.distances")
+
+LINEAR = "sklearn.linear_model.LogisticRegression"
+WATCH = parameters.MonitoringParameters(fail_on_drift=True)
+
+
+def train(data, target="kind", estimator=LINEAR, **options):
+    """Train a model."""
+    split = parameters.SplitParameters(target=target, **options)
+    return train_model(data, split, parameters.EstimatorParameters(estimator=estimator))
+
+
+def test_new_rows_keep_what_they_are_joined_by(three_kinds, caplog):
+    """Columns may be in any order, without a target; what the model does not use stays as it is."""
+    model, features = train(three_kinds), three_kinds.drop(columns="kind")
+    new = features[features.columns[::-1]].assign(id="c-1", colour="green")
+    found = predict_rows(model, new)
+    assert found.index.equals(new.index)
+    odds = [f"probability_{name}" for name in ("iris", "rose", "tulip")]
+    assert found.columns.to_list() == ["id", "prediction", *odds]
+    assert (found["prediction"] == model.predict(features.assign(colour="green"))).all()
+    np.testing.assert_array_equal(found[odds], model.predict_proba(features.assign(colour="green")))
+    assert "the model has not seen and counts as rare: green" in " ".join(caplog.text.split())
+    assert caplog.text.count("does not use stay beside the predictions: id") == 1
+    ridge = train(features, "petal length", "sklearn.linear_model.Ridge", task="regression")
+    assert predict_rows(ridge, new.drop(columns="id"))["prediction"].dtype == "float64"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.drop(columns=["wild"]), r"has no wild, which .* columns are petal"),
+        (lambda rows: rows.iloc[:0], r"new_measurements has no rows\. Correct"),
+        (lambda rows: rows.assign(sepal="wide"), r"'sepal' .* has 'wide' in row \d+, .* numbers"),
+        (lambda rows: rows.assign(sepal=np.inf), r"'sepal' .* has inf in row"),
+        (lambda rows: rows.assign(found="soon"), r"'found' .* has 'soon' in row \d+, .* dates"),
+    ],
+)
+def test_wrong_rows_are_refused(two_kinds, change, message):
+    """An error names the column, the row and the value, and says what to correct."""
+    model, rows = train(two_kinds), change(two_kinds)
+    with pytest.raises(ValueError, match=message):
+        predict_rows(model, rows)
+    with pytest.raises(ValueError, match=message):
+        monitoring.measure_drift(model, two_kinds, two_kinds, rows, WATCH)
+
+
+def test_two_shifted_features_of_30_are_found_and_chance_is_not():
+    """Law of the alarm: at most five of a hundred batches without drift have one."""
+    alarms = 0
+    for seed in range(100):
+        old, new = (np.random.default_rng([seed, n]).normal(size=(300, 30)) for n in (0, 1))
+        cells = [np.quantile(old, np.arange(1, 10) / 10, axis=0)[:, None] < x for x in (old, new)]
+        counts = np.stack([(each.sum(0)[..., None] == np.arange(10)).sum(0) for each in cells], 1)
+        hellinger, _ = distances.distances(counts[:, 0], counts[:, 1])
+        alarms += (hellinger > distances.chance_thresholds(counts)).any()
+    assert alarms <= 5
+
+    columns = [f"x{number}" for number in range(30)]
+    train_set, test_set = pd.DataFrame(old, columns=columns), pd.DataFrame(new, columns=columns)
+    model = train(train_set.assign(kind=np.where(train_set["x0"] > 0, "no", "yes")))
+    shifted = test_set.assign(x3=test_set["x3"] + 1, x7=test_set["x7"] - 1)
+    table = monitoring.measure_drift(model, train_set, test_set, shifted, WATCH)
+    assert set(table["feature"][table["drifted"]]) == {"x3", "x7"}
+    assert {"x3", "x7"} == set(table["feature"][:2])
+    figure, found = monitoring.report_drift(table)
+    figure.savefig(BytesIO())
+    assert (found["drift"]["state"], found["drift"]["features"]) == ("drift", 2)
+    with pytest.raises(ValueError, match=r"drifted in 'x\d' most: its distance is 0\.\d\d, the"):
+        monitoring.fail_on_drift(found, WATCH)
+    rest = parameters.MonitoringParameters(leave_out=["x3", "x7"])
+    table = monitoring.measure_drift(model, train_set, test_set, shifted, rest)
+    assert not table["drifted"].any()
+    monitoring.fail_on_drift(found, rest)
+
+
+@pytest.mark.parametrize(
+    ("change", "worst"),
+    [
+        ({}, None),
+        ({"colour": "green"}, "colour"),
+        ({"sepal": None}, "sepal"),
+        ({"found": "2031-01-01"}, "found"),
+        ({"wild": True}, "wild"),
+    ],
+)
+def test_columns_of_every_kind_are_watched(three_kinds, change, worst):
+    """New categories, missing values, later dates; a batch of few rows is said to be too small."""
+    model = train(three_kinds)
+    new = three_kinds.drop(columns="kind").assign(**change)
+    table = monitoring.measure_drift(model, three_kinds, three_kinds, new, WATCH)
+    _, found = monitoring.report_drift(table)
+    assert (found["drift"]["worst_feature"] if found["drift"]["found"] else None) == worst
+    table = monitoring.measure_drift(model, three_kinds, three_kinds, new[:1], WATCH)
+    figure, found = monitoring.report_drift(table)
+    figure.savefig(BytesIO())
+    assert (found["drift"]["state"], found["drift"]["found"]) == ("too small", False)
