@@ -94,6 +94,7 @@ def test_what_a_run_records(embedded: Store) -> None:
         "test_set",
         "random_forest_model",
         "xgboost_model",
+        "model",
         "xgboost_learning_curve",
         "xgboost_learning_curve.chart",
         "leaderboard",
@@ -113,6 +114,9 @@ def test_what_a_run_records(embedded: Store) -> None:
         own = datasets.MLRunModel(key=model.spec.db_key).load()
         np.testing.assert_array_equal(answers, own.predict(rows))
     assert {model.spec.framework for model in models} == {"sklearn"}
+    best_model = datasets.MLRunModel(key="model").load()
+    expected = datasets.MLRunModel(key=f"{best}_model").load().predict_proba(rows)
+    np.testing.assert_array_equal(best_model.predict_proba(rows), expected)
     for key in ("roc_curve", "confusion_matrix", "xgboost_learning_curve.chart"):
         assert datasets.MLRunAbstractDataset(key=key).load().startswith(b"\x89PNG")
     curve = datasets.MLRunMetricHistory(key="xgboost_learning_curve").load()

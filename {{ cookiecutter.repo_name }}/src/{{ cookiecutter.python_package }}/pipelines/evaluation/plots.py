@@ -80,11 +80,11 @@ def _plot_errors(kind: str, title: str, predictions: dict[str, Prediction]) -> I
     yield figure
 
 
-def new_figure(title: str, *inches: float) -> tuple[Any, Any]:
-    """Make a figure of so many inches, width and height, with a title, and its axes."""
+def new_figure(title: str, width: float = 6.2, height: float = 6.2) -> tuple[Any, Any]:
+    """Make a figure with a title, of so many inches, and its axes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=inches or (6.2, 6.2), dpi=150, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, color="#333333", pad=12)
     axes.spines[["top", "right"]].set_visible(False)
