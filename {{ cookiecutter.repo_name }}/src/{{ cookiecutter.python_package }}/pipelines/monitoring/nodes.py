@@ -55,12 +55,12 @@ def report_drift(drift_table: pd.DataFrame) -> tuple[Any, dict[str, dict[str, An
     found |= {} if state == "too small" else {"threshold": float(worst["threshold"])}
 
     shown = drift_table.head(20).iloc[::-1]
-    title = f"{state.capitalize()}: {drifted} of {len(drift_table)} features, the worst ones first"
+    title = f"{state.capitalize()}: {drifted} of {len(drift_table)} features drifted, worst first"
     figure, axes = new_figure(title, 8, 1.8 + 0.3 * len(shown))
     colours = [COLOURS[int(each)] for each in shown["drifted"]]
-    axes.barh([escape(name) for name in shown["feature"]], shown["hellinger"], color=colours)
+    axes.barh([escape(name[:40]) for name in shown["feature"]], shown["hellinger"], color=colours)
     axes.plot(shown["threshold"], range(len(shown)), "k|", ms=13, mew=2, label="threshold")
-    axes.set(xlabel="Hellinger distance from the training set (0: alike, 1: nothing in common)")
+    axes.set(xlabel="Hellinger distance from the training set\n(0: alike, 1: nothing in common)")
     axes.set_xlim(0, max(0.5, 1.05 * np.nanmax(shown[["hellinger", "threshold"]])))
     axes.legend(loc="lower right", frameon=False)
     return figure, {"drift": found}
