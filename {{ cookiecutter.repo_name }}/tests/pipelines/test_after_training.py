@@ -5,6 +5,8 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
 
 from tests import project_module
 
@@ -100,3 +102,16 @@ def test_columns_of_every_kind_are_watched(three_kinds, change, worst):
     figure, found = monitoring.report_drift(table)
     figure.savefig(BytesIO())
     assert (found["drift"]["state"], found["drift"]["found"]) == ("too small", False)
+
+
+def test_the_pipelines_need_a_champion_and_new_rows(three_kinds):
+    """A run that drift fails has saved its results by then."""
+    names = ["champion_training_set", "champion_test_set", "new_measurements"]
+    data = {name: MemoryDataset(three_kinds) for name in names}
+    data |= {"champion_model": MemoryDataset(train(three_kinds))}
+    data |= {"params:monitoring": MemoryDataset(WATCH)}
+    for name in ("inference", "monitoring"):
+        pipeline = project_module(f"pipelines.{name}").create_pipeline()
+        assert pipeline.inputs() <= data.keys()
+        outputs = SequentialRunner().run(pipeline, DataCatalog(data))
+        assert set(outputs) == pipeline.outputs()
