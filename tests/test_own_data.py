@@ -9,7 +9,7 @@ import re
 from ast import literal_eval
 from collections.abc import Callable
 from functools import cache
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +23,9 @@ from sklearn import datasets, metrics
 parameters = project_module("pipelines.parameters")
 training = project_module("pipelines.training")
 evaluation = project_module("pipelines.evaluation")
+predict_rows = project_module("pipelines.inference.nodes").predict_rows
+measure_drift = project_module("pipelines.monitoring.nodes").measure_drift
+MonitoringParameters = parameters.MonitoringParameters
 
 CLASSIFIERS = {
     "random_forest": ("sklearn.ensemble.RandomForestClassifier", {"random_state": 0}),
@@ -199,6 +202,8 @@ def test_data_are_trained_on_and_judged(kind: str) -> None:
     else:
         assert best["low"] <= best[metric] <= best["high"]
     plots = {"predicted_against_actual", "residuals"} & made.keys()
+    for plot in plots:
+        made[plot].savefig(BytesIO())
     assert bool(plots) is (metric == "r2") is not ("roc_curve" in made)
 
     test_set, model = made["test_set"], made[f"{name}_model"]
@@ -209,6 +214,15 @@ def test_data_are_trained_on_and_judged(kind: str) -> None:
         # Names of classes, of the target's own type.
         assert set(expected) <= set(data["target"].dropna())
         assert model.predict_proba(new.rename(columns=str)).shape == (len(new), len(model.classes_))
+    # The inference pipeline takes them, with an id, and gives it back.
+    found = predict_rows(model, new.assign(c_id=range(len(new))))
+    np.testing.assert_array_equal(found["prediction"], expected)
+    assert found["c_id"].to_list() == [*range(len(new))]
+    odds = found.filter(like="probability_")
+    assert odds.shape[1] == (len(model.classes_) if metric == "roc_auc" else 0)
+    # They don't differ from those that were trained on, but for chance.
+    table = measure_drift(model, made["training_set"], test_set, new, MonitoringParameters())
+    assert not table["drifted"].any()
     # A model server gives rows as lists.
     some = test_set.drop(columns="target").astype(object)
     rows = some.where(some.notna(), None).to_numpy().tolist()

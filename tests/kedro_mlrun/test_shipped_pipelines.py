@@ -7,11 +7,13 @@ from typing import Any
 import click
 import mlrun
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from helpers import PROJECT, Store, metadata
 from kedro.framework.cli.project import run
 from kedro.framework.session import KedroSession
+from kedro.io import Version
 from kedro.validation import DataValidationError
 from mlrun.frameworks.sklearn import SKLearnModelServer
 
@@ -94,6 +96,7 @@ def test_what_a_run_records(embedded: Store) -> None:
         "test_set",
         "random_forest_model",
         "xgboost_model",
+        "model",
         "xgboost_learning_curve",
         "xgboost_learning_curve.chart",
         "leaderboard",
@@ -113,6 +116,9 @@ def test_what_a_run_records(embedded: Store) -> None:
         own = datasets.MLRunModel(key=model.spec.db_key).load()
         np.testing.assert_array_equal(answers, own.predict(rows))
     assert {model.spec.framework for model in models} == {"sklearn"}
+    best_model = datasets.MLRunModel(key="model").load()
+    expected = datasets.MLRunModel(key=f"{best}_model").load().predict_proba(rows)
+    np.testing.assert_array_equal(best_model.predict_proba(rows), expected)
     for key in ("roc_curve", "confusion_matrix", "xgboost_learning_curve.chart"):
         assert datasets.MLRunAbstractDataset(key=key).load().startswith(b"\x89PNG")
     curve = datasets.MLRunMetricHistory(key="xgboost_learning_curve").load()
@@ -152,6 +158,42 @@ def test_evaluation_by_itself(store: Store) -> None:
     test_set = datasets.MLRunDataframeDataset(key="test_set", **of_run).load()
     accuracy = model.score(test_set, test_set["diagnosis"])
     assert evaluated["status"]["results"]["test.random_forest.accuracy"] == accuracy
+
+
+def test_the_champion_predicts_and_is_watched(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 4: by its tag, also in a chain that has trained a newer model, and with its own data."""
+    monkeypatch.setenv("MLRUN_CHAIN_ID", "monday")
+    champion, newer = (kedro_run(embedded, "training", **forest(trees)) for trees in (5, 7))
+    uris = champion["status"]["artifact_uris"]
+    db, project = mlrun.get_run_db(), embedded.project
+    model = db.list_artifacts("model", project, tree="monday")
+    [made] = [it for it in model if it["metadata"]["uid"] == uris["model"].rpartition("^")[2]]
+    db.tag_artifacts([made], project, "champion")
+
+    def untagged(*keys: str) -> dict[str, str]:
+        return {key: mlrun.utils.remove_tag_from_artifact_uri(uris[key]) for key in keys}
+
+    predicted = kedro_run(embedded, "inference")
+    assert predicted["spec"]["inputs"] == untagged("model")
+    watched = kedro_run(embedded, "monitoring", monitoring={"smallest_distance": 0.2})
+    assert watched["spec"]["inputs"] == untagged("model", "training_set", "test_set")
+    results = watched["status"]["results"]
+    assert (results["drift.state"], results["drift.found"]) == ("no drift", False)
+    assert results["drift.distance"] < results["drift.threshold"]
+    found = datasets.MLRunDataframeDataset(key="predictions").load()
+    rows = pd.read_csv(PROJECT / "data" / "01_raw" / "new_measurements.csv")
+    expected = datasets.MLRunModel(key="model", load_args={"tag": "champion"}).load()
+    np.testing.assert_array_equal(found["prediction"], expected.predict(rows))
+    # As `kedro run --load-versions=champion_model:RUN`.
+    of_newer = {"champion_model": newer["metadata"]["uid"]}
+    with KedroSession.create(PROJECT) as session:
+        session.run(pipeline_names=["inference"], load_versions=of_newer)  # type: ignore[call-arg]
+    embedded.new_process()
+    found = datasets.MLRunDataframeDataset(key="predictions").load()
+    other = datasets.MLRunModel(key="model", version=Version(*of_newer.values(), None)).load()
+    np.testing.assert_array_equal(found["probability_benign"], other.predict_proba(rows)[:, 0])
 
 
 def test_the_command_line_swaps_an_estimator(embedded: Store) -> None:

@@ -219,7 +219,7 @@ def workflow(
 ) -> Answer:
     """Run pipelines as several jobs.
 
-    Each pipeline NAME becomes a job; by default all pipelines but __default__. With --group-by
+    Each pipeline NAME becomes a job; by default those of __default__. With --group-by
     namespace or tag, each namespace or tag in the pipelines becomes a job; by default those of
     __default__. This command starts the jobs, or with --engine remote a job of its own does.
     """

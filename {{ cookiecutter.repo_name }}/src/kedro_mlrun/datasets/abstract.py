@@ -24,10 +24,10 @@ from ..runs.manager import MLRunContextManager
 from ..runs.open_runs import mlruns_own
 from ..store.context import RunContext
 from ..store.errors import is_not_found
-from ..store.fields import artifact_uri, run_folder
+from ..store.fields import artifact_named, artifact_uri, run_folder
 from ..store.rows import Record
 from .files import quiet, verified_bytes, verified_file
-from .versions import of_run, of_tree, of_uri
+from .versions import of_origin, of_run, of_tree, of_uri
 
 # The label that tells which type was saved, and so how the bytes are to be read.
 TYPE_LABEL = "python-type"
@@ -58,8 +58,9 @@ class MLRunAbstractDataset(RunDataset):
             or a key as MLRun itself writes them (`generate-data-main_user_data`).
         load_args: which version to load: `tag`, `uid` (of the artifact, or of the run that saved
             it), `tree` (the run's or the workflow's id), `iter` and `project`, as in MLRun's
-            `get_artifact`; or `path`: a file, a URL or a `store://` URI to load from. A file
-            without a record has no hash, so no pickle is read from it.
+            `get_artifact`; `of`: another artifact (`model:champion`), for the version that the run
+            which made that one has saved or loaded; or `path`: a file, a URL or a `store://` URI
+            to load from. A file without a record has no hash, so no pickle is read from it.
         save_args: further arguments of MLRun's `log_artifact`, such as `tag`, `labels` or `format`
             (the ending of the file's name).
         version: Kedro's version, set by `kedro run --load-versions=NAME:VERSION`: the id of the
@@ -79,7 +80,7 @@ class MLRunAbstractDataset(RunDataset):
         ```
     """
 
-    LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project", "path")
+    LOAD_ARGS: tuple[str, ...] = ("tag", "uid", "tree", "iter", "project", "path", "of")
     KIND = "artifact"  # of MLRun's artifacts
     # The arguments in `save_args` with which an artifact is recorded without MLRun.
     PLAIN: frozenset[str] = frozenset(
@@ -305,14 +306,17 @@ class MLRunAbstractDataset(RunDataset):
             if uri := current and current.artifact_uris.get(self.key):
                 return of_uri(uri, project, with_tag=False)
             args = {"tree": self._chain()}
-        tag, uid, tree, iteration = map(args.get, ("tag", "uid", "tree", "iter"))
+        tag, uid, tree, iteration, of = map(args.get, ("tag", "uid", "tree", "iter", "of"))
+        if of and (tag or uid or tree or iteration is not None):
+            raise DatasetError("`of` says by itself which version; leave others out")
         if tree and not uid:
             return of_tree(tree, key, project, tag=tag, iter=iteration)
         # MLRun's API can't choose between the iterations of a run; 0 means the best of them.
         best = 0 if iteration is None and not uid else iteration
         which = {"tag": tag, "iter": best, "tree": tree, "uid": uid}
         try:
-            return manager.store.read_artifact(key, project=project, **which)
+            read = manager.store.read_artifact
+            return of_origin(str(of), key, project) if of else read(key, project=project, **which)
         except Exception as error:
             run = self._load_version or (not (tag or tree) and uid)
             if not (is_not_found(error) and run):
@@ -322,6 +326,12 @@ class MLRunAbstractDataset(RunDataset):
     def _chain(self) -> str:
         """Give the chain of runs that the version to load is of, if it is of one."""
         return "" if self._load_args or not self.of_chain else chain_id()
+
+    def _promoted(self) -> str:
+        """Give the model and the tag that the entry needs, as `promote` takes them; or ""."""
+        of = artifact_named(str(self._load_args.get("of") or ""))
+        key, tag = of.get("key", self.key), of.get("tag") or self._load_args.get("tag")
+        return f"{key} --to {tag}" if tag and (of or self.KIND == "model") else ""
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
@@ -338,6 +348,8 @@ class MLRunAbstractDataset(RunDataset):
                 advice = "Free some space on the disk, and run it again."
             elif missing and self._load_version:
                 advice = "Give `--load-versions` the id of a run that saved it, or a tag."
+            elif missing and (promoted := self._promoted()):
+                advice = f"Promote a version: `kedro mlrun promote {promoted}`."
             elif missing:
                 how = f" with `--chain-id {chain}`" if (chain := self._chain()) else ""
                 advice = f"Run the pipeline that saves it{how}, or check `key` and `load_args`."

@@ -7,8 +7,8 @@ from kedro.io import DatasetError
 
 from ..runs.chain import chain_id
 from ..runs.manager import MLRunContextManager
-from ..store.errors import not_found
-from ..store.fields import LONG_AGO, artifact_named
+from ..store.errors import is_not_found, not_found
+from ..store.fields import LONG_AGO, artifact_named, producer, section
 from ..store.rows import Record
 from ..store.sqlite import SCHEME
 
@@ -51,6 +51,29 @@ def of_run(uid: str, key: str, project: str, iteration: int) -> Record:
         if artifact_named(uri).get("key") == key:
             return of_uri(uri, project, with_tag=False)
     raise not_found(f"run {uid} has no artifact '{key}'")
+
+
+def of_origin(uri: str, key: str, project: str) -> Record:
+    """Give the version that the run had, or else its tree, which made another artifact's version.
+
+    A run has what it saved, and what it loaded of earlier runs.
+    """
+    made = of_uri(uri, project)
+    origin, uid = made["metadata"], producer(made)
+    project = origin.get("project") or project
+    run = MLRunContextManager().store.read_run(uid, project, iter=origin.get("iter") or 0)
+    had = section(run, "status", "artifact_uris") | section(run, "spec", "inputs")
+    for found in had.values():
+        if artifact_named(str(found)).get("key") == key:
+            return of_uri(found, project, with_tag=False)
+    try:
+        return of_tree(origin["tree"], key, project, tag=None, iter=None)
+    except Exception as error:
+        if not is_not_found(error):
+            raise
+        raise DatasetError(
+            f"run {uid}, which made {uri}, has no '{key}'. Correct `key` or `of` in load_args"
+        ) from None
 
 
 def of_tree(tree: str, key: str, project: str, **which: Any) -> Record:

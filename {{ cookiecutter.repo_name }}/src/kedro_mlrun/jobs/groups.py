@@ -51,12 +51,15 @@ def grouped(
 ) -> list[Group]:
     """Give the jobs that pipelines become, in the order of their data, else as they are named.
 
-    Without names, by pipeline all but `__default__`, and by namespace or tag the nodes of
-    `__default__`. A node without a namespace, or without a tag, becomes a job of its own.
+    Without names, by pipeline those that make up `__default__`, or else all others, and by
+    namespace or tag the nodes of `__default__`. A node without a namespace, or without a tag,
+    becomes a job of its own.
     """
     by_pipeline = group_by == "pipeline"
     registered = [name for name in pipelines if name != DEFAULT and by_pipeline]
-    named = list(dict.fromkeys(names)) or registered or [DEFAULT]
+    default = {*pipelines[DEFAULT].nodes} if DEFAULT in pipelines else set[Node]()
+    of_default = [name for name in registered if {*pipelines[name].nodes} <= default]
+    named = list(dict.fromkeys(names)) or of_default or registered or [DEFAULT]
     whole = together(pipelines, named)
     own = {name: {*pipelines[name].nodes} for name in named}
     groups_of: dict[GroupBy, Callable[[Node], list[str]]] = {

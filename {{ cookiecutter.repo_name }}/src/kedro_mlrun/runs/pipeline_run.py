@@ -125,6 +125,8 @@ class PipelineRun:
         names = " or ".join(f"'{name}'" for name in failed)
         # The first empty line divides what happened from where.
         what = re.sub(r"\n\s*\n", "\n", f"{type(error).__name__}: {error}".strip())
+        if type(error.__cause__).__name__ == "EmptyDataError":  # of pandas
+            what += ", which is empty. Give one that has a header and rows."
         return f"{f'Node {names}: ' if names else ''}{what}\n\n{_traceback(error)}"
 
 

@@ -18,19 +18,12 @@ LOWEST_IS_BEST = ("log_loss", "mae", "rmse")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One model's predictions for some rows, with the truth.
+    """One model's predictions for some rows, with the truth."""
 
-    Attributes:
-        actual: The class of each row, as a number from 0, or its number; shape `(rows,)`.
-        predicted: The predicted class or number of each row; shape `(rows,)`.
-        probabilities: The probability of each class; shape `(rows, classes)`.
-        classes: Their names; of two, the last is the positive one. A regression has none.
-    """
-
-    actual: np.ndarray
-    predicted: np.ndarray
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
+    actual: np.ndarray  # the class of each row, as a number from 0, or its number
+    predicted: np.ndarray  # likewise
+    probabilities: np.ndarray  # of shape (rows, classes)
+    classes: tuple[str, ...]  # of two, the last is the positive one; a regression has none
 
     def take(self, rows: np.ndarray) -> "Prediction":
         """Return the predictions for some of the rows."""
@@ -39,11 +32,7 @@ class Prediction:
 
 
 def predict(model: Any, data: pd.DataFrame, options: SplitParameters) -> Prediction:
-    """Predict the target of data, whose columns may be in any order, to compare with the truth.
-
-    Raises:
-        ValueError: If the target is missing, or has a class that the model does not know.
-    """
+    """Predict the target of data, whose columns may be in any order, to compare with the truth."""
     if options.target not in data.columns:
         raise ValueError(
             f"The data set has no column {options.target!r}, which split.target names. "
@@ -66,11 +55,7 @@ def predict(model: Any, data: pd.DataFrame, options: SplitParameters) -> Predict
 
 
 def measure(prediction: Prediction, metric: Metric) -> float:
-    """Compute one metric of a prediction.
-
-    With two classes, precision, recall, F1 and ROC AUC are those of the last class; with more, they
-    are means over the classes, each against the rest.
-    """
+    """Compute one metric: of two classes that of the last, of more the mean of each against rest."""
     from sklearn import metrics
 
     actual, predicted = prediction.actual, prediction.predicted
@@ -90,8 +75,7 @@ def measure(prediction: Prediction, metric: Metric) -> float:
     return float(value())
 
 
-# These two are scikit-learn's, without its checks, which take most of the time where a metric is
-# computed hundreds of times: for each resample of `rank_candidates`, each round of a curve.
+# These two are scikit-learn's, without its checks, which take most of the time in `rank_candidates`.
 def _roc_auc(prediction: Prediction) -> float:
     from scipy.stats import rankdata
 

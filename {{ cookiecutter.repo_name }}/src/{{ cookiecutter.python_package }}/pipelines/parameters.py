@@ -44,3 +44,12 @@ class EstimatorParameters(BaseModel, extra="forbid"):
     instead: Annotated["EstimatorParameters | None", BeforeValidator(lambda x: x or None)] = Field(
         default=None, description="Another estimator, which is trained instead."
     )
+
+
+class MonitoringParameters(BaseModel, extra="forbid"):
+    """`monitoring` in `parameters_monitoring.yml`: what counts as drift."""
+
+    leave_out: Columns = Field(default=[], description="Features that are not watched.")
+    fewest_rows: int = Field(default=30, ge=2, description="Fewer are too few to judge.")
+    smallest_distance: float = Field(default=0.1, ge=0, lt=1, description="Less is no drift.")
+    fail_on_drift: bool = Field(default=False, description="Whether drift fails the run.")

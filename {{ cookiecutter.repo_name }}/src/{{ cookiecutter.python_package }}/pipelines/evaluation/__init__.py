@@ -1,5 +1,3 @@
 """Score the candidates on the test set, and plot them."""
 
-from .pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
+from .pipeline import create_pipeline as create_pipeline

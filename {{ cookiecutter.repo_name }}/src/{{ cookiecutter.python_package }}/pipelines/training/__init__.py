@@ -1,5 +1,3 @@
 """Split the data and train the candidates."""
 
-from .pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
+from .pipeline import create_pipeline as create_pipeline

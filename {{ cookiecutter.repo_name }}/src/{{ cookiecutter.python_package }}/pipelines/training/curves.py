@@ -23,10 +23,8 @@ def learning_curve(
     The rounds are replayed on fitted models. With `eval_set`, the validation rows would influence
     training as soon as someone sets `early_stopping_rounds`.
 
-    Returns:
-        The columns `train` and `validation`, means over the folds; the index is the round, from 1.
-        Of more than 100 rounds, 100 at equal distances are computed, the last round included. The
-        frame is empty for models that do not learn in rounds.
+    The columns are means over the folds; the index is the round, of at most 100 at equal distances.
+    The frame is empty for models that do not learn in rounds.
     """
     curves = []
     for model, fold in zip(models, validation_folds(training_set, options), strict=True):

@@ -10,13 +10,8 @@ from ..parameters import EstimatorParameters, Task
 def make_estimator(model: EstimatorParameters, task: Task) -> Any:
     """Create the estimator that the parameters name.
 
-    Args:
-        model: The import path and the arguments. Within these, what has an `estimator` is created
-            as well, such as the steps of a scikit-learn Pipeline.
-        task: What the estimator is for.
-
-    Raises:
-        ValueError: If it cannot be created, or is not for the task.
+    Within its arguments, what has an `estimator` is created as well, such as the steps of a
+    scikit-learn Pipeline.
     """
     from sklearn.base import is_classifier, is_regressor
 

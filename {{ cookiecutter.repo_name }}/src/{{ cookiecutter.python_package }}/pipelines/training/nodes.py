@@ -21,14 +21,7 @@ def train_model(
 ) -> Any:
     """Train the estimator that the parameters name, after a preprocessing that fits the columns.
 
-    Args:
-        training_set: Features of any kind and the target; shape `(rows, features + 1)`.
-        options: The target and the task.
-        model: The estimator's import path and its keyword arguments.
-
-    Returns:
-        A fitted scikit-learn Pipeline, which takes frames with the features in any order. A
-        classifier answers with the names of classes.
+    The fitted Pipeline takes frames with the features in any order, and answers with class names.
 
     Example:
         >>> data = pd.DataFrame({"x": [0, 1], "kind": ["a", "b"]})
@@ -70,15 +63,9 @@ def rank_candidates(
 ) -> tuple[str, dict[str, dict[str, float | str]], pd.DataFrame]:
     """Rank the candidates by the chosen metric on validation rows, with bootstrap intervals.
 
-    Args:
-        options: The metric: the lowest loss or error is best, or the highest other value.
-        **predictions: Each candidate's predictions for the same validation rows.
-
     Returns:
-        The best candidate's name; what decided, as `{"best_score": {metric: ..., "low": ...,
-        "high": ..., "tied_with": ...}}`, where those are tied whose difference to the best may be
-        chance; and the leaderboard, the best first (ties by name), with the columns `candidate`,
-        each metric, `low` and `high`. If all resamples score the same, there is no interval.
+        The best candidate's name; its score, tied with those whose difference to it may be chance;
+        and the leaderboard, ties by name. If all resamples score the same, there is no interval.
     """
     from sklearn.utils import resample
 
@@ -103,3 +90,8 @@ def rank_candidates(
     tied = [o for o in others if np.quantile(sign * (samples[best] - samples[o]), TAILS[0]) <= 0]
     decided = leaderboard.loc[0, [metric, "low", "high"]].dropna().astype(float).to_dict()
     return best, {"best_score": {**decided, "tied_with": ", ".join(tied) or "none"}}, leaderboard
+
+
+def choose_model(best_model: str, **models: Any) -> Any:
+    """Give the model of the candidate that was best on validation rows."""
+    return models[best_model]

@@ -5,7 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from .. import BOOSTED, CANDIDATES
 from ..metrics import predict, score_training, score_validation
 from .curves import learning_curve
-from .nodes import rank_candidates, train_model, validate
+from .nodes import choose_model, rank_candidates, train_model, validate
 from .splitting import split_data
 
 
@@ -25,6 +25,7 @@ def create_pipeline() -> Pipeline:
     candidates = {name: candidate + curve if name in BOOSTED else candidate for name in CANDIDATES}
     trained = {name: f"{name}_training_prediction" for name in CANDIDATES}
     validated = {name: f"{name}_validation_prediction" for name in CANDIDATES}
+    models = {"best_model": "best_model", **{name: f"{name}_model" for name in CANDIDATES}}
     raw = ["measurements", "params:split", "params:choice"]
     ranked = ["best_model", "best_score", "leaderboard"]
     return Pipeline(
@@ -43,5 +44,6 @@ def create_pipeline() -> Pipeline:
             Node(score_training, trained, "training_metrics", name="score_training"),
             Node(score_validation, validated, "validation_metrics", name="score_validation"),
             Node(rank_candidates, {"options": "params:choice", **validated}, ranked, name="rank"),
+            Node(choose_model, models, "model", name="choose"),
         ]
     )

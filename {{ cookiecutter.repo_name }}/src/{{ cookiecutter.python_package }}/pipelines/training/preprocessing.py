@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+DATE = r"\d{4}-\d\d-\d\d"
 MOST_CATEGORIES = 50
 MOST_WORDS = 200
 SPACES_IN_A_TEXT = 3
@@ -12,33 +13,25 @@ NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")
 
 
 def column_kind(values: pd.Series) -> str:
-    """Tell how a column is prepared.
+    """Tell how a column is prepared: as `numbers`, `dates`, `words` or `categories`.
 
-    Returns:
-        `numbers`, and so are booleans; `dates`, also as text such as 2024-12-31; `words`, if most
-        texts are different and have several words; or else `categories`.
+    Booleans are numbers, texts such as 2024-12-31 dates. Most texts of words are different and long.
     """
     present = values.dropna()
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.infer_dtype(present) in NUMBERS:
         return "numbers"
     text = present.astype(str)
-    if len(text) and text.str.match(r"\d{4}-\d\d-\d\d").all():
+    if len(text) and text.str.match(DATE).all():
         return "dates"
     has_words = text.str.count(" ").median() >= SPACES_IN_A_TEXT
     return "words" if has_words and text.nunique() > len(text) / 2 else "categories"
 
 
 def make_preprocessing(features: pd.DataFrame) -> Any:
-    """Choose for each column how it is prepared.
+    """Choose for each column how it is prepared, and make a ColumnTransformer, not fitted, of it.
 
     A missing number or date becomes the median, and a further column says that it was missing. A
     missing text is a category. Rare and unknown categories count as one.
-
-    Args:
-        features: The features of the training set; shape `(rows, features)`.
-
-    Returns:
-        A ColumnTransformer, not fitted, of frames with these columns in any order.
     """
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -67,6 +60,14 @@ def make_preprocessing(features: pd.DataFrame) -> Any:
         ],
         sparse_threshold=0,  # not every estimator takes sparse matrices
     )
+
+
+def feature_kinds(model: Any) -> dict[str, str]:
+    """Tell the kind, as in `column_kind`, of each feature that a model was trained on."""
+    names, kinds = model.feature_names_in_, dict[str, str]()
+    for step, _, positions in model["preprocessing"].transformers_:
+        kinds |= {names[at]: step.partition("_")[0] for at in np.atleast_1d(positions).astype(int)}
+    return {name: kinds[name] for name in names}
 
 
 def as_numbers(columns: Any) -> np.ndarray:

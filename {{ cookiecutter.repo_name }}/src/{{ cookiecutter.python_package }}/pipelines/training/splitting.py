@@ -29,17 +29,8 @@ def split_data(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split the data at random, with the same share of each class in both sets.
 
-    Args:
-        measurements: Features of any kind and the target; shape `(rows, columns)`.
-        options: The target and its task, columns to leave out, the sizes and the seed.
-        choice: The metric: what is wrong with it is said before anything is trained.
-
-    Returns:
-        The training and the test set, without rows that lack the target. Rows keep their index. A
-        classification's target becomes categorical.
-
-    Raises:
-        ValueError: If the data cannot be trained on, or does not fit the parameters.
+    What is wrong with the data or the parameters is said here, before anything is trained. Rows
+    keep their index; those without a target are left out. A class becomes categorical.
     """
     if choice.metric not in METRICS[options.task]:
         raise ValueError(
