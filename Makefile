@@ -15,7 +15,7 @@ BIN := .venv/bin
 export RUFF_NO_CACHE := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help install demo test check fix lock bench release clean
+.PHONY: help install demo life test check fix lock bench release clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ demo: .venv/installed  ## generate a project into build/ and run it: trains, eva
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
 	@$(MAKE) --no-print-directory -C build/breast-cancer run-local VENV="$$PWD/.venv"
 	@echo "Run that in the folder build/breast-cancer."
+
+life: .venv/installed  ## take a model through its life, from a search to a rollback, in two minutes
+	@"$(BIN)/python" benchmarks/life.py
 
 test: .venv/installed  ## run every test; those of the generated project too
 	@"$(BIN)/python" -m pytest

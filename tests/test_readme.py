@@ -61,6 +61,10 @@ ELSEWHERE = {
         "its records are read",
         "test_workflow: test_mlrun_runs_the_project_as_its_users_expect",
     ),
+    r"kedro mlrun serve model": (
+        "goes on",
+        "kedro_mlrun/models/test_serve_command: test_a_model_and_a_pipeline_answer_as_a_run_does",
+    ),
     r"pre-commit install": (
         "is no package of the project; the hook's commands run",
         "test_generation: test_pre_commit_runs_the_projects_own_ruff",
@@ -129,7 +133,7 @@ def reader(starter: Folder, tmp_path: Path) -> Folder:
 def test_the_commands_of_the_starters_readme_work(reader: Folder, plain: Folder) -> None:  # noqa: F811
     """Law 9: what the README tells someone to type can be typed, block after block."""
     project = replace(reader, path=reader.path / "churn-model")
-    demo, new, cookiecutter, existing, compare, submit, update = blocks(READMES[0])
+    demo, new, cookiecutter, existing, compare, after, submit, update = blocks(READMES[0])
     *_, demonstrated = follow(reader, demo)
     example = re.search(r"^```text\n(MLRun run .*?)^```", READMES[0].read_text(), re.M | re.S)
     for line in example[1].splitlines() if example else [""]:
@@ -146,6 +150,8 @@ def test_the_commands_of_the_starters_readme_work(reader: Folder, plain: Folder)
     assert runs.count("completed") == 2
     assert re.search(r"max_depth +4 +2", compared) or re.search(r"max_depth +2 +4", compared)
     assert "came from\n└── run training" in lineage
+    promoted, *_ = follow(project, after)
+    assert "is model:champion now" in promoted
     commit(project)
     # The others are those of a project's own README.
     follow(project, [each for each in submit if each not in sum(blocks(READMES[1]), [])])
@@ -154,6 +160,7 @@ def test_the_commands_of_the_starters_readme_work(reader: Folder, plain: Folder)
 
 # What a command says that shows no run, by its end.
 SAID = {"doctor": "can be written and read", "--dry-run": "for each trial:"}
+SAID |= {"'first one'": "is model:champion now"}
 
 
 def test_the_commands_of_a_projects_readme_work(bake: Callable[..., Folder]) -> None:
