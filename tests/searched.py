@@ -1,8 +1,10 @@
 """Pipelines to search the best parameters of; what each node has done is counted in a file."""
 
+import json
 from collections import Counter
+from typing import Any
 
-from conftest import Folder
+from conftest import KEDRO, PYTHON, Folder
 
 REGISTRY = """
 import os, signal, sys, time
@@ -15,6 +17,9 @@ from pydantic import BaseModel
 # The processes that a search starts are given pipes, which one that the tests fork isn't.
 sys.executable = os.environ.get("REAL_PYTHON", sys.executable)
 
+# Jobs have a folder of their own.
+HERE = Path(os.environ.get("COUNTS", "."))
+
 
 class Model(BaseModel):
     x: float
@@ -23,14 +28,14 @@ class Model(BaseModel):
 
 
 def count(what):
-    with Path("counts").open("a") as file:
+    with (HERE / "counts").open("a") as file:
         file.write(f"{what}\\n")
-    done = Path("counts").read_text().split().count(what)
-    if Path("stop").exists() and Path("stop").read_text() == f"{what} {done}":
-        Path("stop").unlink()
+    done = (HERE / "counts").read_text().split().count(what)
+    if (HERE / "stop").exists() and (HERE / "stop").read_text() == f"{what} {done}":
+        (HERE / "stop").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
-    if Path("interrupt").exists() and Path("interrupt").read_text() == f"{what} {done}":
-        Path("interrupt").unlink()
+    if (HERE / "interrupt").exists() and (HERE / "interrupt").read_text() == f"{what} {done}":
+        (HERE / "interrupt").unlink()
         signal.raise_signal(signal.SIGINT)
     return done
 
@@ -51,10 +56,10 @@ def train(data, model: Model):
         raise ValueError("x is too large")
     assert type(model.arguments.get("n", 0)) is int
     data["x"] = 0  # what a trial changes isn't there for the next
-    with Path("processes").open("a") as file:
+    with (HERE / "processes").open("a") as file:
         file.write(f"{os.getpid()} ")
-    for _ in range(600 if Path("meet").exists() and count("meet") > 1 else 0):
-        if len(set(Path("processes").read_text().split())) > 2:
+    for _ in range(600 if (HERE / "meet").exists() and count("meet") > 1 else 0):
+        if len(set((HERE / "processes").read_text().split())) > 2:
             break
         time.sleep(0.05)
     return [{"x": model.x, "kind": model.kind, "arguments": model.arguments}]
@@ -69,7 +74,7 @@ def score(trained, data):
 
 def judge(trained, test_set):
     count("judge")
-    if Path("broken").exists():
+    if (HERE / "broken").exists():
         raise RuntimeError("broken")
     return {"test": {"score": trained["x"] * len(test_set)}}
 
@@ -101,6 +106,30 @@ metric: validation.score
 parameters: {model.x: "float(0, 0.8)"}
 trials: 6
 """
+SDK = """
+import json
+from datetime import UTC, datetime
+from kedro_mlrun import *
+project = MLRunContextManager().project.metadata.name
+import mlrun
+db = mlrun.get_run_db()
+runs = db.list_runs(project=project, iter=True, start_time_from=datetime(2000, 1, 1, tzinfo=UTC))
+runs = [db.read_run(r["metadata"]["uid"], project, iter=r["metadata"]["iteration"]) for r in runs]
+print(json.dumps(sorted(runs, key=lambda run: run["metadata"]["iteration"]), default=str))
+"""
+
+
+def search(project: Folder, *options: str, ok: bool = True) -> Any:
+    """Run a search, and give what it answers as JSON, or, where it fails, what it prints."""
+    command = (KEDRO, "mlrun", "search", "--json", *options)
+    done = project.run(*command, ok=ok, REAL_PYTHON=str(PYTHON))
+    return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+def recorded(project: Folder) -> list[dict[str, Any]]:
+    """Give the records of a search as MLRun's SDK reads them: the search's own, its iterations."""
+    done = project.run(PYTHON, "-c", SDK, PYTHONPATH="src")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def counts(project: Folder) -> Counter[str]:

@@ -5,39 +5,14 @@ import re
 import uuid
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import yaml
 from conftest import KEDRO, PYTHON, Folder
-from searched import SEARCH, counts
+from searched import SEARCH, counts, recorded, search
 
 SHOW = (KEDRO, "mlrun", "show", "last")
 WIDE = {"width": "int(1, 4)"}
-SDK = """
-import json
-from datetime import UTC, datetime
-from kedro_mlrun import *
-project = MLRunContextManager().project.metadata.name
-import mlrun
-db = mlrun.get_run_db()
-runs = db.list_runs(project=project, iter=True, start_time_from=datetime(2000, 1, 1, tzinfo=UTC))
-runs = [db.read_run(r["metadata"]["uid"], project, iter=r["metadata"]["iteration"]) for r in runs]
-print(json.dumps(sorted(runs, key=lambda run: run["metadata"]["iteration"]), default=str))
-"""
-
-
-def search(project: Folder, *options: str, ok: bool = True) -> Any:
-    """Run a search, and give what it answers as JSON, or, where it fails, what it prints."""
-    command = (KEDRO, "mlrun", "search", "--json", *options)
-    done = project.run(*command, ok=ok, REAL_PYTHON=str(PYTHON))
-    return json.loads(done.stdout) if done.returncode == 0 else done.stderr
-
-
-def recorded(project: Folder) -> list[dict[str, Any]]:
-    """Give the records of a search as MLRun's SDK reads them: the search's own, its iterations."""
-    done = project.run(PYTHON, "-c", SDK, PYTHONPATH="src")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_search_is_one_run_and_each_trial_an_iteration(project: Folder) -> None:

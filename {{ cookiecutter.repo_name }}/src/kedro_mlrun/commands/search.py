@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from ..records.records import Records
+from ..runs.manager import MLRunContextManager
 from ..runs.report import pairs
 from ..search.start import Start
 from ..store.fields import flatten
@@ -46,9 +47,16 @@ def _ranges(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str
 @option("--trials", "-n", type=IntRange(1), help="How many combinations to try.")
 @option("--seconds", type=FloatRange(0, min_open=True), help="Begin no other after this long.")
 @option("--sampler", type=Choice(["tpe", "random", "grid"]), help="What chooses the next one.")
-@option("--jobs", "-j", type=IntRange(1), default=1, help="How many trials to run at once.")
+@option(
+    "--jobs",
+    "-j",
+    type=IntRange(1),
+    help="How many trials to run at once: by default 1; with --distributed `jobs.at_once` of "
+    "mlrun.yml, which is 2.",
+)
 @option("--resume", metavar="RUN", help="Go on with a search that was stopped or killed.")
-@option("--submit", is_flag=True, help="Run the search as one MLRun job, of one process.")
+@option("--submit", is_flag=True, help="Run the search as one MLRun job.")
+@option("--distributed", is_flag=True, help="With --submit: run each trial as a job of its own.")
 @option("--dry-run", is_flag=True, help="Show what would be run, and how often; run nothing.")
 def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     """Search for the parameters that give the best metric.
@@ -57,24 +65,30 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     iterations. Only the nodes that the searched parameters reach are run for each trial; the best
     one's models are recorded, and judged once by the pipeline that `evaluate` names.
     """
-    own = ("dry_run", "resume", "params", "jobs", "submit")
-    dry_run, resume, params, jobs, submit = map(options.pop, own)
+    own = ("dry_run", "resume", "params", "jobs", "submit", "distributed")
+    dry_run, resume, params, jobs, submit, distributed = map(options.pop, own)
     if resume and (sets or params):
         raise click.UsageError(
             "A search goes on as it was begun: leave out --set and --params, or --resume."
         )
-    if submit and (resume or jobs > 1):
-        raise click.UsageError("A job begins a search, in one process: leave out --resume, --jobs.")
+    if distributed and not submit:
+        raise click.UsageError(
+            "Trials are jobs of a job: give --submit, too, or leave out --distributed."
+        )
+    jobs = jobs or (MLRunContextManager().jobs.at_once if distributed else 1)
     env = click.get_current_context().params["env"]
     run = records.run(resume) if resume else None
     changes = {name: value for name, value in options.items() if value is not None}
-    start = Start(changes, sets, params, env, jobs, run)
+    start = Start(changes, sets, params, env, jobs, run, distributed)
     plan = start.plan()
+    job = start.job() if submit else None
+    if job:
+        plan |= {"submit": True, "distributed": distributed}
     if dry_run:
         text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100)
         return Answer(plan, text.rstrip())
-    if submit:
-        uid = start.submit()
+    if job:
+        uid = start.submit(job)
         text = f"Submitted search {uid}.\nTo follow it: {kedro_command()} mlrun logs {uid[:8]} -f"
         return Answer({"uid": uid}, text)
     found = start.go()

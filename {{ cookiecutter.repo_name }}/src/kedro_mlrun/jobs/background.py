@@ -21,8 +21,8 @@ from ..project import mlrun_env_file
 from ..runs import workers
 from ..runs.chain import CHAIN
 from ..runs.manager import MLRunContextManager
-from ..store.fields import PROCESS
-from ..store.process import is_alive, process_label
+from ..store.fields import LONG_AGO, PARENT, PROCESS
+from ..store.process import GOING_ON, is_alive, process_label
 from ..store.rows import Record
 from ..store.store import Store
 from .supervisor import GRACE, POLL, end_tree
@@ -82,7 +82,11 @@ def start(
         public = {name: value for name, value in spec.items() if name != "secret_sources"}
         db.store_run(run | {"spec": public, "status": {"state": "pending"}}, uid, project)
         place = {"url": url, "number": number, "project": project, "uid": uid}
-        job = {**place, "at_once": MLRunContextManager().jobs.at_once, **_job(run, function)}
+        # One that another job has started would wait for that, which waits for it.
+        at_once = (
+            sys.maxsize if PARENT in metadata["labels"] else MLRunContextManager().jobs.at_once
+        )
+        job = {**place, "at_once": at_once, **_job(run, function)}
         # MLRun takes its task from the environment.
         job |= {"task": None} if by_mlrun else {"task": run, "env": {}}
         # Neither by the command line nor by a file, where others could read it.
@@ -166,7 +170,33 @@ def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[b
 
 
 def abort(db: Any, run: Record, reason: str) -> None:
-    """Abort a run, whatever runs it: the cluster, or a process of this machine."""
+    """Abort a run, whatever runs it: the cluster, or a process of this machine; its jobs, too."""
+    uid, project = run["metadata"]["uid"], run["metadata"]["project"]
+    try:
+        _abort(db, run, reason)
+    finally:
+        # After it, for it would start others in their place.
+        abort_jobs_of(db, uid, project, reason)
+
+
+def abort_jobs_of(db: Any, uid: str, project: str, reason: str) -> None:
+    """Abort the jobs that a run has started, and that go on."""
+    found = db.list_runs(
+        project=project, labels=[f"{PARENT}={uid}"], states=GOING_ON, start_time_from=LONG_AGO
+    )
+    for run in found:
+        if run["status"].get("state") not in GOING_ON:
+            continue  # before 1.10, MLRun's API lists all
+        if isinstance(db, Store):
+            # Its supervisor records that it was stopped.
+            end_processes(db, run)
+        else:
+            # One that has ended in this moment needs no abort.
+            with suppress(mlrun.errors.MLRunConflictError):
+                db.abort_run(run["metadata"]["uid"], project, status_text=reason)
+
+
+def _abort(db: Any, run: Record, reason: str) -> None:
     uid, project = run["metadata"]["uid"], run["metadata"]["project"]
     kind = (run["metadata"].get("labels") or {}).get("kind")
     on_cluster = kind in mlrun.runtimes.RuntimeKinds.runtime_with_handlers()
@@ -178,6 +208,20 @@ def abort(db: Any, run: Record, reason: str) -> None:
     MLRunContextManager().abort_lost_runs(db)
     if (state := db.read_run(uid, project)["status"]["state"]) != "aborted":
         raise mlrun.errors.MLRunConflictError(f"Run {uid} has ended before: it is {state}.")
+
+
+def release(run: Record) -> None:
+    """Take away what a run that has ended was run by, for something else goes on with it.
+
+    On a cluster that is its pod, by which MLRun tells a run's state; and the jobs that it started.
+    """
+    db, uid, project = (
+        MLRunContextManager().store,
+        run["metadata"]["uid"],
+        run["metadata"]["project"],
+    )
+    if not isinstance(db, Store) and (run["metadata"].get("labels") or {}).get("kind") == "job":
+        db.delete_runtime_resources(project=project, kind="job", object_id=uid, force=True)
 
 
 def end_processes(db: Any, run: Record) -> None:

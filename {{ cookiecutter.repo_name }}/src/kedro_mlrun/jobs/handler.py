@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,28 @@ def run(context: "mlrun.MLClientCtx") -> None:
         function.run(params={"pipeline": "training", "split.test_size": 0.3}, local=True)
         ```
     """
+    manager = MLRunContextManager()
+    with adopted(context) as (job, loader, session):
+        try:
+            check_names(job.nested, loader)
+            with in_chain(job.chain_id or context.labels.get("workflow")), session:
+                session.run(
+                    pipeline_names=job.pipeline or None,
+                    runner=runner(job.runner),
+                    load_versions=job.load_versions,
+                    **job.filters,
+                )
+        except Exception as error:
+            if manager.recorded_error is not error:
+                raise
+            say_it_once()
+            # Without the error as its cause, which MLRun would write down a second time.
+            raise RunFailedError(manager.failure) from None
+
+
+@contextlib.contextmanager
+def adopted(context: "mlrun.MLClientCtx") -> Iterator[tuple[JobParameters, Any, Any]]:
+    """Log to a job's context, and give what the job is told, the project's loader and a session."""
     folder = current_project()
     manager = MLRunContextManager()
     if copy := os.environ.get("MLRUN_META_TMPFILE"):
@@ -64,21 +87,7 @@ def run(context: "mlrun.MLClientCtx") -> None:
             # Also where what it is told can't be used, so that its record says so.
             manager.adopt(context)
         try:
-            check_names(job.nested, loader)
-            session = KedroSession.create(folder, env=job.env, runtime_params=job.nested)
-            with in_chain(job.chain_id or context.labels.get("workflow")), session:
-                session.run(
-                    pipeline_names=job.pipeline or None,
-                    runner=runner(job.runner),
-                    load_versions=job.load_versions,
-                    **job.filters,
-                )
-        except Exception as error:
-            if manager.recorded_error is not error:
-                raise
-            _say_it_once()
-            # Without the error as its cause, which MLRun would write down a second time.
-            raise RunFailedError(manager.failure) from None
+            yield job, loader, KedroSession.create(folder, env=job.env, runtime_params=job.nested)
         finally:
             manager.job_inputs = {}
 
@@ -96,8 +105,10 @@ def run_task(task: dict[str, Any], store: Store) -> str:
     path, parameters = spec.pop("output_path"), spec.pop("parameters")
     connect = MLRunContextManager().connect
     context = RunContext.new(store, metadata, path, parameters, connect, **spec)
+    from kedro.utils import load_obj
+
     try:
-        run(context)
+        load_obj(str(spec["handler"]))(context)
     except Exception as error:
         if not isinstance(error, RunFailedError | click.ClickException):
             traceback.print_exc()
@@ -112,7 +123,7 @@ def run_task(task: dict[str, Any], store: Store) -> str:
     return context.error if context.state == "error" else ""
 
 
-def _say_it_once() -> None:
+def say_it_once() -> None:
     """Let MLRun say why a run has failed in its last line alone; it logs and prints it thrice."""
     if mlrun_loaded() and "MLRUN_LOG_LEVEL" not in os.environ:
         logging.getLogger("mlrun").addFilter(_is_no_failure)

@@ -104,6 +104,11 @@ class Records:
         if states:
             # Before 1.10, MLRun's API has another name for them, and lists all.
             found = (run for run in found if run["status"].get("state") in states)
+        if not any(fields.PARENT in label for label in filters.get("labels") or ()):
+            # A search's trials are shown with it.
+            found = (
+                run for run in found if fields.PARENT not in section(run, "metadata", "labels")
+            )
         return (
             run
             for run in found

@@ -120,6 +120,17 @@ def iteration_of(context: Context, record: dict[str, Any]) -> Context:
     return mlrun.MLClientCtx.from_dict(record, context._rundb, autocommit=True, include_status=True)
 
 
+def take_back(context: Context, record: dict[str, Any]) -> None:
+    """Let a run that a new job goes on with have what its record had of it before."""
+    for known, (part, name) in zip(_added_to(context), ADDED, strict=True):
+        before = (record.get(part) or {}).get(name) or {}
+        missing = {key: value for key, value in before.items() if key not in known}
+        if isinstance(context, RunContext):
+            context.add(part, name, missing)
+        else:
+            known.update(missing)
+
+
 def _reach(db: Any) -> None:
     from ..api.keeping import unsent
 

@@ -3,9 +3,10 @@
 import copy
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from kedro.framework import project
@@ -19,7 +20,8 @@ from ..datasets.result import PATHS, MLRunResult
 from ..project import config_loader, current_project
 from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
-from ..store.fields import SEARCH
+from ..runs.open_runs import take_back
+from ..store.fields import BEFORE, SEARCH
 from ..text import shown, visible
 from .config import SearchConfig, SearchError
 from .metric import no_metric
@@ -40,6 +42,7 @@ class Search:
         parameters: the project's parameters as its files have them.
         asked: what is recorded, so that the search can go on: JSON's types.
         jobs: how many trials run at once, each in a process of its own.
+        distributed: whether each is an MLRun job of its own.
         uid: the run's id.
         best: the best trial.
         trials: how many there are.
@@ -49,6 +52,7 @@ class Search:
     parameters: Mapping[str, Any]
     asked: dict[str, Any]
     jobs: int = 1
+    distributed: bool = False
     uid: str = ""
     best: Trial | None = None
     trials: int = 0
@@ -60,6 +64,13 @@ class Search:
         loader = config_loader(current_project(), asked["env"], asked["params"])
         config = SearchConfig(**{**asked["config"], **changes})
         return cls(config, loader["parameters"], asked | {"config": config.model_dump()}, jobs)
+
+    @classmethod
+    def of_job(cls, text: str) -> "Search":
+        """Make a search of what a job of one is told."""
+        search = cls.again(text)
+        search.jobs, search.distributed = (search.asked[name] for name in ("jobs", "distributed"))
+        return search
 
     @property
     def pipelines(self) -> list[str]:
@@ -97,8 +108,9 @@ class SearchRunner(SequentialRunner):
                 "isn't. Change `enabled` or `skip_pipelines` there."
             )
 
-        # A job has been told by its record.
-        search = self._search = self._search or Search.again(context.annotations[SEARCH])
+        # A job has been told by its record, and so has one that goes on with an earlier one.
+        search = self._search = self._search or Search.of_job(context.annotations[SEARCH])
+        take_back(context, json.loads(context.annotations.get(BEFORE) or "{}"))
 
         def run(node: Node) -> None:
             task = Task(node, catalog, is_async=False, hook_manager=hook_manager, run_id=run_id)
@@ -110,8 +122,14 @@ class SearchRunner(SequentialRunner):
         work = search.work(pipeline, catalog)
         study = Study(search.config, recorder.trials())
         trials = _Trials(work, catalog, context, run)
+        earlier: Iterable[Trial] = ()
+        if search.distributed:
+            from .distributed import TrialJobs
+
+            jobs = TrialJobs(context, search)
+            trials.run_at_once, earlier = jobs.run, jobs.taken_over(study)
         try:
-            self._try_all(search, trials, study, recorder)
+            self._try_all(search, trials, study, recorder, earlier)
         finally:
             # Also where it is stopped, for what was found by then.
             search.best, search.trials = study.best, len(recorder.trials())
@@ -129,7 +147,14 @@ class SearchRunner(SequentialRunner):
                 is_made = node.outputs and made.keys() >= {*map(stem, node.outputs)}
                 run(_giving(node, made) if is_made else node)
 
-    def _try_all(self, search: Search, trials: "_Trials", study: Study, recorder: Recorder) -> None:
+    def _try_all(
+        self,
+        search: Search,
+        trials: "_Trials",
+        study: Study,
+        recorder: Recorder,
+        earlier: Iterable[Trial],
+    ) -> None:
         config, known = search.config, study.known
         end = time.monotonic() + (config.seconds or float("inf"))
 
@@ -143,7 +168,7 @@ class SearchRunner(SequentialRunner):
                     yield number, params, study.limits()
 
         with _progress(config, study) as tell:
-            for trial in trials.run_all(asked(), search.jobs):
+            for trial in chain(earlier, trials.run_all(asked(), search.jobs)):
                 is_best = study.tell(trial)
                 recorder.add(trial, is_best)
                 tell(trial, is_best)
@@ -156,6 +181,9 @@ class _Trials:
         self._work, self._catalog, self._context, self._run = work, catalog, context, run
         self.ran_once = set[Node]()
         self.error = ""
+        self.run_at_once: Callable[..., Iterator[Trial]] | None = (
+            None  # otherwise than in processes
+        )
         self._prepared: Prepared | None = None
         self._made = dict[int, Values]()  # by the best trial so far of this process
 
@@ -169,10 +197,10 @@ class _Trials:
             if trial.value is not None and (best is None or sign * trial.value > best):
                 best, self._made = sign * trial.value, {number: made}
             yield trial
-            if self._prepared and jobs > 1:
+            if self._prepared and (jobs > 1 or self.run_at_once):
                 from .pool import run_side_by_side
 
-                yield from run_side_by_side(self._prepared, asked, jobs)
+                yield from (self.run_at_once or run_side_by_side)(self._prepared, asked, jobs)
 
     def made_by(self, trial: Trial) -> Values:
         """Give what the best trial has made; one of another process is run once more."""

@@ -11,21 +11,25 @@ import click
 from kedro.framework import project
 from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
+from mergedeep import merge  # type: ignore[import-untyped]
 
+from ..jobs.background import release
 from ..jobs.checks import check
-from ..jobs.parameters import JobParameters, check_names
-from ..jobs.plan import make_plan, project_for
+from ..jobs.parameters import GIVEN, JobParameters, check_names
+from ..jobs.plan import Plan, make_plan, project_for
 from ..jobs.submit import submit
 from ..project import config_loader, current_project
 from ..records.summaries import Record, uid_of
 from ..runs.manager import MLRunContextManager
 from ..secrets.known import hide_in
-from ..store.fields import SEARCH, flatten
+from ..store.context import ADDED
+from ..store.fields import BEFORE, SEARCH, flatten, section
 from ..text import nearest
 from .config import SearchConfig, SearchError
 from .metric import check_metric
 from .resume import check_unchanged, versions_then
 from .runner import Search, SearchRunner
+from .work import Prepared
 
 NAME = "search"  # of a search's run
 _CONTEXT_NAME = "MLRUN_CONTEXT_NAME"
@@ -40,6 +44,7 @@ class Start:
         params: values of Kedro's parameters.
         env: Kedro's environment.
         jobs: how many trials run at once.
+        distributed: whether each trial is a job of its own.
         run: the record of a search to go on with, as it was asked for then.
     """
 
@@ -51,6 +56,7 @@ class Start:
         env: str | None,
         jobs: int = 1,
         run: Record | None = None,
+        distributed: bool = False,
     ) -> None:
         if not find_spec("optuna"):
             raise SearchError(
@@ -76,6 +82,7 @@ class Start:
             check_names(dict.fromkeys(config.parameters), loader)
             asked = {"config": config.model_dump(), "env": env, "params": params}
             self.search = Search(config, loader["parameters"], asked, jobs)
+        self.search.distributed = distributed
 
     def plan(self) -> Record:
         """Tell what would be run, how often; what can't be done is refused."""
@@ -101,11 +108,16 @@ class Start:
         parts["with the best"] = pipeline - parts["once"] - parts["for each trial"]
         count = min(config.trials, len(config.points())) if config.sampler == "grid" else None
         nodes = {when: [node.name for node in part.nodes] for when, part in parts.items()}
-        return config.model_dump() | {"trials": count or config.trials, "nodes": nodes}
+        if search.distributed:
+            self._check_sendable(Prepared(work, entry, {}))
+        told = {"trials": count or config.trials, "nodes": nodes, "at_once": search.jobs}
+        return config.model_dump() | told
 
     def go(self) -> Search:
         """Run it to its end."""
         manager = MLRunContextManager()
+        if self._run:
+            release(self._run)
         manager.resumes = self._run
         with _named(NAME), self._session() as session:
             try:
@@ -123,8 +135,8 @@ class Start:
                 manager.resumes = None
         return self.search
 
-    def submit(self) -> str:
-        """Run it as one MLRun job, and give the id of its run."""
+    def job(self) -> Plan:
+        """Make it an MLRun job; what can't be done there is refused."""
         search, asked = self.search, self.search.asked
         job = JobParameters(
             pipeline=search.pipelines,
@@ -133,10 +145,39 @@ class Start:
             runtime_params=flatten(asked["params"]),
         )
         with project_for(job, "archive") as sent:
-            plan = check(make_plan(sent, job, name=NAME))
-        plan.task["metadata"]["annotations"][SEARCH] = json.dumps(asked)
+            plan = make_plan(sent, job, name=NAME)
+            metadata = plan.task["metadata"]
+            told = {"jobs": search.jobs, "distributed": search.distributed}
+            metadata["annotations"][SEARCH] = json.dumps(asked | told)
+            if run := self._run:
+                metadata |= {"uid": uid_of(run), "name": run["metadata"]["name"]}
+                metadata["annotations"][BEFORE] = json.dumps(_before(run))
+            return check(plan)
+
+    def submit(self, plan: Plan) -> str:
+        """Send what `job` has made, and give the id of its run."""
+        if self._run:
+            release(self._run)
         submit(plan)
         return plan.uid
+
+    def _check_sendable(self, prepared: Prepared) -> None:
+        """Refuse what can't be sent to the jobs of trials, or must not be."""
+        import cloudpickle
+
+        parameters = self.search.parameters
+        if hide_in(parameters) != parameters:
+            raise SearchError(
+                "A parameter is called like a secret, and what trials need is kept as an artifact. "
+                "Put it into credentials, or search without --distributed."
+            )
+        try:
+            cloudpickle.dumps(prepared)
+        except Exception as error:
+            raise SearchError(
+                f"What the trials run can't be sent to their jobs ({error}). Search without "
+                "--distributed."
+            ) from None
 
     def _session(self) -> Any:
         asked = self.search.asked
@@ -156,6 +197,17 @@ def _asked(run: Record) -> str:
             f"Search {uid} is {state}, so it can't go on. To begin another, leave out --resume."
         )
     return str(text)
+
+
+def _before(run: Record) -> Record:
+    """Give what a run has so far, also where a job that was to go on with it never began."""
+    annotations = dict(run["metadata"].get("annotations") or {})
+    before = json.loads(annotations.pop(BEFORE, "{}"))
+    annotations.pop(GIVEN, None)
+    own = {"metadata": {"annotations": annotations}}
+    for part, name in ADDED[1:]:
+        own.setdefault(part, {})[name] = section(run, part, name)
+    return dict(merge(before, own))
 
 
 @contextmanager

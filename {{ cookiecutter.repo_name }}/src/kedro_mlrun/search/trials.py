@@ -78,6 +78,11 @@ class Study:
             return self._ask(number)
         return self._ask(number, self._grid[number - 1]) if number <= len(self._grid) else None
 
+    def go_on_with(self, number: int, params: Params) -> None:
+        """Take a trial that was asked for earlier, and whose end is to be told."""
+        self.known.add(number)
+        self._ask(number, params)
+
     def _ask(self, number: int, known: Params | None = None) -> Params:
         if known is not None:
             self._optuna.enqueue_trial(known)

@@ -185,13 +185,13 @@ class RunContext:
     def set_annotation(self, key: str, value: Any, replace: bool = True) -> None:
         """Set an annotation, which is written with what comes next."""
         if replace or not self.annotations.get(key):
-            self._add("metadata", "annotations", {key: str(value)})
+            self.add("metadata", "annotations", {key: str(value)})
 
     def log_results(self, results: Mapping[str, Any], commit: bool = False) -> None:
         """Record results."""
         if not all(type(value) in JSON for value in results.values()):
             return self.full.log_results(results, commit)
-        self._add("status", "results", results)
+        self.add("status", "results", results)
         self.update_run()
         return None
 
@@ -225,7 +225,7 @@ class RunContext:
         stored = Store.store_artifact(
             self._store, db_key, item, tag=tag, latest=self.is_latest, **where
         )
-        self._add("status", "artifact_uris", {metadata["key"]: artifact_uri(stored, tag)})
+        self.add("status", "artifact_uris", {metadata["key"]: artifact_uri(stored, tag)})
         self.update_run()
         return stored
 
@@ -330,7 +330,8 @@ class RunContext:
         status, dicts = self.record["status"], (self.labels, self.inputs, self._parameters)
         return *map(dict, dicts), status["state"], status.get("error")
 
-    def _add(self, part: str, name: str, values: Mapping[str, Any]) -> None:
+    def add(self, part: str, name: str, values: Mapping[str, Any]) -> None:
+        """Add to one of the record's `DICTS`, which is written with what comes next."""
         known = self.record[part][name]
         if name == "annotations" and any(
             known.get(key, values[key]) != values[key] for key in values

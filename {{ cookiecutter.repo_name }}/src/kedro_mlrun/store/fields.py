@@ -19,6 +19,11 @@ SEARCH, IMPORTANCE, TRIAL = "kedro.search", "kedro.importance", "kedro.trial"
 SWEEP = "kedro.sweep"  # and of MLRun's own sweep, what the best of it is chosen by
 # The label of a run that gave a model's version an alias, or was to: the model's key.
 PROMOTION = "promotion"
+# The annotation of a run that a new job goes on with: what its record had before.
+BEFORE = "kedro.before"
+# The label of runs that another run has started as jobs, with its id; MLRun has none for that, but
+# for functions `mlrun/parent-function`.
+PARENT = "mlrun/parent-run"
 # What is no part of an artifact's hash, by its kind.
 NO_PART: dict[str, tuple[str, ...]] = {"artifact": ("db_key", "extra_data")}
 NO_PART["dataset"] = (*NO_PART["artifact"], *"schema header length column_metadata".split())
