@@ -34,6 +34,11 @@ def count(what):
     if (HERE / "stop").exists() and (HERE / "stop").read_text() == f"{what} {done}":
         (HERE / "stop").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
+    if (HERE / "parent").exists() and (HERE / "parent").read_text() == f"{what} {done}":
+        (HERE / "parent").unlink()
+        # That has run the first trial itself.
+        os.kill(int((HERE / "processes").read_text().split()[0]), signal.SIGKILL)
+        time.sleep(60)
     if (HERE / "interrupt").exists() and (HERE / "interrupt").read_text() == f"{what} {done}":
         (HERE / "interrupt").unlink()
         signal.raise_signal(signal.SIGINT)

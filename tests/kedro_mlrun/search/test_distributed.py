@@ -1,36 +1,141 @@
-"""`kedro mlrun search --submit --distributed`: one job, and a job for each of its trials."""
+"""`kedro mlrun search --submit`: one job, and with `--distributed` a job for each trial."""
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from conftest import KEDRO, PYTHON, Folder
 from searched import counts, recorded, search
 
+JOBS = ("--submit", "--distributed")
+LABEL = "mlrun/parent-run"
+# As if the search had been killed before it recorded the third trial.
+FORGET = """
+from kedro_mlrun import *
+db, project = MLRunContextManager().to_read()
+db.update_run({{"metadata.annotations": {{}}}}, "{uid}", project, iter=3)
+db.update_run({{"status.state": "error"}}, "{uid}", project)
+"""
+
 
 @pytest.fixture
 def project(project: Folder) -> Folder:
-    """Where what nodes of jobs have done is counted in the project's folder."""
+    """A project where what the nodes of jobs do is counted in its own folder."""
     variables = {"COUNTS": str(project.path), "REAL_PYTHON": str(PYTHON)}
     return replace(project, variables={**project.variables, **variables})
 
 
-def test_each_trial_is_a_job_of_one_parent(project: Folder) -> None:
-    uid = search(project, "--submit", "--distributed", "--trials", "3")["uid"]
-    print(project.run(KEDRO, "mlrun", "logs", uid, "--follow").stdout)
+def submitted(project: Folder, *options: str) -> str:
+    """Submit a search, wait for its end, and give its id."""
+    uid = search(project, *options)["uid"]
+    project.run(KEDRO, "mlrun", "logs", uid, "--follow", ok=False)
+    return str(uid)
+
+
+def runs_of(project: Folder, uid: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give a search's own record with those of its iterations, and those of its jobs."""
     runs = recorded(project)
-    for run in runs:
-        print(
-            run["metadata"]["uid"][:6],
-            run["metadata"]["iteration"],
-            run["metadata"]["name"],
-            run["status"]["state"],
-            run["status"].get("error"),
-            run["metadata"]["labels"],
-            run["spec"]["parameters"],
-            run["status"]["results"],
-            run["status"]["start_time"],
-            run["status"]["last_update"],
-        )
-    print(counts(project))
-    print(project.run(KEDRO, "mlrun", "runs").stdout)
-    assert 0
+    own = [run for run in runs if run["metadata"]["uid"] == uid]
+    jobs = [run for run in runs if run["metadata"]["labels"].get(LABEL) == uid]
+    return own, sorted(jobs, key=lambda run: str(run["metadata"]["name"]))
+
+
+def xs(runs: list[dict[str, Any]]) -> list[float]:
+    return [run["spec"]["parameters"]["model.x"] for run in runs]
+
+
+def listed(project: Folder, *options: str) -> list[str]:
+    done = project.run(KEDRO, "mlrun", "runs", "--json", *options)
+    return [run["name"] for run in json.loads(done.stdout)]
+
+
+def test_each_trial_is_a_job_of_one_parent(project: Folder) -> None:
+    """They are as those of a search in this process, and a list of runs shows the search alone.
+
+    One that had ended when its search was killed isn't run again.
+    """
+    uid = submitted(project, *JOBS, "--trials", "3")
+    (run, *trials), jobs = runs_of(project, uid)
+    assert (run["status"]["state"], run["status"]["results"]["best_iteration"]) == ("completed", 1)
+    assert [trial["metadata"]["iteration"] for trial in trials] == [1, 2, 3]
+    # The first one, which tells where the metric is, runs in the parent.
+    assert [job["metadata"]["name"] for job in jobs] == ["search-2", "search-3"]
+    assert xs(jobs) == xs(trials[1:])
+    assert [job["status"]["results"] for job in jobs] == [
+        trial["status"]["results"] for trial in trials[1:]
+    ]
+    assert counts(project)["split"] == counts(project)["judge"] == 1
+    assert listed(project) == ["search"]
+    assert sorted(listed(project, "--label", f"{LABEL}={uid}")) == ["search-2", "search-3"]
+
+    local = search(project, "--trials", "3")["uid"]
+    assert xs(runs_of(project, local)[0][1:]) == xs(trials)
+
+    before = counts(project)
+    project.run(PYTHON, "-c", FORGET.format(uid=uid), PYTHONPATH="src")
+    submitted(project, *JOBS, "--resume", uid)
+    (run, *again), jobs = runs_of(project, uid)
+    assert (run["status"]["state"], len(jobs), xs(again)) == ("completed", 2, xs(trials))
+    # The best was in another process's memory.
+    assert counts(project)["train"] == before["train"] + 1
+    assert counts(project)["split"] == before["split"]
+
+
+def test_a_trial_whose_job_dies_is_an_error_and_the_search_goes_on(project: Folder) -> None:
+    """What is said of it is one line, with the job whose log has the rest."""
+    (project.path / "stop").write_text("train 2")
+    uid = submitted(project, *JOBS, "--trials", "3")
+    (run, *trials), jobs = runs_of(project, uid)
+    assert run["status"]["state"] == "completed"
+    states = [trial["status"]["state"] for trial in trials]
+    assert sorted(states) == ["completed", "completed", "error"]
+    dead = jobs[states.index("error") - 1]["metadata"]["uid"]
+    why = trials[states.index("error")]["status"]["error"]
+    assert why.startswith("Its process was killed by SIGKILL.")
+    assert why.endswith(f"(job {dead[:8]})")
+    assert "\n" not in why
+
+
+def test_a_search_that_was_killed_as_a_job_goes_on_as_one(project: Folder) -> None:
+    """Its trials' jobs end with it. Nothing is run twice that had ended, and no number is lost."""
+    (project.path / "parent").write_text("train 3")
+    uid = submitted(project, *JOBS, "--trials", "4")
+    (run, *trials), jobs = runs_of(project, uid)
+    assert run["status"]["error"].startswith("Its process was killed by SIGKILL.")
+    assert "aborted" in {job["status"]["state"] for job in jobs}
+    assert {job["status"]["state"] for job in jobs} <= {"aborted", "completed"}
+    assert trials
+    submitted(project, "--submit", "--jobs", "2", "--resume", uid)
+    (run, *again), _ = runs_of(project, uid)
+    assert (run["status"]["state"], run["metadata"]["labels"]["kind"]) == ("completed", "job")
+    assert [trial["metadata"]["iteration"] for trial in again] == [1, 2, 3, 4]
+    assert len(set(xs(again))) == 4
+    assert xs(again)[0] == xs(trials)[0]
+    assert "test.score" in run["status"]["results"]
+    assert counts(project)["split"] == 1
+
+
+def test_what_cant_be_a_job_is_said_before_it_is_sent(project: Folder) -> None:
+    def refused(*options: str) -> str:
+        return " ".join(search(project, *options, ok=False).split())
+
+    assert "give --submit, too" in refused("--distributed")
+    assert search(project, *JOBS, "--dry-run")["at_once"] == 2
+    parameters = project.path / "conf" / "base" / "parameters.yml"
+    text = parameters.read_text()
+    parameters.write_text(text.replace("unused: 1", "db_password: open"))
+    assert "A parameter is called like a secret" in refused(*JOBS)
+    parameters.write_text(text)
+    registry = project.path / "src" / "breast_cancer" / "pipeline_registry.py"
+    code = registry.read_text().replace("def train(data, model: Model):", LOCKED)
+    registry.write_text(code.replace("Node(train,", "Node(partial(train, lock=Lock()),"))
+    assert "What the trials run can't be sent to their jobs (" in refused(*JOBS)
+    assert listed(project) == []
+
+
+LOCKED = """from functools import partial
+from threading import Lock
+
+
+def train(data, model: Model, lock=None):"""

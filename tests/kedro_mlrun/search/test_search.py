@@ -227,7 +227,7 @@ def test_a_search_on_an_api_goes_on_as_well(project: Folder, api_url: str) -> No
 
 def test_a_search_is_submitted_as_one_job(project: Folder) -> None:
     """The job is told by its record what to search, and its iterations are as elsewhere."""
-    uid = search(project, "--submit", "--trials", "3", "--params", "seed=4")["uid"]
+    uid = search(project, "--submit", "--jobs", "2", "--trials", "3", "--params", "seed=4")["uid"]
     project.run(KEDRO, "mlrun", "logs", uid, "--follow")
     run, *trials = recorded(project)
     assert (run["metadata"]["uid"], run["status"]["state"]) == (uid, "completed")

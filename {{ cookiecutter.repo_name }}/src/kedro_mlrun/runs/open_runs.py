@@ -97,7 +97,9 @@ def resumed(
     db: Any, record: dict[str, Any], labels: dict[str, str], connect: Callable[[], object] | None
 ) -> Context:
     """Open a run again that was stopped, with what its record has."""
-    record["metadata"]["labels"].update(labels)
+    # It may have been a job's, or of another machine.
+    here = {"kind": "local", "host": socket.gethostname()}
+    record["metadata"]["labels"].update({**here, **labels})
     status = record["status"]
     status["state"] = "running"
     for name in ("error", "status_text", "end_time", "artifacts"):

@@ -135,7 +135,7 @@ class TrialJobs:
         number, params = self._waiting.pop(uid)
         if trial := trial_job.ended(run["metadata"].get("annotations") or {}):
             return trial
-        why = status.get("error") or status.get("status_text") or f"the job is {status['state']}"
+        why = status.get("error") or status.get("status_text") or f"its state is {status['state']}"
         # What follows an empty line is a log or a traceback.
         why = str(why).partition("\n\n")[0].strip()
         started = str(status.get("start_time") or "")
