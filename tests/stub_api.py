@@ -59,6 +59,7 @@ class StubAPI(ThreadingHTTPServer):
             "v1/submit_job": "submit_job",
             "v1/projects/[^/]+/runs/([^/]+)/abort": "abort",
             "v1/projects/([^/]+)/schedules/?([^/]*)": "schedule",
+            "v1/projects/[^/]+/runtime-resources": "runtime_resources",
             "v1/projects/([^/]+)/workflows/([^/]+)/submit": "submit_workflow",
             "v1/projects/[^/]+/workflows/[^/]+/runs/[^/]+": "workflow_id",
             "v1/build/function": "build",
@@ -180,6 +181,9 @@ class StubAPI(ThreadingHTTPServer):
 
     def abort(self, _: str, uid: str, __: Any, body: Any) -> Any:
         self.runs[uid]["status"] |= {"state": "aborted", **body}
+        return {}
+
+    def runtime_resources(self, *_: Any) -> Any:
         return {}
 
     def schedule(self, method: str, project: str, name: str, _: Any, __: Any) -> Any:

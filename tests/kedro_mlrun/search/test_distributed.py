@@ -1,12 +1,18 @@
 """`kedro mlrun search --submit`: one job, and with `--distributed` a job for each trial."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import KEDRO, PYTHON, Folder
+from helpers import Store, new_store
 from searched import counts, recorded, search
+from stub_api import stub_api
+
+from kedro_mlrun.jobs import background
 
 JOBS = ("--submit", "--distributed")
 LABEL = "mlrun/parent-run"
@@ -82,19 +88,23 @@ def test_each_trial_is_a_job_of_one_parent(project: Folder) -> None:
     assert counts(project)["split"] == before["split"]
 
 
-def test_a_trial_whose_job_dies_is_an_error_and_the_search_goes_on(project: Folder) -> None:
-    """What is said of it is one line, with the job whose log has the rest."""
-    (project.path / "stop").write_text("train 2")
-    uid = submitted(project, *JOBS, "--trials", "3")
+def test_a_trial_whose_job_fails_or_dies_is_an_error_and_the_search_goes_on(
+    project: Folder,
+) -> None:
+    """What is said of one that dies is one line, with the job whose log has the rest."""
+    (project.path / "stop").write_text("train 3")
+    options = ("--jobs", "1", "--sampler", "grid", "--set", "model.x=choice(0.2, 0.95, 0.4)")
+    uid = submitted(project, *JOBS, *options)
     (run, *trials), jobs = runs_of(project, uid)
     assert run["status"]["state"] == "completed"
-    states = [trial["status"]["state"] for trial in trials]
-    assert sorted(states) == ["completed", "completed", "error"]
-    dead = jobs[states.index("error") - 1]["metadata"]["uid"]
-    why = trials[states.index("error")]["status"]["error"]
-    assert why.startswith("Its process was killed by SIGKILL.")
-    assert why.endswith(f"(job {dead[:8]})")
-    assert "\n" not in why
+    assert [trial["status"]["state"] for trial in trials] == ["completed", "error", "error"]
+    failed, died = (trial["status"]["error"] for trial in trials[1:])
+    assert failed == jobs[0]["status"]["error"] == "ValueError: x is too large"
+    assert died.startswith("Its process was killed by SIGKILL.")
+    assert died.endswith(f"(job {jobs[1]['metadata']['uid'][:8]})")
+    assert "\n" not in died
+    project.run(KEDRO, "mlrun", "delete", uid, "--yes")
+    assert recorded(project) == []
 
 
 def test_a_search_that_was_killed_as_a_job_goes_on_as_one(project: Folder) -> None:
@@ -132,6 +142,36 @@ def test_what_cant_be_a_job_is_said_before_it_is_sent(project: Folder) -> None:
     registry.write_text(code.replace("Node(train,", "Node(partial(train, lock=Lock()),"))
     assert "What the trials run can't be sent to their jobs (" in refused(*JOBS)
     assert listed(project) == []
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Store]:
+    """An MLRun API with a search, three jobs of it, one of which has ended, and one of another."""
+    with stub_api() as api:
+        for store in new_store(api.url, tmp_path):
+            db = store.manager.run_db
+            for uid, parent, state in (
+                ("1a", "", "running"),
+                ("2b", "1a", "running"),
+                ("3c", "1a", "completed"),
+                ("4d", "1a", "pending"),
+                ("5e", "6f", "running"),
+            ):
+                labels = {"kind": "job"} | ({LABEL: parent} if parent else {})
+                metadata = {"uid": uid, "name": uid, "project": store.project, "labels": labels}
+                run = {"metadata": metadata, "spec": {}, "status": {"state": state}}
+                db.store_run(run, uid, store.project)
+            yield store
+
+
+def test_an_abort_reaches_the_jobs_of_trials(cluster: Store) -> None:
+    """A cluster doesn't know that they belong to the search."""
+    db = cluster.manager.run_db
+    background.abort(db, db.read_run("1a", cluster.project), "It was aborted.")
+    found = {uid: db.read_run(uid, cluster.project) for uid in ("1a", "2b", "3c", "4d", "5e")}
+    assert [run["status"]["state"] for run in found.values()] == [
+        *("aborted", "aborted", "completed", "aborted", "running")
+    ]
 
 
 LOCKED = """from functools import partial

@@ -213,7 +213,7 @@ def _abort(db: Any, run: Record, reason: str) -> None:
 def release(run: Record) -> None:
     """Take away what a run that has ended was run by, for something else goes on with it.
 
-    On a cluster that is its pod, by which MLRun tells a run's state; and the jobs that it started.
+    On a cluster that is its pod, by which MLRun tells a run's state.
     """
     db, uid, project = (
         MLRunContextManager().store,

@@ -13,7 +13,7 @@ from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 from mergedeep import merge  # type: ignore[import-untyped]
 
-from ..jobs.background import release
+from ..jobs.background import abort_jobs_of, release
 from ..jobs.checks import check
 from ..jobs.parameters import GIVEN, JobParameters, check_names
 from ..jobs.plan import Plan, make_plan, project_for
@@ -116,8 +116,7 @@ class Start:
     def go(self) -> Search:
         """Run it to its end."""
         manager = MLRunContextManager()
-        if self._run:
-            release(self._run)
+        self._release()
         manager.resumes = self._run
         with _named(NAME), self._session() as session:
             try:
@@ -156,15 +155,29 @@ class Start:
 
     def submit(self, plan: Plan) -> str:
         """Send what `job` has made, and give the id of its run."""
-        if self._run:
-            release(self._run)
+        self._release()
         submit(plan)
         return plan.uid
+
+    def _release(self) -> None:
+        """End what is left of the search that goes on, but the jobs that are taken over."""
+        if run := self._run:
+            release(run)
+            if not self.search.distributed:
+                of_run = uid_of(run), run["metadata"]["project"]
+                abort_jobs_of(
+                    MLRunContextManager().store, *of_run, "Its search goes on without it."
+                )
 
     def _check_sendable(self, prepared: Prepared) -> None:
         """Refuse what can't be sent to the jobs of trials, or must not be."""
         import cloudpickle
 
+        if getattr(self.search.config, "keep", "") == "all":
+            raise SearchError(
+                "With --distributed, what a trial makes stays in its job, and `keep` is 'all'. "
+                "Set `keep: best`, or search without --distributed."
+            )
         parameters = self.search.parameters
         if hide_in(parameters) != parameters:
             raise SearchError(

@@ -41,7 +41,9 @@ def run(context: "mlrun.MLClientCtx") -> None:
         session.load_context()
         prepared = MLRunAbstractDataset(PREPARED, {"path": str(context.inputs[PREPARED])}).load()
         trial = cast(Prepared, cloudpickle.loads(prepared)).run(*asked(context.annotations))[0]
-    context.set_annotation(ENDED, json.dumps(asdict(replace(trial, error=hide(trial.error)))))
+    what = asdict(replace(trial, error=hide(trial.error)))
+    what.pop("kept", None)
+    context.set_annotation(ENDED, json.dumps(what))
     context.log_results(trial.results)
     context.commit()
     if trial.error:
