@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import KEDRO, PYTHON, Folder
 from helpers import Store, new_store
-from searched import counts, recorded, search
+from searched import SEARCH, counts, recorded, search
 from stub_api import stub_api
 
 from kedro_mlrun.jobs import background
+from kedro_mlrun.search.config import SearchConfig
+from kedro_mlrun.search.trials import Study
 
 JOBS = ("--submit", "--distributed")
 LABEL = "mlrun/parent-run"
-# As if the search had been killed before it recorded the third trial.
+# As if the search had been killed before it recorded the second trial.
 FORGET = """
 from kedro_mlrun import *
 db, project = MLRunContextManager().to_read()
-db.update_run({{"metadata.annotations": {{}}}}, "{uid}", project, iter=3)
+db.update_run({{"metadata.annotations": {{}}}}, "{uid}", project, iter=2)
 db.update_run({{"status.state": "error"}}, "{uid}", project)
 """
 
@@ -57,52 +60,37 @@ def listed(project: Folder, *options: str) -> list[str]:
 
 
 def test_each_trial_is_a_job_of_one_parent(project: Folder) -> None:
-    """They are as those of a search in this process, and a list of runs shows the search alone.
+    """One that fails is an error, as is one whose job dies, and the search goes on.
 
-    One that had ended when its search was killed isn't run again.
+    A list of runs shows the search alone. What had ended when it was killed isn't run again.
     """
-    uid = submitted(project, *JOBS, "--trials", "3")
-    (run, *trials), jobs = runs_of(project, uid)
-    assert (run["status"]["state"], run["status"]["results"]["best_iteration"]) == ("completed", 1)
-    assert [trial["metadata"]["iteration"] for trial in trials] == [1, 2, 3]
-    # The first one, which tells where the metric is, runs in the parent.
-    assert [job["metadata"]["name"] for job in jobs] == ["search-2", "search-3"]
-    assert xs(jobs) == xs(trials[1:])
-    assert [job["status"]["results"] for job in jobs] == [
-        trial["status"]["results"] for trial in trials[1:]
-    ]
-    assert counts(project)["split"] == counts(project)["judge"] == 1
-    assert listed(project) == ["search"]
-    assert sorted(listed(project, "--label", f"{LABEL}={uid}")) == ["search-2", "search-3"]
-
-    local = search(project, "--trials", "3")["uid"]
-    assert xs(runs_of(project, local)[0][1:]) == xs(trials)
-
-    before = counts(project)
-    project.run(PYTHON, "-c", FORGET.format(uid=uid), PYTHONPATH="src")
-    submitted(project, *JOBS, "--resume", uid)
-    (run, *again), jobs = runs_of(project, uid)
-    assert (run["status"]["state"], len(jobs), xs(again)) == ("completed", 2, xs(trials))
-    # The best was in another process's memory.
-    assert counts(project)["train"] == before["train"] + 1
-    assert counts(project)["split"] == before["split"]
-
-
-def test_a_trial_whose_job_fails_or_dies_is_an_error_and_the_search_goes_on(
-    project: Folder,
-) -> None:
-    """What is said of one that dies is one line, with the job whose log has the rest."""
     (project.path / "stop").write_text("train 3")
     options = ("--jobs", "1", "--sampler", "grid", "--set", "model.x=choice(0.2, 0.95, 0.4)")
     uid = submitted(project, *JOBS, *options)
     (run, *trials), jobs = runs_of(project, uid)
-    assert run["status"]["state"] == "completed"
+    assert (run["status"]["state"], run["status"]["results"]["best_iteration"]) == ("completed", 1)
+    assert [trial["metadata"]["iteration"] for trial in trials] == [1, 2, 3]
     assert [trial["status"]["state"] for trial in trials] == ["completed", "error", "error"]
+    # The first one, which tells where the metric is, runs in the parent.
+    assert [job["metadata"]["name"] for job in jobs] == ["search-2", "search-3"]
+    assert xs(jobs) == xs(trials[1:]) == [0.95, 0.4]
     failed, died = (trial["status"]["error"] for trial in trials[1:])
     assert failed == jobs[0]["status"]["error"] == "ValueError: x is too large"
     assert died.startswith("Its process was killed by SIGKILL.")
     assert died.endswith(f"(job {jobs[1]['metadata']['uid'][:8]})")
     assert "\n" not in died
+    assert counts(project)["split"] == counts(project)["judge"] == 1
+    assert listed(project) == ["search"]
+    assert sorted(listed(project, "--label", f"{LABEL}={uid}")) == ["search-2", "search-3"]
+
+    project.run(PYTHON, "-c", FORGET.format(uid=uid), PYTHONPATH="src")
+    submitted(project, *JOBS, "--resume", uid)
+    (run, *again), jobs = runs_of(project, uid)
+    assert (run["status"]["state"], len(jobs), xs(again)) == ("completed", 2, xs(trials))
+    assert [trial["status"].get("error") for trial in again] == [None, failed, died]
+    # The best was in another process's memory.
+    assert counts(project)["train"] == 3 + 1
+    assert counts(project)["split"] == 1
     project.run(KEDRO, "mlrun", "delete", uid, "--yes")
     assert recorded(project) == []
 
@@ -110,18 +98,22 @@ def test_a_trial_whose_job_fails_or_dies_is_an_error_and_the_search_goes_on(
 def test_a_search_that_was_killed_as_a_job_goes_on_as_one(project: Folder) -> None:
     """Its trials' jobs end with it. Nothing is run twice that had ended, and no number is lost."""
     (project.path / "parent").write_text("train 3")
-    uid = submitted(project, *JOBS, "--trials", "4")
+    uid = submitted(project, *JOBS, "--trials", "4", "--params", "seed=4")
     (run, *trials), jobs = runs_of(project, uid)
     assert run["status"]["error"].startswith("Its process was killed by SIGKILL.")
     assert "aborted" in {job["status"]["state"] for job in jobs}
     assert {job["status"]["state"] for job in jobs} <= {"aborted", "completed"}
-    assert trials
     submitted(project, "--submit", "--jobs", "2", "--resume", uid)
     (run, *again), _ = runs_of(project, uid)
     assert (run["status"]["state"], run["metadata"]["labels"]["kind"]) == ("completed", "job")
+    assert (run["metadata"]["name"], run["spec"]["parameters"]["seed"]) == ("search", 4)
     assert [trial["metadata"]["iteration"] for trial in again] == [1, 2, 3, 4]
     assert len(set(xs(again))) == 4
-    assert xs(again)[0] == xs(trials)[0]
+    # The first ones are those of a search in this process.
+    study = Study(SearchConfig(**yaml.safe_load(SEARCH)))
+    first = [study.ask(number) for number in (1, 2, 3)]
+    assert [{"model.x": x} for x in xs(trials)] == first[: len(trials)]
+    assert [{"model.x": x} for x in sorted(xs(jobs))] == sorted(first[1:], key=str)
     assert "test.score" in run["status"]["results"]
     assert counts(project)["split"] == 1
 

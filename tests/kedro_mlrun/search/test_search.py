@@ -223,14 +223,3 @@ def test_a_search_on_an_api_goes_on_as_well(project: Folder, api_url: str) -> No
     assert run["status"]["state"] == "completed"
     assert len(run["status"]["iterations"]) == 7
     assert counts(project)["split"] == 1
-
-
-def test_a_search_is_submitted_as_one_job(project: Folder) -> None:
-    """The job is told by its record what to search, and its iterations are as elsewhere."""
-    uid = search(project, "--submit", "--jobs", "2", "--trials", "3", "--params", "seed=4")["uid"]
-    project.run(KEDRO, "mlrun", "logs", uid, "--follow")
-    run, *trials = recorded(project)
-    assert (run["metadata"]["uid"], run["status"]["state"]) == (uid, "completed")
-    assert (run["metadata"]["name"], run["spec"]["parameters"]["seed"]) == ("search", 4)
-    assert len(trials) == 3
-    assert "test.score" in run["status"]["results"]
