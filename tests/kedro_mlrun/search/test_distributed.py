@@ -111,9 +111,11 @@ def test_a_search_that_was_killed_as_a_job_goes_on_as_one(project: Folder) -> No
     assert len(set(xs(again))) == 4
     # The first ones are those of a search in this process.
     study = Study(SearchConfig(**yaml.safe_load(SEARCH)))
-    first = [study.ask(number) for number in (1, 2, 3)]
-    assert [{"model.x": x} for x in xs(trials)] == first[: len(trials)]
-    assert [{"model.x": x} for x in sorted(xs(jobs))] == sorted(first[1:], key=str)
+    first = {number: study.ask(number) for number in (1, 2, 3, 4)}
+    for trial in trials:
+        assert {"model.x": xs([trial])[0]} == first[trial["metadata"]["iteration"]]
+    for job in jobs:
+        assert {"model.x": xs([job])[0]} == first[int(job["metadata"]["name"][-1])]
     assert "test.score" in run["status"]["results"]
     assert counts(project)["split"] == 1
 

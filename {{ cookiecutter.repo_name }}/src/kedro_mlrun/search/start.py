@@ -65,6 +65,7 @@ class Start:
             )
         self._run, self._versions = run, dict[str, str]()
         if run:
+            run = self._run = _whole(run)
             if also := sorted(changes.keys() - {"trials", "seconds"}):
                 options = ", ".join(f"--{name}" for name in also)
                 raise SearchError(
@@ -100,7 +101,8 @@ class Start:
             catalog = session.load_context().catalog
             work = search.work(pipeline, catalog)
             check_metric(config, work.entries)
-            if self._run:
+            # One whose job never began has tried nothing.
+            if self._run and "files" in search.asked:
                 check_unchanged(self._run, pipeline, catalog)
                 self._versions = versions_then(self._run, pipeline, catalog)
         entry = next(iter(work.entries))
@@ -142,6 +144,7 @@ class Start:
             env=asked["env"],
             runner=f"{SearchRunner.__module__}.{SearchRunner.__name__}",
             runtime_params=flatten(asked["params"]),
+            load_versions=self._versions,
         )
         with project_for(job, "archive") as sent:
             plan = make_plan(sent, job, name=NAME)
@@ -150,7 +153,7 @@ class Start:
             metadata["annotations"][SEARCH] = json.dumps(asked | told)
             if run := self._run:
                 metadata |= {"uid": uid_of(run), "name": run["metadata"]["name"]}
-                metadata["annotations"][BEFORE] = json.dumps(_before(run))
+                metadata["annotations"][BEFORE] = json.dumps(_kept(run))
             return check(plan)
 
     def submit(self, plan: Plan) -> str:
@@ -212,15 +215,20 @@ def _asked(run: Record) -> str:
     return str(text)
 
 
-def _before(run: Record) -> Record:
-    """Give what a run has so far, also where a job that was to go on with it never began."""
-    annotations = dict(run["metadata"].get("annotations") or {})
-    before = json.loads(annotations.pop(BEFORE, "{}"))
-    annotations.pop(GIVEN, None)
-    own = {"metadata": {"annotations": annotations}}
-    for part, name in ADDED[1:]:
-        own.setdefault(part, {})[name] = section(run, part, name)
-    return dict(merge(before, own))
+def _whole(run: Record) -> Record:
+    """Give a search's record, also where a job that was to go on with it never began."""
+    before = json.loads(section(run, "metadata", "annotations").get(BEFORE, "{}"))
+    return dict(merge({}, before, run))
+
+
+def _kept(run: Record) -> Record:
+    """Give the part of a run's record that a job which goes on with it is to have."""
+    kept: Record = {}
+    for part, name in (*ADDED, ("spec", "parameters")):
+        kept.setdefault(part, {})[name] = section(run, part, name)
+    for name in (BEFORE, GIVEN):
+        kept["metadata"]["annotations"].pop(name, None)
+    return kept
 
 
 @contextmanager
