@@ -181,9 +181,8 @@ class _Trials:
         self._work, self._catalog, self._context, self._run = work, catalog, context, run
         self.ran_once = set[Node]()
         self.error = ""
-        self.run_at_once: Callable[..., Iterator[Trial]] | None = (
-            None  # otherwise than in processes
-        )
+        # What runs trials at once, if not processes.
+        self.run_at_once: Callable[..., Iterator[Trial]] | None = None
         self._prepared: Prepared | None = None
         self._made = dict[int, Values]()  # by the best trial so far of this process
 
