@@ -126,6 +126,10 @@ def test_what_cant_be_a_job_is_said_before_it_is_sent(project: Folder) -> None:
 
     assert "give --submit, too" in refused("--distributed")
     assert search(project, *JOBS, "--dry-run")["at_once"] == 2
+    file = project.path / "conf" / "base" / "search.yml"
+    file.write_text(f"{SEARCH}keep: all\n")
+    assert "what a trial makes stays in its job" in refused(*JOBS)
+    file.write_text(SEARCH)
     parameters = project.path / "conf" / "base" / "parameters.yml"
     text = parameters.read_text()
     parameters.write_text(text.replace("unused: 1", "db_password: open"))

@@ -176,7 +176,7 @@ class Start:
         """Refuse what can't be sent to the jobs of trials, or must not be."""
         import cloudpickle
 
-        if getattr(self.search.config, "keep", "") == "all":
+        if self.search.config.keep == "all":
             raise SearchError(
                 "With --distributed, what a trial makes stays in its job, and `keep` is 'all'. "
                 "Set `keep: best`, or search without --distributed."

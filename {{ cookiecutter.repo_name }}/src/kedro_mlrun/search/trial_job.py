@@ -42,7 +42,8 @@ def run(context: "mlrun.MLClientCtx") -> None:
         prepared = MLRunAbstractDataset(PREPARED, {"path": str(context.inputs[PREPARED])}).load()
         trial = cast(Prepared, cloudpickle.loads(prepared)).run(*asked(context.annotations))[0]
     what = asdict(replace(trial, error=hide(trial.error)))
-    what.pop("kept", None)
+    # Data, which `keep: best` has none of.
+    del what["kept"]
     context.set_annotation(ENDED, json.dumps(what))
     context.log_results(trial.results)
     context.commit()
@@ -69,6 +70,5 @@ def ended(annotations: Mapping[str, str]) -> Trial | None:
     if not (text := annotations.get(ENDED)):
         return None
     found = json.loads(text)
-    if "steps" in found:
-        found["steps"] = {int(step): value for step, value in found["steps"].items()}
+    found["steps"] = {int(step): value for step, value in found["steps"].items()}
     return Trial(**found)
