@@ -35,6 +35,8 @@ ROWS, NEW, REQUESTS, TRIALS = 3_000, 500, 1_000, 20
 GATES = "gates: {roc_auc: {at_least: 0.7, worse_by: 0.02}}"
 JSON = {"Content-Type": "application/json"}
 POOR = ",".join(f"{name}.model.arguments.n_estimators=1" for name in ("random_forest", "xgboost"))
+BETTER = "random_forest.model.instead.estimator=sklearn.linear_model.LogisticRegression"
+BETTER += ",random_forest.model.instead.arguments.max_iter=1000"
 SHIFTED = "--inputs=new_measurements=data/01_raw/shifted.csv"
 
 
@@ -179,8 +181,13 @@ def live(life: Life) -> None:
         return f"{found['drift.state']}; worst feature {found['drift.worst_feature']}"
 
     def challenger() -> str:
-        life.kedro("run", "--pipelines=training,evaluation", "--params=split.seed=7")
+        life.kedro("run", "--pipelines=training,evaluation", f"--params={BETTER}")
         return promote("model", "--to", "challenger")
+
+    def history() -> str:
+        told = json.loads(life.kedro("mlrun", "history", "model", "--json"))
+        refusals = sum(each["state"] == "error" for each in told)
+        return f"{len(told)} entries, {refusals} of them a refusal"
 
     life.step("search", search)
     life.step("promote the best", lambda: promote("model"))
@@ -219,7 +226,16 @@ def live(life: Life) -> None:
         life.step(f"serve {REQUESTS} requests, with a shadow", requests)
         life.step("promote the challenger under load", under_load)
         life.step("roll back", rollback)
-    life.step("history", lambda: life.kedro("mlrun", "history", "model").strip())
+    life.step("compare with the shadow", lambda: compared(life.path))
+    life.step("history", history)
+
+
+def compared(path: Path) -> str:
+    """Tell how often the shadow would have given another answer, by the recorded requests."""
+    files = [*path.glob(".mlrun/artifacts/requests/model/*/*/*.parquet")]
+    told = pd.concat([pd.read_parquet(file) for file in files])
+    differ = (told["answer.prediction"] != told["shadow.prediction"]).sum()
+    return f"another answer to {differ} of {len(told)} recorded requests"
 
 
 def last_line(text: str) -> str:
