@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from helpers import Store, new_store
@@ -44,6 +45,9 @@ def api(tmp_path: Path) -> Iterator[StubAPI]:
         told = {"version": api.version, "status": "ok", "nuclio_version": "1.15.3"}
         api.spec = lambda *_: told  # type: ignore[method-assign]
         api.routes["v1/projects/[^/]+/nuclio/([^/]+)/deploy"] = "deployed"
+        api.asked = {}  # type: ignore[attr-defined]
+        api.monitored = lambda *told: api.asked.update(told[2]) or {}  # type: ignore[attr-defined]
+        api.routes["v1/projects/([^/]+)/model-monitoring/"] = "monitored"
         for _ in new_store(api.url, tmp_path):
             model = DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])
             MLRunModel("model").save(model)
@@ -59,7 +63,8 @@ def command(monkeypatch: Any, *words: str, **spec: Any) -> Any:
     monkeypatch.setattr(deploy, "load_function", lambda _: function)
     # MLRun waits for 10 s before it asks how far it is.
     monkeypatch.setattr("mlrun.runtimes.nuclio.function.sleep", lambda _: None)
-    return CliRunner().invoke(commands.cli, ["mlrun", "serve", *words, "--deploy"])
+    words = ("serve", *words, "--deploy") if words[0] != "monitor" else words
+    return CliRunner().invoke(commands.cli, ["mlrun", *words])
 
 
 def sent(api: StubAPI) -> Any:
@@ -107,8 +112,31 @@ def test_refused(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [path for _, path, _ in api.requests if path.endswith("/deploy")]
 
 
+def test_a_deployed_model_is_monitored(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLRun's functions for it are deployed, and the model's own sends them its requests."""
+    rows = pd.DataFrame({"x": [0.0, 1.0], "kind": ["a", "b"]})
+    model = DecisionTreeClassifier().fit(rows[["x"]], rows["kind"])
+    done = command(monkeypatch, "monitor", "model")
+    assert done.exit_code == 1 and "has no statistics of the rows" in done.stderr
+    MLRunModel("model", save_args={"training_set": rows, "label_column": "kind"}).save(model)
+    api.tags["model", "champion"] = api.tags["model", "latest"]
+    done = command(monkeypatch, "monitor", "model")
+    assert done.exit_code == 1 and "kedro mlrun serve model:champion --deploy" in done.stderr
+    assert not api.asked  # type: ignore[attr-defined]
+
+    command(monkeypatch, "model")
+    api.functions["serve-model", ""] = sent(api)
+    api.requests.clear()
+    done = command(monkeypatch, "monitor", "model", "--minutes=20")
+    assert done.exit_code == 0 and "MLRun monitors model" in done.stdout
+    assert sent(api)["spec"]["track_models"] is True
+    assert api.asked["base_period"] == "20"  # type: ignore[attr-defined]
+
+
 def test_embedded_store(embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     done = command(monkeypatch, "model")
     assert done.exit_code == 1 and "has no cluster to deploy to: it needs an MLRun API" in (
         done.stderr.replace("\n", " ")
     )
+    done = command(monkeypatch, "monitor", "model")
+    assert done.exit_code == 1 and "kedro run --pipelines=monitoring" in done.stderr

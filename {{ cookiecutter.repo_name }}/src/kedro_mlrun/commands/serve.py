@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 from click import option
 
-from ..jobs.function import on_cluster
+from ..jobs.function import SubmitError, on_cluster
 from ..models.following import Followed, Source, follow
 from ..models.prediction import ModelSource
 from ..models.requests import RequestLog
@@ -107,3 +107,37 @@ def serve(
         return 0
 
     return go
+
+
+@command("monitor", "kedro mlrun monitor model:champion")
+@click.argument("model", metavar="MODEL[:TAG]")
+@option(
+    "--minutes",
+    type=click.IntRange(10),
+    default=10,
+    show_default=True,
+    help="How often MLRun looks; of a project that is monitored already, this stays as it is.",
+)
+def monitor(_records: Records, model: str, minutes: int) -> Answer:
+    """Have MLRun monitor a model that is deployed on a cluster.
+
+    That is for `kedro mlrun serve MODEL --deploy`. On the embedded store, the pipeline `monitoring`
+    compares new rows, or recorded requests, with those that the model was trained on.
+    """
+    from ..jobs.deploy import monitor as monitored
+
+    key, _, tag = model.partition(":")
+    if not on_cluster():
+        raise SubmitError(
+            "MLRun monitors models on a cluster, and this project records in an embedded store. "
+            "Here, to compare new rows with the training set: kedro run --pipelines=monitoring"
+        )
+    version = ModelSource(key, tag or CHAMPION).record()
+    if not version["spec"].get("feature_stats"):
+        raise SubmitError(
+            f"{key} has no statistics of the rows that it was trained on, which MLRun compares with. "
+            "Name its training_set in save_args of its catalog entry, and train it again."
+        )
+    name = monitored(key, tag or CHAMPION, minutes, click.get_current_context().params["env"])
+    told = f"MLRun monitors {key}, which function {name} serves. Its UI shows drift and requests."
+    return Answer({"function": name}, told)

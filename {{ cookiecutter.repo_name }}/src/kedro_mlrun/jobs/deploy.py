@@ -1,5 +1,7 @@
 """A model or a pipeline served on a cluster: a serving function in MLRun's format, by nuclio."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..lazy import mlrun
@@ -54,11 +56,44 @@ def deploy(key: str, tag: str, pipeline: str | None, env: str | None) -> tuple[s
     if not on_cluster():
         raise MLRunContextManager().store.needs_api("cluster to deploy to")
     function = make_function(key, tag, pipeline, env)
-    try:
+    with _refused(f"deploy {function.metadata.name}"):
         url = function.deploy()
+    return str(function.metadata.name), str(url)
+
+
+def monitor(key: str, tag: str, minutes: int, env: str | None) -> str:
+    """Have MLRun monitor a model that is deployed, and give the function's name.
+
+    MLRun's own functions for it are deployed where the project has none, and the model's function
+    once more, so that it sends its requests to them.
+    """
+    function = make_function(key, tag, None, env)
+    name, project = str(function.metadata.name), MLRunContextManager().project
+    if not _is_deployed(name, project.name):
+        raise SubmitError(
+            f"There is no function {name}, so {key} isn't deployed. To deploy it: "
+            f"kedro mlrun serve {key}:{tag} --deploy"
+        )
+    with _refused("monitor models"), suppress(mlrun.errors.MLRunConflictError):  # it does already
+        project.enable_model_monitoring(base_period=minutes)
+    function.set_tracking()
+    with _refused(f"deploy {name}"):
+        function.deploy()
+    return name
+
+
+def _is_deployed(name: str, project: str) -> bool:
+    with suppress(mlrun.errors.MLRunNotFoundError):
+        return bool(mlrun.get_run_db().get_function(name, project))
+    return False
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, mlrun.errors.MLRunBaseError, mlrun.db.base.RunDBError) as error:
         raise SubmitError(
-            f"MLRun couldn't deploy {function.metadata.name} ({str(error).rstrip('.')}). "
+            f"MLRun couldn't {what} ({str(error).rstrip('.')}). "
             "The log above says why; fix that, or ask who runs the MLRun API."
         ) from error
-    return str(function.metadata.name), str(url)

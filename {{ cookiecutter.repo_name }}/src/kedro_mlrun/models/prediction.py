@@ -215,9 +215,10 @@ class ModelSource:
 
     def version(self) -> str:
         """Find out which version that is."""
-        return str(self._record()["metadata"]["uid"])
+        return str(self.record()["metadata"]["uid"])
 
-    def _record(self) -> Record:
+    def record(self) -> Record:
+        """Find the artifact's record."""
         manager, store = MLRunContextManager(), present_store()
         project = self._project or manager.project_name
         try:
@@ -239,7 +240,7 @@ class ModelSource:
 
     def load(self) -> Predictor:
         """Load and verify it."""
-        record = self._record()
+        record = self.record()
         # By its own id, for the tag may move on meanwhile.
         return Predictor(load_model(record), record)
 
