@@ -117,7 +117,7 @@ def test_a_deployed_model_is_monitored(api: StubAPI, monkeypatch: pytest.MonkeyP
     rows = pd.DataFrame({"x": [0.0, 1.0], "kind": ["a", "b"]})
     model = DecisionTreeClassifier().fit(rows[["x"]], rows["kind"])
     done = command(monkeypatch, "monitor", "model")
-    assert done.exit_code == 1 and "has no statistics of the rows" in done.stderr
+    assert done.exit_code == 1 and "has no statistics of its training set" in done.stderr
     MLRunModel("model", save_args={"training_set": rows, "label_column": "kind"}).save(model)
     api.tags["model", "champion"] = api.tags["model", "latest"]
     done = command(monkeypatch, "monitor", "model")

@@ -135,7 +135,7 @@ def monitor(_records: Records, model: str, minutes: int) -> Answer:
     version = ModelSource(key, tag or CHAMPION).record()
     if not version["spec"].get("feature_stats"):
         raise SubmitError(
-            f"{key} has no statistics of the rows that it was trained on, which MLRun compares with. "
+            f"{key} has no statistics of its training set, which MLRun compares with. "
             "Name its training_set in save_args of its catalog entry, and train it again."
         )
     name = monitored(key, tag or CHAMPION, minutes, click.get_current_context().params["env"])
