@@ -65,6 +65,11 @@ ELSEWHERE = {
         "goes on",
         "kedro_mlrun/models/test_serve_command: test_a_model_and_a_pipeline_answer_as_a_run_does",
     ),
+    r"kedro mlrun rollback model": (
+        "needs two promotions",
+        "kedro_mlrun/models/test_commands: test_a_model_is_promoted_by_hand_and_rolled_back",
+    ),
+    r"make life": ("takes long", "test_life: test_a_model_lives"),
     r"pre-commit install": (
         "is no package of the project; the hook's commands run",
         "test_generation: test_pre_commit_runs_the_projects_own_ruff",
