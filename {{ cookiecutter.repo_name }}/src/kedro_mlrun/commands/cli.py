@@ -15,6 +15,7 @@ COMMANDS = {
     "models": "history promote rollback",
     "records": "artifacts compare delete lineage models open push runs show tag",
     "search": "search",
+    "serve": "serve",
     "setup": "init update",
 }
 """The commands of `kedro mlrun`: functions of the same names, by their module beside this one."""

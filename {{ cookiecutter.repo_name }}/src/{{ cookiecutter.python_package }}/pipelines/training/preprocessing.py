@@ -72,6 +72,8 @@ def feature_kinds(model: Any) -> dict[str, str]:
 
 def as_numbers(columns: Any) -> np.ndarray:
     """Convert columns to numbers; missing ones are NaN."""
+    if isinstance(columns, np.ndarray) and columns.dtype == np.float64:
+        return columns  # rows of a model server, for which pandas takes long
     return pd.DataFrame(columns).apply(pd.to_numeric).to_numpy("float64", na_value=np.nan)
 
 

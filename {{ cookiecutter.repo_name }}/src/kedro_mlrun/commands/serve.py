@@ -1,0 +1,90 @@
+"""The command that serves a model, or a pipeline."""
+
+import json
+import shlex
+from collections.abc import Callable
+
+import click
+from click import option
+
+from ..models import protocol
+from ..models.following import Followed, follow
+from ..models.prediction import ModelSource
+from ..models.requests import RequestLog
+from ..models.server import App, bound, make_server, run
+from ..records.records import Records
+from ..runs.manager import MLRunContextManager
+from .base import Answer, command, tell
+
+PORT = 8000
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105
+
+
+@command("serve", "kedro mlrun serve xgboost_model:champion")
+@click.argument("model", required=False, metavar="MODEL[:TAG]")
+@option("--pipeline", "-p", help="Serve a pipeline: its rows come with each request.")
+@option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@option(
+    "--port", type=click.IntRange(0, 65535), help=f"The port; by default a free one from {PORT}."
+)
+@option("--token", envvar=TOKEN, help=f"What requests must bring. Same as {TOKEN}.")
+@option("--shadow", metavar="TAG", help="Record how the model with this tag would have answered.")
+@option("--largest", type=click.FloatRange(0, min_open=True), default=10.0, help="MB of a request.")
+def serve(
+    _records: Records,
+    model: str | None,
+    pipeline: str | None,
+    host: str,
+    port: int | None,
+    token: str | None,
+    shadow: str | None,
+    largest: float,
+) -> Answer | Callable[[], int]:
+    """Serve a model over HTTP, here.
+
+    It answers as the version with the tag `champion`, or TAG; when the tag moves to another
+    version, that answers from then on.
+    """
+    if (model is None) == (pipeline is None):
+        raise click.UsageError("Name one thing to serve: MODEL, MODEL:TAG, or --pipeline NAME.")
+    if host not in LOOPBACK and not token:
+        raise click.UsageError(
+            f"At {host} others can reach the server. Set a token: --token, or {TOKEN}."
+        )
+    key, _, tag = str(model).partition(":")
+    source = ModelSource(key, tag or "champion")
+    followed = Followed(source)
+    each, log, config = [followed], None, MLRunContextManager().models
+    if shadow:
+        each.append(Followed(ModelSource(key, shadow)))
+    if shadow or config.log_requests:
+        place = MLRunContextManager().artifact_path
+        log = RequestLog(place, source.name, config.private, each[1] if shadow else None)
+    app = App(followed, token or "", log, int(largest * 1_000_000))
+    _ = make_server(app)
+    opened = bound(host, PORT if port is None else port, port is None)
+    number = opened.getsockname()[1]
+    as_json = click.get_current_context().params["as_json"]
+
+    def go() -> int:
+        shown = f"[{host}]" if ":" in host else host
+        url, version = f"http://{shown}:{number}", followed.predictor.version
+        told = {"url": url, "model": source.name, "tag": source.tag, "version": version}
+        if as_json:
+            tell(json.dumps(told), err=False)
+        else:
+            body = json.dumps({"inputs": [protocol.example(followed.predictor)]})
+            key = ' -H "Authorization: Bearer $TOKEN"' if token else ""
+            tell(f"Serving {source.name}:{source.tag} (version {version[:8]}) at {url}", err=False)
+            tell(f"To ask it: curl{key} --json {shlex.quote(body)} {url}/predict", err=False)
+        end = follow(each)
+        try:
+            run(app, opened)
+        finally:
+            end()
+            if log:
+                log.close()
+        return 0
+
+    return go

@@ -1,0 +1,133 @@
+"""A whole Kedro pipeline that answers rows: its nodes as functions, its models loaded once."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from kedro.framework import project
+from kedro.framework.session import KedroSession
+from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
+
+from ..datasets.model import MLRunModel
+from ..project import current_project
+from ..runs.dataset import RunDataset, innermost
+from ..text import nearest
+from .prediction import Answer, ServingError, present_store, refusal
+from .schema import Rows, Schema
+
+
+class PipelinePredictor:
+    """A pipeline with what it needs beside the rows.
+
+    Args:
+        source: where the pipeline is from.
+        loaded: the data of its other inputs.
+        version: which versions of its models these are.
+        inputs: what is recorded of its model's columns.
+    """
+
+    together = False  # for its nodes may look across rows
+    seconds = math.inf
+
+    def __init__(
+        self, source: "PipelineSource", loaded: Mapping[str, Any], version: str, inputs: Any
+    ) -> None:
+        self.name, self.version, self._source, self._loaded = source.name, version, source, loaded
+        self.schema = Schema(inputs, is_strict=False)
+        self.examples: dict[str, Any] = {}
+
+    def answer(self, rows: Rows) -> Answer:
+        """Run the nodes with these rows."""
+        source, data = self._source, {**self._loaded, self._source.rows: rows.frame}
+        # Each time, for a node may change what it gets.
+        data |= {name: source.catalog.load(name) for name in source.parameters}
+        try:
+            for node in source.pipeline.nodes:
+                data |= node.run({name: data[name] for name in node.inputs})
+        except (ValueError, KeyError, TypeError) as error:
+            raise refusal(error) from error
+        found = data[source.output]
+        if hasattr(found, "to_dict"):
+            found = found.to_dict("records") if getattr(found, "ndim", 0) > 1 else found.tolist()
+        outputs = found.tolist() if isinstance(found, np.ndarray) else found
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return Answer(outputs, version=self.version, output=source.output)
+
+
+class PipelineSource:
+    """A pipeline of this project, with the versions that its models have now.
+
+    Args:
+        name: the pipeline's name.
+        env: Kedro's environment.
+
+    Attributes:
+        rows: the input whose data are a request's rows.
+        output: the output that is the answer.
+    """
+
+    tag = ""
+
+    def __init__(self, name: str, env: str | None = None) -> None:
+        self.name = name
+        session = KedroSession.create(current_project(), env=env, save_on_close=False)
+        with session:
+            self.catalog = session.load_context().catalog
+        self.pipeline = _pipeline(name)
+        inputs = sorted(self.pipeline.inputs())
+        self.parameters = [each for each in inputs if is_parameter(each)]
+        datasets = {each: innermost(self.catalog.get(each)) for each in inputs}
+        models = {n: each for n, each in datasets.items() if isinstance(each, MLRunModel)}
+        self._models: dict[str, MLRunModel] = models
+        others = [each for each in inputs if each not in {*self.parameters, *self._models}]
+        if len(others) > 1:
+            others = [each for each in others if not isinstance(datasets[each], RunDataset)]
+        if len(others) != 1:
+            raise ServingError(
+                f"Pipeline '{name}' must have one input whose rows a request can bring, beside "
+                f"models, artifacts and parameters. It has: {', '.join(others) or 'none'}."
+            )
+        [self.rows] = others
+        known = {self.rows, *self.parameters, *self._models}
+        self._others = [each for each in inputs if each not in known]
+        if len(outputs := sorted(self.pipeline.outputs())) != 1:
+            raise ServingError(
+                f"Pipeline '{name}' must have one output, the answer. It has: {', '.join(outputs)}."
+            )
+        [self.output] = outputs
+
+    def version(self) -> str:
+        """Find out which versions its models have."""
+        return self._version(self._records())
+
+    def _records(self) -> list[Any]:
+        present_store()
+        return [model._find() for model in self._models.values()]
+
+    def _version(self, records: list[Any]) -> str:
+        return "+".join(str(record["metadata"]["uid"]) for record in records) or self.name
+
+    def load(self) -> PipelinePredictor:
+        """Load and verify its models, and what else it needs."""
+        records, loaded = self._records(), {}
+        for (name, model), record in zip(self._models.items(), records, strict=True):
+            which = {"uid": record["metadata"]["uid"], "project": record["metadata"]["project"]}
+            loaded[name] = MLRunModel(model.key, load_args=which).load()
+        loaded |= {name: self.catalog.load(name) for name in self._others}
+        recorded = (record["spec"].get("inputs") for record in records)
+        inputs: Any = next(filter(None, recorded), [])
+        return PipelinePredictor(self, loaded, self._version(records), inputs)
+
+
+def _pipeline(name: str) -> Pipeline:
+    project.pipelines.set_requested([name])
+    try:
+        return project.pipelines[name]
+    except KeyError:
+        project.pipelines.set_requested(None)
+        hint = nearest(name, project.pipelines)
+        raise ServingError(
+            f"There is no pipeline '{name}'. {hint}To list all pipelines: kedro registry list"
+        ) from None

@@ -1,0 +1,381 @@
+"""What a model takes and answers, as its record has it, and a request's rows checked against it."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from http import HTTPStatus
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import click
+import numpy as np
+from pydantic_core import from_json
+
+from ..store.rows import Record
+
+# The kinds of values, by MLRun's names of types; others are text.
+KINDS = {"float": "number", "float32": "number", "int": "whole number", "int32": "whole number"}
+KINDS |= {"bool": "true or false", "datetime": "time", "": "value"}
+NUMERIC = ("number", "whole number", "true or false")
+TYPES: dict[str, set[type]] = {
+    "number": {float, int},
+    "whole number": {int, float},
+    "true or false": {bool},
+    "value": {float, int, bool, str},
+}
+# The Open Inference Protocol's types of tensors.
+DATATYPES = {"BOOL": "?", "FP16": "f2", "FP32": "f4", "FP64": "f8", "BYTES": "O"}
+DATATYPES |= {
+    f"{'U' * (sign == 'u')}INT{8 * n}": f"{sign}{n}" for sign in "iu" for n in (1, 2, 4, 8)
+}
+MATRIX = 2  # dimensions
+EXACT = 2**53  # below it, each whole number is a float
+
+
+class RequestError(click.ClickException, ValueError):
+    """A request can't be answered: one sentence for who sent it, with HTTP's number for it."""
+
+    def __init__(self, message: str, status: int = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(message)
+        self.status = int(status)
+
+
+@dataclass
+class Rows:
+    """The rows of a request, as the columns of a frame, or as a matrix of numbers alone."""
+
+    names: Sequence[str]
+    kinds: Sequence[str]
+    columns: list[Sequence[Any]] | None = None
+    numbers: np.ndarray | None = None
+    ignored: list[str] = field(default_factory=list)  # columns that the model doesn't take
+
+    def __len__(self) -> int:
+        return len(self.numbers if self.numbers is not None else (self.columns or [()])[0])
+
+    @cached_property
+    def matrix(self) -> np.ndarray | None:
+        """All columns as 64-bit floats, missing ones NaN; None if that would change a value."""
+        if self.numbers is not None or not {*self.kinds} <= {*NUMERIC}:
+            return self.numbers
+        matrix = np.array(self.columns, dtype=np.float64).T
+        whole = [n for n, kind in enumerate(self.kinds) if kind == "whole number"]
+        return None if (np.abs(matrix[:, whole]) >= EXACT).any() else np.ascontiguousarray(matrix)
+
+    @property
+    def frame(self) -> Any:
+        """Give a frame with the types that pandas reads such columns with."""
+        import pandas as pd
+
+        if self.columns is None:
+            return pd.DataFrame(self.numbers, columns=[*self.names])
+        made = {}
+        for name, kind, values in zip(self.names, self.kinds, self.columns, strict=True):
+            is_whole = kind == "whole number" and None not in values
+            dtype: Any = "int64" if is_whole else "float64" if kind in NUMERIC[:2] else None
+            if kind == "time":
+                made[name] = pd.to_datetime(pd.Series(values, dtype=object), format="ISO8601")
+            else:
+                made[name] = pd.Series(values, dtype=dtype or (object if kind == "text" else None))
+        return pd.DataFrame(made)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Rows]") -> "Rows":
+        """Put rows of several requests below each other."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        if all(part.numbers is not None for part in parts):
+            numbers = np.concatenate([part.numbers for part in parts if part.numbers is not None])
+            return cls(first.names, first.kinds, numbers=numbers)
+        each = zip(*(part.lists() for part in parts), strict=True)
+        columns: list[Sequence[Any]] = [[*chain(*values)] for values in each]
+        return cls(first.names, first.kinds, columns)
+
+    def lists(self) -> list[Sequence[Any]]:
+        """Give the columns, each as a list."""
+        if self.columns is not None:
+            return self.columns
+        return [] if self.numbers is None else self.numbers.T.tolist()
+
+
+class Schema:
+    """The columns that a model takes, in their order, and its output with the classes' names.
+
+    Args:
+        inputs: the model's inputs, as its record has them.
+        outputs: and its outputs.
+        is_strict: whether rows must be these columns; if not, they are those of lists, which have
+            no names, and objects may have any.
+    """
+
+    def __init__(
+        self,
+        inputs: Iterable[Record] = (),
+        outputs: Iterable[Record] = (),
+        is_strict: bool = True,
+    ) -> None:
+        self.inputs, self.outputs, self.is_strict = [*inputs], [*outputs], is_strict
+        self.names = [str(feature["name"]) for feature in self.inputs]
+        self.kinds = [KINDS.get(feature.get("value_type") or "", "text") for feature in self.inputs]
+        self._floats = bool(self.names) and {*self.kinds} == {"number"}
+        self._ordered = itemgetter(*self.names) if len(self.names) > 1 else None
+        output = self.outputs[0] if self.outputs else {}
+        self.output = str(output.get("name") or "prediction")
+        labels = output.get("labels") or {}
+        self.labels = [labels[number] for number in sorted(labels, key=int)]
+
+    def read_json(self, body: bytes) -> Any:
+        """Read a body of JSON."""
+        try:
+            return from_json(body)
+        except ValueError as error:
+            raise RequestError(f"The body isn't JSON: {error}.") from None
+
+    def rows(self, found: Any) -> Rows:
+        """Check rows: a list of dicts, or of lists in the columns' order."""
+        if not (isinstance(found, list) and found):
+            raise RequestError("Send a list of rows with at least one row.")
+        kinds, ignored = {*map(type, found)}, list[str]()
+        if kinds == {dict}:
+            if not self.is_strict:
+                return self._unknown(found)
+            extra = {name for row in found if len(row) > len(self.names) for name in row}
+            ignored, found = sorted(extra.difference(self.names)), self._in_order(found)
+        elif kinds != {list}:
+            raise RequestError("Each row must be an object of columns, or a list of values.")
+        elif not self.names:
+            raise RequestError("Nothing is recorded of the columns' order. Send rows as objects.")
+        elif wrong := [row for row in found if len(row) != len(self.names)]:
+            raise RequestError(
+                f"A row has {len(wrong[0])} values, and the model takes {len(self.names)} columns."
+            )
+        if self._floats and {*map(type, chain.from_iterable(found))} <= {float, int, type(None)}:
+            try:
+                numbers = np.array(found, dtype=np.float64)
+            except OverflowError:
+                raise RequestError("A number is too large for the model.") from None
+            if np.isinf(numbers).any():
+                raise RequestError("A number is infinite, or too large for the model.")
+            return Rows(self.names, self.kinds, numbers=numbers, ignored=ignored)
+        columns = [
+            self._column(name, kind, values)
+            for name, kind, values in zip(
+                self.names, self.kinds, zip(*found, strict=True), strict=True
+            )
+        ]
+        return Rows(self.names, self.kinds, columns, ignored=ignored)
+
+    def _in_order(self, found: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Give the values of rows in the columns' order."""
+        try:
+            if self._ordered:
+                return [*map(self._ordered, found)]
+            return [(row[self.names[0]],) for row in found]
+        except KeyError:
+            missing = [name for name in self.names if any(name not in row for row in found)]
+            raise self._lacks(missing) from None
+
+    def _lacks(self, missing: Sequence[str]) -> RequestError:
+        shown = ", ".join(f"'{name}'" for name in missing[:5]) + ", …" * (len(missing) > 5)  # noqa: PLR2004
+        return RequestError(f"The rows lack the column{'s' * (len(missing) > 1)} {shown}.")
+
+    def _column(self, name: str, kind: str, values: Sequence[Any]) -> Sequence[Any]:
+        """Check the values of a column; what is missing becomes None."""
+        if wrong := {*map(type, values)} - TYPES.get(kind, {str}) - {type(None)}:
+            bad = next(value for value in values if type(value) in wrong)
+            raise RequestError(f"Column '{name}' has {_told(bad)}, and takes a {kind}.")
+        if kind in {"number", "whole number", "value"}:
+            floats = [value for value in values if type(value) is float]
+            if any(map(math.isinf, floats)):
+                raise RequestError(f"Column '{name}' has an infinite number.")
+            if any(map(math.isnan, floats)):
+                values = [None if value != value else value for value in values]  # noqa: PLR0124
+        if kind == "whole number":
+            if any(value % 1 for value in values if type(value) is float and value == value):  # noqa: PLR0124
+                raise RequestError(f"Column '{name}' has a fraction, and takes a whole number.")
+            values = [value if value is None else int(value) for value in values]
+        if kind in {"number", "whole number", "value"}:
+            large = 2**63 if kind == "whole number" else 10**308
+            if any(type(value) is int and not -large <= value < large for value in values):
+                raise RequestError(f"Column '{name}' has a number that is too large for the model.")
+        if kind == "time":
+            self._check_times(name, values)
+        return values
+
+    def _check_times(self, name: str, values: Sequence[Any]) -> None:
+        import pandas as pd
+
+        try:
+            pd.to_datetime(pd.Series(values, dtype=object), format="ISO8601")
+        except (ValueError, OverflowError):
+            raise RequestError(f"Column '{name}' takes times such as 2024-12-31T08:00.") from None
+
+    def _unknown(self, found: Sequence[Mapping[str, Any]]) -> Rows:
+        """Take rows of whatever columns the first one has."""
+        names = [*found[0]]
+        if not names or any(row.keys() != found[0].keys() for row in found):
+            raise RequestError("All rows must have the same columns.")
+        columns = [self._column(name, "value", [row[name] for row in found]) for name in names]
+        return Rows(names, ["value"] * len(names), columns)
+
+    def body(self, found: Any) -> Rows:
+        """Check a request's JSON: rows, or an object with rows or tensors as `inputs`."""
+        if isinstance(found, dict):
+            if "inputs" not in found:
+                raise RequestError("Send a list of rows, or an object with rows as `inputs`.")
+            found = found["inputs"]
+        return self.tensors(found) if is_tensors(found) else self.rows(found)
+
+    def tensors(self, found: Sequence[Record]) -> Rows:
+        """Check tensors: one of all columns in their order, or one for each column by its name."""
+        arrays = {}
+        for tensor in found:
+            name = tensor.get("name")
+            if not isinstance(name, str) or name in arrays:
+                raise RequestError("Each tensor needs a `name` of its own.")
+            arrays[name] = _array(name, tensor)
+        lengths = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
+        if len(lengths) > 1 or 0 in lengths:
+            raise RequestError("The tensors must have the same number of rows, at least one.")
+        [only] = [*arrays.values()] if len(arrays) == 1 else [None]
+        if (
+            only is not None
+            and only.ndim == MATRIX
+            and (only.shape[1] != 1 or len(self.names) == 1)
+        ):
+            return self.rows(only.tolist())
+        for name, array in arrays.items():
+            if array.ndim > MATRIX or array.shape[1:] not in {(), (1,)}:
+                raise RequestError(
+                    f"Tensor '{name}' has the shape {[*array.shape]}. Send one of the shape "
+                    f"[rows, {len(self.names) or 'columns'}], or one for each column."
+                )
+        names = self.names if self.is_strict else [*arrays]
+        if missing := [name for name in names if name not in arrays]:
+            raise self._lacks(missing)
+        lists = [arrays[name].reshape(-1).tolist() for name in names]
+        if not self.is_strict:
+            return self._unknown(
+                [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
+            )
+        ignored = sorted(arrays.keys() - {*names})
+        rows = self.rows([[*row] for row in zip(*lists, strict=True)])
+        rows.ignored = ignored
+        return rows
+
+    def csv(self, body: bytes) -> Rows:
+        """Check CSV with a line of names at its beginning; what is empty is missing."""
+        try:
+            lines = [*csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise RequestError(f"The body isn't CSV in UTF-8: {error}.") from None
+        names, *values = [line for line in lines if line] or [[]]
+        if not values:
+            raise RequestError(
+                "The CSV has no rows. Send a line of names, and a line for each row."
+            )
+        if len({*names}) < len(names):
+            raise RequestError("The CSV has two columns of one name.")
+        if wrong := next((line for line in values if len(line) != len(names)), None):
+            raise RequestError(
+                f"A line of the CSV has {len(wrong)} values, and the first one {len(names)} names."
+            )
+        known = dict(zip(self.names, self.kinds, strict=True))
+        other = "text" if self.is_strict else "value"
+        columns = {
+            name: _from_text(name, known.get(name, other), column)
+            for name, column in zip(names, zip(*values, strict=True), strict=True)
+        }
+        return self.rows(
+            [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        )
+
+
+def is_tensors(found: Any) -> bool:
+    """Tell whether a request's inputs are tensors of the Open Inference Protocol."""
+    tensors = isinstance(found, list) and bool(found)
+    return tensors and all(
+        isinstance(each, dict) and ("datatype" in each or {"shape", "data"} <= each.keys())
+        for each in found
+    )
+
+
+def _array(name: str, tensor: Record) -> np.ndarray:
+    """Make an array of a tensor, whose data is nested or flat."""
+    shape, kind, data = tensor.get("shape"), tensor.get("datatype"), tensor.get("data")
+    if kind not in DATATYPES:
+        raise RequestError(f"Tensor '{name}' needs a `datatype`: {', '.join(DATATYPES)}.")
+    if not (isinstance(shape, list) and shape and all(type(n) is int and n >= 0 for n in shape)):
+        raise RequestError(f"Tensor '{name}' needs a `shape`: a list of whole numbers.")
+    flat: list[Any] = [data]
+    while flat and all(isinstance(part, list) for part in flat):
+        flat = [*chain.from_iterable(flat)]
+    if not isinstance(data, list) or len(flat) != math.prod(shape):
+        raise RequestError(
+            f"Tensor '{name}' has {len(flat)} values, and its shape {shape} takes "
+            f"{math.prod(shape)}."
+        )
+    wanted: dict[str, set[type]] = {"BO": {bool}, "BY": {str, type(None)}}
+    wanted["FP"] = {int, float, type(None)}
+    if wrong := {*map(type, flat)} - wanted.get(kind[:2], {int}):
+        bad = next(value for value in flat if type(value) in wrong)
+        raise RequestError(f"Tensor '{name}' of {kind} has {_told(bad)}.")
+    try:
+        with np.errstate(over="ignore"):  # what is infinite then is refused
+            array = np.array(flat, dtype=DATATYPES[kind])
+    except (OverflowError, ValueError):
+        raise RequestError(f"Tensor '{name}' has a number that is too large for {kind}.") from None
+    return array.reshape(shape)
+
+
+def _from_text(name: str, kind: str, texts: Sequence[str]) -> list[Any]:
+    """Read a column of CSV."""
+    if kind == "value":  # a number, where all are
+        try:
+            return _from_text(name, "number", texts)
+        except RequestError:
+            kind = "text"
+    if kind in {"text", "time"}:
+        return [text or None for text in texts]
+    if kind == "true or false":
+        known = {"true": True, "false": False, "": None}
+        return [known.get(text.strip().lower(), text) for text in texts]
+    try:
+        # int, where it is one, for a float has 53 bits.
+        return [_number(text) for text in texts]
+    except ValueError:
+        bad = next(text for text in texts if not _is_number(text))
+        raise RequestError(f"Column '{name}' has {_told(bad)}, and takes a {kind}.") from None
+
+
+def _number(text: str) -> float | int | None:
+    text = text.strip()
+    if "_" in text:  # which Python allows in numbers
+        raise ValueError(text)
+    try:
+        return int(text) if text else None
+    except ValueError:
+        return float(text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        _number(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _told(value: Any) -> str:
+    """Tell a value that is of the wrong kind, in so many words as a line has room for."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list):
+        return "a list" if isinstance(value, list) else "an object"
+    text = str(value)[:40]
+    return f"the text '{text}'" if isinstance(value, str) else f"the number {text}"

@@ -1,0 +1,353 @@
+"""Models over HTTP: an ASGI application that answers rows, and the server that runs it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hmac import compare_digest
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic_core import to_json
+
+from .. import __version__
+from . import protocol
+from .following import Followed
+from .prediction import Answer, ServingError
+from .requests import RequestLog
+from .schema import RequestError, Rows, is_tensors
+
+LOG = logging.getLogger(__name__)
+LARGEST = 10_000_000  # bytes of a request
+WAITING = 1_000  # requests
+MANY = 1_024  # rows that are answered at once
+# What is answered at once and not in a thread: that is quicker, and nobody waits for long.
+FEW_ROWS, SHORT = 64, 0.005
+OPEN = {"/health", "/ready", "/v2/health/live", "/v2/health/ready"}  # for probes, without a token
+JSON, CSV = b"application/json", b"text/csv"
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class Batches:
+    """Answers what is waiting at once, where a model lets that be done.
+
+    Requests that come while the model is at work wait for it together. Few quick rows are answered
+    in the event loop itself, others in a thread.
+    """
+
+    def __init__(self, followed: Followed, waiting: int) -> None:
+        self.followed, self.limit = followed, waiting
+        self._waiting: deque[tuple[Rows, asyncio.Future[Answer]]] = deque()
+        self._is_called = self._is_busy = False
+        self._thread = ThreadPoolExecutor(1, "predict")
+
+    @property
+    def length(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    def add(self, rows: Rows) -> "asyncio.Future[Answer]":
+        """Let rows be answered."""
+        if len(self._waiting) >= self.limit:
+            raise RequestError(
+                "Too many requests are waiting. Send it again later.", HTTPStatus.TOO_MANY_REQUESTS
+            )
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append((rows, future))
+        if not (self._is_called or self._is_busy):
+            # After the requests that have come with it.
+            self._is_called = True
+            loop.call_soon(self._answer)
+        return future
+
+    def _answer(self) -> None:
+        self._is_called = False
+        while self._waiting and not self._is_busy:
+            predictor, batch = self.followed.predictor, [self._waiting.popleft()]
+            rows = len(batch[0][0])
+            while predictor.together and self._waiting:
+                rows += len(self._waiting[0][0])
+                if rows > MANY:
+                    break
+                batch.append(self._waiting.popleft())
+            if rows <= FEW_ROWS and predictor.seconds < SHORT:
+                _settle(batch, _answers(predictor, batch))
+            else:
+                self._is_busy = True
+                loop = asyncio.get_running_loop()
+                done = loop.run_in_executor(self._thread, _answers, predictor, batch)
+                done.add_done_callback(partial(self._done, batch))
+
+    def _done(self, batch: list[Any], done: "asyncio.Future[list[Any]]") -> None:
+        if not done.cancelled():
+            _settle(batch, done.result())
+        self._is_busy = False
+        self._answer()
+
+    def close(self) -> None:
+        """End the thread, without waiting for what it does."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _answers(predictor: Any, batch: list[Any]) -> list[Any]:
+    """Answer each request of a batch, with an answer or an error."""
+    parts = [rows for rows, _ in batch]
+    try:
+        answer, start, found = predictor.answer(Rows.joined(parts)), 0, list[Any]()
+        if len(parts) == 1:
+            return [answer]
+        for rows in parts:
+            stop = start + len(rows)
+            found.append(answer.part(start, stop, rows.ignored))
+            start = stop
+        return found
+    except Exception as error:
+        # One of them may be at fault, and the others are not to suffer from it.
+        alone = len(batch) == 1
+        return [error] if alone else [_answers(predictor, [each])[0] for each in batch]
+
+
+def _settle(batch: list[Any], answers: list[Any]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
+        if future.done():  # whoever asked has gone
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+class App:
+    """The ASGI application for one model or pipeline.
+
+    Args:
+        followed: what is served.
+        token: what requests have to bring as `Authorization: Bearer`, if any.
+        log: where requests and answers are recorded, if they are.
+        largest: how many bytes a request may have.
+        waiting: how many requests may wait.
+    """
+
+    def __init__(
+        self,
+        followed: Followed,
+        token: str = "",
+        log: RequestLog | None = None,
+        largest: int = LARGEST,
+        waiting: int = WAITING,
+    ) -> None:
+        self.followed, self.log, self.largest = followed, log, largest
+        self.counts, self.batches = protocol.Counts(), Batches(followed, waiting)
+        self._token = f"Bearer {token}".encode() if token else b""
+        name = followed.source.name
+        self.name = name
+        model = f"/v2/models/{name}"
+        self._gets: dict[str, Callable[[], Any]] = {
+            "/": lambda: protocol.page(self.followed.predictor),
+            "/openapi.json": lambda: protocol.openapi(self.followed.predictor),
+            "/metadata": lambda: protocol.metadata(self.followed.predictor),
+            "/metrics": self._metrics,
+            "/v2": lambda: {"name": "kedro-mlrun", "version": __version__, "extensions": []},
+            "/v2/models": lambda: {"models": [name]},
+            model: lambda: protocol.metadata(self.followed.predictor),
+            f"{model}/ready": lambda: {"name": name, "ready": True},
+            **dict.fromkeys(OPEN - {"/v2/health/live"}, lambda: {"ready": True}),
+            "/v2/health/live": lambda: {"live": True},
+        }
+        self._posts = {"/predict", *(f"{model}/{op}" for op in protocol.OPERATIONS)}
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            raise ValueError(f"a connection of type {scope['type']} is not served")
+        start, version = perf_counter(), ""
+        try:
+            path, headers = scope["path"], dict(scope["headers"])
+            body = await self._body(headers, receive)
+            self._check(path, headers)
+            path = self._without_version(path)
+            if scope["method"] == "POST" and path in self._posts:
+                answer, identifier, as_tensors = await self._predict(headers, body)
+                version = answer.version
+                told = protocol.said(answer, self.name, identifier, as_tensors)
+            else:
+                told = self._told(scope["method"], path)
+            status, content = HTTPStatus.OK.value, told
+        except RequestError as error:
+            status, content = error.status, {"error": error.message}
+        except Exception as error:
+            LOG.exception("A request failed.")
+            status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+            content = {"error": f"The model failed with {type(error).__name__}. The log says why."}
+        kind = b"text/html; charset=utf-8" if isinstance(content, protocol.Page) else JSON
+        if isinstance(content, str):
+            kind = b"text/plain; version=0.0.4" if kind == JSON else kind
+            body = content.encode()
+        else:
+            body = to_json(content, fallback=str)
+        answered = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        version = version or self.followed.predictor.version
+        answered.append((b"model-version", version.encode()))
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            answered.append((b"retry-after", b"1"))
+        if status == HTTPStatus.UNAUTHORIZED:
+            answered.append((b"www-authenticate", b"Bearer"))
+        # Before it is sent: who has the answer finds it counted.
+        self.counts.note(status, perf_counter() - start)
+        await send({"type": "http.response.start", "status": status, "headers": answered})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Any) -> bytes:
+        """Read a request's body; what is too large is read, too, so that the answer is."""
+        parts, size = [], 0
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > 10 * self.largest:
+            raise self._too_large()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestError("The request ended early.")
+            part = message.get("body", b"")
+            size += len(part)
+            if size <= self.largest:
+                parts.append(part)
+            elif size > 10 * self.largest:
+                raise self._too_large()
+            if not message.get("more_body"):
+                break
+        if size > self.largest:
+            raise self._too_large()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _too_large(self) -> RequestError:
+        megabytes = f"{self.largest / 1e6:g} MB"
+        return RequestError(
+            f"The request has more than {megabytes}. Send fewer rows at once.",
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        )
+
+    def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+        if not self._token or path in OPEN:
+            return
+        if not compare_digest(headers.get(b"authorization", b""), self._token):
+            raise RequestError(
+                "Send the server's token as Authorization: Bearer TOKEN.", HTTPStatus.UNAUTHORIZED
+            )
+
+    def _without_version(self, path: str) -> str:
+        """Give the path without the version in it, which must be the one that is served."""
+        parts = path.split("/")
+        place = 4  # /v2/models/NAME/versions/VERSION
+        if parts[place : place + 1] == ["versions"] and len(parts) > place + 1:
+            version = self.followed.predictor.version
+            if parts[place + 1] != version:
+                raise RequestError(
+                    f"Version '{parts[place + 1][:64]}' isn't served, but {version}.",
+                    HTTPStatus.NOT_FOUND,
+                )
+            path = "/".join(parts[:place] + parts[place + 2 :])
+        return path.rstrip("/") or "/"
+
+    def _told(self, method: str, path: str) -> Any:
+        if path in self._posts or path in self._gets:
+            if method == "GET" and path in self._gets:
+                return self._gets[path]()
+            wanted = "POST" if path in self._posts else "GET"
+            raise RequestError(f"Use {wanted} for {path}.", HTTPStatus.METHOD_NOT_ALLOWED)
+        _, _, name = path.partition("/v2/models/")
+        if name and name.partition("/")[0] != self.name:
+            shown = unquote(name.partition("/")[0])[:64]
+            raise RequestError(
+                f"There is no model '{shown}' here, but {self.name}.", HTTPStatus.NOT_FOUND
+            )
+        raise RequestError(f"There is nothing at {path[:64]}. See /.", HTTPStatus.NOT_FOUND)
+
+    async def _predict(
+        self, headers: Mapping[bytes, bytes], body: bytes
+    ) -> tuple[Answer, Any, bool]:
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        schema, identifier, as_tensors = self.followed.predictor.schema, None, False
+        if kind == CSV:
+            rows = schema.csv(body)
+        elif kind == JSON:
+            found = schema.read_json(body)
+            if isinstance(found, dict):
+                identifier, as_tensors = found.get("id"), is_tensors(found.get("inputs"))
+            rows = schema.body(found)
+        else:
+            raise RequestError(
+                "Send rows as Content-Type: application/json or text/csv.",
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            )
+        answer = await self.batches.add(rows)
+        self.counts.rows += len(rows)
+        if self.log:
+            self.log.put(rows, answer, identifier)
+        return answer, identifier, as_tensors
+
+    def _metrics(self) -> str:
+        dropped = self.log.dropped if self.log else 0
+        return protocol.metrics(self.counts, [self.followed], self.batches.length, dropped)
+
+
+def bound(host: str, port: int, next_free: bool) -> socket.socket:
+    """Open the port, or the next free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for number in range(port, port + (100 if next_free else 1)):
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind((host, number))
+            found.listen(1024)
+        except OSError as error:
+            found.close()
+            if not next_free or isinstance(error, socket.gaierror):
+                reason = error.strerror or str(error)
+                raise ServingError(
+                    f"Port {port} of {host} can't be used: {reason}. Name another one with --port."
+                ) from None
+        else:
+            return found
+    raise ServingError(f"No port from {port} on is free. Name another one with --port.")
+
+
+def make_server(app: App) -> Any:
+    """Make the server that runs an application."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise ServingError(
+            "Serving over HTTP needs uvicorn. Install it: pip install uvicorn"
+        ) from None
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        interface="asgi3",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        backlog=1024,
+    )
+    return uvicorn.Server(config)
+
+
+def run(app: App, opened: socket.socket) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    server = make_server(app)
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn sends itself once more what has ended it, to these.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    with contextlib.closing(app.batches):
+        server.run(sockets=[opened])
