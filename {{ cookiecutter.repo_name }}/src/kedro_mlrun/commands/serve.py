@@ -7,8 +7,7 @@ from collections.abc import Callable
 import click
 from click import option
 
-from ..models import protocol
-from ..models.following import Followed, follow
+from ..models.following import Followed, Source, follow
 from ..models.prediction import ModelSource
 from ..models.requests import RequestLog
 from ..models.server import App, bound, make_server, run
@@ -16,7 +15,7 @@ from ..records.records import Records
 from ..runs.manager import MLRunContextManager
 from .base import Answer, command, tell
 
-PORT = 8000
+CHAMPION, PORT = "champion", 8000
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105
 
@@ -53,7 +52,11 @@ def serve(
             f"At {host} others can reach the server. Set a token: --token, or {TOKEN}."
         )
     key, _, tag = str(model).partition(":")
-    source = ModelSource(key, tag or "champion")
+    source: Source = ModelSource(key, tag or CHAMPION)
+    if pipeline:
+        from ..models.pipelines import PipelineSource
+
+        source = PipelineSource(pipeline)
     followed = Followed(source)
     each, log, config = [followed], None, MLRunContextManager().models
     if shadow:
@@ -74,9 +77,10 @@ def serve(
         if as_json:
             tell(json.dumps(told), err=False)
         else:
-            body = json.dumps({"inputs": [protocol.example(followed.predictor)]})
+            body = json.dumps({"inputs": [followed.predictor.schema.example]})
             key = ' -H "Authorization: Bearer $TOKEN"' if token else ""
-            tell(f"Serving {source.name}:{source.tag} (version {version[:8]}) at {url}", err=False)
+            name = f"{source.name}:{source.tag}".rstrip(":")
+            tell(f"Serving {name} (version {version[:8]}) at {url}", err=False)
             tell(f"To ask it: curl{key} --json {shlex.quote(body)} {url}/predict", err=False)
         end = follow(each)
         try:

@@ -21,7 +21,6 @@ class Predicting(Protocol):
     schema: Schema
     together: bool
     seconds: float
-    examples: dict[str, Any]
 
     def answer(self, rows: Rows) -> Answer:
         """Answer rows that the schema has checked."""

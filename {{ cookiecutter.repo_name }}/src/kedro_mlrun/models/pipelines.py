@@ -25,18 +25,21 @@ class PipelinePredictor:
         source: where the pipeline is from.
         loaded: the data of its other inputs.
         version: which versions of its models these are.
-        inputs: what is recorded of its model's columns.
+        spec: what is recorded of its model.
     """
 
     together = False  # for its nodes may look across rows
     seconds = math.inf
 
     def __init__(
-        self, source: "PipelineSource", loaded: Mapping[str, Any], version: str, inputs: Any
+        self,
+        source: "PipelineSource",
+        loaded: Mapping[str, Any],
+        version: str,
+        spec: Mapping[str, Any],
     ) -> None:
         self.name, self.version, self._source, self._loaded = source.name, version, source, loaded
-        self.schema = Schema(inputs, is_strict=False)
-        self.examples: dict[str, Any] = {}
+        self.schema = Schema(spec, is_strict=False)
 
     def answer(self, rows: Rows) -> Answer:
         """Run the nodes with these rows."""
@@ -116,9 +119,8 @@ class PipelineSource:
             which = {"uid": record["metadata"]["uid"], "project": record["metadata"]["project"]}
             loaded[name] = MLRunModel(model.key, load_args=which).load()
         loaded |= {name: self.catalog.load(name) for name in self._others}
-        recorded = (record["spec"].get("inputs") for record in records)
-        inputs: Any = next(filter(None, recorded), [])
-        return PipelinePredictor(self, loaded, self._version(records), inputs)
+        spec = {} if len(records) != 1 else records[0]["spec"]
+        return PipelinePredictor(self, loaded, self._version(records), spec)
 
 
 def _pipeline(name: str) -> Pipeline:

@@ -1,7 +1,7 @@
 """A loaded model, verified, which answers rows: the one way to an answer for all who ask."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,14 +62,12 @@ class Predictor:
     def __init__(self, model: Any, record: Record) -> None:
         self.model, self.name = model, str(record["spec"].get("db_key") or "")
         self.version = str(record["metadata"].get("uid") or "")
-        spec = record["spec"]
-        inputs, outputs = spec.get("inputs") or [], spec.get("outputs") or []
-        if not inputs:
+        self.schema = Schema(record["spec"])
+        if not self.schema.inputs:
             raise ServingError(
                 f"Nothing is recorded of the columns that {self.name} takes. Name its training_set "
                 "in save_args of its catalog entry, and train it again."
             )
-        self.schema = Schema(inputs, outputs)
         self._has_probabilities = hasattr(model, "predict_proba")
         known, labels = getattr(model, "classes_", None), self.schema.labels
         learnt = known.tolist() if isinstance(known, np.ndarray) and known.ndim == 1 else []
@@ -79,15 +77,11 @@ class Predictor:
         self._named = dict(zip(learnt, self.classes, strict=True))
         self._quick: Quick | None = None
         self.seconds = 0.0  # for one row
-        stats = spec.get("feature_stats") or {}
-        self.examples = {
-            name: float(f"{told['50%']:.4g}") for name, told in stats.items() if "50%" in told
-        }
-        self._choose(stats)
+        self._choose()
 
-    def _choose(self, stats: Mapping[str, Any]) -> None:
+    def _choose(self) -> None:
         """Ask sample rows in each way: the quick one is taken if its answers are the very same."""
-        rows = self._sample(stats)
+        rows = self._sample()
         try:
             expected = self._plain(rows)
             one_by_one = [self._plain(_row(rows, n)) for n in range(4)]
@@ -108,11 +102,11 @@ class Predictor:
         self._ask(_row(rows, 0))
         self.seconds = time.perf_counter() - start
 
-    def _sample(self, stats: Mapping[str, Any]) -> Rows:
+    def _sample(self) -> Rows:
         """Make rows within what the training set had."""
         random, columns = np.random.default_rng(0), list[Sequence[Any]]()
         for name, kind in zip(self.schema.names, self.schema.kinds, strict=True):
-            told = stats.get(name) or {}
+            told = self.schema.stats.get(name) or {}
             low, high = (float(told.get(end) or 0) for end in ("min", "max"))
             if not (np.isfinite([low, high]).all() and low < high):
                 low, high = low - 1.0, low + 1.0

@@ -112,15 +112,6 @@ def metrics(counts: Counts, followed: "list[Followed]", waiting: int, dropped: i
     return "\n".join([*lines, ""])
 
 
-def example(predictor: "Predicting") -> list[Any]:
-    """Give a row that a request may have."""
-    of_kinds = {"number": 0.5, "whole number": 1, "true or false": True, "time": "2024-12-31"}
-    return [
-        predictor.examples.get(name, of_kinds.get(kind, "text"))
-        for name, kind in zip(predictor.schema.names, predictor.schema.kinds, strict=True)
-    ]
-
-
 def openapi(predictor: "Predicting") -> dict[str, Any]:
     """Describe the server as OpenAPI does."""
     schema, model = predictor.schema, f"/v2/models/{predictor.name}"
@@ -144,7 +135,7 @@ def openapi(predictor: "Predicting") -> dict[str, Any]:
     inputs = {"anyOf": [{"$ref": "#/components/schemas/Row"}, {"type": "array"}]}
     rows = {"type": "array", "items": inputs, "minItems": 1}
     body = {"anyOf": [rows, {"type": "object", "properties": {"inputs": rows}}]}
-    given = {"schema": body, "example": {"inputs": [example(predictor)]}}
+    given = {"schema": body, "example": {"inputs": [schema.example]}}
     errors = {400: "The rows can't be used", 401: "The token is missing", 413: "Too many rows"}
     errors |= {404: "There is no such model", 415: "Neither JSON nor CSV", 429: "Too many requests"}
     responses = {
@@ -197,7 +188,7 @@ def page(predictor: "Predicting") -> Page:
         f"<tr><td>{html.escape(name)}</td><td>{kind}</td></tr>"
         for name, kind in zip(schema.names, schema.kinds, strict=True)
     )
-    body = html.escape(json.dumps({"inputs": [example(predictor)]}))
+    body = html.escape(json.dumps({"inputs": [schema.example]}))
     name, version = html.escape(predictor.name), html.escape(predictor.version)
     return Page(
         f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
@@ -72,7 +72,8 @@ class Rows:
         import pandas as pd
 
         if self.columns is None:
-            return pd.DataFrame(self.numbers, columns=[*self.names])
+            # In memory as pandas reads a file: a product of matrices depends on that in its last bit.
+            return pd.DataFrame(np.asfortranarray(self.numbers), columns=[*self.names])
         made = {}
         for name, kind, values in zip(self.names, self.kinds, self.columns, strict=True):
             is_whole = kind == "whole number" and None not in values
@@ -107,19 +108,14 @@ class Schema:
     """The columns that a model takes, in their order, and its output with the classes' names.
 
     Args:
-        inputs: the model's inputs, as its record has them.
-        outputs: and its outputs.
+        spec: what the model's record has of it.
         is_strict: whether rows must be these columns; if not, they are those of lists, which have
             no names, and objects may have any.
     """
 
-    def __init__(
-        self,
-        inputs: Iterable[Record] = (),
-        outputs: Iterable[Record] = (),
-        is_strict: bool = True,
-    ) -> None:
-        self.inputs, self.outputs, self.is_strict = [*inputs], [*outputs], is_strict
+    def __init__(self, spec: Mapping[str, Any], is_strict: bool = True) -> None:
+        self.inputs, self.is_strict = spec.get("inputs") or [], is_strict
+        self.outputs, self.stats = spec.get("outputs") or [], spec.get("feature_stats") or {}
         self.names = [str(feature["name"]) for feature in self.inputs]
         self.kinds = [KINDS.get(feature.get("value_type") or "", "text") for feature in self.inputs]
         self._floats = bool(self.names) and {*self.kinds} == {"number"}
@@ -128,6 +124,17 @@ class Schema:
         self.output = str(output.get("name") or "prediction")
         labels = output.get("labels") or {}
         self.labels = [labels[number] for number in sorted(labels, key=int)]
+
+    @property
+    def example(self) -> list[Any]:
+        """Give a row that a request may have, of the training set's medians."""
+        of_kinds = {"number": 0.5, "whole number": 1, "true or false": True, "time": "2024-12-31"}
+        row = [of_kinds.get(kind, "text") for kind in self.kinds]
+        for n, name in enumerate(self.names):
+            if self.kinds[n] in {"number", "whole number"} and "50%" in self.stats.get(name, {}):
+                median = float(f"{self.stats[name]['50%']:.4g}")
+                row[n] = median if self.kinds[n] == "number" else round(median)
+        return row
 
     def read_json(self, body: bytes) -> Any:
         """Read a body of JSON."""
@@ -327,10 +334,15 @@ def _array(name: str, tensor: Record) -> np.ndarray:
         raise RequestError(f"Tensor '{name}' of {kind} has {_told(bad)}.")
     try:
         with np.errstate(over="ignore"):  # what is infinite then is refused
-            array = np.array(flat, dtype=DATATYPES[kind])
-    except (OverflowError, ValueError):
-        raise RequestError(f"Tensor '{name}' has a number that is too large for {kind}.") from None
-    return array.reshape(shape)
+            array = np.array(flat)
+            made = array.astype(DATATYPES[kind]) if flat else array
+        # Of whole numbers, NumPy would keep the last bits alone.
+        is_same = kind[:2] in {"FP", "BY"} or bool((made == array).all())
+    except (OverflowError, TypeError, ValueError):
+        is_same = False
+    if not is_same:
+        raise RequestError(f"Tensor '{name}' has a number that is too large for {kind}.")
+    return made.reshape(shape)
 
 
 def _from_text(name: str, kind: str, texts: Sequence[str]) -> list[Any]:

@@ -337,6 +337,7 @@ def make_server(app: App) -> Any:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,  # longer than clients and proxies keep a connection for the next
         backlog=1024,
     )
     return uvicorn.Server(config)
