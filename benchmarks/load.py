@@ -1,6 +1,6 @@
 """Ask a server over so many connections, each again and again; print requests per second and p99.
 
-    python load.py URL BODY_FILE CONNECTIONS SECONDS
+python load.py URL BODY_FILE CONNECTIONS SECONDS
 """
 
 import asyncio

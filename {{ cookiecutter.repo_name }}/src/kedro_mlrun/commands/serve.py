@@ -29,6 +29,7 @@ TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105
 )
 @option("--token", envvar=TOKEN, help=f"What requests must bring. Same as {TOKEN}.")
 @option("--shadow", metavar="TAG", help="Record how the model with this tag would have answered.")
+@option("--deploy", is_flag=True, help="Serve it on the cluster of the MLRun API, by nuclio.")
 @option("--largest", type=click.FloatRange(0, min_open=True), default=10.0, help="MB of a request.")
 def serve(
     _records: Records,
@@ -38,6 +39,7 @@ def serve(
     port: int | None,
     token: str | None,
     shadow: str | None,
+    deploy: bool,
     largest: float,
 ) -> Answer | Callable[[], int]:
     """Serve a model over HTTP, here.
@@ -47,11 +49,17 @@ def serve(
     """
     if (model is None) == (pipeline is None):
         raise click.UsageError("Name one thing to serve: MODEL, MODEL:TAG, or --pipeline NAME.")
+    key, _, tag = str(model).partition(":")
+    if deploy:
+        from ..models.deploy import deploy as deployed
+
+        env = click.get_current_context().params["env"]
+        name, url = deployed(key, tag or CHAMPION, pipeline, env)
+        return Answer({"function": name, "url": url}, f"Function {name} serves it at {url}")
     if host not in LOOPBACK and not token:
         raise click.UsageError(
             f"At {host} others can reach the server. Set a token: --token, or {TOKEN}."
         )
-    key, _, tag = str(model).partition(":")
     source: Source = ModelSource(key, tag or CHAMPION)
     if pipeline:
         from ..models.pipelines import PipelineSource

@@ -14,7 +14,7 @@ from ..datasets.model import MLRunModel
 from ..project import current_project
 from ..runs.dataset import RunDataset, innermost
 from ..text import nearest
-from .prediction import Answer, ServingError, present_store, refusal
+from .prediction import Answer, ServingError, load_model, present_store, refusal
 from .schema import Rows, Schema
 
 
@@ -115,9 +115,8 @@ class PipelineSource:
     def load(self) -> PipelinePredictor:
         """Load and verify its models, and what else it needs."""
         records, loaded = self._records(), {}
-        for (name, model), record in zip(self._models.items(), records, strict=True):
-            which = {"uid": record["metadata"]["uid"], "project": record["metadata"]["project"]}
-            loaded[name] = MLRunModel(model.key, load_args=which).load()
+        for name, record in zip(self._models, records, strict=True):
+            loaded[name] = load_model(record)
         loaded |= {name: self.catalog.load(name) for name in self._others}
         spec = {} if len(records) != 1 else records[0]["spec"]
         return PipelinePredictor(self, loaded, self._version(records), spec)
@@ -127,7 +126,9 @@ def _pipeline(name: str) -> Pipeline:
     project.pipelines.set_requested([name])
     try:
         return project.pipelines[name]
-    except KeyError:
+    except (KeyError, ImportError) as error:
+        if isinstance(error, ImportError) and error.__cause__:
+            raise  # of a module that is there
         project.pipelines.set_requested(None)
         hint = nearest(name, project.pipelines)
         raise ServingError(

@@ -3,13 +3,18 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import click
 import numpy as np
+from kedro.io import DatasetError
 
 from ..datasets.model import MLRunModel
+from ..records.records import Records
 from ..runs.manager import MLRunContextManager
+from ..store.errors import is_not_found
+from ..store.fields import artifact_uri
 from ..store.rows import Record
 from ..store.store import Store
 from .fast import Quick, quick
@@ -20,6 +25,12 @@ CHECKED = 64  # rows on which the quick way is compared with the model's own
 
 class ServingError(click.ClickException):
     """A model can't be served."""
+
+
+class MissingModelError(ServingError):
+    """There is no such model."""
+
+    error_status_code = HTTPStatus.NOT_FOUND.value
 
 
 @dataclass
@@ -208,7 +219,18 @@ class ModelSource:
     def _record(self) -> Record:
         manager, store = MLRunContextManager(), present_store()
         project = self._project or manager.project_name
-        record = store.read_artifact(self.key, project=project, **self._which)
+        try:
+            record = store.read_artifact(self.key, project=project, **self._which)
+        except Exception as error:
+            if not is_not_found(error):
+                raise
+            others = Records(store, project).artifacts(self.key, kind="model", limit=1)
+            which = f"tag '{self.tag}'" if self.tag else "id that was asked for"
+            raise MissingModelError(
+                f"No version of {self.key} has the {which}. To list them: kedro mlrun models"
+                if others
+                else f"There is no model '{self.key}'. To list the models: kedro mlrun models"
+            ) from None
         if record.get("kind") != "model":
             kind = record.get("kind") or "artifact"
             raise ServingError(f"{self.key} is of kind '{kind}', and not a model. Name a model.")
@@ -218,8 +240,16 @@ class ModelSource:
         """Load and verify it."""
         record = self._record()
         # By its own id, for the tag may move on meanwhile.
-        which = {"uid": record["metadata"]["uid"], "project": record["metadata"]["project"]}
-        return Predictor(MLRunModel(self.key, load_args=which).load(), record)
+        return Predictor(load_model(record), record)
+
+
+def load_model(record: Record) -> Any:
+    """Load a version of a model, whose file has to have the hash that was recorded."""
+    try:
+        path = {"path": artifact_uri(record)}
+        return MLRunModel(record["spec"]["db_key"], load_args=path).load()
+    except DatasetError as error:
+        raise ServingError(str(error)) from error
 
 
 def present_store() -> Any:

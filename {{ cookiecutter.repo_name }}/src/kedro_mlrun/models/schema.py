@@ -72,7 +72,7 @@ class Rows:
         import pandas as pd
 
         if self.columns is None:
-            # In memory as pandas reads a file: a product of matrices depends on that in its last bit.
+            # As pandas reads a file: the last bit of a product depends on the place in memory.
             return pd.DataFrame(np.asfortranarray(self.numbers), columns=[*self.names])
         made = {}
         for name, kind, values in zip(self.names, self.kinds, self.columns, strict=True):

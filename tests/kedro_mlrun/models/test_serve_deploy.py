@@ -1,0 +1,112 @@
+"""Serving on a cluster: what MLRun is sent."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from helpers import Store, new_store
+from sklearn.tree import DecisionTreeClassifier
+from stub_api import StubAPI, stub_api
+
+from kedro_mlrun import MLRunModel
+from kedro_mlrun.commands import cli as commands
+from kedro_mlrun.models import deploy
+
+FUNCTION = {
+    "kind": "job",
+    "metadata": {"name": "kedro"},
+    "spec": {
+        "image": "team/own:1",
+        "default_handler": "kedro_mlrun.jobs.handler.run",
+        "workdir": "src",
+        "resources": {"limits": {"memory": "2Gi"}},
+        "node_selector": {"disk": "ssd"},
+        "env": [{"name": "DO_NOT_TRACK", "value": "1"}],
+    },
+}
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[StubAPI]:
+    """An API with nuclio, which MLRun is connected to, and a model with the tag."""
+    with stub_api() as api:
+
+        def deployed(method: str, name: str, _: Any, body: Any) -> Any:
+            if method == "POST":
+                return {"data": {**body["function"], "status": {"state": "building"}}}
+            ready = {"x-mlrun-function-status": "ready", "x-mlrun-name": name}
+            return b"", {**ready, "x-mlrun-address": "cluster:30001"}
+
+        api.deployed = deployed  # type: ignore[attr-defined]
+        told = {"version": api.version, "status": "ok", "nuclio_version": "1.15.3"}
+        api.spec = lambda *_: told  # type: ignore[method-assign]
+        api.routes["v1/projects/[^/]+/nuclio/([^/]+)/deploy"] = "deployed"
+        for _ in new_store(api.url, tmp_path):
+            model = DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])
+            MLRunModel("model").save(model)
+            api.tags["model", "champion"] = api.tags["model", "latest"]
+            yield api
+
+
+def command(monkeypatch: Any, *words: str, **spec: Any) -> Any:
+    import mlrun
+
+    struct = {**FUNCTION, "spec": {**FUNCTION["spec"], **spec}}  # type: ignore[dict-item]
+    function = mlrun.new_function(runtime=struct)
+    monkeypatch.setattr(deploy, "load_function", lambda _: function)
+    return CliRunner().invoke(commands.cli, ["mlrun", "serve", *words, "--deploy"])
+
+
+def sent(api: StubAPI) -> Any:
+    return next(body for _, path, body in api.requests if path.endswith("/deploy"))["function"]
+
+
+def test_a_model(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function of kind serving, with the class, the model by its tag, and no handler."""
+    done = command(monkeypatch, "model")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "Function serve-model serves it at http://cluster:30001\n",
+    )
+    function = sent(api)
+    assert function["kind"] == "serving" and function["metadata"]["name"] == "serve-model"
+    spec = function["spec"]
+    assert spec["image"] == "team/own:1" and not spec.get("function_handler")
+    assert spec["resources"]["limits"] == {"memory": "2Gi"}
+    assert spec["node_selector"] == {"disk": "ssd"}
+    env = {variable["name"]: variable["value"] for variable in spec["env"]}
+    assert env["PYTHONPATH"] == "/project/src" and env["DO_NOT_TRACK"] == "1"
+    route = spec["graph"]["routes"]["model"]
+    assert route["class_name"] == "kedro_mlrun.models.serving.MLRunModelServer"
+    project = function["metadata"]["project"]
+    assert route["class_args"]["model_path"] == f"store://models/{project}/model:champion"
+    assert "source" not in spec.get("build", {})
+
+
+def test_a_pipeline(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = command(monkeypatch, "--pipeline=inference", "--env=prod", "--json")
+    assert json.loads(done.stdout)["function"] == "serve-inference"
+    spec = sent(api)["spec"]
+    assert {"name": "KEDRO_ENV", "value": "prod"} in spec["env"]
+    route = spec["graph"]["routes"]["inference"]
+    assert route["class_name"] == "kedro_mlrun.models.serving.MLRunPipelineServer"
+    assert route["class_args"]["pipeline"] == "inference"
+
+
+def test_refused(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image without the project's code, and a model that isn't there; nothing is sent."""
+    done = command(monkeypatch, "model", image="mlrun/mlrun:1.12.1")
+    assert done.exit_code == 1 and "has no code of this project" in done.stderr
+    done = command(monkeypatch, "model:best")
+    assert done.exit_code == 1 and "No version of model has the tag 'best'" in done.stderr
+    assert not [path for _, path, _ in api.requests if path.endswith("/deploy")]
+
+
+def test_embedded_store(embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = command(monkeypatch, "model")
+    assert done.exit_code == 1 and "has no cluster to deploy to: it needs an MLRun API" in (
+        done.stderr.replace("\n", " ")
+    )
