@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import projects
+import serving
 from measure import Cost, Goal, Line, in_turn, markdown, median, over, ratio, run
 
 ROOT = Path(__file__).parents[1]
@@ -145,6 +146,11 @@ class Bench:
             for _, words in ON_FULL_STORE.values()
         ]
 
+    def serving(self) -> list[Line]:
+        """Serve a model, beside MLflow."""
+        made = shutil.copytree(self.baked, self.folder / "serving")
+        return serving.compare(made, BIN, environment("peers"), self.repeat)
+
     def at_once(self) -> list[Line]:
         """Run a project very often at once."""
         made = projects.one_node(self.folder / "at-once", projects.OURS)
@@ -246,6 +252,7 @@ CASES: dict[str, Callable[[Bench], list[Line]]] = {
     "search": Bench.search,
     "store": Bench.store,
     "at-once": Bench.at_once,
+    "serving": Bench.serving,
 }
 GOALS = [
     Goal("one-node", "`kedro run`, one node, over untracked ÷ kedro-mlflow's: CPU", 0.25),
@@ -274,6 +281,18 @@ GOALS = [
     ],
     Goal("at-once", "30 `kedro run` at once on one store: failures", 0, ""),
     Goal("at-once", "30 `kedro run` at once on one store: lost", 0, ""),
+    *[
+        Goal("serving", f"`kedro mlrun serve` ÷ `mlflow models serve`, {model}, {work}", *goal)
+        for model in ("forest of 200 trees", "XGBoost")
+        for work, goal in {
+            "1 row, 1 connection: requests/s": (5, "×", True),
+            "1 row, 1 connection: p99": (0.333,),
+            "1 row, 1 connection, ours alone: p99": (10, "ms"),
+            "1 row, 32 connections: requests/s": (5, "×", True),
+            "1 row, 32 connections: p99": (0.333,),
+            "100 rows, 1 connection: requests/s": (3, "×", True),
+        }.items()
+    ],
 ]
 
 

@@ -11,7 +11,14 @@ from ..store.fields import run_name
 from .prediction import ModelSource
 
 # What the function has of function.yaml's.
-FIELDS: tuple[str, ...] = ("resources", "node_selector", "tolerations", "volumes", "volume_mounts", "env")
+FIELDS: tuple[str, ...] = (
+    "resources",
+    "node_selector",
+    "tolerations",
+    "volumes",
+    "volume_mounts",
+    "env",
+)
 FIELDS += ("image_pull_secret", "service_account")
 
 
