@@ -4,6 +4,9 @@ What is made here answers as the model does for rows of finite numbers, or isn't
 a model compares them first.
 """
 
+import ctypes
+import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +50,7 @@ def _is(model: Any, *names: str) -> bool:
 
 def _transform(step: Any) -> Step | None:
     """Make a step of a preprocessing, for finite numbers."""
-    if step in {None, "passthrough"} if isinstance(step, str | None) else False:
+    if step is None or (isinstance(step, str) and step == "passthrough"):
         return lambda rows: rows
     if _is(step, "sklearn.pipeline.Pipeline"):
         made = [_transform(inner) for _, inner in step.steps]
@@ -177,11 +180,27 @@ def _forest(model: Any, part: Step) -> Step:
 
 
 def _booster(model: Any) -> Step | None:
+    """Ask XGBoost's C interface itself, for which its Python needs twice as long as it does."""
     if not model._can_use_inplace_predict():
         return None
-    booster, iterations = model.get_booster(), model._get_iteration_range(None)
+    from xgboost.core import _LIB
+
+    booster, (begin, end) = model.get_booster(), model._get_iteration_range(None)
+    options: dict[str, Any] = {"type": 0, "training": False, "strict_shape": False, "cache_id": 0}
+    options |= {"iteration_begin": begin, "iteration_end": end, "missing": model.missing}
+    config, missing = json.dumps(options).encode(), ctypes.c_void_p()
 
     def answer(rows: np.ndarray) -> np.ndarray:
-        return booster.inplace_predict(rows, iteration_range=iterations, missing=model.missing)
+        rows = np.ascontiguousarray(rows)
+        array = {"data": [rows.ctypes.data, True], "shape": rows.shape, "typestr": "<f8"}
+        text = json.dumps({**array, "version": 3, "strides": None}).encode()
+        shape, found = ctypes.POINTER(ctypes.c_uint64)(), ctypes.POINTER(ctypes.c_float)()
+        count = ctypes.c_uint64()
+        told = map(ctypes.byref, (shape, count, found))
+        if _LIB.XGBoosterPredictFromDense(booster.handle, text, config, missing, *told):
+            raise ValueError("XGBoost can't answer these rows")
+        lengths = shape[: count.value]
+        # A copy: XGBoost writes the next answer there, too.
+        return np.ctypeslib.as_array(found, (math.prod(lengths),)).reshape(lengths).copy()
 
     return answer
