@@ -45,6 +45,17 @@ def create_pipeline():
     data = ["champion", "renamed", "params:scale"]
     return Pipeline([Node(rename, "new_rows", "renamed"), Node(predict, data, "predictions")])
 """
+MOCK = """
+import json, sys
+import mlrun
+from kedro_mlrun.models.serving import MLRunPipelineServer
+function = mlrun.new_function("serving", kind="serving", image="mlrun/mlrun")
+name = f"{MLRunPipelineServer.__module__}.{MLRunPipelineServer.__name__}"
+function.add_model("inference", model_path="", class_name=name, pipeline="inference")
+body = {"inputs": json.loads(sys.argv[1])}
+told = function.to_mock_server().test("/v2/models/inference/infer", body)
+print(json.dumps(told["outputs"]))
+"""
 CATALOG = """
 new_rows: {type: pandas.CSVDataset, filepath: rows.csv}
 champion: {type: kedro_mlrun.MLRunModel, key: model, load_args: {tag: champion}}
@@ -123,6 +134,9 @@ def test_a_model_and_a_pipeline_answer_as_a_run_does(project: Folder) -> None:
         status, told = of_pipeline.ask("/v2/models/inference/infer", {"inputs": body})
         assert status == 200 and told["outputs"] == expected.to_dict("records")
         assert not expected["has_mlrun"].any()
+        lines = project.run("python", "-c", MOCK, json.dumps(body), PYTHONPATH="src").stdout
+        in_mlrun = [{**row, "has_mlrun": True} for row in told["outputs"]]
+        assert json.loads(lines.splitlines()[-1]) == in_mlrun
         # Of one node's fault the other requests know nothing.
         status, told = of_pipeline.ask("/predict", [{"MEAN_AREA": 1.0}])
         assert status == 400 and told["error"].startswith("The model doesn't take these rows: ")

@@ -24,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from xgboost import XGBRegressor
 
 from kedro_mlrun import MLRunModel
 from kedro_mlrun.models import server as module
@@ -392,11 +393,13 @@ def test_the_quick_way_is_the_models_own_or_not_taken(
     forest = RandomForestClassifier(5, random_state=1, n_jobs=2).fit(data, target)
     codes = RandomForestClassifier(5, random_state=1).fit(data, target.cat.codes)
     value = RandomForestRegressor(5, random_state=1).fit(data, number["diagnosis"])
+    boosted = XGBRegressor(n_estimators=5).fit(data, number["diagnosis"])
     line = make_pipeline(StandardScaler(), LogisticRegression()).fit(data, target)
     for model, frame, is_quick in (
         (forest, training_set, True),
         (codes, training_set, True),
         (value, number, True),
+        (boosted, number, True),
         (line, training_set, False),
     ):
         saved("any", model, "x", frame)
@@ -408,7 +411,7 @@ def test_the_quick_way_is_the_models_own_or_not_taken(
             # Its classes have names, whatever it has learnt.
             own = np.array(["benign", "malignant"])[own]
         assert answer.outputs == own.tolist()
-        if model is not value:
+        if hasattr(model, "predict_proba"):
             odds = model.predict_proba(features.iloc[:50])
             assert np.array_equal(answer.probabilities, odds)
 

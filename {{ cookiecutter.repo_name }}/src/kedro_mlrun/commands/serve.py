@@ -56,6 +56,8 @@ def serve(
         env = click.get_current_context().params["env"]
         name, url = deployed(key, tag or CHAMPION, pipeline, env)
         return Answer({"function": name, "url": url}, f"Function {name} serves it at {url}")
+    if pipeline and shadow:
+        raise click.UsageError("A model has a shadow, and a pipeline none: leave out --shadow.")
     if host not in LOOPBACK and not token:
         raise click.UsageError(
             f"At {host} others can reach the server. Set a token: --token, or {TOKEN}."

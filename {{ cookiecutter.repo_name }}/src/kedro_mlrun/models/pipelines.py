@@ -11,7 +11,7 @@ from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from ..datasets.model import MLRunModel
-from ..project import current_project
+from ..project import config_loader, current_project
 from ..runs.dataset import RunDataset, innermost
 from ..text import nearest
 from .prediction import Answer, ServingError, load_model, present_store, refusal
@@ -75,7 +75,9 @@ class PipelineSource:
 
     def __init__(self, name: str, env: str | None = None) -> None:
         self.name = name
-        session = KedroSession.create(current_project(), env=env, save_on_close=False)
+        folder = current_project()
+        _ = config_loader(folder, env)  # which also tells Kedro which project this is
+        session: Any = KedroSession.create(folder, env=env, save_on_close=False)
         with session:
             self.catalog = session.load_context().catalog
         self.pipeline = _pipeline(name)
