@@ -7,15 +7,17 @@ from collections.abc import Callable
 import click
 from click import option
 
+from ..jobs.function import on_cluster
 from ..models.following import Followed, Source, follow
 from ..models.prediction import ModelSource
 from ..models.requests import RequestLog
 from ..models.server import App, bound, make_server, run
+from ..models.versions import CHAMPION
 from ..records.records import Records
 from ..runs.manager import MLRunContextManager
 from .base import Answer, command, tell
 
-CHAMPION, PORT = "champion", 8000
+PORT = 8000
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105
 
@@ -51,8 +53,10 @@ def serve(
         raise click.UsageError("Name one thing to serve: MODEL, MODEL:TAG, or --pipeline NAME.")
     key, _, tag = str(model).partition(":")
     if deploy:
-        from ..models.deploy import deploy as deployed
+        from ..jobs.deploy import deploy as deployed
 
+        if not pipeline and on_cluster():
+            ModelSource(key, tag or CHAMPION).version()  # or there is none
         env = click.get_current_context().params["env"]
         name, url = deployed(key, tag or CHAMPION, pipeline, env)
         return Answer({"function": name, "url": url}, f"Function {name} serves it at {url}")

@@ -14,8 +14,9 @@ from ..datasets.model import MLRunModel
 from ..project import config_loader, current_project
 from ..runs.dataset import RunDataset, innermost
 from ..text import nearest
-from .prediction import Answer, ServingError, load_model, present_store, refusal
+from .prediction import Answer, ServingError, present_store, refusal
 from .schema import Rows, Schema
+from .versions import load_model
 
 
 class PipelinePredictor:

@@ -8,17 +8,15 @@ from typing import Any
 
 import click
 import numpy as np
-from kedro.io import DatasetError
 
-from ..datasets.model import MLRunModel
 from ..records.records import Records
 from ..runs.manager import MLRunContextManager
 from ..store.errors import is_not_found
-from ..store.fields import artifact_uri
 from ..store.rows import Record
 from ..store.store import Store
 from .fast import Quick, quick
 from .schema import RequestError, Rows, Schema
+from .versions import load_model
 
 CHECKED = 64  # rows on which the quick way is compared with the model's own
 
@@ -241,15 +239,6 @@ class ModelSource:
         record = self._record()
         # By its own id, for the tag may move on meanwhile.
         return Predictor(load_model(record), record)
-
-
-def load_model(record: Record) -> Any:
-    """Load a version of a model, whose file has to have the hash that was recorded."""
-    try:
-        path = {"path": artifact_uri(record)}
-        return MLRunModel(record["spec"]["db_key"], load_args=path).load()
-    except DatasetError as error:
-        raise ServingError(str(error)) from error
 
 
 def present_store() -> Any:

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from ..jobs.function import SubmitError, load_function, on_cluster
-from ..jobs.image import CODE_FOLDER, is_stock
 from ..lazy import mlrun
 from ..project import current_project
 from ..runs.manager import MLRunContextManager
 from ..store.fields import run_name
-from .prediction import ModelSource
+from .function import SubmitError, load_function, on_cluster
+from .image import CODE_FOLDER, is_stock
 
 # What the function has of function.yaml's.
 FIELDS: tuple[str, ...] = (
@@ -20,6 +19,8 @@ FIELDS: tuple[str, ...] = (
     "env",
 )
 FIELDS += ("image_pull_secret", "service_account")
+# Where the server classes are, which MLRun imports there.
+SERVING = "kedro_mlrun.models.serving"
 
 
 def make_function(key: str, tag: str, pipeline: str | None, env: str | None) -> Any:
@@ -39,13 +40,11 @@ def make_function(key: str, tag: str, pipeline: str | None, env: str | None) -> 
     function.set_env("PYTHONPATH", f"{CODE_FOLDER}/src")
     if env:
         function.set_env("KEDRO_ENV", env)
-    module = f"{__package__}.serving"
     if pipeline:
-        server = f"{module}.MLRunPipelineServer"
+        server = f"{SERVING}.MLRunPipelineServer"
         function.add_model(pipeline, model_path="", class_name=server, pipeline=pipeline)
     else:
-        ModelSource(key, tag).version()  # or there is none
-        uri, server = f"store://models/{project}/{key}:{tag}", f"{module}.MLRunModelServer"
+        uri, server = f"store://models/{project}/{key}:{tag}", f"{SERVING}.MLRunModelServer"
         function.add_model(key, model_path=uri, class_name=server)
     return function
 

@@ -13,7 +13,7 @@ from stub_api import StubAPI, stub_api
 
 from kedro_mlrun import MLRunModel
 from kedro_mlrun.commands import cli as commands
-from kedro_mlrun.models import deploy
+from kedro_mlrun.jobs import deploy
 
 FUNCTION = {
     "kind": "job",
@@ -57,6 +57,8 @@ def command(monkeypatch: Any, *words: str, **spec: Any) -> Any:
     struct = {**FUNCTION, "spec": {**FUNCTION["spec"], **spec}}  # type: ignore[dict-item]
     function = mlrun.new_function(runtime=struct)
     monkeypatch.setattr(deploy, "load_function", lambda _: function)
+    # MLRun waits for 10 s before it asks how far it is.
+    monkeypatch.setattr("mlrun.runtimes.nuclio.function.sleep", lambda _: None)
     return CliRunner().invoke(commands.cli, ["mlrun", "serve", *words, "--deploy"])
 
 
