@@ -1,5 +1,6 @@
 """A loaded model, verified, which answers rows: the one way to an answer for all who ask."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Predictor:
             one_by_one = [self._plain(_row(rows, n)) for n in range(4)]
         except Exception:
             # What the model says to made-up rows says little of others.
-            self.together = False
+            self.together, self.seconds = False, math.inf
             return
         self.together = all(_same(_cut(expected, n), one) for n, one in enumerate(one_by_one))
         found = quick(self.model) if rows.matrix is not None else None
@@ -201,13 +202,15 @@ class ModelSource:
     Args:
         key: the model artifact's key.
         tag: its tag.
-        uid: its uid, in place of a tag.
+        uid: its uid, in place of a tag, with the `tree` that it is of.
         project: the MLRun project, by default that of this Kedro project.
     """
 
-    def __init__(self, key: str, tag: str = "", uid: str = "", project: str = "") -> None:
+    def __init__(
+        self, key: str, tag: str = "", uid: str = "", tree: str = "", project: str = ""
+    ) -> None:
         self.key, self.tag, self.name = key, tag, key
-        self._which = {"uid": uid} if uid else {"tag": tag}
+        self._which = {"uid": uid, "tree": tree} if uid else {"tag": tag}
         self._project = project
 
     def version(self) -> str:

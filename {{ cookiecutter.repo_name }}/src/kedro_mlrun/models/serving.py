@@ -67,11 +67,11 @@ class MLRunModelServer(_Server):
 
     def _source(self) -> Source:
         named = artifact_named(str(self.model_path))
-        project, key, uid = (named.get(name, "") for name in ("project", "key", "uid"))
+        names = ("key", "tag", "uid", "tree", "project")
         # Which also tells MLRun where the run database is.
         _ = MLRunContextManager().run_db
         self.model_spec = mlrun.get_dataitem(self.model_path).meta
-        return ModelSource(key, named.get("tag", ""), uid, project)
+        return ModelSource(*(named.get(name, "") for name in names))
 
 
 class MLRunPipelineServer(_Server):
