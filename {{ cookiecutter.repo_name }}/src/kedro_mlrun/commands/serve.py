@@ -23,7 +23,7 @@ TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105
 
 
 @command("serve", "kedro mlrun serve xgboost_model:champion")
-@click.argument("model", required=False, metavar="MODEL[:TAG]")
+@click.argument("model", required=False, metavar="[MODEL[:TAG]]")
 @option("--pipeline", "-p", help="Serve a pipeline: its rows come with each request.")
 @option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @option(
@@ -47,7 +47,8 @@ def serve(
     """Serve a model over HTTP, here.
 
     It answers as the version with the tag `champion`, or TAG; when the tag moves to another
-    version, that answers from then on.
+    version, that answers from then on. Requests are recorded if mlrun.yml has
+    `models.log_requests`.
     """
     if (model is None) == (pipeline is None):
         raise click.UsageError("Name one thing to serve: MODEL, MODEL:TAG, or --pipeline NAME.")

@@ -248,5 +248,5 @@ def present_store() -> Any:
     """Give the run database; an embedded one that is gone would be made anew, and empty."""
     store = MLRunContextManager().store
     if isinstance(store, Store) and not store.path.is_file():
-        raise ServingError(f"The store {store.path} is not there. Restore it, or run: kedro run")
+        raise ServingError(f"The store {store.path} is not there. Restore it.")
     return store
