@@ -43,7 +43,7 @@ def predict(model, rows, scale):
 
 def create_pipeline():
     data = ["champion", "renamed", "params:scale"]
-    return Pipeline([Node(rename, "new_rows", "renamed"), Node(predict, data, "predictions")])
+    return Pipeline([Node(rename, "new_rows", "renamed"), Node(predict, data, "answers")])
 """
 MOCK = """
 import json, sys
@@ -51,15 +51,15 @@ import mlrun
 from kedro_mlrun.models.serving import MLRunPipelineServer
 function = mlrun.new_function("serving", kind="serving", image="mlrun/mlrun")
 name = f"{MLRunPipelineServer.__module__}.{MLRunPipelineServer.__name__}"
-function.add_model("inference", model_path="", class_name=name, pipeline="inference")
+function.add_model("answering", model_path="", class_name=name, pipeline="answering")
 body = {"inputs": json.loads(sys.argv[1])}
-told = function.to_mock_server().test("/v2/models/inference/infer", body)
+told = function.to_mock_server().test("/v2/models/answering/infer", body)
 print(json.dumps(told["outputs"]))
 """
 CATALOG = """
 new_rows: {type: pandas.CSVDataset, filepath: rows.csv}
 champion: {type: kedro_mlrun.MLRunModel, key: model, load_args: {tag: champion}}
-predictions: {type: kedro_mlrun.MLRunDataframeDataset}
+answers: {type: kedro_mlrun.MLRunDataframeDataset}
 """
 
 
@@ -70,9 +70,8 @@ def project(
     """A project with a champion, and a pipeline that asks it."""
     folder = shutil.copytree(default_project, tmp_path_factory.mktemp("serve") / "project")
     pipelines = folder / "src" / "breast_cancer" / "pipelines"
-    shutil.rmtree(pipelines / "inference", ignore_errors=True)
-    (pipelines / "inference").mkdir()
-    (pipelines / "inference" / "__init__.py").write_text(PIPELINE)
+    (pipelines / "answering").mkdir()
+    (pipelines / "answering" / "__init__.py").write_text(PIPELINE)
     (folder / "conf" / "base" / "catalog_serve.yml").write_text(CATALOG)
     (folder / "conf" / "base" / "parameters_serve.yml").write_text("scale: 100\n")
     project = starter.at(folder)
@@ -126,12 +125,12 @@ def test_a_model_and_a_pipeline_answer_as_a_run_does(project: Folder) -> None:
     """The pipeline's nodes answer rows as `kedro run` has them; MLRun isn't imported for it."""
     data = rows(project)
     data.rename(columns=str.upper).to_csv(project.path / "rows.csv", index=False)
-    project.run(KEDRO, "run", "--pipelines=inference")
-    found = project.run(KEDRO, "mlrun", "open", "predictions").stdout.strip()
+    project.run(KEDRO, "run", "--pipelines=answering")
+    found = project.run(KEDRO, "mlrun", "open", "answers").stdout.strip()
     expected = pd.read_parquet(found)
-    with serving(project, "--pipeline=inference") as of_pipeline:
+    with serving(project, "--pipeline=answering") as of_pipeline:
         body = data.rename(columns=str.upper).to_dict("records")
-        status, told = of_pipeline.ask("/v2/models/inference/infer", {"inputs": body})
+        status, told = of_pipeline.ask("/v2/models/answering/infer", {"inputs": body})
         assert status == 200 and told["outputs"] == expected.to_dict("records")
         assert not expected["has_mlrun"].any()
         lines = project.run("python", "-c", MOCK, json.dumps(body), PYTHONPATH="src").stdout
@@ -178,9 +177,7 @@ def test_what_is_not_served(project: Folder) -> None:
     """Each is refused before a port is opened."""
     assert "Set a token" in refused(project, "model", "--host=0.0.0.0")
     assert "Name one thing" in refused(project)
-    assert "no pipeline 'inferense'. Did you mean 'inference'?" in refused(
-        project, "-p", "inferense"
-    )
+    assert "no pipeline 'answerin'. Did you mean 'answering'?" in refused(project, "-p", "answerin")
     assert "no model 'modle'" in refused(project, "modle")
     assert "has the tag 'best'" in refused(project, "model:best")
     path = Path(project.run(KEDRO, "mlrun", "open", "model").stdout.strip())
