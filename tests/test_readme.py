@@ -176,7 +176,8 @@ def test_the_commands_of_a_projects_readme_work(bake: Callable[..., Folder]) -> 
     commit(project)
     commands = sum(blocks(project.path / "README.md"), [])
     assert commands[0] == "make run-local"
-    for command, said in zip(commands, follow(project, commands), strict=True):
+    typed = [command for command in commands if not is_elsewhere(command)]
+    for command, said in zip(typed, follow(project, commands), strict=True):
         ends = (end for end in SAID if command.endswith(end))
         assert SAID.get(next(ends, ""), "completed") in said, command
     follow(project, ["kedro mlrun --help", "kedro mlrun update --check"])

@@ -94,6 +94,7 @@ def test_a_model(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pipeline(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEDRO_ENV", "")  # which the command sets for the whole process
     done = command(monkeypatch, "--pipeline=inference", "--env=prod", "--json")
     assert json.loads(done.stdout)["function"] == "serve-inference"
     spec = sent(api)["spec"]

@@ -20,22 +20,14 @@ FINITE32 = np.finfo(np.float32).max
 
 def quick(model: Any) -> Quick | None:
     """Make what asks a model directly, or None for one that isn't known here."""
-    steps: list[Step] = []
-    names = [name for name, _ in getattr(model, "steps", ())]
-    if _is(model, "sklearn.pipeline.Pipeline") and names:
-        *before, model = (step for _, step in model.steps)
-        for step in before:
-            if not (made := _transform(step)):
-                return None
-            steps.append(made)
+    before: list[Any] = []
+    if _is(model, "sklearn.Pipeline"):
+        *before, (_, model) = model.steps
+    steps = [_transform(step) for _, step in before]
     answer = _answer(model)
-
-    def ask(rows: np.ndarray) -> tuple[Any, Any]:
-        for step in steps:
-            rows = step(rows)
-        return answer(rows)  # type: ignore[misc]
-
-    return answer and (ask if steps else answer)
+    if answer is None or None in steps:
+        return None
+    return lambda rows: answer(_through(steps, rows))
 
 
 def _is(model: Any, *names: str) -> bool:
@@ -52,7 +44,7 @@ def _transform(step: Any) -> Step | None:
     """Make a step of a preprocessing, for finite numbers."""
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return lambda rows: rows
-    if _is(step, "sklearn.pipeline.Pipeline"):
+    if _is(step, "sklearn.Pipeline"):
         made = [_transform(inner) for _, inner in step.steps]
         return None if None in made else lambda rows: _through(made, rows)
     if _is(step, "sklearn.FunctionTransformer") and not step.validate:
