@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -45,16 +45,26 @@ class Failed(Exception):
 
 
 class Life:
-    """A generated project, and what its steps have printed."""
+    """A generated project, and what its steps have printed.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where the project is made.
+        kedro: the command.
+        environment: its environment variables.
+    """
+
+    def __init__(
+        self, folder: Path, kedro: Path = KEDRO, environment: Mapping[str, str] = os.environ
+    ) -> None:
         shutil.rmtree(folder / "customer-churn", ignore_errors=True)
         answers = {"project_name": "Customer Churn"}
         self.path = Path(
             cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=str(folder))
         )
         self.rows: list[tuple[str, str, float]] = []
-        self._env = os.environ | {"PYTHONPATH": "src", "DO_NOT_TRACK": "1", "NO_COLOR": "1"}
+        self.answered = 0  # requests
+        self._kedro = str(kedro)
+        self._env = {**environment, "PYTHONPATH": "src", "DO_NOT_TRACK": "1", "NO_COLOR": "1"}
 
     def step(self, what: str, done: Callable[[], str]) -> None:
         """Do a step, and note what came of it."""
@@ -65,7 +75,7 @@ class Life:
     def kedro(self, *words: str, code: int = 0) -> str:
         """Run a command of Kedro, and give what it printed."""
         done = subprocess.run(  # noqa: S603 - of the project that this has made
-            [KEDRO, *words],
+            [self._kedro, *words],
             cwd=self.path,
             env=self._env,
             capture_output=True,
@@ -84,7 +94,7 @@ class Life:
     @contextmanager
     def server(self, *words: str) -> Iterator[str]:
         """Serve, and give the address."""
-        command = [str(KEDRO), "mlrun", "serve", *words, "--port", "0"]
+        command = [self._kedro, "mlrun", "serve", *words, "--port", "0"]
         process = subprocess.Popen(  # noqa: S603
             command,
             cwd=self.path,
@@ -120,6 +130,7 @@ class Life:
             except (OSError, HTTPException):
                 found["failed"] += 1
                 http.close()
+        self.answered += count - found["failed"]
         return found
 
 
@@ -202,40 +213,37 @@ def live(life: Life) -> None:
             return told_by(life.ask(url, rows, REQUESTS))
 
         def under_load() -> str:
-            found, ended = Counter[str](), threading.Event()
-
-            def load() -> None:
-                while not ended.is_set():
-                    found.update(life.ask(url, rows, 50))
-
-            thread = threading.Thread(target=load)
+            found, said = Counter[str](), list[str]()
+            thread = threading.Thread(target=lambda: said.append(promote("model:challenger")))
             thread.start()
-            try:
-                said = promote("model:challenger")
-                time.sleep(3)
-            finally:
-                ended.set()
-                thread.join()
-            return f"{said} {told_by(found)}"
+            while thread.is_alive() or len(found) == 1:
+                found += life.ask(url, rows, 50)
+            return f"{''.join(said)} {told_by(found)}"
 
         def rollback() -> str:
-            said = last_line(life.kedro("mlrun", "rollback", "model"))
-            time.sleep(3)
-            return f"{said} {told_by(life.ask(url, rows, 100))}"
+            said, before = (
+                last_line(life.kedro("mlrun", "rollback", "model")),
+                life.ask(url, rows, 1),
+            )
+            while not (now := life.ask(url, rows, 1)).keys() - before.keys():
+                pass
+            return f"{said} {told_by(now)}"
 
         life.step(f"serve {REQUESTS} requests, with a shadow", requests)
         life.step("promote the challenger under load", under_load)
         life.step("roll back", rollback)
-    life.step("compare with the shadow", lambda: compared(life.path))
+    life.step("compare with the shadow", lambda: compared(life))
     life.step("history", history)
 
 
-def compared(path: Path) -> str:
+def compared(life: Life) -> str:
     """Tell how often the shadow would have given another answer, by the recorded requests."""
-    files = [*path.glob(".mlrun/artifacts/requests/model/*/*/*.parquet")]
+    files = [*life.path.glob(".mlrun/artifacts/requests/model/*/*/*.parquet")]
     told = pd.concat([pd.read_parquet(file) for file in files])
+    if len(told) != life.answered:
+        raise Failed(f"{len(told)} of {life.answered} requests are recorded.")
     differ = (told["answer.prediction"] != told["shadow.prediction"]).sum()
-    return f"another answer to {differ} of {len(told)} recorded requests"
+    return f"another answer to {differ} of {len(told)} requests"
 
 
 def last_line(text: str) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..datasets.files import write
-from .following import Followed
+from .following import Followed, Predicting
 from .prediction import Answer
 from .schema import Rows
 
@@ -60,7 +60,7 @@ class RequestLog:
             self._rows += count
         self._waiting.put((datetime.now(UTC), rows, answer, identifier))
 
-    def close(self, seconds: float = 1.0) -> None:
+    def close(self, seconds: float = 5.0) -> None:
         """Write what is waiting, as far as that is done in so many seconds."""
         self._ended.set()
         self._waiting.put(None)
@@ -106,6 +106,10 @@ class RequestLog:
     def _write(self, hour: str, items: list[Any]) -> None:
         tables = [self._table(*item) for item in items]
         table = pa.concat_tables(tables, promote_options="permissive")
+        if self._shadow:
+            answers = self._shadowed(self._shadow.predictor, [rows for _, rows, *_ in items])
+            for name in answers.column_names:
+                table = table.append_column(name, answers[name])
         file = pa.BufferOutputStream()
         pq.write_table(table, file)
         path, content = f"{self.folder}/{hour}/{uuid.uuid4().hex}.parquet", file.getvalue()
@@ -131,13 +135,19 @@ class RequestLog:
         columns["request.time"] = pa.array([time] * count, pa.timestamp("us", "UTC"))
         told = None if identifier is None else str(identifier)
         columns["request.id"] = pa.array([told] * count, pa.string())
-        columns |= _answered("answer", answer)
-        if self._shadow:
-            try:
-                columns |= _answered("shadow", self._shadow.predictor.answer(rows))
-            except Exception as error:
-                columns["shadow.error"] = pa.array([str(error)[:300]] * count, pa.string())
-        return pa.table(columns)
+        return pa.table(columns | _answered("answer", answer))
+
+    def _shadowed(self, shadow: Predicting, rows: list[Rows]) -> pa.Table:
+        """Let the shadow answer all rows at once; of one alone the last bit might be another."""
+        try:
+            return pa.table(_answered("shadow", shadow.answer(Rows.joined(rows))))
+        except Exception as error:
+            if len(rows) == 1:
+                told = pa.array([str(error)[:300]] * len(rows[0]), pa.string())
+                return pa.table({"shadow.error": told})
+            # One of them is at fault, and it isn't known which.
+            each = [self._shadowed(shadow, [one]) for one in rows]
+            return pa.concat_tables(each, promote_options="permissive")
 
 
 def _plain(values: Any, kind: str) -> list[Any]:
