@@ -356,6 +356,14 @@ def test_what_is_deleted_leaves_nothing(db):
         assert not db.connection.execute(f"SELECT * FROM {table}").fetchall(), table
 
 
+def test_a_run_is_deleted_with_all_iterations(db):
+    """Whichever is named, as by MLRun's API."""
+    for iteration in range(3):
+        db.store_run(run_(), "u1", "iris", iter=iteration)
+    db.del_run("u1", "iris", iter=2)
+    assert db.list_runs(project="iris", uid="u1", iter=True) == []
+
+
 def test_a_failed_write_leaves_nothing(db):
     """What fails in the middle is undone, and the store goes on."""
 

@@ -50,7 +50,10 @@ class Store(JobQueue):
             self.write_run(as_json(body), uid, project, iter)
 
     def del_run(self, uid: str, project: str, iter: int = 0) -> None:
-        """Delete a run, where there is one, with its iterations and its log; its artifacts stay."""
+        """Delete a run with all of its iterations, as MLRun's API does for any `iter`; and its log.
+
+        Its artifacts stay.
+        """
         if self.job_is_alive(uid, project):
             # Nobody could abort its processes then.
             raise mlrun.errors.MLRunBadRequestError(
