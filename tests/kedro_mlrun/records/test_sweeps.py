@@ -55,6 +55,18 @@ def test_sweeps_of_one_name_have_their_own_files(
     assert not (tmp_path / "search").exists()
 
 
+def test_a_sweep_is_its_best_trial(embedded: Store) -> None:
+    """What other trials have made isn't listed among all else, unless it is asked for."""
+    records = Records(embedded.manager.db, embedded.project)
+    uid = sweep([2, 1, 4])
+    for run in (None, records.run(uid)):
+        assert len(records.artifacts("told", run=run)) == 3
+        [best] = records.artifacts("told", run=run, best_iteration=True)
+        assert best["metadata"]["iter"] == 2
+    names = [each["name"] for each in records.lineage(records.run(uid), 1, False)["follows"]]
+    assert names.count("told") == 1
+
+
 def test_a_sweep_is_deleted_with_its_iterations(embedded: Store, tmp_path: Path) -> None:
     """Law 2: all of its own files go, and nothing of another sweep's of its name."""
     records = Records(embedded.manager.db, embedded.project)

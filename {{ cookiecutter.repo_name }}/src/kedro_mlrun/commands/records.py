@@ -42,6 +42,7 @@ def _since(_context: Any, _option: Any, value: str | None) -> datetime | None:
 
 _KEY = option("--key", "-k", default="", help="Only artifacts with this key.")
 _TAG = option("--tag", "-t", default="", help="Only versions with this tag.")
+_ITERATIONS = option("--iterations", is_flag=True, help="Of a search, those of all its trials.")
 _LIMIT = option("--limit", "-n", type=IntRange(1), default=20, help="How many, by default 20.")
 
 
@@ -163,6 +164,7 @@ def compare(
 @option("--kind", default="", help="Only this kind: model, dataset, plot, artifact, …")
 @_TAG
 @option("--run", "-r", "which", metavar="RUN", help="Only what this run saved.")
+@_ITERATIONS
 @_LIMIT
 def artifacts(records: Records, which: str | None, **filters: Any) -> Answer:
     """List versions of artifacts, newest first.
@@ -175,6 +177,7 @@ def artifacts(records: Records, which: str | None, **filters: Any) -> Answer:
 @command("models", "kedro mlrun models --tag latest")
 @_KEY
 @_TAG
+@_ITERATIONS
 @_LIMIT
 def models(records: Records, **filters: Any) -> Answer:
     """List versions of models, newest first, with their metrics.
@@ -185,8 +188,10 @@ def models(records: Records, **filters: Any) -> Answer:
     return _artifacts(records, kind="model", **filters)
 
 
-def _artifacts(records: Records, **filters: Any) -> Answer:
-    versions = records.artifacts(**filters)
+def _artifacts(records: Records, iterations: bool, **filters: Any) -> Answer:
+    # A tag may be that of any trial.
+    best = not (iterations or filters["tag"])
+    versions = records.artifacts(**filters, best_iteration=best)
     found = list(map(artifact_summary, versions))
     if filters.get("kind") == "model":
         metrics = records.metrics(versions)

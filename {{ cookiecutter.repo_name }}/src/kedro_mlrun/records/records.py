@@ -187,12 +187,23 @@ class Records:
         return list(found.values())
 
     def artifacts(
-        self, key: str = "", kind: str = "", tag: str = "", run: Any = None, limit: int | None = 20
+        self,
+        key: str = "",
+        kind: str = "",
+        tag: str = "",
+        run: Any = None,
+        limit: int | None = 20,
+        best_iteration: bool = False,
     ) -> list[Record]:
-        """List versions of artifacts, last written first; those of our own only by key or run."""
-        filters = {"name": key, "kind": kind, "tag": tag}
+        """List versions of artifacts, last written first; those of our own only by key or run.
+
+        With `best_iteration`, of a search or sweep only those of its best trial.
+        """
+        best: Record = {"best_iteration": best_iteration}
+        filters = {"name": key, "kind": kind, "tag": tag} | best
         # Each version comes once for each of its tags.
-        items = self.artifacts_of(run) if run else self.versions(limit and 2 * limit, **filters)
+        size = limit and 2 * limit
+        items = self.artifacts_of(run, **best) if run else self.versions(size, **filters)
         found = (
             item
             for item in items
@@ -214,14 +225,14 @@ class Records:
         # MLRun's API gives them in no order.
         return sorted(_joined(sorted(rows, key=uid_of)), key=_written, reverse=True)
 
-    def artifacts_of(self, run: Mapping[str, Any]) -> list[Record]:
+    def artifacts_of(self, run: Mapping[str, Any], **filters: Any) -> list[Record]:
         """List what a run has saved, first saved first, all versions of a key included."""
         uid = run["metadata"]["uid"]
         # The runs of a chain share a tree, which is the workflow's.
         trees = dict.fromkeys(
             filter(None, (section(run, "metadata", "labels").get("workflow"), uid))
         )
-        found = (item for name in trees for item in self.versions(tree=name))
+        found = (item for name in trees for item in self.versions(tree=name, **filters))
         return sorted((item for item in found if fields.producer(item) == uid), key=_written)
 
     def artifact(self, which: str) -> Record:
@@ -354,7 +365,9 @@ class Records:
         return found
 
     def _came_of(self, record: Record, is_run: bool) -> dict[str, Record | None]:
-        following = self.artifacts_of(record) if is_run else self.runs_using(record)
+        following = (
+            self.artifacts_of(record, best_iteration=True) if is_run else self.runs_using(record)
+        )
         return {
             uid_of(each): each
             for each in following
