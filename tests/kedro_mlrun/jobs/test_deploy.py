@@ -104,10 +104,21 @@ def test_a_pipeline(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     assert route["class_args"]["pipeline"] == "inference"
 
 
+def test_the_image_that_mlrun_has_built(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On MLRun's own image, the one that was built on it with this very code."""
+    given = list[Any]()
+    monkeypatch.setattr(deploy, "usable", lambda *told: given.append(told) or "built:1")
+    assert command(monkeypatch, "model", image="mlrun/mlrun:1.12.1").exit_code == 0
+    assert sent(api)["spec"]["image"] == "built:1"
+    [(_, _, code)] = given
+    assert {"function.yaml", "conf/base/mlrun.yml"} <= code.files.keys()
+
+
 def test_refused(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image without the project's code, and a model that isn't there; nothing is sent."""
     done = command(monkeypatch, "model", image="mlrun/mlrun:1.12.1")
     assert done.exit_code == 1 and "has no code of this project" in done.stderr
+    assert "Build it with kedro mlrun build --with-code" in done.stderr
     done = command(monkeypatch, "model:best")
     assert done.exit_code == 1 and "No version of model has the tag 'best'" in done.stderr
     assert not [path for _, path, _ in api.requests if path.endswith("/deploy")]

@@ -11,8 +11,10 @@ from helpers import PROJECT, Store, new_store
 from mlrun.errors import MLRunNotImplementedServerError
 from stub_api import StubAPI, stub_api
 
+from kedro_mlrun import MLRunContextManager
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs import image
+from kedro_mlrun.jobs.source import Archive
 
 LOCK = "# made by uv\nkedro==1.7.0\nappnope==1.0.0 ; sys_platform == 'darwin'\nmlrun==1.12.1\n"
 
@@ -70,6 +72,28 @@ def test_build(api: StubAPI, folder: Path, capsys: pytest.CaptureFixture[str]) -
     (folder / "requirements.lock").write_text(LOCK.replace("1.7.0", "1.7.1"))
     assert image.built_image(jobs, folder) is None
     assert image.build(jobs, folder) != name
+
+
+def test_with_code(api: StubAPI, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLRun is sent where the code is, and where it belongs; once for each code, for servers."""
+    sent, code = list[str](), Archive(b"code", {}, {}, set())
+    monkeypatch.setattr(image, "upload", lambda _, place: sent.append(place) or f"{place}/c.tar.gz")
+    with pytest.raises(image.SubmitError, match="with code from s3://.*path is /"):
+        image.build(function(), folder, code=code)
+    monkeypatch.setattr(MLRunContextManager, "artifact_path", "s3://bucket")
+    with pytest.raises(image.SubmitError, match="kedro mlrun build --with-code"):
+        image.usable(function(), folder, code)
+    name = image.build(function(), folder, code=code)
+    assert sent == ["s3://bucket"]
+    build = next(iter(api.functions.values()))["spec"]["build"]
+    assert (build["source"], build["load_source_on_run"]) == ("s3://bucket/c.tar.gz", False)
+    assert build["source_code_target_dir"] == image.CODE_FOLDER == "/project"
+    assert build["base_image"] == "mlrun/mlrun:1.12.1" and "kedro==1.7.0" in build["requirements"]
+    assert build["commands"] == ["chmod 777 /project"]
+    assert image.usable(function(), folder, code) == name
+    assert image.build(function(), folder, code=code) == name
+    for other in (None, Archive(b"other", {}, {}, set())):
+        assert image.built_image(function(), folder, other) is None
 
 
 def test_what_else_is_installed(api: StubAPI, folder: Path) -> None:

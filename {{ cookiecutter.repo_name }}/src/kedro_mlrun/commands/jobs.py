@@ -25,8 +25,9 @@ from ..jobs.doctor import WRONG, embedded_store, examine
 from ..jobs.function import load_function, on_cluster
 from ..jobs.parameters import JobParameters
 from ..jobs.plan import make_plan, project_for
+from ..jobs.source import pack_for
 from ..jobs.workflow import WorkflowParameters, prepare_workflow, run_workflow
-from ..project import current_project
+from ..project import config_loader, current_project
 from ..records.records import Records
 from ..runs.manager import MLRunContextManager
 from ..runs.report import print_run
@@ -314,14 +315,16 @@ def schedules(records: Records, remove: str | None) -> Answer:
 
 @_command("build", "kedro mlrun build")
 @option("--again", is_flag=True, help="Build it even if it exists.")
-def build(_records: Records, again: bool) -> Answer:
+@option("--with-code", is_flag=True, help="For kedro mlrun serve --deploy: with code and conf.")
+def build(_records: Records, again: bool, with_code: bool) -> Answer:
     """Build the image for jobs.
 
     MLRun installs requirements.lock on the image of function.yaml. Jobs that are submitted
-    afterwards use the new image by themselves.
+    afterwards use the new image by themselves, and so does a server, with --with-code.
     """
-    folder = current_project()
-    name = image.build(load_function(folder), folder, again)
+    folder, env = current_project(), click.get_current_context().params["env"]
+    code = pack_for(env, folder, config_loader(folder, env)) if with_code else None
+    name = image.build(load_function(folder), folder, again, code)
     return Answer({"image": name}, name)
 
 

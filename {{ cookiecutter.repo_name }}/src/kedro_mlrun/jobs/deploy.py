@@ -5,11 +5,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..lazy import mlrun
-from ..project import current_project
+from ..project import config_loader, current_project
 from ..runs.manager import MLRunContextManager
 from ..store.fields import run_name
 from .function import SubmitError, load_function, on_cluster
-from .image import CODE_FOLDER, is_stock
+from .image import CODE_FOLDER, is_stock, usable
+from .source import pack_for
 
 # What the function has of function.yaml's.
 FIELDS: tuple[str, ...] = (
@@ -27,12 +28,11 @@ SERVING = "kedro_mlrun.models.serving"
 
 def make_function(key: str, tag: str, pipeline: str | None, env: str | None) -> Any:
     """Make MLRun's function of function.yaml, without a handler, for MLRun sets its own."""
-    job = load_function(current_project())
-    if is_stock(image := str(job.spec.image or "")):
-        raise SubmitError(
-            f"The image {image or 'mlrun/mlrun'} has no code of this project, and a server gets "
-            "none later. Build the Dockerfile, and name its image as `image` in function.yaml."
-        )
+    folder = current_project()
+    job = load_function(folder)
+    image = str(job.spec.image or "")
+    if is_stock(image):
+        image = usable(job, folder, pack_for(env, folder, config_loader(folder, env)))
     name = run_name(f"serve-{pipeline or key}").lower().replace("_", "-").replace(".", "-")
     project = MLRunContextManager().project_name
     function = mlrun.new_function(name, project=project, kind="serving", image=image)

@@ -1,4 +1,7 @@
-"""The image that jobs run in: MLRun's own, with the packages of requirements.lock."""
+"""The image that jobs run in: MLRun's own, with the packages of requirements.lock.
+
+With the project's code, too, it is what a server on a cluster runs in, which gets no code later.
+"""
 
 import hashlib
 import re
@@ -6,11 +9,15 @@ import shlex
 from pathlib import Path
 
 from ..lazy import mlrun
+from ..runs.manager import MLRunContextManager
 from .function import SubmitError, on_cluster
+from .source import Archive, upload
 
 LOCK = "requirements.lock"
 CODE_FOLDER = "/project"
-"""Where the code is in an image that is built from the project's Dockerfile."""
+"""Where the code is in an image that has it, by `build` or from the project's Dockerfile."""
+CONTEXTS = ("s3://", "gs://", "v3io://", "v3ios://")
+"""Where MLRun's builder can read code, beside git."""
 
 _STOCK = re.compile(r"(^|/)mlrun/(mlrun|ml-)[\w-]*(:[\w.-]+)?$")
 
@@ -29,7 +36,10 @@ def is_stock(image: str) -> bool:
 
 
 def build(
-    function: "mlrun.runtimes.KubejobRuntime", project_path: Path, again: bool = False
+    function: "mlrun.runtimes.KubejobRuntime",
+    project_path: Path,
+    again: bool = False,
+    code: Archive | None = None,
 ) -> str:
     """Have MLRun build an image on the function's own, print the log, and give the image's name.
 
@@ -39,9 +49,19 @@ def build(
     """
     if not on_cluster():
         raise mlrun.get_run_db().needs_api("images of its own")
-    if not again and (image := built_image(function, project_path)):
+    if not again and (image := built_image(function, project_path, code)):
         return image
-    builder = _builder(function, project_path)
+    builder = _builder(function, project_path, code)
+    if code:
+        place = MLRunContextManager().artifact_path
+        if not place.startswith(CONTEXTS):
+            raise SubmitError(
+                f"MLRun builds images with code from {', '.join(CONTEXTS)} only, and the artifact "
+                f"path is {place}. Set `artifact_path` in mlrun.yml to such a URL, or build the "
+                "Dockerfile, and name its image as `image` in function.yaml."
+            )
+        source = upload(code, place)
+        builder.with_source_archive(source, pull_at_runtime=False, target_dir=CODE_FOLDER)
     image = str(builder.spec.build.image)
     try:
         builder.deploy(watch=True, with_mlrun=False, force_build=again)
@@ -53,9 +73,11 @@ def build(
     return image
 
 
-def built_image(function: "mlrun.runtimes.KubejobRuntime", project_path: Path) -> str | None:
-    """Find the image that MLRun has built for the present requirements.lock."""
-    builder = _builder(function, project_path)
+def built_image(
+    function: "mlrun.runtimes.KubejobRuntime", project_path: Path, code: Archive | None = None
+) -> str | None:
+    """Find the image that MLRun has built for the present requirements.lock, and this code."""
+    builder = _builder(function, project_path, code)
     db, metadata = mlrun.get_run_db(), builder.metadata
     try:
         db.get_function(metadata.name, metadata.project, metadata.tag)
@@ -66,21 +88,29 @@ def built_image(function: "mlrun.runtimes.KubejobRuntime", project_path: Path) -
     return str(builder.spec.build.image) if builder.status.state == "ready" else None
 
 
-def usable(function: "mlrun.runtimes.KubejobRuntime", project_path: Path) -> str:
-    """Give the image that a job can run in on a cluster: the function's, or what is built on it."""
+def usable(
+    function: "mlrun.runtimes.KubejobRuntime", project_path: Path, code: Archive | None = None
+) -> str:
+    """Give the image that a job can run in on a cluster: the function's, or what is built on it.
+
+    With `code`, one that has it.
+    """
     own = str(function.spec.image or "")
-    image = built_image(function, project_path) if is_stock(own) else own
+    image = built_image(function, project_path, code) if is_stock(own) else own
     if not image:
+        lacks, also, how = "Kedro", "", ""
+        if code:
+            lacks, also, how = "code of this project", "code and ", " --with-code"
         raise SubmitError(
-            f"The image {own or 'mlrun/mlrun'} has no Kedro, and none is built on it for the "
-            f"present {requirements_file(project_path).name}. Build it with kedro mlrun build, or "
-            "name another as `image` in function.yaml."
+            f"The image {own or 'mlrun/mlrun'} has no {lacks}, and none is built on it for the "
+            f"present {also}{requirements_file(project_path).name}. Build it with kedro mlrun "
+            f"build{how}, or name another as `image` in function.yaml."
         )
     return image
 
 
 def _builder(
-    function: "mlrun.runtimes.KubejobRuntime", project_path: Path
+    function: "mlrun.runtimes.KubejobRuntime", project_path: Path, code: Archive | None
 ) -> "mlrun.runtimes.KubejobRuntime":
     """Make the function that MLRun builds.
 
@@ -95,12 +125,16 @@ def _builder(
     if build.requirements:
         packages = " ".join(map(shlex.quote, build.requirements))
         commands.append(f"PIP_NO_DEPS=0 python -m pip install {packages}")
+    if code:
+        # A cluster may run it as any user, who must be able to add to the project.
+        commands.append(f"chmod 777 {CODE_FOLDER}")
     parts = [base_image.encode(), file.read_bytes(), *(text.encode() for text in commands)]
+    parts += [code.digest.encode()] if code else []
     # A length before each, so that nothing can move from one part to the next unnoticed.
     content = b"".join(b"%d:%b" % (len(part), part) for part in parts)
     builder.metadata.name = f"{builder.metadata.name}-image"
     builder.metadata.tag = hashlib.sha256(content).hexdigest()[:12]
-    # The code comes with each run.
+    # The code of jobs comes with each run.
     build.source, build.load_source_on_run = None, None
     builder.spec.default_handler = builder.spec.workdir = ""
     # As a build argument it is a variable of pip's environment: MLRun has no option for --no-deps.

@@ -27,7 +27,7 @@ from ..text import nearest, plain_refusal
 from . import image
 from .function import on_cluster, on_volume, read_function
 from .parameters import JobError, JobParameters, check_names
-from .source import Archive, git_source, pack
+from .source import Archive, git_source, pack_for
 
 MEMORY = "memory"  # the place of a dataset that no other process finds
 
@@ -55,9 +55,7 @@ class Project:
         """The source as an archive, where that is what jobs get."""
         if self.source != "archive":
             return None
-        loader = self.context.config_loader
-        envs = sorted({loader.base_env, self.context.env or loader.default_run_env})
-        return pack(self.folder, MLRunContextManager().jobs.largest_file, envs)
+        return pack_for(self.context.env, self.folder, self.context.config_loader)
 
     @cached_property
     def tracking(self) -> TrackingConfig:

@@ -50,6 +50,12 @@ class Archive:
         return hashlib.sha256(self.content).hexdigest()
 
 
+def pack_for(env: str | None, project_path: Path, loader: Any) -> Archive:
+    """Pack the project as it runs in an environment of Kedro's, by default the loader's."""
+    envs = sorted({loader.base_env, env or loader.default_run_env})
+    return pack(project_path, MLRunContextManager().jobs.largest_file, envs)
+
+
 def pack(project_path: Path, largest_file: float, envs: Sequence[str] = ("base",)) -> Archive:
     """Pack the files of the project that git tracks, or would track; none over so many megabytes.
 
