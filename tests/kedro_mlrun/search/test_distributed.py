@@ -138,7 +138,7 @@ def test_what_cant_be_a_job_is_said_before_it_is_sent(project: Folder) -> None:
     registry = project.path / "src" / "breast_cancer" / "pipeline_registry.py"
     code = registry.read_text().replace("def train(data, model: Model):", LOCKED)
     registry.write_text(code.replace("Node(train,", "Node(partial(train, lock=Lock()),"))
-    assert "What the trials run can't be sent to their jobs (" in refused(*JOBS)
+    assert "What the trials need can't be sent to their jobs (" in refused(*JOBS)
     assert listed(project) == []
 
 

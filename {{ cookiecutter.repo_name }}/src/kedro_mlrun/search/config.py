@@ -99,6 +99,12 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
         """What each parameter may be."""
         return {name: space_of(value) for name, value in self.parameters.items()}
 
+    def is_better(self, value: float | None, than: float | None) -> bool:
+        """Tell whether a value of the metric is better than another; any is better than none."""
+        if value is None or than is None:
+            return value is not None
+        return value > than if self.direction == "maximize" else value < than
+
     def values(self, params: Params) -> dict[str, Any]:
         """Give the values of the parameters, by what a trial was given."""
         return {

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-import cloudpickle
 from kedro.pipeline import Pipeline
 
 from ..datasets.abstract import MLRunAbstractDataset
@@ -21,7 +20,6 @@ from ..store.fields import LONG_AGO, PARENT, TERMINAL_STATES, flatten, run_name
 from ..store.rows import Record, Where
 from ..store.store import Store
 from . import trial_job
-from .config import SearchError
 from .space import Params
 from .trials import Study, Trial, recorded_parameters
 from .work import Prepared
@@ -82,15 +80,8 @@ class TrialJobs:
 
     def _planner(self, prepared: Prepared) -> Callable[..., Plan]:
         uid, project_name = self._of_run
-        try:
-            content = cloudpickle.dumps(prepared)
-        except Exception as error:
-            raise SearchError(
-                f"What the trials need can't be sent to their jobs ({error}). Save it in the "
-                "catalog as what can be pickled, or search without --distributed."
-            ) from None
         # As bytes, for a job has the project's code itself.
-        MLRunAbstractDataset(trial_job.PREPARED).save(content)
+        MLRunAbstractDataset(trial_job.PREPARED).save(prepared.content())
         uri = self._context.artifact_uris[trial_job.PREPARED]
         function = _function(self._store, str(self._context.to_dict()["spec"]["function"]))
         project = Project(current_project(), None, None, project_name)

@@ -189,12 +189,11 @@ class _Trials:
     def run_all(self, asked: Iterator[Asked], jobs: int) -> Iterator[Trial]:
         """Run trials as they are asked for, `jobs` at once as soon as one has succeeded."""
         best: float | None = None
-        sign = 1 if self._work.config.direction == "maximize" else -1
         for number, params, limits in asked:
             trial, made = self._run_one(number, params, limits)
             self.error = trial.error
-            if trial.value is not None and (best is None or sign * trial.value > best):
-                best, self._made = sign * trial.value, {number: made}
+            if self._work.config.is_better(trial.value, best):
+                best, self._made = trial.value, {number: made}
             yield trial
             if self._prepared and (jobs > 1 or self.run_at_once):
                 from .pool import run_side_by_side

@@ -102,7 +102,7 @@ class Study:
         self._optuna.tell(asked, trial.value, states.get(trial.state, TrialState.COMPLETE))
         self.pruned += trial.state == "aborted"
         self._ended += [trial.steps] if trial.value is not None else []
-        is_best = self._is_best(trial.value)
+        is_best = self._config.is_better(trial.value, self.best.value if self.best else None)
         self.best, self.since_best = (trial, 0) if is_best else (self.best, self.since_best + 1)
         return is_best
 
@@ -118,12 +118,6 @@ class Study:
             step: median(steps[step] for steps in self._ended if step in steps)
             for step in sorted({step for steps in self._ended for step in steps} - {last})
         }
-
-    def _is_best(self, value: float | None) -> bool:
-        best = self.best.value if self.best else None
-        if value is None or best is None:
-            return value is not None
-        return value > best if self._config.direction == "maximize" else value < best
 
     def importance(self) -> dict[str, float]:
         """Tell how much each parameter that all trials have counts for the metric, of 1."""
@@ -258,8 +252,8 @@ def why_pruned(config: SearchConfig, steps: Steps, limits: Steps) -> str:
     """Tell why a trial ends at its last step so far; "" where it goes on."""
     step, best_of = max(steps), max if config.direction == "maximize" else min
     best = best_of(steps.values())
-    limit = limits.get(step, best)
-    if best_of(best, limit) == best:
+    limit = limits.get(step)
+    if limit is None or not config.is_better(limit, best):
         return ""
     what = f"{config.metric} was {shown(best)} at best"
     return f"Pruned at step {step}: {what}, and the median of other trials is {shown(limit)}."

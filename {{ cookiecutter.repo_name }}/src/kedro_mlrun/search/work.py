@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from inspect import isgeneratorfunction
-from typing import Any
+from typing import Any, cast
 
 from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.io.core import is_parameter
@@ -144,6 +144,18 @@ class Prepared:
     work: Work
     entry: str
     have: Values
+
+    def content(self) -> bytes:
+        """Give it as what is sent to the jobs of trials."""
+        import cloudpickle
+
+        try:
+            return cast(bytes, cloudpickle.dumps(self))
+        except Exception as error:
+            raise SearchError(
+                f"What the trials need can't be sent to their jobs ({error}). Save it in the "
+                "catalog as what can be pickled, or search without --distributed."
+            ) from None
 
     def run(self, number: int, params: Params, limits: Steps | None = None) -> tuple[Trial, Values]:
         """Run a trial, and give what its nodes have made; one whose nodes fail is one, too.
