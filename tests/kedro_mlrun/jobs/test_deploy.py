@@ -120,7 +120,7 @@ def test_refused(api: StubAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 1 and "has no code of this project" in done.stderr
     assert "Build it with kedro mlrun build --with-code" in done.stderr
     done = command(monkeypatch, "model:best")
-    assert done.exit_code == 1 and "No version of model has the tag 'best'" in done.stderr
+    assert done.exit_code == 2 and "no artifact 'model:best'" in done.stderr
     assert not [path for _, path, _ in api.requests if path.endswith("/deploy")]
 
 

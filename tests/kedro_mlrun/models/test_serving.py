@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBRegressor
 
-from kedro_mlrun import MLRunModel
+from kedro_mlrun import MLRunModel, web
 from kedro_mlrun.models import server as module
 from kedro_mlrun.models.following import Followed
 from kedro_mlrun.models.prediction import ModelSource, Predictor
@@ -41,7 +41,7 @@ class Served:
     """A server in this process, on a port of its own, and its client."""
 
     def __init__(self, app: module.App) -> None:
-        self.app, self.opened = app, module.bound("127.0.0.1", 0, False)
+        self.app, self.opened = app, web.bound("127.0.0.1", 0, False)
         self.port = self.opened.getsockname()[1]
         self.local = threading.local()
 
@@ -73,7 +73,7 @@ class Served:
 def serving(followed: Any, **options: Any) -> Iterator[Served]:
     """Serve in this process."""
     served = Served(module.App(followed, **options))
-    server = module.make_server(served.app)
+    server = web.make_server(served.app)
     sockets = [served.opened]
     thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
     thread.start()

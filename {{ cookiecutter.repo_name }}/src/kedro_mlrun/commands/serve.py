@@ -11,15 +11,14 @@ from ..jobs.function import SubmitError, on_cluster
 from ..models.following import Followed, Source, follow
 from ..models.prediction import ModelSource
 from ..models.requests import RequestLog
-from ..models.server import App, bound, make_server, run
+from ..models.server import App, run
 from ..models.versions import CHAMPION
 from ..records.records import Records
 from ..runs.manager import MLRunContextManager
+from ..web import LOOPBACK, TOKEN, bound, make_server
 from .base import Answer, command, tell
 
 PORT = 8000
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105
 
 
 @command("serve", "kedro mlrun serve xgboost_model:champion")

@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..records.records import RecordNotFoundError
 from ..store.errors import is_not_found
-from .prediction import Answer, ServingError
+from .prediction import Answer
 from .schema import Rows, Schema
+from .versions import ModelError
 
 LOG = logging.getLogger(__name__)
 SECONDS = 1.0  # between two looks at a tag
@@ -54,8 +56,9 @@ class Followed:
         try:
             version = self.source.version()
         except Exception as error:
-            gone = "was deleted" if is_not_found(error) else f"can't be looked up ({_line(error)})"
-            self._say(f"{self.source.name}:{self.source.tag} {gone}")
+            is_gone = is_not_found(error) or isinstance(error, RecordNotFoundError)
+            why = "was deleted" if is_gone else f"can't be looked up ({_line(error)})"
+            self._say(f"{self.source.name}:{self.source.tag} {why}")
             return
         if version in {now.version, self._refused}:
             if version == now.version:
@@ -64,7 +67,7 @@ class Followed:
         try:
             new = self.source.load()
             if new.schema.inputs != now.schema.inputs:
-                raise ServingError("it takes other columns, so that requests would fail")
+                raise ModelError("it takes other columns, so that requests would fail")
         except Exception as error:
             self._refused = version
             self._say(f"Version {version[:8]} of {self.source.name} isn't served: {_line(error)}")

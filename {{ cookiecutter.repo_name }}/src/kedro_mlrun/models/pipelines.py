@@ -14,9 +14,9 @@ from ..datasets.model import MLRunModel
 from ..project import config_loader, current_project
 from ..runs.dataset import RunDataset, innermost
 from ..text import nearest
-from .prediction import Answer, ServingError, present_store, refusal
+from .prediction import Answer, present_store, refusal
 from .schema import Rows, Schema
-from .versions import load_model
+from .versions import ModelError, load_model
 
 
 class PipelinePredictor:
@@ -91,7 +91,7 @@ class PipelineSource:
         if len(others) > 1:
             others = [each for each in others if not isinstance(datasets[each], RunDataset)]
         if len(others) != 1:
-            raise ServingError(
+            raise ModelError(
                 f"Pipeline '{name}' must have one input whose rows a request can bring, beside "
                 f"models, artifacts and parameters. It has: {', '.join(others) or 'none'}."
             )
@@ -99,7 +99,7 @@ class PipelineSource:
         known = {self.rows, *self.parameters, *self._models}
         self._others = [each for each in inputs if each not in known]
         if len(outputs := sorted(self.pipeline.outputs())) != 1:
-            raise ServingError(
+            raise ModelError(
                 f"Pipeline '{name}' must have one output, the answer. It has: {', '.join(outputs)}."
             )
         [self.output] = outputs
@@ -134,6 +134,6 @@ def _pipeline(name: str) -> Pipeline:
             raise  # of a module that is there
         project.pipelines.set_requested(None)
         hint = nearest(name, project.pipelines)
-        raise ServingError(
+        raise ModelError(
             f"There is no pipeline '{name}'. {hint}To list all pipelines: kedro registry list"
         ) from None

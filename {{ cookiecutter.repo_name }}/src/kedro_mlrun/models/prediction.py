@@ -4,32 +4,20 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-import click
 import numpy as np
 
 from ..records.records import Records
+from ..records.summaries import uid_of
 from ..runs.manager import MLRunContextManager
-from ..store.errors import is_not_found
 from ..store.rows import Record
 from ..store.store import Store
 from .fast import Quick, quick
 from .schema import RequestError, Rows, Schema
-from .versions import load_model
+from .versions import ModelError, load_model, model_version
 
 CHECKED = 64  # rows on which the quick way is compared with the model's own
-
-
-class ServingError(click.ClickException):
-    """A model can't be served."""
-
-
-class MissingModelError(ServingError):
-    """There is no such model."""
-
-    error_status_code = HTTPStatus.NOT_FOUND.value
 
 
 @dataclass
@@ -74,7 +62,7 @@ class Predictor:
         self.version = str(record["metadata"].get("uid") or "")
         self.schema = Schema(record["spec"])
         if not self.schema.inputs:
-            raise ServingError(
+            raise ModelError(
                 f"Nothing is recorded of the columns that {self.name} takes. Name its training_set "
                 "in save_args of its catalog entry, and train it again."
             )
@@ -181,17 +169,10 @@ def _cut(answer: tuple[Any, Any], number: int) -> tuple[Any, Any]:
 
 def _same(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
     """Compare answers, bit by bit."""
-    for mine, theirs in zip(one, other, strict=True):
-        if (mine is None) != (theirs is None):
-            return False
-        if mine is None:
-            continue
-        mine, theirs = np.asarray(mine), np.asarray(theirs)  # noqa: PLW2901
-        if mine.dtype.kind != theirs.dtype.kind or mine.shape != theirs.shape:
-            return False
-        if mine.dtype.kind == "f" and mine.dtype != theirs.dtype:
-            return False
-        if not np.array_equal(mine, theirs):
+    for mine, theirs in zip(map(np.asarray, one), map(np.asarray, other), strict=True):
+        # Texts and whole numbers may be of another length; None is of kind "O".
+        same_kind = mine.dtype.kind == theirs.dtype.kind != "f" or mine.dtype == theirs.dtype
+        if not (same_kind and np.array_equal(mine, theirs)):
             return False
     return True
 
@@ -210,33 +191,17 @@ class ModelSource:
         self, key: str, tag: str = "", uid: str = "", tree: str = "", project: str = ""
     ) -> None:
         self.key, self.tag, self.name = key, tag, key
-        self._which = {"uid": uid, "tree": tree} if uid else {"tag": tag}
+        self._named = f"{key}@{tree}^{uid}" if uid else f"{key}:{tag}"
         self._project = project
 
     def version(self) -> str:
         """Find out which version that is."""
-        return str(self.record()["metadata"]["uid"])
+        return uid_of(self.record())
 
     def record(self) -> Record:
         """Find the artifact's record."""
-        manager, store = MLRunContextManager(), present_store()
-        project = self._project or manager.project_name
-        try:
-            record = store.read_artifact(self.key, project=project, **self._which)
-        except Exception as error:
-            if not is_not_found(error):
-                raise
-            others = Records(store, project).artifacts(self.key, kind="model", limit=1)
-            which = f"tag '{self.tag}'" if self.tag else "id that was asked for"
-            raise MissingModelError(
-                f"No version of {self.key} has the {which}. To list them: kedro mlrun models"
-                if others
-                else f"There is no model '{self.key}'. To list the models: kedro mlrun models"
-            ) from None
-        if record.get("kind") != "model":
-            kind = record.get("kind") or "artifact"
-            raise ServingError(f"{self.key} is of kind '{kind}', and not a model. Name a model.")
-        return dict(record)
+        project = self._project or MLRunContextManager().project_name
+        return model_version(Records(present_store(), project), self._named)
 
     def load(self) -> Predictor:
         """Load and verify it."""
@@ -249,5 +214,5 @@ def present_store() -> Any:
     """Give the run database; an embedded one that is gone would be made anew, and empty."""
     store = MLRunContextManager().store
     if isinstance(store, Store) and not store.path.is_file():
-        raise ServingError(f"The store {store.path} is not there. Restore it.")
+        raise ModelError(f"The store {store.path} is not there. Restore it.")
     return store

@@ -84,8 +84,8 @@ class Move:
         self._records.db.store_run(record, uid, project)
 
     def _end(self, record: Record, refused: str) -> Record:
-        record["status"] |= {"state": "error", "error": hide(refused)} if refused else {}
-        record["status"] |= {} if refused else {"state": "completed"}
+        ended = {"state": "error", "error": hide(refused)} if refused else {"state": "completed"}
+        record["status"] |= ended
         self._write(record)
         return _told(record)
 

@@ -357,30 +357,23 @@ def _from_text(name: str, kind: str, texts: Sequence[str]) -> list[Any]:
     if kind == "true or false":
         known = {"true": True, "false": False, "": None}
         return [known.get(text.strip().lower(), text) for text in texts]
-    try:
-        # int, where it is one, for a float has 53 bits.
-        return [_number(text) for text in texts]
-    except ValueError:
-        bad = next(text for text in texts if not _is_number(text))
-        raise RequestError(f"Column '{name}' has {_told(bad)}, and takes a {kind}.") from None
+    numbers = []
+    for text in texts:
+        try:
+            numbers.append(_number(text.strip()))
+        except ValueError:
+            raise RequestError(f"Column '{name}' has {_told(text)}, and takes a {kind}.") from None
+    return numbers
 
 
 def _number(text: str) -> float | int | None:
-    text = text.strip()
     if "_" in text:  # which Python allows in numbers
         raise ValueError(text)
     try:
+        # int, where it is one, for a float has 53 bits.
         return int(text) if text else None
     except ValueError:
         return float(text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        _number(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _told(value: Any) -> str:

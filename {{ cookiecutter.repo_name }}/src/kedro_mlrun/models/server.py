@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
-import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +16,11 @@ from urllib.parse import unquote
 
 from pydantic_core import to_json
 
-from .. import __version__
+from .. import __version__, web
+from ..web import make_server
 from . import protocol
 from .following import Followed
-from .prediction import Answer, ServingError
+from .prediction import Answer
 from .requests import RequestLog
 from .schema import RequestError, Rows, is_tensors
 
@@ -299,57 +298,7 @@ class App:
         return protocol.metrics(self.counts, [self.followed], self.batches.length, dropped)
 
 
-def bound(host: str, port: int, next_free: bool) -> socket.socket:
-    """Open the port, or the next free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for number in range(port, port + (100 if next_free else 1)):
-        # With the protocol's number, without which asyncio lets an answer wait for 40 ms (Nagle).
-        found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            found.bind((host, number))
-            found.listen(1024)
-        except OSError as error:
-            found.close()
-            if not next_free or isinstance(error, socket.gaierror):
-                reason = error.strerror or str(error)
-                raise ServingError(
-                    f"Port {port} of {host} can't be used: {reason}. Name another one with --port."
-                ) from None
-        else:
-            return found
-    raise ServingError(f"No port from {port} on is free. Name another one with --port.")
-
-
-def make_server(app: App) -> Any:
-    """Make the server that runs an application."""
-    try:
-        import uvicorn
-    except ImportError:
-        raise ServingError(
-            "Serving over HTTP needs uvicorn. Install it: pip install uvicorn"
-        ) from None
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        interface="asgi3",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-        timeout_keep_alive=75,  # longer than clients and proxies keep a connection for the next
-        backlog=1024,
-    )
-    return uvicorn.Server(config)
-
-
 def run(app: App, opened: socket.socket) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    server = make_server(app)
-    if threading.current_thread() is threading.main_thread():
-        # uvicorn sends itself once more what has ended it, to these.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     with contextlib.closing(app.batches):
-        server.run(sockets=[opened])
+        web.run(make_server(app), opened)

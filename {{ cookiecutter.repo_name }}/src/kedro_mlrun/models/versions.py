@@ -15,7 +15,7 @@ CHAMPION = "champion"
 
 
 class ModelError(click.ClickException):
-    """A model can't be loaded, judged or promoted."""
+    """A model can't be loaded, judged, promoted or served."""
 
 
 def model_version(records: Records, which: str) -> Record:

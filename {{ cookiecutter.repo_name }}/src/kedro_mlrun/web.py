@@ -1,0 +1,70 @@
+"""Servers of this package: their address, and how they begin and end."""
+
+import signal
+import socket
+import threading
+from typing import Any
+
+import click
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105 - where a token may be
+_PORTS = 100  # that are tried
+
+
+class ServerError(click.ClickException):
+    """There can't be a server, or not at the address that was asked for."""
+
+
+def bound(host: str, port: int, next_free: bool) -> socket.socket:
+    """Open the port, or the next free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for number in range(port, port + (_PORTS if next_free else 1)):
+        # With the protocol's number, without which asyncio lets an answer wait for 40 ms (Nagle).
+        found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind((host, number))
+            found.listen(1024)
+        except (OSError, OverflowError) as error:
+            found.close()
+            if not next_free or isinstance(error, socket.gaierror):
+                reason = getattr(error, "strerror", None) or str(error)
+                raise ServerError(
+                    f"Port {port} of {host} can't be used: {reason}. Name another one with --port."
+                ) from None
+        else:
+            return found
+    raise ServerError(f"No port from {port} on is free. Name another one with --port.")
+
+
+def make_server(app: Any) -> Any:
+    """Make the server that runs an ASGI application; it ends within a second."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise ServerError(
+            "Serving over HTTP needs uvicorn. Install it: pip install uvicorn"
+        ) from None
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        interface="asgi3",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,  # longer than clients and proxies keep a connection for the next
+        backlog=1024,
+    )
+    return uvicorn.Server(config)
+
+
+def run(server: Any, opened: socket.socket) -> None:
+    """Run a server until SIGTERM or Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn sends itself once more what has ended it, to these.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    server.run(sockets=[opened])
