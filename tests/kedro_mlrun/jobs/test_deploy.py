@@ -139,9 +139,12 @@ def test_a_deployed_model_is_monitored(api: StubAPI, monkeypatch: pytest.MonkeyP
     command(monkeypatch, "model")
     api.functions["serve-model", ""] = sent(api)
     api.requests.clear()
-    done = command(monkeypatch, "monitor", "model", "--minutes=20")
+    # In the image that it is deployed in, whatever function.yaml names by now.
+    stock = "mlrun/mlrun:1.12.1"
+    done = command(monkeypatch, "monitor", "model", "--minutes=20", image=stock)
     assert done.exit_code == 0 and "MLRun monitors model" in done.stdout
-    assert sent(api)["spec"]["track_models"] is True
+    spec = sent(api)["spec"]
+    assert spec["track_models"] is True and spec["image"] == "team/own:1"
     assert api.asked["base_period"] == "20"  # type: ignore[attr-defined]
 
 

@@ -26,15 +26,16 @@ FIELDS += ("image_pull_secret", "service_account")
 SERVING = "kedro_mlrun.models.serving"
 
 
-def make_function(key: str, tag: str, pipeline: str | None, env: str | None) -> Any:
+def make_function(
+    key: str, tag: str, pipeline: str | None, env: str | None, image: str = ""
+) -> Any:
     """Make MLRun's function of function.yaml, without a handler, for MLRun sets its own."""
     folder = current_project()
     job = load_function(folder)
-    image = str(job.spec.image or "")
+    image = image or str(job.spec.image or "")
     if is_stock(image):
         image = usable(job, folder, pack_for(env, folder, config_loader(folder, env)))
-    name = run_name(f"serve-{pipeline or key}").lower().replace("_", "-").replace(".", "-")
-    project = MLRunContextManager().project_name
+    name, project = _name(pipeline or key), MLRunContextManager().project_name
     function = mlrun.new_function(name, project=project, kind="serving", image=image)
     for field in FIELDS:
         if hasattr(function.spec, field) and (value := getattr(job.spec, field)):
@@ -49,6 +50,10 @@ def make_function(key: str, tag: str, pipeline: str | None, env: str | None) -> 
         uri, server = f"store://models/{project}/{key}:{tag}", f"{SERVING}.MLRunModelServer"
         function.add_model(key, model_path=uri, class_name=server)
     return function
+
+
+def _name(served: str) -> str:
+    return run_name(f"serve-{served}").lower().replace("_", "-").replace(".", "-")
 
 
 def deploy(key: str, tag: str, pipeline: str | None, env: str | None) -> tuple[str, str]:
@@ -67,25 +72,26 @@ def monitor(key: str, tag: str, minutes: int, env: str | None) -> str:
     MLRun's own functions for it are deployed where the project has none, and the model's function
     once more, so that it sends its requests to them.
     """
-    function = make_function(key, tag, None, env)
-    name, project = str(function.metadata.name), MLRunContextManager().project
-    if not _is_deployed(name, project.name):
+    name, project = _name(key), MLRunContextManager().project
+    if not (deployed := _deployed(name, project.name)):
         raise SubmitError(
             f"There is no function {name}, so {key} isn't deployed. To deploy it: "
             f"kedro mlrun serve {key}:{tag} --deploy"
         )
     with _refused("monitor models"), suppress(mlrun.errors.MLRunConflictError):  # it does already
         project.enable_model_monitoring(base_period=minutes)
+    # With the code that it has, and not what that is here by now.
+    function = make_function(key, tag, None, env, str(deployed["spec"].get("image") or ""))
     function.set_tracking()
     with _refused(f"deploy {name}"):
         function.deploy()
     return name
 
 
-def _is_deployed(name: str, project: str) -> bool:
+def _deployed(name: str, project: str) -> dict[str, Any]:
     with suppress(mlrun.errors.MLRunNotFoundError):
-        return bool(mlrun.get_run_db().get_function(name, project))
-    return False
+        return dict(mlrun.get_run_db().get_function(name, project))
+    return {}
 
 
 @contextmanager

@@ -190,7 +190,7 @@ class ModelSource:
     def __init__(
         self, key: str, tag: str = "", uid: str = "", tree: str = "", project: str = ""
     ) -> None:
-        self.key, self.tag, self.name = key, tag, key
+        self.name, self.tag = key, tag
         self._named = f"{key}@{tree}^{uid}" if uid else f"{key}:{tag}"
         self._project = project
 
