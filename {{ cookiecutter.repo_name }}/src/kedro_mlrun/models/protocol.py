@@ -138,19 +138,13 @@ def openapi(predictor: "Predicting") -> dict[str, Any]:
     given = {"schema": body, "example": {"inputs": [schema.example]}}
     errors = {400: "The rows can't be used", 401: "The token is missing", 413: "Too many rows"}
     errors |= {404: "There is no such model", 415: "Neither JSON nor CSV", 429: "Too many requests"}
-    responses = {
-        "200": {
-            "description": "The answer to each row",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
-        },
-        **{
-            str(status): {
-                "description": what,
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-            }
-            for status, what in errors.items()
-        },
-    }
+
+    def response(what: str, named: str) -> dict[str, Any]:
+        of_json = {"schema": {"$ref": f"#/components/schemas/{named}"}}
+        return {"description": what, "content": {"application/json": of_json}}
+
+    responses = {"200": response("The answer to each row", "Answer")}
+    responses |= {str(status): response(what, "Error") for status, what in errors.items()}
     content = {"application/json": given, "text/csv": {"schema": {"type": "string"}}}
     predict = {"summary": "Predict", "requestBody": {"required": True, "content": content}}
     posts = {"/predict": "MLRun's rows, plain rows, or CSV"}
