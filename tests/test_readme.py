@@ -69,6 +69,14 @@ ELSEWHERE = {
         "needs two promotions",
         "kedro_mlrun/models/test_commands: test_a_model_is_promoted_by_hand_and_rolled_back",
     ),
+    r"kedro mlrun (serve model --deploy|monitor model)": (
+        "needs a cluster, here a stub",
+        "kedro_mlrun/jobs/test_deploy: test_a_deployed_model_is_monitored",
+    ),
+    r"kedro mlrun build --with-code": (
+        "needs a cluster, here a stub",
+        "kedro_mlrun/jobs/test_image: test_with_code",
+    ),
     r"make life": ("takes long", "test_life: test_a_model_lives"),
     r"pre-commit install": (
         "is no package of the project; the hook's commands run",
