@@ -15,7 +15,7 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import BaseModel
 
 # The processes that a search starts are given pipes, which one that the tests fork isn't.
-sys.executable = os.environ.get("REAL_PYTHON", sys.executable)
+sys.executable = os.environ.get("REAL_PYTHON") or sys.executable
 
 # Jobs have a folder of their own.
 HERE = Path(os.environ.get("COUNTS", "."))
@@ -127,7 +127,8 @@ print(json.dumps(sorted(runs, key=lambda run: run["metadata"]["iteration"]), def
 def search(project: Folder, *options: str, ok: bool = True) -> Any:
     """Run a search, and give what it answers as JSON, or, where it fails, what it prints."""
     command = (KEDRO, "mlrun", "search", "--json", *options)
-    done = project.run(*command, ok=ok, REAL_PYTHON=str(PYTHON))
+    real = project.variables.get("REAL_PYTHON", str(PYTHON))
+    done = project.run(*command, ok=ok, REAL_PYTHON=real)
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 

@@ -180,7 +180,7 @@ def test_a_bad_trial_ends_at_a_step_and_is_recorded_so(boosting: Folder) -> None
     assert run["status"]["state"] == "completed"
 
 
-def test_all_is_kept_of_trials_in_processes_of_their_own(boosting: Folder) -> None:
+def test_all_is_kept_of_trials(boosting: Folder) -> None:
     """As artifacts of iterations, beside those of the best, which is what is loaded elsewhere."""
     boosting.run(KEDRO, "run")
     first = "print(json.dumps(MLRunAbstractDataset('about').load()))"
@@ -192,7 +192,7 @@ def test_all_is_kept_of_trials_in_processes_of_their_own(boosting: Folder) -> No
     assert python(boosting, first) == before
     model = "MLRunModel('booster', load_args={'tag': 'candidate'}).load()"
     assert python(boosting, f"print({model}.learning_rate)") == before["rate"]
-    answer = search(boosting, "--resume", "last", "--jobs", "2")
+    answer = search(boosting, "--resume", "last")
     run, *trials = recorded(boosting)
     uid, best = run["metadata"]["uid"], answer["best_iteration"]
     assert python(boosting, first)["rate"] == answer["parameters"]["model.rate"]

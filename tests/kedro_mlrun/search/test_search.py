@@ -105,10 +105,12 @@ def test_what_ctrl_c_leaves_is_there(project: Folder) -> None:
 def test_trials_in_processes_of_their_own_are_recorded_once_each(project: Folder) -> None:
     """They are at work at once, and each has what it would have had alone."""
     (project.path / "meet").touch()
+    (project.path / "conf" / "base" / "search.yml").write_text(f"{SEARCH}keep: all\n")
     answer = search(project, "--jobs", "2", "--trials", "5")
     run, *trials = recorded(project)
     assert [trial["metadata"]["iteration"] for trial in trials] == [1, 2, 3, 4, 5]
     for trial in trials:
+        assert {*trial["status"]["artifact_uris"]} == {"trained"}
         x = trial["spec"]["parameters"]["model.x"]
         score = trial["status"]["results"]["validation.score"]
         assert score == pytest.approx(-((x - 0.3) ** 2))
