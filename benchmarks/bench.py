@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "{{ cookiecutter.repo_name }}"
 BIN = Path(sys.executable).parent
 KEDRO = BIN / "kedro"
-PEERS = ["kedro-mlflow==2.0.3", "trackio==0.43.0"]
+PEERS = ["kedro-mlflow==2.0.3", "trackio==0.43.0", "litserve==0.2.19"]
 # As in the lock, so that all environments do the same work.
 SHARED = "kedro kedro-datasets kedro-telemetry joblib matplotlib numpy pandas pandera pyarrow"
 SHARED += " scikit-learn scipy xgboost"
@@ -202,11 +202,12 @@ def page(rows: list[list[str]], repeat: int) -> str:
 
 Written by `make bench` on {date.today()}: {machine}, Python {platform.python_version()}.
 Each figure is the median of {repeat} runs in turn, after one to warm up.
-Peers are {" and ".join(PEERS)}, on SQLite.
+Peers are {", ".join(PEERS)}; those that record do so on SQLite.
 
 Ours and the peer's are CPU seconds with those of all processes that were started, wall seconds,
 and the peak of memory. What is over untracked is the median of the differences within a round,
-with the memory of the tracked run.
+with the memory of the tracked run. Of servers they are requests per second, and the time that 99 of
+100 answers take at most.
 
 {markdown(rows)}"""
 
@@ -254,6 +255,18 @@ CASES: dict[str, Callable[[Bench], list[Line]]] = {
     "at-once": Bench.at_once,
     "serving": Bench.serving,
 }
+MLFLOW, LITSERVE = " ÷ `mlflow models serve`", " ÷ LitServe"
+SERVING: list[tuple[Any, ...]] = [
+    (MLFLOW, "1 row, 1 connection: requests/s", 5, "×", True),
+    (MLFLOW, "1 row, 1 connection: p99", 0.333),
+    ("", "1 row, 1 connection: p99", 10, "ms"),
+    (LITSERVE, "1 row, 1 connection: requests/s", None),
+    (MLFLOW, "1 row, 32 connections: requests/s", 5, "×", True),
+    (MLFLOW, "1 row, 32 connections: p99", 0.333),
+    (LITSERVE, "1 row, 32 connections: requests/s", None),
+    (MLFLOW, "100 rows, 1 connection: requests/s", 3, "×", True),
+    (LITSERVE, "100 rows, 1 connection: requests/s", None),
+]
 GOALS = [
     Goal("one-node", "`kedro run`, one node, over untracked ÷ kedro-mlflow's: CPU", 0.25),
     Goal("one-node", "`kedro run`, one node, over untracked: CPU", 0.25, "s"),
@@ -282,16 +295,9 @@ GOALS = [
     Goal("at-once", "30 `kedro run` at once on one store: failures", 0, ""),
     Goal("at-once", "30 `kedro run` at once on one store: lost", 0, ""),
     *[
-        Goal("serving", f"`kedro mlrun serve` ÷ `mlflow models serve`, {model}, {work}", *goal)
+        Goal("serving", f"`kedro mlrun serve`{peer}, {model}, {work}", *goal)
         for model in ("forest of 200 trees", "XGBoost")
-        for work, goal in {
-            "1 row, 1 connection: requests/s": (5, "×", True),
-            "1 row, 1 connection: p99": (0.333,),
-            "1 row, 1 connection, ours alone: p99": (10, "ms"),
-            "1 row, 32 connections: requests/s": (5, "×", True),
-            "1 row, 32 connections: p99": (0.333,),
-            "100 rows, 1 connection: requests/s": (3, "×", True),
-        }.items()
+        for peer, work, *goal in SERVING
     ],
 ]
 

@@ -1,4 +1,4 @@
-"""The same model served by us and by MLflow, and what asks both in turn."""
+"""The same model served by us, by MLflow and by LitServe, and what asks them in turn."""
 
 import json
 import os
@@ -47,6 +47,24 @@ for name in ("forest", "xgboost"):
         model, form = pickle.load(file), "cloudpickle"
     mlflow.sklearn.save_model(model, f"mlflow-{name}", serialization_format=form)
 """
+# LitServe, as its own example has it.
+LITSERVE = """
+import pickle, sys
+import litserve, numpy
+class API(litserve.LitAPI):
+    def setup(self, device):
+        with open(sys.argv[1], "rb") as file:
+            self.model = pickle.load(file)
+    def decode_request(self, request):
+        return numpy.array(request["inputs"])
+    def predict(self, rows):
+        return self.model.predict_proba(rows)
+    def encode_response(self, output):
+        return {"outputs": output.tolist()}
+if __name__ == "__main__":
+    server = litserve.LitServer(API(), accelerator="cpu")
+    server.run(port=int(sys.argv[2]), generate_client_file=False, log_level="error")
+"""
 WORKS = {"1 connection": (1, 1), "32 connections": (32, 1), f"{MANY} rows": (1, MANY)}
 
 
@@ -87,7 +105,7 @@ def measured(url: str, file: Path, connections: int) -> dict[str, float]:
 
 
 def compare(folder: Path, commands: Path, peers: Path, repeat: int) -> list[Line]:
-    """Serve each model by both, and ask them in turn."""
+    """Serve each model by all, and ask them in turn."""
     subprocess.run([commands / "python", "-c", TRAIN], cwd=folder, check=True)  # noqa: S603
     subprocess.run([peers / "python", "-c", SAVE], cwd=folder, check=True)  # noqa: S603
     lines = []
@@ -101,35 +119,40 @@ def compare(folder: Path, commands: Path, peers: Path, repeat: int) -> list[Line
 def _lines(
     folder: Path, commands: Path, peers: Path, repeat: int, name: str, columns: list[str]
 ) -> list[Line]:
-    ports, rows = [free_port(), free_port()], _rows(folder, columns)
+    ports, rows = [free_port() for _ in range(3)], _rows(folder, columns)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     ours = [commands / "kedro", "mlrun", "serve", name, "--port", ports[0]]
     theirs = [peers / "mlflow", "models", "serve", "-m", f"mlflow-{name}", "-p", ports[1]]
+    (folder / "lit.py").write_text(LITSERVE)
+    lit = [peers / "python", "lit.py", f"{name}.pkl", ports[2]]
     path, lines = f"{peers}{os.pathsep}{os.environ['PATH']}", []
     with ExitStack() as stack:
         stack.enter_context(started(ours, folder, urls[0]))
         peer = started([*theirs, "--env-manager", "local"], folder, urls[1], PATH=path)
         stack.enter_context(peer)
+        stack.enter_context(started(lit, folder, urls[2], PATH=path))
         for work, (connections, count) in WORKS.items():
             bodies = [folder / f"ours-{count}.json", folder / f"theirs-{count}.json"]
             bodies[0].write_text(json.dumps({"inputs": rows[:count]}))
             split = {"columns": columns, "data": rows[:count]}
             bodies[1].write_text(json.dumps({"dataframe_split": split}))
-            places = [f"{urls[0]}/predict", f"{urls[1]}/invocations"]
+            places = [f"{urls[0]}/predict", f"{urls[1]}/invocations", f"{urls[2]}/predict"]
+            bodies.append(bodies[0])
             rounds = [
                 [measured(*each, connections) for each in zip(places, bodies, strict=True)]
                 for _ in range(repeat + 1)
             ][1:]
             found = [
                 {key: statistics.median(each[n][key] for each in rounds) for key in rounds[0][n]}
-                for n in range(2)
+                for n in range(3)
             ]
             told = [f"{each['requests']:.0f}/s, p99 {each['p99']:.1f} ms" for each in found]
-            lines.append(Line(*told, found[0]["requests"] / found[1]["requests"]))
+            lines.append(Line(*told[:2], found[0]["requests"] / found[1]["requests"]))
             if count == 1:
-                lines.append(Line(*told, found[0]["p99"] / found[1]["p99"]))
+                lines.append(Line(*told[:2], found[0]["p99"] / found[1]["p99"]))
             if work == "1 connection":
                 lines.append(Line(told[0], "–", found[0]["p99"]))
+            lines.append(Line(told[0], told[2], found[0]["requests"] / found[2]["requests"]))
     return lines
 
 
