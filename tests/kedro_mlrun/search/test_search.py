@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 from conftest import KEDRO, PYTHON, Folder
-from searched import SEARCH, counts, recorded, search
+from searched import REGISTRY, SEARCH, counts, recorded, search
 
 SHOW = (KEDRO, "mlrun", "show", "last")
 RUNS = ("last", "last~1")
@@ -206,21 +206,34 @@ def test_processes_end_with_a_search_that_is_killed(project: Folder) -> None:
     search(project, "--jobs", "2", ok=False)
     processes = {int(pid) for pid in (project.path / "processes").read_text().split()}
     assert len(processes) > 1
-    _, living = psutil.wait_procs([psutil.Process(p) for p in processes if psutil.pid_exists(p)], 30)
+    _, living = psutil.wait_procs(
+        [psutil.Process(p) for p in processes if psutil.pid_exists(p)], 30
+    )
     assert not living
 
 
 def test_trials_that_fail_are_recorded_and_the_search_goes_on(project: Folder) -> None:
-    """Unless the first three fail."""
-    answer = search(project, "--set", "model.x=choice(0.95, 0.2, 0.4)", "--sampler", "grid")
+    """Unless the first three fail. One without the metric, or with NaN, is one that fails."""
+    others = "return {'score': {'validation': {0.5: {'score': float('nan')}, 0.6: {'other': 1}}"
+    others = f"if trained['x'] in {{0.5, 0.6}}:\n        {others}[trained['x']]}}}}\n    bonus ="
+    registry = project.path / "src" / "breast_cancer" / "pipeline_registry.py"
+    registry.write_text(REGISTRY.replace("bonus =", others))
+    values = "model.x=choice(0.95, 0.2, 0.5, 0.6, 0.4)"
+    answer = search(project, "--set", values, "--sampler", "grid")
     run, *trials = recorded(project)
-    assert [trial["status"]["state"] for trial in trials] == ["error", "completed", "completed"]
-    assert trials[0]["status"]["error"] == "ValueError: x is too large"
+    states = ["error", "completed", "error", "error", "completed"]
+    assert [trial["status"]["state"] for trial in trials] == states
+    assert [trial["status"].get("error") for trial in trials if trial["status"].get("error")] == [
+        "ValueError: x is too large",
+        "ValueError: the metric 'validation.score' is 'NaN', and no number",
+        "ValueError: the metric 'validation.score' is no result of this trial",
+    ]
+    assert trials[3]["status"]["results"] == {"validation.other": 1}
     assert answer["parameters"] == {"model.x": 0.2}
     assert run["status"]["state"] == "completed"
     hopeless = search(project, "--set", "model.x=float(0.91, 1)", ok=False)
     assert "No trial succeeded. The last one failed: ValueError: x is too large" in hopeless
-    assert counts(project)["train"] == 3 + 3
+    assert counts(project)["train"] == 5 + 3
 
 
 def test_a_search_whose_evaluation_has_failed_goes_on_with_that(project: Folder) -> None:

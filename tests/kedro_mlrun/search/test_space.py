@@ -68,7 +68,10 @@ def test_what_is_written_is_what_is_searched(text: str, read: Any) -> None:
     [
         ({"parameters": {"x": "int(2)"}}, "x: 'int(2)' can't be read"),
         ({"parameters": {"x": "int(0.5, 2)"}}, "can't be read (invalid literal for int()"),
-        ({"parameters": {"x": "float(3, 1)"}}, "done (x: 'float(3, 1)' needs a low and a higher number"),
+        (
+            {"parameters": {"x": "float(3, 1)"}},
+            "done (x: 'float(3, 1)' needs a low and a higher number",
+        ),
         ({"parameters": {"x": "log(0, 1)"}}, "those of log more than 0"),
         ({"parameters": {"x": "float(0, 1, 2)"}}, "needs a step that fits between"),
         ({"parameters": {"x": "uniform(0, 1)"}}, "'uniform(0, 1)' is no range: write int(2, 12)"),

@@ -112,7 +112,8 @@ def _again(found: Search, values: dict[str, Any]) -> str:
     # In --params, Kedro adds a dict to the one that there is, and has no null.
     if not all(isinstance(value, str | int | float) for value in whole.values()):
         return ", write these parameters into conf/base."
-    given = ",".join(f"{name}={value}" for name, value in (flatten(asked["params"]) | values).items())
+    values = flatten(asked["params"]) | values
+    given = ",".join(f"{name}={value}" for name, value in values.items())
     env = f" --env={quote(asked['env'])}" if asked["env"] else ""
     return f": {kedro_command()} run --pipelines={config.pipeline}{env} --params={quote(given)}"
 
