@@ -785,8 +785,9 @@ def test_datasets_are_known_by_their_class(
     [
         ("project: iris\nstore: x", "Extra inputs are not permitted"),
         ("<<<<<<< HEAD\nproject: iris\n=======\n", "can't be read"),
+        ("- project: iris", "can't be read"),
     ],
-    ids=["key", "conflict"],
+    ids=["key", "conflict", "list"],
 )
 def test_a_mistake_in_mlrun_yml_is_one_line(conf: Path, text: str, said: str) -> None:
     """No traceback for a user's mistake."""

@@ -1,10 +1,14 @@
 """A search goes on with the question that it was begun with."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
+import click
+import pytest
 from conftest import KEDRO, Folder
+from helpers import Store
 from searched import CATALOG, REGISTRY, counts
 
 PARAMETERS = "{seed: 3, unused: 1, model: {x: 0.5, arguments: {n: 2, of: [1]}}}"
@@ -72,3 +76,16 @@ def test_a_search_goes_on_with_the_data_that_it_was_begun_with(project: Folder) 
     resume(project, uid)
     search = recorded(project, uid)
     assert (search["uid"], search["state"], search["inputs"]) == (uid, "completed", {"made": made})
+
+
+def test_two_commands_cant_go_on_with_one_search(embedded: Store) -> None:
+    """Each would replace the other's iterations. The second one read it before the first began."""
+    manager = embedded.manager
+    uid, project = (context := manager.open_run("search"))._uid, context.project
+    manager.close_run(aborted="It was killed.")
+    record = manager.store.read_run(uid, project)
+    manager.resumes = copy.deepcopy(record)
+    manager.open_run("search")
+    manager.resumes = record
+    with pytest.raises(click.UsageError, match="another command .* and it is running"):
+        manager.open_run("search")

@@ -2,16 +2,19 @@
 
 import json
 import re
+import shlex
 import uuid
 from collections import Counter
 from dataclasses import replace
 
+import psutil
 import pytest
 import yaml
 from conftest import KEDRO, PYTHON, Folder
-from searched import SEARCH, counts, recorded, search
+from searched import REGISTRY, SEARCH, counts, recorded, search
 
 SHOW = (KEDRO, "mlrun", "show", "last")
+RUNS = ("last", "last~1")
 WIDE = {"width": "int(1, 4)"}
 
 
@@ -165,7 +168,11 @@ def test_what_a_search_needs_is_said_before_it_begins(project: Folder) -> None:
 
 
 def test_a_plan_tells_what_would_run_how_often(project: Folder) -> None:
-    told = search(project, "--dry-run", "--set", "model.x=float(0,1,0.5)", "--sampler", "grid")
+    grid = ("--json", "--dry-run", "--set", "model.x=float(0,1,0.5)", "--sampler", "grid")
+    done = project.run(KEDRO, "mlrun", "search", *grid, "--trials", "2")
+    assert "`trials` is 2, and the grid has more points" in " ".join(done.stderr.split())
+    assert json.loads(done.stdout)["trials"] == 2
+    told = search(project, *grid[1:])
     assert (told["trials"], told["metric"]) == (3, "validation.score")
     assert told["nodes"] == {
         "once": ["split"],
@@ -173,19 +180,60 @@ def test_a_plan_tells_what_would_run_how_often(project: Folder) -> None:
         "with the best": ["judge", "other"],
     }
     assert not (project.path / "counts").exists()
+    (project.path / "conf" / "base" / "search.yml").write_text("- pipeline: training")
+    assert "search.yml in " in (told := search(project, ok=False))
+    assert "can't be read" in " ".join(told.split())
+
+
+def test_what_is_told_to_run_again_gives_the_best_trial(project: Folder) -> None:
+    """With all that the search was given; no command can replace a parameter that is a dict."""
+    given = ("--trials", "2", "--env", "local", "--params", "seed=4,model.arguments.n=5")
+    told = project.run(KEDRO, "mlrun", "search", *given).stdout
+    again = shlex.split(told.partition("To run it again: ")[2])
+    project.run(KEDRO, *again[1:])
+    run, best = (json.loads(project.run(*SHOW[:3], name, "--json").stdout) for name in RUNS)
+    results = best["results"].items()
+    assert results >= run["results"].items() > {("other", 4)}
+    both = {"model": {"choice": [{"x": 0.1}, {"x": "float(0, 0.8)"}]}}
+    changed = yaml.safe_load(SEARCH) | {"parameters": both}
+    (project.path / "conf" / "base" / "search.yml").write_text(yaml.safe_dump(changed))
+    told = project.run(KEDRO, "mlrun", "search", "--trials", "1").stdout
+    assert "To run it again, write these parameters into conf/base." in told
+
+
+def test_processes_end_with_a_search_that_is_killed(project: Folder) -> None:
+    (project.path / "parent").write_text("train 3")
+    search(project, "--jobs", "2", ok=False)
+    processes = {int(pid) for pid in (project.path / "processes").read_text().split()}
+    assert len(processes) > 1
+    _, living = psutil.wait_procs(
+        [psutil.Process(p) for p in processes if psutil.pid_exists(p)], 30
+    )
+    assert not living
 
 
 def test_trials_that_fail_are_recorded_and_the_search_goes_on(project: Folder) -> None:
-    """Unless the first three fail."""
-    answer = search(project, "--set", "model.x=choice(0.95, 0.2, 0.4)", "--sampler", "grid")
+    """Unless the first three fail. One without the metric, or with NaN, is one that fails."""
+    others = "return {'score': {'validation': {0.5: {'score': float('nan')}, 0.6: {'other': 1}}"
+    others = f"if trained['x'] in {{0.5, 0.6}}:\n        {others}[trained['x']]}}}}\n    bonus ="
+    registry = project.path / "src" / "breast_cancer" / "pipeline_registry.py"
+    registry.write_text(REGISTRY.replace("bonus =", others))
+    values = "model.x=choice(0.95, 0.2, 0.5, 0.6, 0.4)"
+    answer = search(project, "--set", values, "--sampler", "grid")
     run, *trials = recorded(project)
-    assert [trial["status"]["state"] for trial in trials] == ["error", "completed", "completed"]
-    assert trials[0]["status"]["error"] == "ValueError: x is too large"
+    states = ["error", "completed", "error", "error", "completed"]
+    assert [trial["status"]["state"] for trial in trials] == states
+    assert [trial["status"].get("error") for trial in trials if trial["status"].get("error")] == [
+        "ValueError: x is too large",
+        "ValueError: the metric 'validation.score' is 'NaN', and no number",
+        "ValueError: the metric 'validation.score' is no result of this trial",
+    ]
+    assert trials[3]["status"]["results"] == {"validation.other": 1}
     assert answer["parameters"] == {"model.x": 0.2}
     assert run["status"]["state"] == "completed"
     hopeless = search(project, "--set", "model.x=float(0.91, 1)", ok=False)
     assert "No trial succeeded. The last one failed: ValueError: x is too large" in hopeless
-    assert counts(project)["train"] == 3 + 3
+    assert counts(project)["train"] == 5 + 3
 
 
 def test_a_search_whose_evaluation_has_failed_goes_on_with_that(project: Folder) -> None:

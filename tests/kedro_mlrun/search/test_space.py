@@ -54,6 +54,7 @@ def run(study: Study, config: SearchConfig, surface: Any, first: int = 1) -> lis
         ("log(1e-3, 10)", Range(0.001, 10.0, log=True)),
         ("choice(gini, entropy)", Choice({"gini": "gini", "entropy": "entropy"})),
         ("choice(null, 1e-3, 3, true)", Choice({None: None, 0.001: 0.001, 3: 3, True: True})),
+        ("choice(2024-01-31, x)", Choice({"2024-01-31": "2024-01-31", "x": "x"})),
         ("squared_error", "squared_error"),
     ],
 )
@@ -67,7 +68,10 @@ def test_what_is_written_is_what_is_searched(text: str, read: Any) -> None:
     [
         ({"parameters": {"x": "int(2)"}}, "x: 'int(2)' can't be read"),
         ({"parameters": {"x": "int(0.5, 2)"}}, "can't be read (invalid literal for int()"),
-        ({"parameters": {"x": "float(3, 1)"}}, "x: 'float(3, 1)' needs a low and a higher number"),
+        (
+            {"parameters": {"x": "float(3, 1)"}},
+            "done (x: 'float(3, 1)' needs a low and a higher number",
+        ),
         ({"parameters": {"x": "log(0, 1)"}}, "those of log more than 0"),
         ({"parameters": {"x": "float(0, 1, 2)"}}, "needs a step that fits between"),
         ({"parameters": {"x": "uniform(0, 1)"}}, "'uniform(0, 1)' is no range: write int(2, 12)"),
@@ -75,7 +79,7 @@ def test_what_is_written_is_what_is_searched(text: str, read: Any) -> None:
         ({"parameters": {"x": 7}}, "x: 7 has no range; set it in parameters instead"),
         ({"parameters": {"x": "float(0, 1)"}, "sampler": "grid"}, "x: a grid needs steps"),
         ({"parameters": {}}, "parameters: Dictionary should have at least 1 item"),
-        ({}, "parameters: Field required"),
+        ({}, "(parameters: Field required). The keys"),
         ({"parameters": {"x": "int(1, 2)"}, "trails": 3}, "Did you mean 'trials'?"),
         ({"parameters": {"x": "int(1, 2)"}, "trials": 0}, "trials: Input should be greater"),
         ({"parameters": {"x": "int(1, 2)"}, "direction": "up"}, "direction: Input should be"),
@@ -104,8 +108,16 @@ def test_a_grid_has_each_combination_once() -> None:
     kinds = {"choice": [{"kind": "a", "n": "int(1, 3)"}, {"kind": "b"}]}
     all_of = config(parameters={"kind": kinds, "x": "float(0, 1, 0.5)"}, sampler="grid", trials=99)
     tried = run(Study(all_of), all_of, lambda values: 0.0)
-    assert len(tried) == (3 + 1) * 3 == len(all_of.points())
+    assert len(tried) == (3 + 1) * 3 == len([*all_of.points()])
     assert len({tuple(sorted(trial.params.items())) for trial in tried}) == len(tried)
+
+
+def test_of_a_grid_only_what_is_tried_is_made() -> None:
+    """However many points it has."""
+    space = {"x": f"int(1, {10**12})", "y": f"int(1, {10**12})"}
+    huge = config(parameters=space, sampler="grid", trials=2)
+    tried = [trial.params for trial in run(Study(huge), huge, lambda values: 0.0)]
+    assert tried == [{"x": 1, "y": 1}, {"x": 1, "y": 2}]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])

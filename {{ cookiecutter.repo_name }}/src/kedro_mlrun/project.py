@@ -14,6 +14,7 @@ import yaml
 from kedro.config import MissingConfigException
 from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError
 
 from .secrets.known import mlrun_secret, register
@@ -151,8 +152,8 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
                 f"No mlrun.yml found in {folder}: {exc}. Put one there (`project: my-project`), or "
                 "name an environment that is there."
             ) from exc
-        except yaml.YAMLError as exc:
-            reason = " ".join(str(exc).split())
+        except (yaml.YAMLError, OmegaConfBaseException) as exc:
+            reason = " ".join(str(exc).split()).rstrip(".")
             raise MLRunConfigError(
                 f"mlrun.yml in {folder} can't be read: {reason}. Fix it."
             ) from exc

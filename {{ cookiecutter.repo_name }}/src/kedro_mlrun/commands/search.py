@@ -15,6 +15,7 @@ from rich.text import Text
 from ..records.records import Records
 from ..runs.manager import MLRunContextManager
 from ..runs.report import pairs
+from ..search.runner import Search
 from ..search.start import Start
 from ..store.fields import flatten
 from ..text import kedro_command, shown
@@ -96,14 +97,25 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     values = flatten(config.values(best.params)) if best else {}
     told = {"uid": found.uid, "trials": found.trials, "best_iteration": best and best.number}
     told |= {"metric": config.metric, "value": best and best.value, "parameters": values}
-    command = f"{kedro_command()} run --pipelines={config.pipeline} --params="
-    command += quote(",".join(f"{name}={value}" for name, value in values.items()))
     parts: list[Any] = [
         Text(f"Best of all trials ({found.trials}): {config.metric} {shown(told['value'])}"),
         pairs(*values.items()),
-        Text(f"To run it again: {command}"),
+        Text(f"To run it again{_again(found, values)}"),
     ]
     return Answer(told, Group(*parts))
+
+
+def _again(found: Search, values: dict[str, Any]) -> str:
+    """Tell how the pipeline is run with the best trial's parameters."""
+    asked, config = found.asked, found.config
+    whole = config.values(found.best.params) if found.best else {}
+    # In --params, Kedro adds a dict to the one that there is, and has no null.
+    if not all(isinstance(value, str | int | float) for value in whole.values()):
+        return ", write these parameters into conf/base."
+    values = flatten(asked["params"]) | values
+    given = ",".join(f"{name}={value}" for name, value in values.items())
+    env = f" --env={quote(asked['env'])}" if asked["env"] else ""
+    return f": {kedro_command()} run --pipelines={config.pipeline}{env} --params={quote(given)}"
 
 
 # Kedro's own, so that values are read as `kedro run` reads them.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import click
 import psutil
 
 from ..api import client as api
@@ -97,6 +98,14 @@ def resumed(
     db: Any, record: dict[str, Any], labels: dict[str, str], connect: Callable[[], object] | None
 ) -> Context:
     """Open a run again that was stopped, with what its record has."""
+    uid, project = record["metadata"]["uid"], record["metadata"]["project"]
+    state = record["status"]["state"]
+    if isinstance(db, Store) and (now := db.read_run(uid, project)["status"]["state"]) != state:
+        # Two of it at once would replace each other's iterations.
+        raise click.UsageError(
+            f"Run {uid[:8]} can't go on: another command has begun to go on with it, and it is "
+            f"{now}. To look at it: kedro mlrun show {uid[:8]}"
+        )
     # It may have been a job's, or of another machine.
     here = {"kind": "local", "host": socket.gethostname()}
     record["metadata"]["labels"].update({**here, **labels})
@@ -106,7 +115,7 @@ def resumed(
         status.pop(name, None)
     if connect and isinstance(db, Store) and is_tested():
         return RunContext.again(db, record, connect)
-    db.store_run(record, record["metadata"]["uid"], record["metadata"]["project"])
+    db.store_run(record, uid, project)
     return mlrun.MLClientCtx.from_dict(
         record, db, autocommit=True, store_run=False, include_status=True
     )

@@ -1,12 +1,13 @@
 """`conf/<env>/search.yml`, typed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import click
 import yaml
 from kedro.config import MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ..text import nearest
@@ -77,18 +78,17 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
             found = dict(loader["search"])
         except (MissingConfigException, KeyError):
             found = {}
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
             raise SearchError(f"search.yml in {source} can't be read: {reason}. Fix it.") from error
         found |= changes
         found |= {"parameters": dict(sets)} if sets else {}
         try:
             return cls(**found)
         except ValidationError as error:
-            hints = (
-                nearest(str(at["loc"][0]), cls.model_fields) for at in error.errors() if at["loc"]
-            )
-            problems = [f"{'.'.join(map(str, at['loc']))}: {_said(at)}" for at in error.errors()]
+            unknown = (at["loc"][0] for at in error.errors() if at["type"] == "extra_forbidden")
+            hints = (nearest(str(name), cls.model_fields) for name in unknown)
+            problems = [*map(_said, error.errors())]
             raise SearchError(
                 f"The search in {source} can't be done ({'; '.join(problems)}). {next(hints, '')}"
                 f"The keys of search.yml are {', '.join(cls.model_fields)}."
@@ -112,12 +112,15 @@ class SearchConfig(BaseModel, extra="forbid", frozen=True):
             for name, each in self.space.items()
         }
 
-    def points(self) -> list[Params]:
-        """Give all that the trials of a grid are."""
-        return [*grid(self.space, "")]
+    def points(self) -> Iterator[Params]:
+        """Give all that the trials of a grid can be."""
+        return grid(self.space, "")
 
 
 def _said(error: Any) -> str:
-    """Tell what a value may be, and which one it is."""
-    tells = error["type"] in {"missing", "value_error", "extra_forbidden"}
-    return str(error["msg"]) if tells else f"{error['msg']}, and it is {error['input']!r}"
+    """Tell of a key what its value may be, and which one it is."""
+    if error["type"] == "value_error":  # of ours, which has all of it
+        return str(error["ctx"]["error"])
+    tells = error["type"] in {"missing", "extra_forbidden"}
+    value = "" if tells else f", and it is {error['input']!r}"
+    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}{value}"

@@ -1,12 +1,15 @@
 """Trials in several processes at once."""
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any, cast
 
 import cloudpickle
@@ -27,7 +30,7 @@ def run_side_by_side(prepared: Prepared, asked: Iterator[Asked], jobs: int) -> I
         file = Path(folder, "prepared.pkl")
         file.write_bytes(cloudpickle.dumps(prepared))
         # Of processes that aren't forked, for libraries such as OpenMP have threads by now.
-        pool = ProcessPoolExecutor(jobs, initializer=_leave_ctrl_c_to_parent)
+        pool = ProcessPoolExecutor(jobs, initializer=_obey, initargs=(os.getpid(),))
         try:
             while True:
                 for each in islice(asked, jobs - len(waiting)):
@@ -40,8 +43,16 @@ def run_side_by_side(prepared: Prepared, asked: Iterator[Asked], jobs: int) -> I
             pool.shutdown(kill_workers=True)
 
 
-def _leave_ctrl_c_to_parent() -> None:
+def _obey(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end with it: loky's processes would wait for ever."""
+
+    def end_with_it() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=end_with_it, daemon=True).start()
 
 
 def _run(file: Path, *asked: Any) -> Trial:

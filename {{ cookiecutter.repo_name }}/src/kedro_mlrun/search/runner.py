@@ -2,6 +2,7 @@
 
 import copy
 import json
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +23,13 @@ from ..runs.dataset import run_dataset
 from ..runs.manager import MLRunContextManager
 from ..runs.open_runs import take_back
 from ..store.fields import BEFORE, SEARCH
-from ..text import shown, visible
+from ..text import plain_refusal, shown, visible
 from .config import SearchConfig, SearchError
 from .metric import no_metric
 from .resume import file_hashes
 from .space import Params
 from .trials import Asked, Recorder, Steps, Study, Trial, recorded_parameters
-from .work import YIELD, NoMetricError, Prepared, Values, Work, is_generator, stem
+from .work import YIELD, Prepared, Values, Work, is_generator, stem
 
 GIVE_UP = 3  # trials that fail before one that doesn't
 
@@ -135,7 +136,7 @@ class SearchRunner(SequentialRunner):
             search.best, search.trials = study.best, len(recorder.trials())
             recorder.sum_up(study)
         if study.best is None:
-            raise SearchError(f"No trial succeeded. The last one failed: {trials.error}")
+            raise SearchError(f"No trial succeeded. The last one failed: {_short(trials.error)}")
         recorder.draw(study)
         made = trials.made_by(study.best)
         values = search.config.values(study.best.params)
@@ -221,10 +222,9 @@ class _Trials:
         for entry in self._work.entries:
             self._work.check_yields(entry)
             prepared = Prepared(self._work, entry, self._prepare(entry))
-            try:
-                trial, made = prepared.run(number, params, limits)
-            except NoMetricError as error:
-                known += error.results
+            trial, made = prepared.run(number, params, limits)
+            if trial.results and self._work.config.metric not in trial.results:
+                known += trial.results
                 continue
             if not trial.error:
                 if self._work.config.prune and not trial.pruned and len(trial.steps) < 2:  # noqa: PLR2004
@@ -276,6 +276,11 @@ def _note_parameters(context: Any, values: Mapping[str, Any]) -> None:
     known.update(recorded_parameters(dict(values)))
 
 
+def _short(error: str) -> str:
+    """Give what made a trial fail in a line: that of a library may have a stack trace."""
+    return textwrap.shorten(visible(plain_refusal(error)), 300)
+
+
 @contextmanager
 def _progress(config: SearchConfig, study: Study) -> Iterator[Any]:
     """Show how far a search is, and the best so far: in a terminal as a bar, else in lines."""
@@ -294,7 +299,7 @@ def _progress(config: SearchConfig, study: Study) -> Iterator[Any]:
         def tell(trial: Trial, is_best: bool) -> None:
             bar.update(task, advance=1, description=told())
             if trial.error or (is_best and bar.disable):
-                what = f"failed: {visible(trial.error)}" if trial.error else told()
+                what = f"failed: {_short(trial.error)}" if trial.error else told()
                 console.print(f"Trial {trial.number} of {config.trials}: {what}")
 
         yield tell

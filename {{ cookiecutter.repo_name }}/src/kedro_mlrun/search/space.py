@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -35,13 +36,13 @@ class Range:
             return trial.suggest_int(name, self.low, self.high, step=self.step or 1)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
-    def points(self) -> list[Any]:
+    def points(self) -> Iterator[Any]:
         """Give all of its numbers, of which one without steps has no end."""
         step = self.step or (1 if isinstance(self.low, int) else math.inf)
         if step == math.inf:
             raise ValueError("a grid needs steps, as in float(0, 1, 0.25), or a choice")
         count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        return [self.low + number * step for number in range(count)]
+        yield from (self.low + number * step for number in range(count))
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def _read(kind: str, inner: str) -> Any:
     try:
         values = yaml.safe_load(f"[{inner}]")
         if kind == "choice":
+            values = [str(v) if isinstance(v, date) else v for v in values]  # as --params has them
             return _choice([float(v) if _EXPONENT.fullmatch(str(v)) else v for v in values])
         # As texts, for `int` would cut 2.5.
         low, high, *step = ((int if kind == "int" else float)(str(value)) for value in values)

@@ -1,10 +1,12 @@
 """Starting a search, or going on with one, in this process."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
 import click
@@ -108,11 +110,20 @@ class Start:
         entry = next(iter(work.entries))
         parts = {"once": work.once(entry), "for each trial": work.each_time(entry)}
         parts["with the best"] = pipeline - parts["once"] - parts["for each trial"]
-        count = min(config.trials, len(config.points())) if config.sampler == "grid" else None
+        count = config.trials
+        if config.sampler == "grid":
+            points = len([*islice(config.points(), count + 1)])
+            if points > count:
+                logging.getLogger(__name__).warning(
+                    "`trials` is %d, and the grid has more points: only the first are tried. "
+                    "Raise `trials`, or choose the sampler `random`.",
+                    count,
+                )
+            count = min(count, points)
         nodes = {when: [node.name for node in part.nodes] for when, part in parts.items()}
         if search.distributed:
             self._check_sendable(Prepared(work, entry, {}))
-        told = {"trials": count or config.trials, "nodes": nodes, "at_once": search.jobs}
+        told = {"trials": count, "nodes": nodes, "at_once": search.jobs}
         return config.model_dump() | told
 
     def go(self) -> Search:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,8 @@ class Study:
         sampler = sampler(seed=config.seed + len(done))
         self._optuna = optuna.create_study(direction=config.direction, sampler=sampler)
         self._config, self._asked = config, dict[int, Any]()
-        self._grid = config.points() if config.sampler == "grid" else None
+        grid = islice(config.points(), config.trials) if config.sampler == "grid" else ()
+        self._grid = [*grid]
         self.best: Trial | None = None
         self.since_best, self.known = 0, {trial.number for trial in done}
         self._ended, self.pruned = list[Steps](), 0
@@ -74,7 +76,7 @@ class Study:
 
     def ask(self, number: int) -> Params | None:
         """Give what a trial is to be; None where the grid has no more."""
-        if self._grid is None:
+        if self._config.sampler != "grid":
             return self._ask(number)
         return self._ask(number, self._grid[number - 1]) if number <= len(self._grid) else None
 

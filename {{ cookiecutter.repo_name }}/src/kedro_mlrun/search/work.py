@@ -129,14 +129,6 @@ class Work:
         return {name: _part(valid, name) for name in self.taken}
 
 
-class NoMetricError(Exception):
-    """The metric isn't among the results that an entry has."""
-
-    def __init__(self, results: Iterable[str]) -> None:
-        super().__init__(*results)
-        self.results = [*results]
-
-
 @dataclass
 class Prepared:
     """Trials that can be run: to which entry, and what their nodes load that is always the same."""
@@ -175,23 +167,21 @@ class Prepared:
                         if pruned := why_pruned(config, steps, limits or {}):
                             break
             if value is None:
-                what = f"{results.get(config.metric)!r}, and no number"
+                known = {name: f"{each!r}, and no number" for name, each in results.items()}
+                what = known.get(config.metric, "no result of this trial")
                 raise ValueError(f"the metric '{config.metric}' is {what}")
-        except NoMetricError:
-            raise
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
-            return Trial(number, params, error=what, started=started), {}
+            return Trial(number, params, None, results, what, started), {}
         ended = None if pruned else value
         kept = {name: made[stem(name)] for name in sorted(self.work.kept) if stem(name) in made}
         trial = Trial(number, params, ended, results, "", started, steps, pruned)
         return (trial if pruned else replace(trial, kept=kept)), made
 
     def _metric(self, results: Mapping[str, Any]) -> float | None:
-        if (metric := self.work.config.metric) not in results:
-            raise NoMetricError(results)
         # NaN and infinity are text by now.
-        return float(v) if type(v := results[metric]) in {int, float} else None
+        value: Any = results.get(self.work.config.metric)
+        return float(value) if type(value) in {int, float} else None
 
     def _make(self, values: Mapping[str, Any]) -> Iterator[Values]:
         """Run a trial's nodes, and give what they have made: once, or after each step."""
