@@ -7,16 +7,17 @@ from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
-from ..store.values import Matching, beyond, comparing, is_text
+from ..store.values import LONGEST, Matching, beyond, comparing, containing, is_text
 from ..text import nearest
 from .records import RecordNotFoundError, Records
 from .summaries import ABOUT, Record, fields_of, summary, uid_of
 
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
-_CONDITION = re.compile(
-    r"""\s*("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(=|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)(?:\s+and\s+(?=\S)|\s*$)""",
-    re.IGNORECASE,
+_COMPARED = (
+    r"""("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(==?|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)"""
 )
+_CONDITION = re.compile(rf"\s*{_COMPARED}(?:\s+and\s+(?=\S)|\s*$)", re.IGNORECASE)
+_SEARCHED = re.compile(rf"""\s*(?:{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+))""")
 _PREFIXES = ("", "params.", "results.", "labels.")
 
 
@@ -47,6 +48,42 @@ class Condition(NamedTuple):
         return [comparing(names, *self[1:]) for names in _indexed(self.field)]
 
 
+class Word(NamedTuple):
+    """What is in a run's name, id or state, or in a short text of its parameters and so on."""
+
+    text: str
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        """Look for it, whatever its case."""
+        texts = (value for value in fields.values() if isinstance(value, str))
+        return any(self.text.lower() in text.lower() for text in texts if len(text) <= LONGEST)
+
+    def matching(self) -> list[Matching]:
+        """Give what the store may know of it; its `lower` is that of ASCII."""
+        return [containing(self.text)] if self.text.isascii() else []
+
+
+def searched(text: str) -> list[Condition | Word]:
+    """Read what a person looks for: conditions, and words or "quoted words", all of which hold."""
+    found = list[Condition | Word]()
+    for *compared, quoted, word in _SEARCHED.findall(text):
+        if compared[1]:
+            found.append(_condition(*compared))
+        elif quoted:
+            found.append(Word(quoted))
+        elif {*word} & {*"=<>!"}:
+            conditions([text])  # which says what one is
+        elif word.lower() != "and":
+            found.append(Word(word))
+    return found
+
+
+def _condition(field: str, comparison: str, value: str) -> Condition:
+    field, plain = (text.strip("\"'") for text in (field, value))
+    comparison = "=" if comparison == "==" else comparison
+    return Condition(field, comparison, plain, _number(value))
+
+
 def conditions(texts: Iterable[str]) -> list[Condition]:
     """Read `FIELD OPERATOR VALUE`, several with `and`; all of them have to hold."""
     found = []
@@ -58,9 +95,7 @@ def conditions(texts: Iterable[str]) -> list[Condition]:
                     f"'{text}' is no condition. Write a field, one of {' '.join(_OPERATORS)} and a "
                     'value, such as "params.split.seed = 7 and results.auc >= 0.9".'
                 )
-            field, comparison, value = part.groups()
-            field, plain = (text.strip("\"'") for text in (field, value))
-            found.append(Condition(field, comparison, plain, _number(value)))
+            found.append(_condition(*part.groups()))
             end = part.end()
     return found
 
@@ -101,10 +136,15 @@ def select(
     sort: str = "",
     ascending: bool = False,
     limit: int | None = 20,
+    search: str = "",
+    skip: int = 0,
     **filters: Any,
 ) -> list[Record]:
-    """List the runs for which all conditions hold, newest or, by a field, largest first."""
-    wanted, fields = conditions(where), dict[str, Record]()
+    """List the runs for which all conditions hold, newest or, by a field, largest first.
+
+    `search` is what a person looks for: words, too. So many of the runs are skipped.
+    """
+    wanted, fields = [*conditions(where), *searched(search)], dict[str, Record]()
     matching = [found for each in wanted for found in each.matching()]
 
     def holds(run: Record) -> bool:
@@ -114,8 +154,11 @@ def select(
     def rank(run: Record) -> tuple[Any, ...]:
         return _rank(value_of(fields[uid_of(run)], sort))
 
+    if records.sorts_by(sort):
+        filters["sort"], sort = f"{sort} ascending" if ascending else sort, ""
     if not (wanted or sort):
-        return records.runs(limit, **filters)
+        return records.runs(limit, skip=skip, **filters)
+    limit = limit and limit + skip
     chosen, bound, count = list[Record](), None, limit or 0
     while True:
         also = matching
@@ -135,13 +178,14 @@ def select(
         # Too few of them are among those that were asked for.
         count *= 8
     if not chosen or sort:
-        names = [each.field for each in wanted] + ([sort] if sort else [])
+        names = [each.field for each in wanted if isinstance(each, Condition)]
+        names += [sort] if sort else []
         known = set[str]().union(*fields.values())
         if not all(full_name(name, known) in known for name in names):
             known |= records.run_fields()
             known |= {*ABOUT} if known else set()
         check_fields(names, known)
-    return chosen
+    return chosen[skip:]
 
 
 def _number(text: str) -> float | None:

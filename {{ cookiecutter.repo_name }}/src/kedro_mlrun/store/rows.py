@@ -38,6 +38,23 @@ CHANGES = (
     "(SELECT body FROM run_changes WHERE owner = runs.id ORDER BY id)) AS changes"
 )
 
+ORDERS = {
+    "id": "uid",
+    "name": "name",
+    "state": "state",
+    "started": "start_time",
+    "took": "julianday(end_time) - julianday(start_time)",
+}
+"""What runs can be sorted by in SQL, beside the values of `bound`."""
+
+
+def _order(sort: bool | str) -> str:
+    field, _, ascending = str(sort).partition(" ")
+    order = "start_time DESC, id DESC" if sort else "id"
+    if by := ORDERS.get(field):
+        order = f"{by} IS NULL, {by} {'ASC' if ascending else 'DESC'}, {order}"
+    return order
+
 
 def _change(body: Record, change: Record) -> None:
     for part, fields in change.items():
@@ -211,8 +228,7 @@ class Rows(Database):
             # Beside a maximum, SQLite gives the other columns of its row.
             newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
             where.add(f"id IN (SELECT id FROM ({newest}))", *where.values)  # noqa: S608
-        order = "start_time DESC, id DESC" if query.pop("sort", True) else "id"
-        return self.records("runs", where, order, **query)
+        return self.records("runs", where, _order(query.pop("sort", True)), **query)
 
     def _few(self, matching: Iterable[Matching]) -> set[int] | None:
         """Give the ids of the runs that match what the fewest do, if those are few."""

@@ -83,6 +83,19 @@ def beyond(names: Sequence[str], bound: float, largest: bool) -> Matching:
     return _matching(names, ("value <= ?", bound), (_TEXT,))
 
 
+def containing(text: str) -> Matching:
+    """Find runs that have a text, of ASCII, in their name, id, state or another short text."""
+    names = "SELECT id FROM value_names"
+    queries = [
+        "SELECT owner FROM run_values WHERE name = 0",
+        f"SELECT owner FROM run_values WHERE name IN ({names}) AND {_TEXT}"  # noqa: S608
+        " AND instr(lower(value), ?)",
+        "SELECT id FROM runs WHERE instr(lower(name || ' ' || state || ' ' || uid), ?)",
+    ]
+    # A name of several pipelines is shown with a plus.
+    return " UNION ALL ".join(queries), [text.lower(), text.lower().replace("+", "-")]
+
+
 def _matching(names: Sequence[str], *conditions: tuple[Any, ...]) -> Matching:
     select, values = "SELECT owner FROM run_values WHERE name", list[Any]()
     among = f"IN (SELECT id FROM value_names WHERE name IN ({', '.join('?' * len(names))}))"  # noqa: S608

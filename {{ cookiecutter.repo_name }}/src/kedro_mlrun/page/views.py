@@ -1,0 +1,54 @@
+"""All views by their addresses."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from ..records.records import Records
+from . import actions, artifacts, compare, models, run, runs
+from .app import Page, View, application
+from .guard import Guard
+
+
+def make(
+    records: Callable[[], Records],
+    changes: Mapping[str, Callable[..., Any]] | None = None,
+    where: str = "",
+    token: str = "",
+) -> Guard:
+    """Make the page's application.
+
+    Args:
+        records: opens the records.
+        changes: `config` gives how models are promoted, `abort` aborts a run; without them, the
+            page changes nothing.
+        where: the store in words.
+        token: what a browser has to show.
+    """
+    views: dict[str, Any] = {
+        "/": runs.runs,
+        "/rows": runs.runs,
+        "/trials": runs.trials,
+        "/run": run.run,
+        "/log": run.log,
+        "/download": actions.download,
+        "/artifact": artifacts.artifact,
+        "/preview": artifacts.preview,
+        "/artifact/data": artifacts.data,
+        "/file": artifacts.file,
+        "/image": artifacts.image,
+        "/frame": artifacts.frame,
+        "/models": models.models,
+        "/compare": compare.compare,
+        "/compare/data": compare.data,
+    }
+    can = dict[str, Any]()
+    if changes:
+        can = {"tag": actions.tag, "delete": actions.delete}
+        can["promote"] = actions.promoting(changes["config"])
+        can["abort"] = actions.aborting(changes["abort"])
+        views |= {f"POST /{name}": view for name, view in can.items()}
+        views["/delete"] = actions.ask_delete
+    page = Page(records, can, where)
+    bound: dict[str, View] = {path: partial(view, page) for path, view in views.items()}
+    return application(page, bound, token)
