@@ -78,7 +78,7 @@ def aborting(abort: Callable[[Record], Any]) -> Callable[[Page, Request], Respon
 def ask_delete(page: Page, request: Request) -> Response:
     """Ask whether runs are to be deleted, and say what goes with them."""
     records, uids = page.records(), request.query_params.getlist("id")
-    runs = records.runs_of(uids)
+    runs = [*records.runs_of([*dict.fromkeys(uids)])]
     if not runs:
         raise RecordNotFoundError("There is no such run. Check the runs to delete.")
     told, warnings = [], list[str]()
@@ -102,7 +102,7 @@ def ask_delete(page: Page, request: Request) -> Response:
 def delete(page: Page, request: Request) -> Response:
     """Delete runs, on request with what they saved, and tell what was kept."""
     records, kept, deleted = page.records(), list[str](), 0
-    runs = records.runs_of(request.state.form.get("id") or [])
+    runs = [*records.runs_of([*dict.fromkeys(request.state.form.get("id") or [])])]
     for run in runs:
         records.check_ended(run)
     for run in runs:

@@ -29,7 +29,7 @@ def asked(records: Records, request: Request) -> list[Record]:
     uids = [*dict.fromkeys(uids)]
     if len(uids) > MOST:
         raise click.UsageError(f"{len(uids)} runs are too many to compare. Check {MOST} at most.")
-    found = records.runs_of(uids)
+    found = [*records.runs_of(uids)]
     if len(found) < 2:  # noqa: PLR2004
         raise click.UsageError("Check two runs or more to compare them.")
     return found

@@ -31,8 +31,8 @@ def find(records: Records, which: str) -> Record:
     try:
         return records.run(which)
     except RecordNotFoundError:
-        if found := records.runs_of([which]):
-            return found[0]
+        for found in records.runs_of([which]):
+            return found
         raise
 
 

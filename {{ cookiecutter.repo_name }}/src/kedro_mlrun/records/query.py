@@ -1,13 +1,13 @@
 """Which runs are chosen, and in what order, by their fields, such as `params.split.seed`."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
-from ..store.values import LONGEST, Matching, beyond, comparing, containing, is_text
+from ..store.values import LONGEST, Matching, comparing, containing, is_text
 from ..text import nearest
 from .records import RecordNotFoundError, Records
 from .summaries import ABOUT, Record, fields_of, summary, uid_of
@@ -18,6 +18,7 @@ _COMPARED = (
 )
 _CONDITION = re.compile(rf"\s*{_COMPARED}(?:\s+and\s+(?=\S)|\s*$)", re.IGNORECASE)
 _SEARCHED = re.compile(rf"""\s*(?:{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+))""")
+_UNSURE = (None, "true", "false", "nan")  # of the index, which has True, False and NaN as texts
 _PREFIXES = ("", "params.", "results.", "labels.")
 
 
@@ -151,32 +152,18 @@ def select(
         own = fields[uid_of(run)] = fields_of(summary(run))
         return all(each.holds(own) for each in wanted)
 
-    def rank(run: Record) -> tuple[Any, ...]:
-        return _rank(value_of(fields[uid_of(run)], sort))
-
     if records.sorts_by(sort):
         filters["sort"], sort = f"{sort} ascending" if ascending else sort, ""
     if not (wanted or sort):
         return records.runs(limit, skip=skip, **filters)
-    limit = limit and limit + skip
-    chosen, bound, count = list[Record](), None, limit or 0
-    while True:
-        also = matching
-        # The first of a sorted list are found without a look at the others.
-        for names in _indexed(sort) if sort and count else ():
-            if (bound := records.bound(names, count, not ascending)) is not None:
-                also = [*matching, beyond(names, bound, not ascending)]
-        found = filter(holds, records.each_run(None, matching=also, **filters))
-        chosen = list(islice(found, None if sort else limit))
-        if sort:
-            chosen.sort(key=rank, reverse=not ascending)
-            # What lacks the field comes last, whichever is first.
-            chosen = sorted(chosen, key=lambda run: not rank(run))[:limit]
-        last = rank(chosen[-1]) if bound is not None and len(chosen) == limit else ()
-        if bound is None or (last and (last <= (1, bound) if ascending else last >= (1, bound))):
-            break
-        # Too few of them are among those that were asked for.
-        count *= 8
+    begin = skip
+    if not sort:
+        runs = records.each_run(None, matching=matching, **filters)
+    elif wanted or filters.get("pipeline"):
+        runs = _in_order(records, sort, ascending, matching, filters)
+    else:
+        runs, begin = _in_order(records, sort, ascending, (), filters, skip), 0
+    chosen = list(islice(filter(holds, runs), begin, limit and limit + begin))
     if not chosen or sort:
         names = [each.field for each in wanted if isinstance(each, Condition)]
         names += [sort] if sort else []
@@ -185,7 +172,34 @@ def select(
             known |= records.run_fields()
             known |= {*ABOUT} if known else set()
         check_fields(names, known)
-    return chosen[skip:]
+    return chosen
+
+
+def _in_order(
+    records: Records,
+    sort: str,
+    ascending: bool,
+    matching: Sequence[Matching],
+    filters: Record,
+    skip: int = 0,
+) -> Iterator[Record]:
+    """Give runs by a field, those that lack it last; so many of the first are left out."""
+
+    def ordered(ranks: Mapping[int, tuple[Any, ...]]) -> list[int]:
+        first = sorted(filter(ranks.get, ranks), key=ranks.__getitem__, reverse=not ascending)
+        return [*first, *(place for place, rank in ranks.items() if not rank)][skip:]
+
+    def rank(run: Record) -> tuple[Any, ...]:
+        return _rank(value_of(fields_of(summary(run)), sort))
+
+    for names in _indexed(sort):
+        if (known := records.values(names, matching, **filters)) is not None:
+            ranks = {row: () if value == b"" else _rank(value) for row, value in known.items()}
+            unsure = [row for row, value in known.items() if value in _UNSURE]
+            ranks |= {row: rank(run) for row, run in records.runs_in(unsure)}
+            return (run for _, run in records.runs_in(ordered(ranks), **filters))
+    every = [*records.each_run(None, matching=matching, **filters)]
+    return (every[place] for place in ordered(dict(enumerate(map(rank, every)))))
 
 
 def _number(text: str) -> float | None:

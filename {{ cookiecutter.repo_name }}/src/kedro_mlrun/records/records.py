@@ -123,10 +123,30 @@ class Records:
             or names <= _pipelines(section(run, "spec", "parameters").get("kedro.pipeline"))
         )
 
-    def runs_of(self, uids: Sequence[str]) -> list[Record]:
+    def runs_of(self, uids: Sequence[str], **filters: Any) -> Iterator[Record]:
         """Give the runs that have these ids, in their order, but for those that were deleted."""
-        known = {uid_of(run): run for run in self.each_run(len(uids), uid=[*uids])} if uids else {}
-        return [known[uid] for uid in dict.fromkeys(uids) if uid in known]
+        for start in range(0, len(uids), _PAGE):
+            part = uids[start : start + _PAGE]
+            found = {uid_of(run): run for run in self.each_run(_PAGE, uid=part, **filters)}
+            yield from (found[uid] for uid in part if uid in found)
+
+    def values(
+        self, names: Sequence[str], matching: Sequence[Matching], pipeline: str = "", **filters: Any
+    ) -> dict[int, Any] | None:
+        """Give rows of runs that may be meant, with a field that has one of these names.
+
+        See `Store.run_values`; None where only the runs themselves tell.
+        """
+        if not self._store or {*filters} - {"labels", "states"}:
+            return None
+        return self._store.run_values(names, matching, project=self.project, **filters)
+
+    def runs_in(self, rows: Sequence[int], **filters: Any) -> Iterator[tuple[int, Record]]:
+        """Give the runs in rows of the embedded store, in their order, each with its row."""
+        for start in range(0, len(rows), _PAGE) if self._store else ():
+            uids = self._store.run_uids(part := rows[start : start + _PAGE]) if self._store else {}
+            found = {uid_of(run): run for run in self.runs_of([*uids.values()], **filters)}
+            yield from ((row, found[uids[row]]) for row in part if uids.get(row) in found)
 
     def sorts_by(self, field: str) -> bool:
         """Tell whether `each_run` can be given such a field, or with ` ascending`, as `sort`."""
@@ -135,10 +155,6 @@ class Records:
     def run_fields(self) -> set[str]:
         """Give the fields that runs have, those that are known without a look at them."""
         return self._store.run_fields(self.project) if self._store else set()
-
-    def bound(self, names: Sequence[str], count: int, largest: bool) -> float | None:
-        """Give the number that so many values of fields are beyond, if that is known."""
-        return self._store.bound(self.project, names, count, largest) if self._store else None
 
     def run(self, which: str) -> Record:
         """Find a run by its id, the unique beginning of one, a name (its newest run), or `last`.
