@@ -1,51 +1,74 @@
-"""The command that opens the page."""
+"""The command that shows the records in a browser."""
 
-import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 from click import IntRange, option
 
+from ..records.query import select
 from ..records.records import Records
-from .base import command, tell, to_read
+from ..web import LOOPBACK, TOKEN, bound, make_server, run
+from .base import Answer, command, tell, to_read
+
+PORT = 5055
 
 
 @command("ui", "kedro mlrun ui")
-@option("--host", default="127.0.0.1", help="Where to listen; other than here, a token is needed.")
-@option("--port", type=IntRange(0, 65535), help="The port; by default 5055, or the next free one.")
-@option("--read-only", is_flag=True, help="Change nothing: no tags, promotions, deletions, aborts.")
-@option("--open", "opens", is_flag=True, help="Open it in a browser.")
-def ui(records: Records, host: str, port: int | None, read_only: bool, opens: bool) -> Any:
-    """Show the records in a browser: runs, comparisons, artifacts, models.
+@option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@option("--port", type=IntRange(0, 65535), help=f"The port; by default a free one from {PORT}.")
+@option("--token", envvar=TOKEN, help=f"What a browser has to show. Same as {TOKEN}.")
+@option("--read-only", is_flag=True, help="Without tags, promotions, deletions and aborts.")
+@option(
+    "--export",
+    metavar="FILE.html",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write runs and their comparison to this file, and start no server.",
+)
+@option("--last", type=IntRange(1, 500), default=100, help="With --export: so many runs, or 100.")
+@option("--where", multiple=True, metavar="CONDITION", help="With --export: as for `runs`.")
+def ui(
+    records: Records,
+    host: str,
+    port: int | None,
+    token: str | None,
+    read_only: bool,
+    export: str | None,
+    last: int,
+    where: Sequence[str],
+) -> Answer | Callable[[], int]:
+    """Show runs, artifacts and models in a browser, until Ctrl-C.
 
-    The page is for this machine alone. With another --host, others reach it who have the token that
-    is printed.
+    Only this machine reaches the page. At another --host others do, who have the token that is
+    printed.
     """
     try:
         from ..page import guard, views
-        from ..web import bound, serve
     except ImportError as error:
         raise click.ClickException(
-            f"The page needs {error.name}. Install it: pip install 'kedro-mlrun[ui]'"
+            f"The page needs {error.name}. Install it: pip install jinja2 starlette uvicorn"
         ) from None
     from ..runs.manager import MLRunContextManager
 
-    token = "" if guard.is_loopback(host) else guard.new_token()
-    where = MLRunContextManager().location
+    place = MLRunContextManager().location
+    if export:
+        runs = select(records, where, limit=last)
+        Path(export).write_text(views.exported(records, runs, place), encoding="utf-8")
+        return Answer({"file": export, "runs": len(runs)}, export)
+    token = token or ("" if host in LOOPBACK else guard.new_token())
     changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
-    app = views.make(to_read, changes, where, token)
-    opened = bound(host, 5055 if port is None else port, next_free=port is None)
-    at = f"[{host}]" if ":" in host else host
-    url = f"http://{at}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    server = make_server(views.make(to_read, changes, place, token))
+    opened = bound(host, PORT if port is None else port, port is None)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}"
 
-    def run() -> int:
-        tell(f"{where[:1].upper()}{where[1:]}\n{url}\nTo end it: Ctrl-C", err=False)
-        if opens:
-            webbrowser.open(url)
-        serve(app, opened)
+    def go() -> int:
+        tell(f"Showing {place} at {url}\nTo end it: Ctrl-C", err=False)
+        run(server, opened)
         return 0
 
-    return run
+    return go
 
 
 def _config() -> Any:

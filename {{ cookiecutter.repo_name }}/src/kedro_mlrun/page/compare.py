@@ -67,28 +67,35 @@ def compare(page: Page, request: Request) -> Response:
     """Show what differs between runs; of two, also the parameters as a text."""
     records = page.records()
     found = asked(records, request)
-    told = differences(found)
-    names = [each["field"] for part in told.values() for each in part]
-    rows = [row(run, fields_of(summary(run)), names) for run in found]
     return page.html(
         request,
         "compare.html",
-        rows=rows,
-        parts=told,
-        columns=[each for part in ("results", "params", "labels") for each in told[part]],
-        as_columns=len(found) <= FEW,
+        **table(found),
         diff=diff(*found[:2]) if len(found) == 2 else [],  # noqa: PLR2004
         images=images(records, found) if len(found) <= FEW else {},
         ids=",".join(map(uid_of, found)),
     )
 
 
+def table(runs: Sequence[Record]) -> Record:
+    """Give the table of what differs, with few runs as columns and many as rows."""
+    parts = differences(runs)
+    columns = [each for part in ("results", "params", "labels") for each in parts[part]]
+    names = [each["field"] for each in columns]
+    rows = [row(run, fields_of(summary(run)), names) for run in runs]
+    return {"parts": parts, "columns": columns, "rows": rows, "as_columns": len(runs) <= FEW}
+
+
+def chart_data(runs: Sequence[Record]) -> Record:
+    """Give what charts are drawn from: runs, and each field's values in their order."""
+    told = [summary(run) for run in runs]
+    about = [{name: run[name] for name in ("uid", "name", "state", "start_time")} for run in told]
+    return {"runs": about, **differences(runs)}
+
+
 def data(page: Page, request: Request) -> Any:
-    """Give what differs as JSON, for charts: runs, and each field's values in their order."""
-    found = asked(page.records(), request)
-    told = [summary(run) for run in found]
-    runs = [{name: run[name] for name in ("uid", "name", "state", "start_time")} for run in told]
-    return {"runs": runs, **differences(found)}
+    """Give `chart_data` as JSON."""
+    return chart_data(asked(page.records(), request))
 
 
 def diff(first: Record, second: Record) -> list[tuple[str, str]]:

@@ -10,7 +10,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from ..web import LOOPBACK
+
 COOKIE = "kedro-mlrun-token"
 LONGEST = 1_000_000  # bytes of a request
 # Nothing but what this page itself serves; no script or style in the text of a page.
@@ -93,11 +94,6 @@ class Guard:
 def new_token() -> str:
     """Make a token that nobody can guess."""
     return secrets.token_urlsafe(24)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach a server there."""
-    return host in LOOPBACK
 
 
 def _hostname(host: str) -> str:

@@ -1,13 +1,20 @@
 """All views by their addresses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from json import dumps
 from typing import Any
 
+from markupsafe import Markup
+
 from ..records.records import Records
+from ..records.summaries import Record
 from . import actions, artifacts, compare, models, run, runs
-from .app import Page, View, application
+from .app import HERE, Page, View, application
 from .guard import Guard
+from .shown import as_json
+
+FILES = "page.css", "page.js"
 
 
 def make(
@@ -52,3 +59,11 @@ def make(
     page = Page(records, can, where)
     bound: dict[str, View] = {path: partial(view, page) for path, view in views.items()}
     return application(page, bound, token)
+
+
+def exported(records: Records, found: Sequence[Record], where: str) -> str:
+    """Write runs and their comparison as one file, that needs no server and no other file."""
+    text = dumps(as_json(compare.chart_data(found))).replace("<", "\\u003c")
+    style, script = ((HERE / "static" / name).read_text("utf-8") for name in FILES)
+    parts = {"data": Markup(text), "style": Markup(style), "script": Markup(script)}  # noqa: S704 - own files
+    return Page(lambda: records, where=where).render("export.html", **compare.table(found), **parts)
