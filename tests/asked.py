@@ -36,7 +36,7 @@ class Answer:
         return json.loads(self.body)
 
     def links(self, beginning: str) -> list[str]:
-        found = re.findall(r'(?:href|src|data-part)="([^"]*)"', self.text)
+        found = re.findall(r'(?:href|src|data-part|data-trials|data-log)="([^"]*)"', self.text)
         return [link for each in found if (link := unescape(each)).startswith(beginning)]
 
 
@@ -69,8 +69,11 @@ def ask(
     }
     sent: list[Any] = []
 
+    parts_sent = iter([{"type": "http.request", "body": body, "more_body": False}])
+
     async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
+        # Then the browser waits, and doesn't go away.
+        return next(parts_sent, None) or await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -95,5 +98,8 @@ def page_of(store: Store, **options: Any) -> Answers:
     def answers(url: str, *args: Any, **kwargs: Any) -> Answer:
         return ask(app, url, *args, **kwargs)
 
-    answers.aborted = aborted  # type: ignore[attr-defined]
+    def quoted(path: str, **query: Any) -> Answer:
+        return answers(f"{path}?{urlencode(query, doseq=True, errors='surrogatepass')}")
+
+    answers.aborted, answers.quoted = aborted, quoted  # type: ignore[attr-defined]
     return answers

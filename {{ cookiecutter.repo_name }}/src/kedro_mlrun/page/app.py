@@ -95,6 +95,7 @@ def application(page: Page, views: Mapping[str, View], token: str = "") -> Guard
             405: lambda request, _: _error(page, request, 405, "That can't be done here."),
         },
     )
+    app.router.redirect_slashes = False
     return Guard(app, token)
 
 

@@ -18,6 +18,7 @@ from .run import item
 from .runs import row
 from .shown import is_number
 
+ALWAYS = ("labels.process", "labels.session")  # differ, and tell nothing
 MOST, FEW = 500, 8  # runs; up to how many are columns, of which each is read
 # Of what is best small; of all else, the largest is.
 SMALL = ("loss", "error", "rmse", "mse", "mae", "mape", "brier", "perplexity", "regret", "seconds")
@@ -44,15 +45,17 @@ def differences(runs: Sequence[Record]) -> Record:
         part, _, rest = name.partition(".")
         values = [each.get(name) for each in told]
         # As texts, for NaN isn't equal to itself, and True is to 1.
-        if part in found and len({*map(repr, values)}) > 1 and not rest.startswith("kedro."):
+        if part not in found or rest.startswith("kedro.") or name in ALWAYS:
+            continue
+        if len({*map(repr, values)}) > 1:
             best = _best(rest, values) if part == "results" else None
             found[part].append({"name": rest, "field": name, "values": values, "best": best})
     return found
 
 
 def _best(name: str, values: Sequence[Any]) -> Any:
-    numbers = [value for value in values if is_number(value)]
-    # Of one run alone nothing is the best.
+    numbers = {value for value in values if is_number(value)}
+    # Of what is alike, nothing is the best.
     if len(numbers) < 2:  # noqa: PLR2004
         return None
     return min(numbers) if is_small_best(name) else max(numbers)

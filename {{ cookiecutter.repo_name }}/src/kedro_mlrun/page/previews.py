@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,10 @@ def local_file(record: Record) -> Path:
     path = str(artifact_summary(record)["path"])
     if "://" in path and path:
         path = str(mlrun.get_dataitem(path).local())
-    file = Path(path)
-    if not path or not file.is_file():
+    file, is_file = Path(path), False
+    with suppress(OSError, ValueError):  # of a name that no file can have
+        is_file = bool(path) and file.is_file()
+    if not is_file:
         raise click.ClickException(
             f"{path or 'The artifact'} is no file here: it is a folder, was written on another "
             "machine, or was deleted since."
