@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from asked import Answers
-from helpers import Store
+from helpers import PROJECT, ROOT, Store
 from sklearn.linear_model import LogisticRegression
 
 from kedro_mlrun import MLRunDataframeDataset, MLRunModel
@@ -188,3 +188,13 @@ def test_graphs_have_layers() -> None:
     rows = graph.layers("abcx", [("a", "b"), ("b", "c"), ("a", "c"), ("x", "c")])
     assert [sorted(row) for row in rows] == [["a"], ["b", "x"], ["c"]]
     assert sorted(sum(graph.layers("ab", [("a", "b"), ("b", "a")]), [])) == ["a", "b"]
+
+
+def test_a_generated_project_has_the_page_as_it_is() -> None:
+    """Its templates are Jinja's, too, and not for cookiecutter to fill in."""
+    page = Path("src", "kedro_mlrun", "page")
+    own = ROOT / "{{ cookiecutter.repo_name }}" / page
+    files = [file for file in own.rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    assert {file.suffix for file in files} == {".css", ".html", ".js", ".py"}
+    for file in files:
+        assert file.read_bytes() == (PROJECT / page / file.relative_to(own)).read_bytes(), file

@@ -1,5 +1,6 @@
 """The command that shows the records in a browser."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,12 @@ def ui(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}"
 
+    text = f"Showing {place} at {url}\nTo end it: Ctrl-C"
+    if click.get_current_context().params["as_json"]:
+        text = json.dumps({"url": url})
+
     def go() -> int:
-        tell(f"Showing {place} at {url}\nTo end it: Ctrl-C", err=False)
+        tell(text, err=False)
         run(server, opened)
         return 0
 
