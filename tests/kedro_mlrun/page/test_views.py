@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import mlrun
 import pandas as pd
 from asked import Answers
 from helpers import PROJECT, ROOT, Store
@@ -198,3 +199,17 @@ def test_a_generated_project_has_the_page_as_it_is() -> None:
     assert {file.suffix for file in files} == {".css", ".html", ".js", ".py"}
     for file in files:
         assert file.read_bytes() == (PROJECT / page / file.relative_to(own)).read_bytes(), file
+
+
+def test_files_that_are_elsewhere_are_fetched_once(store: Store, page: Answers) -> None:
+    """From an object store, as runs of a cluster have them; from no server that a record names."""
+    store.manager.open_run("far")
+    context, url = store.manager.context, f"memory://{store.project}/far.txt"
+    mlrun.get_dataitem(url).put("far away")
+    for key, path in (("far", url), ("web", "http://127.0.0.1:9/x.txt")):
+        context.log_artifact(key, target_path=path, db_key=key)
+    store.manager.close_run()
+    run = page(f"/run?id={context._uid}")
+    assert "far away" in page(run.links("/preview?key=far")[0]).words
+    assert page(run.links("/artifact?key=far")[0].replace("artifact", "file", 1)).text == "far away"
+    assert "is not fetched" in page(run.links("/preview?key=web")[0]).words

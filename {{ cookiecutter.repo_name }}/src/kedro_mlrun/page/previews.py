@@ -1,11 +1,14 @@
 """What is shown of an artifact's bytes: never more than a part, and nothing is run or unpickled."""
 
 import csv
+import hashlib
 import itertools
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -23,6 +26,7 @@ IMAGES = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
 }
+FETCHED = 100_000_000  # bytes that are brought here at most
 TABLES, PAGES = {".csv", ".parquet"}, {".htm", ".html"}
 # Some have bytes that are a text by chance.
 BINARY = {".bin", ".joblib", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".ubj", ".zip"}
@@ -44,17 +48,35 @@ def kind(record: Record) -> str:
 
 def local_file(record: Record) -> Path:
     """Give an artifact's file, brought here from where an MLRun API's runs have it."""
-    path = str(artifact_summary(record)["path"])
-    if "://" in path and path:
-        path = str(mlrun.get_dataitem(path).local())
-    file, is_file = Path(path), False
+    told = artifact_summary(record)
+    path, is_file = str(told["path"]).removeprefix("file://"), False
+    if "://" in path:
+        # Nor is a server asked because a record says so.
+        if path.startswith("http") or (told["size"] or 0) > FETCHED:
+            raise click.ClickException(f"{path} is not fetched for a page. Load it by the catalog.")
+        return _fetched(path)
     with suppress(OSError, ValueError):  # of a name that no file can have
-        is_file = bool(path) and file.is_file()
+        is_file = bool(path) and Path(path).is_file()
     if not is_file:
         raise click.ClickException(
             f"{path or 'The artifact'} is no file here: it is a folder, was written on another "
             "machine, or was deleted since."
         )
+    return Path(path)
+
+
+@cache
+def _folder() -> Any:
+    return TemporaryDirectory(prefix="kedro-mlrun-ui-")
+
+
+@cache
+def _fetched(url: str) -> Path:
+    """Bring a file here, once: what is recorded doesn't change."""
+    name = hashlib.sha256(url.encode(errors="replace")).hexdigest()
+    file = Path(_folder().name, name, PurePosixPath(url).name)
+    file.parent.mkdir()
+    mlrun.get_dataitem(url).download(str(file))
     return file
 
 

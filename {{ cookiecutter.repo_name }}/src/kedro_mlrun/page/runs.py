@@ -15,7 +15,7 @@ from .app import Page, address, whole
 
 SIZE, FEW = 100, 8  # runs in a page, and columns that nobody has chosen
 COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
-HEADS = ("started", "took", "state", "name")
+PARTS = {"params": 1, "labels": 2}  # where they are among the columns to choose
 
 
 def runs(page: Page, request: Request) -> Response:
@@ -62,7 +62,6 @@ def runs(page: Page, request: Request) -> Response:
         has_more=len(found) > SIZE,
         error=error,
         rows=rows,
-        heads=HEADS,
         columns=columns,
         chosen=chosen,
         known=[] if is_part else _choosable(records, known),
@@ -84,7 +83,8 @@ def _default(fields: Sequence[Record], sort: str, known: set[str]) -> list[str]:
 
 
 def _choosable(records: Records, known: set[str]) -> list[str]:
-    return sorted((known | records.run_fields()) - {*ABOUT})
+    names = (known | records.run_fields()) - {*ABOUT}
+    return sorted(names, key=lambda name: (PARTS.get(name.partition(".")[0], 0), name))
 
 
 def row(run: Record, fields: Record, columns: Sequence[str]) -> Record:

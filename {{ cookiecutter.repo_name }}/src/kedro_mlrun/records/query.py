@@ -163,13 +163,14 @@ def select(
         runs = _in_order(records, sort, ascending, matching, filters)
     else:
         runs, begin = _in_order(records, sort, ascending, (), filters, skip), 0
-    chosen = list(islice(filter(holds, runs), begin, limit and limit + begin))
+    found = filter(holds, runs) if wanted else runs
+    chosen = list(islice(found, begin, limit and limit + begin))
     if not chosen or sort:
         names = [each.field for each in wanted if isinstance(each, Condition)]
         names += [sort] if sort else []
-        known = set[str]().union(*fields.values())
+        known = records.run_fields()
         if not all(full_name(name, known) in known for name in names):
-            known |= records.run_fields()
+            known = known.union(*fields.values(), *(fields_of(summary(run)) for run in chosen))
             known |= {*ABOUT} if known else set()
         check_fields(names, known)
     return chosen
