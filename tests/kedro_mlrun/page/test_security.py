@@ -156,7 +156,7 @@ def test_malformed_requests_are_refused(store: Store, make_run: MakeRun) -> None
     assert len(GETS) >= 45
     for url in GETS:
         check(page(url), url)
-    posts: list[Any] = [{}, {"id": ""}, {"id": ["x"] * 1500}, {"key": "\0", "uid": ".."}]
+    posts: list[Any] = [{}, {"id": ""}, {"id": ["x"] * 2500}, {"key": "\0", "uid": ".."}]
     for form in posts:
         for path in ("/tag", "/promote", "/delete", "/abort"):
             check(page(path, form), path)

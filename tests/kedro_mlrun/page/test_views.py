@@ -7,11 +7,13 @@ from pathlib import Path
 import mlrun
 import pandas as pd
 from asked import Answers
+from click.testing import CliRunner
 from helpers import PROJECT, ROOT, Store
 from sklearn.linear_model import LogisticRegression
 
 from kedro_mlrun import MLRunDataframeDataset, MLRunModel
-from kedro_mlrun.page import graph, views
+from kedro_mlrun.commands import cli
+from kedro_mlrun.page import graph
 from kedro_mlrun.records.records import Records
 
 MakeRun = Callable[..., str]
@@ -107,9 +109,23 @@ def test_runs_are_compared(store: Store, page: Answers, make_run: MakeRun) -> No
     assert (loss["values"], loss["best"]) == (losses, 0.1)
     assert page(f"/compare?id={uids[8]},{uids[9]}").links("/image?key=chart")
     assert page(f"/compare?id={uids[0]}").status == 400
-    found = [*records_of(store).runs_of(uids)]
-    text = views.exported(records_of(store), found, "a store </script>")
-    assert text.count("<script") == 2 and "src=" not in text and "0.1000" in text
+
+
+def test_runs_are_written_to_one_file(
+    store: Store, page: Answers, make_run: MakeRun, tmp_path: Path
+) -> None:
+    """It needs no server, no other file, and has what was asked for."""
+    uids = [
+        make_run(params={"split.seed": seed, "note": "</script>"}, results={"loss": seed / 4})
+        for seed in range(3)
+    ]
+    words = ["--export", str(tmp_path / "runs.html"), "--where", "split.seed >= 1"]
+    done = CliRunner().invoke(cli.mlrun_group, ["ui", *words])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "runs.html").read_text(encoding="utf-8")
+    assert all(uid[:8] in text for uid in uids[1:]) and uids[0][:8] not in text
+    assert "best: </span><bdi>0.2500" in text
+    assert "src=" not in text and text.count("</script>") == text.count("<script") == 2
 
 
 def test_tables_are_shown_by_page(store: Store, page: Answers) -> None:

@@ -12,6 +12,7 @@ import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -104,18 +105,15 @@ def _answering(page: Page, view: View) -> Callable[[Request], Any]:
 
     @wraps(view)
     async def answer(request: Request) -> Response:
-        from starlette.concurrency import run_in_threadpool
-
-        if request.method == "POST":
-            text = (await request.body()).decode(errors="replace")
-            request.state.form = parse_qs(text, keep_blank_values=True, max_num_fields=2000)
-        return await run_in_threadpool(_told, page, view, request)
+        body = await request.body() if request.method == "POST" else b""
+        return await run_in_threadpool(_told, page, view, request, body)
 
     return answer
 
 
-def _told(page: Page, view: View, request: Request) -> Response:
+def _told(page: Page, view: View, request: Request, body: bytes) -> Response:
     try:
+        request.state.form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
         found = view(request)
         return found if isinstance(found, Response) else JSONResponse(shown.as_json(found))
     except RecordNotFoundError as error:
