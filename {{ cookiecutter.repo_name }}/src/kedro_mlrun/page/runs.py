@@ -52,7 +52,8 @@ def runs(page: Page, request: Request) -> Response:
     answer = page.html(
         request,
         "_runs.html" if is_part else "runs.html",
-        status=400 if error else 200,
+        # What is typed is often not whole yet.
+        status=400 if error and not is_part else 200,
         search=search,
         sort=full_name(sort, known) if sort else "started",
         asked=sort,
