@@ -27,8 +27,8 @@ SUMMARY = {
     *("artifacts", "inputs", "error"),
 }
 ALL = """
-    abort artifacts build compare delete doctor history init lineage logs models open promote push
-    rollback runs schedules search show submit tag update workflow
+    abort artifacts build compare delete doctor history init lineage logs models monitor open
+    promote push rollback runs schedules search serve show submit tag ui update workflow
 """.split()
 NOT_OF_RECORDS = {"init", "update"}
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "search": "search",
     "serve": "monitor serve",
     "setup": "init update",
+    "ui": "ui",
 }
 """The commands of `kedro mlrun`: functions of the same names, by their module beside this one."""
 

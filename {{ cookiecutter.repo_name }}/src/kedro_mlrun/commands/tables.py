@@ -13,9 +13,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..records.query import full_name, value_of
-from ..records.summaries import ABOUT, Record, fields_of, short_metric
+from ..records.summaries import ABOUT, Record, differing, fields_of, short_metric
 from ..runs.report import pairs, results_view
-from ..store.fields import OWN_ID, PROMOTION, artifact_uid, moment, run_title
+from ..store.fields import OWN_ID, artifact_uid, moment, run_title
 from ..text import shown, shown_path
 from .base import NO_LIMIT
 
@@ -125,7 +125,7 @@ def runs_table(
         about = {name: ABOUT[name] for name in ("id", "name", *columns) if name in ABOUT}
     shown_about = _columns(rows, width, about)
     known = {name for each in told for name in each}
-    wanted = [*first, *_differing(told)] if columns is None else columns
+    wanted = [*first, *differing(told)] if columns is None else columns
     names = [*dict.fromkeys(full_name(name, known) for name in wanted if name not in about)]
     heads = _short(names, about, width)
     more = {heads[name]: [_text(value_of(each, name)) for each in told] for name in names}
@@ -140,22 +140,6 @@ def runs_table(
     if left := len(more) - len(fits):
         parts += [Text(f"\n{left} more columns don't fit. To choose some: --columns", "dim")]
     return Group(*parts)
-
-
-def _differing(told: Sequence[Record]) -> list[str]:
-    """Name the project's parameters that differ, and the results."""
-    # A promotion has others than the runs that one compares.
-    told = [each for each in told if f"labels.{PROMOTION}" not in each]
-    names = [*dict.fromkeys(name for each in told for name in each)]
-    params = [
-        name
-        for name in names
-        if name.startswith("params.") and not name.startswith("params.kedro.")
-        if len({repr(each.get(name)) for each in told}) > 1
-    ]
-    # What sums up, such as `best_model`, has the shorter names.
-    results = [name for name in names if name.startswith("results.")]
-    return params + sorted(results, key=lambda name: name.count("."))
 
 
 def _text(value: Any) -> Text:

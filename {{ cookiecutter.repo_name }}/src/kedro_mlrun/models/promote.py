@@ -194,7 +194,8 @@ def history(records: Records, key: str = "") -> list[Record]:
     told = [_told(run) for run in records.each_run(None, labels=[label])]
     after = dict[tuple[str, str], str]()
     for row in told:
-        place, mine = (row["model"], row["to"]), artifact_uid(row["candidate"]["uri"])
+        of = row["candidate"] or {}  # which a run of others may lack
+        place, mine = (row["model"], row["to"]), artifact_uid(of.get("uri"))
         if not row["moved"] and row["state"] != "error":
             if place not in after:
                 found = holder(records, *place)

@@ -1,22 +1,24 @@
 """Which runs are chosen, and in what order, by their fields, such as `params.split.seed`."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
-from ..store.values import Matching, beyond, comparing, is_text
+from ..store.values import LONGEST, Matching, comparing, containing, is_text
 from ..text import nearest
 from .records import RecordNotFoundError, Records
 from .summaries import ABOUT, Record, fields_of, summary, uid_of
 
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
-_CONDITION = re.compile(
-    r"""\s*("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(=|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)(?:\s+and\s+(?=\S)|\s*$)""",
-    re.IGNORECASE,
+_COMPARED = (
+    r"""("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(==?|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)"""
 )
+_CONDITION = re.compile(rf"\s*{_COMPARED}(?:\s+and\s+(?=\S)|\s*$)", re.IGNORECASE)
+_SEARCHED = re.compile(rf"""\s*(?:{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+))""")
+_UNSURE = (None, "true", "false", "nan")  # of the index, which has True, False and NaN as texts
 _PREFIXES = ("", "params.", "results.", "labels.")
 
 
@@ -47,6 +49,42 @@ class Condition(NamedTuple):
         return [comparing(names, *self[1:]) for names in _indexed(self.field)]
 
 
+class Word(NamedTuple):
+    """What is in a run's name, id or state, or in a short text of its parameters and so on."""
+
+    text: str
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        """Look for it, whatever its case."""
+        texts = (value for value in fields.values() if isinstance(value, str))
+        return any(self.text.lower() in text.lower() for text in texts if len(text) <= LONGEST)
+
+    def matching(self) -> list[Matching]:
+        """Give what the store may know of it; its `lower` is that of ASCII."""
+        return [containing(self.text)] if self.text.isascii() else []
+
+
+def searched(text: str) -> list[Condition | Word]:
+    """Read what a person looks for: conditions, and words or "quoted words", all of which hold."""
+    found = list[Condition | Word]()
+    for *compared, quoted, word in _SEARCHED.findall(text):
+        if compared[1]:
+            found.append(_condition(*compared))
+        elif quoted:
+            found.append(Word(quoted))
+        elif {*word} & {*"=<>!"}:
+            conditions([text])  # which says what one is
+        elif word.lower() != "and":
+            found.append(Word(word))
+    return found
+
+
+def _condition(field: str, comparison: str, value: str) -> Condition:
+    field, plain = (text.strip("\"'") for text in (field, value))
+    comparison = "=" if comparison == "==" else comparison
+    return Condition(field, comparison, plain, _number(value))
+
+
 def conditions(texts: Iterable[str]) -> list[Condition]:
     """Read `FIELD OPERATOR VALUE`, several with `and`; all of them have to hold."""
     found = []
@@ -58,9 +96,7 @@ def conditions(texts: Iterable[str]) -> list[Condition]:
                     f"'{text}' is no condition. Write a field, one of {' '.join(_OPERATORS)} and a "
                     'value, such as "params.split.seed = 7 and results.auc >= 0.9".'
                 )
-            field, comparison, value = part.groups()
-            field, plain = (text.strip("\"'") for text in (field, value))
-            found.append(Condition(field, comparison, plain, _number(value)))
+            found.append(_condition(*part.groups()))
             end = part.end()
     return found
 
@@ -101,47 +137,70 @@ def select(
     sort: str = "",
     ascending: bool = False,
     limit: int | None = 20,
+    search: str = "",
+    skip: int = 0,
     **filters: Any,
 ) -> list[Record]:
-    """List the runs for which all conditions hold, newest or, by a field, largest first."""
-    wanted, fields = conditions(where), dict[str, Record]()
+    """List the runs for which all conditions hold, newest or, by a field, largest first.
+
+    `search` is what a person looks for: words, too. So many of the runs are skipped.
+    """
+    wanted, fields = [*conditions(where), *searched(search)], dict[str, Record]()
     matching = [found for each in wanted for found in each.matching()]
 
     def holds(run: Record) -> bool:
         own = fields[uid_of(run)] = fields_of(summary(run))
         return all(each.holds(own) for each in wanted)
 
-    def rank(run: Record) -> tuple[Any, ...]:
-        return _rank(value_of(fields[uid_of(run)], sort))
-
+    if records.sorts_by(sort):
+        filters["sort"], sort = f"{sort} ascending" if ascending else sort, ""
     if not (wanted or sort):
-        return records.runs(limit, **filters)
-    chosen, bound, count = list[Record](), None, limit or 0
-    while True:
-        also = matching
-        # The first of a sorted list are found without a look at the others.
-        for names in _indexed(sort) if sort and count else ():
-            if (bound := records.bound(names, count, not ascending)) is not None:
-                also = [*matching, beyond(names, bound, not ascending)]
-        found = filter(holds, records.each_run(None, matching=also, **filters))
-        chosen = list(islice(found, None if sort else limit))
-        if sort:
-            chosen.sort(key=rank, reverse=not ascending)
-            # What lacks the field comes last, whichever is first.
-            chosen = sorted(chosen, key=lambda run: not rank(run))[:limit]
-        last = rank(chosen[-1]) if bound is not None and len(chosen) == limit else ()
-        if bound is None or (last and (last <= (1, bound) if ascending else last >= (1, bound))):
-            break
-        # Too few of them are among those that were asked for.
-        count *= 8
+        return records.runs(limit, skip=skip, **filters)
+    begin = skip
+    if not sort:
+        runs = records.each_run(None, matching=matching, **filters)
+    elif wanted or filters.get("pipeline"):
+        runs = _in_order(records, sort, ascending, matching, filters)
+    else:
+        runs, begin = _in_order(records, sort, ascending, (), filters, skip), 0
+    found = filter(holds, runs) if wanted else runs
+    chosen = list(islice(found, begin, limit and limit + begin))
     if not chosen or sort:
-        names = [each.field for each in wanted] + ([sort] if sort else [])
-        known = set[str]().union(*fields.values())
+        names = [each.field for each in wanted if isinstance(each, Condition)]
+        names += [sort] if sort else []
+        known = records.run_fields()
         if not all(full_name(name, known) in known for name in names):
-            known |= records.run_fields()
+            known = known.union(*fields.values(), *(fields_of(summary(run)) for run in chosen))
             known |= {*ABOUT} if known else set()
         check_fields(names, known)
     return chosen
+
+
+def _in_order(
+    records: Records,
+    sort: str,
+    ascending: bool,
+    matching: Sequence[Matching],
+    filters: Record,
+    skip: int = 0,
+) -> Iterator[Record]:
+    """Give runs by a field, those that lack it last; so many of the first are left out."""
+
+    def ordered(ranks: Mapping[int, tuple[Any, ...]]) -> list[int]:
+        first = sorted(filter(ranks.get, ranks), key=ranks.__getitem__, reverse=not ascending)
+        return [*first, *(place for place, rank in ranks.items() if not rank)][skip:]
+
+    def rank(run: Record) -> tuple[Any, ...]:
+        return _rank(value_of(fields_of(summary(run)), sort))
+
+    for names in _indexed(sort):
+        if (known := records.values(names, matching, **filters)) is not None:
+            ranks = {row: () if value == b"" else _rank(value) for row, value in known.items()}
+            unsure = [row for row, value in known.items() if value in _UNSURE]
+            ranks |= {row: rank(run) for row, run in records.runs_in(unsure)}
+            return (run for _, run in records.runs_in(ordered(ranks), **filters))
+    every = [*records.each_run(None, matching=matching, **filters)]
+    return (every[place] for place in ordered(dict(enumerate(map(rank, every)))))
 
 
 def _number(text: str) -> float | None:

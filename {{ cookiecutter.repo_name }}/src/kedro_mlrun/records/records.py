@@ -15,7 +15,7 @@ from ..lazy import mlrun
 from ..store import fields
 from ..store.deletion import delete_data
 from ..store.fields import section
-from ..store.rows import TERMINAL_STATES
+from ..store.rows import ORDERS, TERMINAL_STATES
 from ..store.store import Store
 from ..store.values import Matching
 from ..text import nearest
@@ -58,20 +58,24 @@ class Records:
         # The embedded store, which can be asked more than an MLRun API.
         self._store = db if isinstance(db, Store) else None
 
-    def _pages(self, what: str, size: int | None = None, **filters: Any) -> Iterator[Record]:
+    def _pages(
+        self, what: str, size: int | None = None, skip: int = 0, **filters: Any
+    ) -> Iterator[Record]:
         """Give records page by page, as long as they are asked for; "" and () are no filters."""
         plain = {k: [*v] if isinstance(v, tuple) else v for k, v in filters.items() if v}
         size = min(size or _PAGE, _PAGE)
         if self._store:
             find = getattr(self._store, f"find_{what}")
-            for offset in count(step=size):
+            for offset in count(skip, size):
                 rows = find(project=self.project, limit=size, offset=offset, **plain)
                 yield from rows
                 if len(rows) < size:
                     return
         list_page = getattr(self.db, f"paginated_list_{what}")
+        page, skip = divmod(skip, size)
+        plain |= {"page": page + 1} if page else {}
         rows, token = list_page(project=self.project, page_size=size, **plain)
-        yield from rows
+        yield from rows[skip:]
         while token:
             rows, token = list_page(project=self.project, page_token=token)
             yield from rows
@@ -85,11 +89,13 @@ class Records:
         size: int | None,
         pipeline: str = "",
         matching: Sequence[Matching] = (),
+        skip: int = 0,
         **filters: Any,
     ) -> Iterator[Record]:
         """Give runs one by one, as long as they are asked for; about so many will be.
 
-        Where that can be known, those that can't be `matching` are left out.
+        Where that can be known, those that can't be `matching` are left out. So many are skipped
+        before the filters that an MLRun API doesn't have.
         """
         filters["matching"] = matching if self._store else ()
         names = _pipelines(pipeline)
@@ -100,7 +106,7 @@ class Records:
             label = [f"pipeline=~{first}"] if first != "default" else []
             filters["labels"] = [*filters.get("labels", ()), *label]
         filters["start_time_from"] = filters.get("start_time_from") or fields.LONG_AGO
-        found, states = self._pages("runs", size, **filters), filters.get("states")
+        found, states = self._pages("runs", size, skip, **filters), filters.get("states")
         if states:
             # Before 1.10, MLRun's API has another name for them, and lists all.
             found = (run for run in found if run["status"].get("state") in states)
@@ -117,13 +123,38 @@ class Records:
             or names <= _pipelines(section(run, "spec", "parameters").get("kedro.pipeline"))
         )
 
+    def runs_of(self, uids: Sequence[str], **filters: Any) -> Iterator[Record]:
+        """Give the runs that have these ids, in their order, but for those that were deleted."""
+        for start in range(0, len(uids), _PAGE):
+            part = uids[start : start + _PAGE]
+            found = {uid_of(run): run for run in self.each_run(_PAGE, uid=part, **filters)}
+            yield from (found[uid] for uid in part if uid in found)
+
+    def values(
+        self, names: Sequence[str], matching: Sequence[Matching], pipeline: str = "", **filters: Any
+    ) -> dict[int, Any] | None:
+        """Give rows of runs that may be meant, with a field that has one of these names.
+
+        See `Store.run_values`; None where only the runs themselves tell.
+        """
+        if not self._store or {*filters} - {"labels", "states"}:
+            return None
+        return self._store.run_values(names, matching, project=self.project, **filters)
+
+    def runs_in(self, rows: Sequence[int], **filters: Any) -> Iterator[tuple[int, Record]]:
+        """Give the runs in rows of the embedded store, in their order, each with its row."""
+        for start in range(0, len(rows), _PAGE) if self._store else ():
+            uids = self._store.run_uids(part := rows[start : start + _PAGE]) if self._store else {}
+            found = {uid_of(run): run for run in self.runs_of([*uids.values()], **filters)}
+            yield from ((row, found[uids[row]]) for row in part if uids.get(row) in found)
+
+    def sorts_by(self, field: str) -> bool:
+        """Tell whether `each_run` can be given such a field, or with ` ascending`, as `sort`."""
+        return bool(self._store) and field in ORDERS
+
     def run_fields(self) -> set[str]:
         """Give the fields that runs have, those that are known without a look at them."""
         return self._store.run_fields(self.project) if self._store else set()
-
-    def bound(self, names: Sequence[str], count: int, largest: bool) -> float | None:
-        """Give the number that so many values of fields are beyond, if that is known."""
-        return self._store.bound(self.project, names, count, largest) if self._store else None
 
     def run(self, which: str) -> Record:
         """Find a run by its id, the unique beginning of one, a name (its newest run), or `last`.
@@ -235,6 +266,13 @@ class Records:
         found = (item for name in trees for item in self.versions(tree=name, **filters))
         return sorted((item for item in found if fields.producer(item) == uid), key=_written)
 
+    def version(self, key: str, uid: str) -> Record | None:
+        """Give the version of an artifact with this uid, if there is one."""
+        filters: Record = {"uid": uid} if self._store else {}
+        return next(
+            (item for item in self.versions(name=key, **filters) if uid_of(item) == uid), None
+        )
+
     def artifact(self, which: str) -> Record:
         """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
         named = fields.artifact_named(which)
@@ -295,9 +333,10 @@ class Records:
 
     def runs_using(self, record: Mapping[str, Any]) -> list[Record]:
         """List the runs that have an artifact as an input, newest first."""
-        return self._using([record])[uid_of(record)]
+        return self.using([record])[uid_of(record)]
 
-    def _using(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Record]]:
+    def using(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Record]]:
+        """List the runs that have artifacts as inputs, newest first, by the artifacts' uids."""
         found: dict[str, list[Record]] = {uid_of(record): [] for record in records}
         if self._store:
             find = partial(self._store.find_runs, project=self.project)
@@ -315,7 +354,7 @@ class Records:
 
     def metrics(self, models: Sequence[Record]) -> list[Record]:
         """Give the results that say how good models are, of the runs that used and made them."""
-        users, told = self._using(models), []
+        users, told = self.using(models), []
         for model in models:
             runs = [*users[uid_of(model)], self.producing_run(model) or {}]
             # A promotion's results are of two models.

@@ -10,6 +10,7 @@ from ..lazy import mlrun
 from ..store.fields import (
     IMPORTANCE,
     OWN,
+    PROMOTION,
     SEARCH,
     SWEEP,
     TERMINAL_STATES,
@@ -91,6 +92,22 @@ def fields_of(told: Record) -> Record:
     """Give, of a run's summary, what runs are chosen and told apart by, as `params.split.seed`."""
     about = {name: told[field] for name, field in ABOUT.items()} | {"name": run_title(told)}
     return about | run_fields(told["parameters"], told["results"], told["labels"])
+
+
+def differing(told: Sequence[Record]) -> list[str]:
+    """Name the project's parameters that differ between runs, by their `fields_of`, and results."""
+    # A promotion has others than the runs that one compares.
+    told = [each for each in told if f"labels.{PROMOTION}" not in each]
+    names = [*dict.fromkeys(name for each in told for name in each)]
+    params = [
+        name
+        for name in names
+        if name.startswith("params.") and not name.startswith("params.kedro.")
+        if len({repr(each.get(name)) for each in told}) > 1
+    ]
+    # What sums up, such as `best_model`, has the shorter names.
+    results = [name for name in names if name.startswith("results.")]
+    return params + sorted(results, key=lambda name: name.count("."))
 
 
 def artifact_summary(record: Mapping[str, Any]) -> Record:

@@ -43,6 +43,7 @@ def print_run(uid: str, project: str) -> None:
     else:
         where = f"Recorded in {MLRunContextManager().location}."
         hint = f"To look further: {kedro_command()} mlrun show {uid[:8]}{option}"
+        hint += f"\nIn a browser: {kedro_command()} mlrun ui{option}"
     parts += [Text(f"\n{where}"), Text(hint)]
     # Never cut or folded to the terminal's width: a path is there to be copied.
     click.echo(rendered(Console(width=1000), Group(*parts)))

@@ -38,6 +38,23 @@ CHANGES = (
     "(SELECT body FROM run_changes WHERE owner = runs.id ORDER BY id)) AS changes"
 )
 
+ORDERS = {
+    "id": "uid",
+    "name": "name",
+    "state": "state",
+    "started": "start_time",
+    "took": "julianday(end_time) - julianday(start_time)",
+}
+"""What runs can be sorted by in SQL."""
+
+
+def _order(sort: bool | str) -> str:
+    field, _, ascending = str(sort).partition(" ")
+    order = "start_time DESC, id DESC" if sort else "id"
+    if by := ORDERS.get(field):
+        order = f"{by} IS NULL, {by} {'ASC' if ascending else 'DESC'}, {order}"
+    return order
+
 
 def _change(body: Record, change: Record) -> None:
     for part, fields in change.items():
@@ -211,8 +228,7 @@ class Rows(Database):
             # Beside a maximum, SQLite gives the other columns of its row.
             newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
             where.add(f"id IN (SELECT id FROM ({newest}))", *where.values)  # noqa: S608
-        order = "start_time DESC, id DESC" if query.pop("sort", True) else "id"
-        return self.records("runs", where, order, **query)
+        return self.records("runs", where, _order(query.pop("sort", True)), **query)
 
     def _few(self, matching: Iterable[Matching]) -> set[int] | None:
         """Give the ids of the runs that match what the fewest do, if those are few."""
@@ -230,15 +246,30 @@ class Rows(Database):
         where = Where(f"EXISTS ({own})", project)
         return {name for (name,) in self.select("name FROM value_names", where)}
 
-    def bound(self, project: str, names: Sequence[str], count: int, largest: bool) -> float | None:
-        """Give the number beyond which there are so many among the values of fields."""
-        found, what = list[float](), "value FROM run_values CROSS JOIN runs ON runs.id = owner"
-        for name in names:
-            where = Where("run_values.name = (SELECT id FROM value_names WHERE name = ?)", name)
-            where.add("value < '' AND project = ? AND +iteration = 0", project)
-            tail = f"ORDER BY value {'DESC' if largest else 'ASC'} LIMIT {count:d}"
-            found += [value for (value,) in self.select(what, where, tail)]
-        return sorted(found, reverse=largest)[count - 1] if len(found) >= count else None
+    def run_values(
+        self, names: Sequence[str], matching: Iterable[Matching] = (), **query: Any
+    ) -> dict[int, Any]:
+        """Give the rows of runs, newest start first, with the first of these fields that each has.
+
+        That is b"" where there is none, and None where one has to look at the run.
+        """
+        where = self.where("runs", query).equal(state=query.pop("states", None))
+        where.add("iteration = 0")
+        for clause, values in matching:
+            where.add(f"id IN ({clause})", *values)
+        found, what = dict[int, Any](), "owner, value FROM run_values"
+        for name in reversed(names):
+            of_name = Where("name = (SELECT id FROM value_names WHERE name = ?)", name)
+            found |= {owner: value for owner, value in self.select(what, of_name)}
+        found |= {owner: value for owner, value in self.select(what, Where("name = 0"))}
+        # No other column, for an index has these.
+        rows = self.select("id FROM runs", where, "ORDER BY start_time DESC, id DESC")
+        return {row: found.get(row, b"") for (row,) in rows}
+
+    def run_uids(self, rows: Iterable[int]) -> dict[int, str]:
+        """Give the ids of the runs that are in these rows."""
+        among = f"id IN ({', '.join(map(str, rows))})"
+        return {row: uid for row, uid in self.select("id, uid FROM runs", Where(among))}
 
     def find_artifacts(self, **query: Any) -> list[Record]:
         """List artifacts' records, last updated first; one of several tags comes once for each."""

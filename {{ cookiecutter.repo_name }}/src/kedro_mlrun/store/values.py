@@ -75,12 +75,20 @@ def comparing(names: Sequence[str], comparison: str, text: str, number: float | 
     return _matching(names, (f"value {comparison} ? AND {_TEXT}", bound))
 
 
-def beyond(names: Sequence[str], bound: float, largest: bool) -> Matching:
-    """Find what isn't sorted after a number; texts are smaller, True and False are 1 and 0."""
-    if largest:
-        others = "value IN ('true', 'false')"
-        return _matching(names, (f"value >= ? AND {_NUMBER}", bound), (others,))
-    return _matching(names, ("value <= ?", bound), (_TEXT,))
+def containing(text: str) -> Matching:
+    """Find runs that have a text, of ASCII, in their name, id, state or another short text."""
+    names, text = "SELECT id FROM value_names", text.lower()
+    # A column of `runs` in each query, for an index has it.
+    return " UNION ALL ".join(
+        [
+            "SELECT owner FROM run_values WHERE name = 0",
+            f"SELECT owner FROM run_values WHERE name IN ({names}) AND {_TEXT}"  # noqa: S608
+            " AND instr(lower(value), ?)",
+            *(f"SELECT id FROM runs WHERE instr({name}, ?)" for name in ("state", "uid")),  # noqa: S608
+            "SELECT id FROM runs WHERE instr(lower(name), ?)",
+        ]
+        # A name of several pipelines is shown with a plus.
+    ), [text, text, text, text.replace("+", "-")]
 
 
 def _matching(names: Sequence[str], *conditions: tuple[Any, ...]) -> Matching:

@@ -1,0 +1,33 @@
+"""`kedro mlrun ui`, as a process of its own."""
+
+import http.client
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from conftest import Folder
+
+
+def test_the_page_is_served_until_ctrl_c(bake: Callable[..., Folder]) -> None:
+    """Here without a token, elsewhere with one."""
+    project = bake()
+    streams: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    for words, status in ([], 200), (["--host=0.0.0.0", "--read-only"], 303):
+        process = project.start("mlrun", "ui", "--json", *words, **streams)
+        try:
+            lines = iter(process.stdout.readline, "")
+            url = urlsplit(json.loads(next(line for line in lines if '{"url"' in line))["url"])
+            connection = http.client.HTTPConnection("127.0.0.1", url.port, timeout=20)
+            connection.request("GET", f"{url.path}?{url.query}")
+            answer = connection.getresponse()
+            assert answer.status == status
+            assert "There are no runs yet" in answer.read().decode() or status != 200
+            process.send_signal(signal.SIGINT)
+            # Not even a connection that is left open keeps it.
+            assert (process.wait(timeout=20), process.stderr.read()) == (0, "")
+        finally:
+            process.kill()
+            process.wait()

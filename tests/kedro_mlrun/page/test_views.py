@@ -1,0 +1,231 @@
+"""One run, its artifacts, models, comparison and what is done from the page."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import mlrun
+import pandas as pd
+from asked import Answers
+from click.testing import CliRunner
+from helpers import PROJECT, ROOT, Store
+from sklearn.linear_model import LogisticRegression
+
+from kedro_mlrun import MLRunDataframeDataset, MLRunModel
+from kedro_mlrun.commands import cli
+from kedro_mlrun.page import graph
+from kedro_mlrun.records.records import Records
+
+MakeRun = Callable[..., str]
+
+
+def records_of(store: Store) -> Records:
+    return Records(*store.manager.to_read())
+
+
+def test_a_run_tells_what_ran_on_what_with_which_result(page: Answers, make_run: MakeRun) -> None:
+    """Also what its error was, how to repeat it, and who used what it has saved."""
+    nodes = [{"name": "train", "inputs": ["rows@pandas", "params:x"], "outputs": ["notes"]}]
+    saves = {
+        "notes": (b"ends well", "txt"),
+        "kedro.pipeline": (json.dumps({"nodes": nodes}), "json"),
+    }
+    params = {"split.seed": 7, "kedro.command": "kedro run --params split.seed=7"}
+    uid = make_run(
+        params=params, results={"auc": 0.91234}, labels={"git-commit": "c0ffee"}, saves=saves
+    )
+    link = page(f"/run?id={uid}").links("/artifact?key=notes")[0]
+    uri = page(link).words.partition(" uri ")[2].split()[0]
+    failed = make_run(
+        "evaluation", inputs={"notes": uri}, error="Node 'a': ValueError: no\n\nTraceback …"
+    )
+    run = page(f"/run?id={uid}")
+    for text in (
+        "0.9123",
+        "split.seed 7",
+        "git checkout c0ffee",
+        "kedro run --params split.seed=7",
+    ):
+        assert text in run.words, text
+    assert f"used by evaluation {failed[:8]}" in run.words
+    assert "train" in run.text and ">rows</text>" in run.text and "params:x" not in run.text
+    assert "ends well" in page(run.links("/preview?key=notes")[0]).words
+    user = page(f"/run?id={failed}").words
+    assert "✕" not in user and "Error Node 'a': ValueError: no" in user and "Traceback …" in user
+    assert link in page(f"/run?id={failed}").links("/artifact")
+    assert f"of run {uid[:8]}" in user
+    lineage = page(link)
+    assert f"/run?id={failed}" in lineage.links("/run") and "evaluation" in lineage.text
+
+
+def test_a_run_that_goes_on_grows_and_a_deleted_one_goes(
+    store: Store, page: Answers, make_run: MakeRun
+) -> None:
+    """The page asks for its rows again, and is told nothing while nothing has changed."""
+    uid = make_run(ends=False)
+    first = page("/rows")
+    assert 'data-state="running"' in first.text and "data-live" in page(f"/run?id={uid}").text
+    same = page("/rows", headers={"if-none-match": first.headers["etag"]})
+    assert (same.status, same.body) == (304, b"")
+    store.manager.context.log_result("auc", 0.75)
+    store.manager.context.commit()
+    grown = page("/rows", headers={"if-none-match": first.headers["etag"]})
+    assert grown.status == 200 and "0.7500" in grown.words
+    refused = page("/delete", {"id": uid})
+    assert refused.status == 502 and "is running" in refused.words
+    db = store.manager.db
+    db.store_log(uid, store.project, "grün\n".encode() + "ü".encode()[:1], append=True)
+    log = page(f"/log?id={uid}").json()
+    assert (log["state"], log["text"]) == ("running", "grün\n")
+    db.store_log(uid, store.project, "ü".encode()[1:], append=True)
+    assert page(f"/log?id={uid}&offset={log['offset']}").json()["text"] == "ü"
+    store.manager.close_run()
+    assert "data-live" not in page(f"/run?id={uid}").text
+    records_of(store).delete(records_of(store).run(uid))
+    assert uid not in page("/rows").text
+
+
+def test_runs_are_compared(store: Store, page: Answers, make_run: MakeRun) -> None:
+    """Only what differs is shown, and which is best; many runs are rows, and few are columns."""
+    images = {"chart": (b"no image", "png")}
+    seeds, losses = range(10), [0.5, 0.4, 0.1, *[0.6] * 7]
+    uids = [
+        make_run(
+            params={"split.seed": seed, "same": 1}, results={"log_loss": losses[seed], "auc": 0.5}
+        )
+        for seed in seeds[:-1]
+    ]
+    uids.append(
+        make_run(params={"split.seed": 9, "same": 1}, results={"log_loss": 0.6}, saves=images)
+    )
+    two = page(f"/compare?id={uids[0]}&id={uids[1]}")
+    assert "same" not in two.words.partition("as a text")[0] and "best: 0.4000" in two.words
+    assert "-split.seed: 0" in two.words and "+split.seed: 1" in two.words
+    ten = page(f"/compare?id={','.join(uids)}")
+    assert ten.words.count("best: ") == 1 and "best: 0.1000" in ten.words
+    told = page(f"/compare/data?id={','.join(uids)}").json()
+    assert [run["uid"] for run in told["runs"]] == uids
+    [loss] = [each for each in told["results"] if each["name"] == "log_loss"]
+    assert (loss["values"], loss["best"]) == (losses, 0.1)
+    assert page(f"/compare?id={uids[8]},{uids[9]}").links("/image?key=chart")
+    assert page(f"/compare?id={uids[0]}").status == 400
+
+
+def test_runs_are_written_to_one_file(
+    store: Store, page: Answers, make_run: MakeRun, tmp_path: Path
+) -> None:
+    """It needs no server, no other file, and has what was asked for."""
+    uids = [
+        make_run(params={"split.seed": seed, "note": "</script>"}, results={"loss": seed / 4})
+        for seed in range(3)
+    ]
+    words = ["--export", str(tmp_path / "runs.html"), "--where", "split.seed >= 1"]
+    done = CliRunner().invoke(cli.mlrun_group, ["ui", *words])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "runs.html").read_text(encoding="utf-8")
+    assert all(uid[:8] in text for uid in uids[1:]) and uids[0][:8] not in text
+    assert "best: </span><bdi>0.2500" in text
+    assert "src=" not in text and text.count("</script>") == text.count("<script") == 2
+
+
+def test_tables_are_shown_by_page(store: Store, page: Answers) -> None:
+    """Of Parquet and CSV, a hundred rows at once."""
+    store.manager.open_run("tables")
+    frame = pd.DataFrame({"x": range(250), "<b>": [f"v{n}" for n in range(250)]})
+    MLRunDataframeDataset("parquet").save(frame)
+    MLRunDataframeDataset("csv", save_args={"format": "csv"}).save(frame)
+    run = page(f"/run?id={store.manager.context.uid}")
+    for key in ("parquet", "csv"):
+        link = run.links(f"/artifact?key={key}")[0]
+        first, last = page(link), page(f"{link}&page=2")
+        assert "v99" in first.words and "v100" not in first.words and "<b>" in first.words
+        assert "v249" in last.words and "v199" not in last.words and "201–250" in last.words
+        assert "v250" not in page(f"{link}&page=3").words
+        data = page(link.replace("/artifact", "/artifact/data", 1)).json()
+        assert len(data["rows"]) == 250 and data["names"][-1] == "<b>"
+    store.manager.close_run()
+
+
+def test_models_are_tagged_and_promoted(store: Store, page: Answers, make_run: MakeRun) -> None:
+    """By the functions that the commands use, with what these record."""
+    store.manager.open_run("training")
+    MLRunModel("forest").save(LogisticRegression())
+    store.manager.context.log_result("test.forest.auc", 0.875)
+    store.manager.close_run()
+    [version] = records_of(store).artifacts("forest")
+    form = {"key": "forest", "uid": version["metadata"]["uid"]}
+    assert page("/tag", {**form, "tag": "a b"}).status == 404
+    assert page("/tag", {**form, "tag": "night"}).status == 303
+    assert page("/promote", {**form, "alias": "champion", "reason": "more data"}).status == 303
+    models = page("/models").words
+    assert all(text in models for text in ("night", "champion", "0.8750", "more data", "moved"))
+    refused = page("/promote", {**form, "alias": "latest"})
+    assert refused.status == 400 and "Choose another alias" in refused.words
+
+
+def test_runs_are_deleted_and_aborted_after_a_question(
+    store: Store, page: Answers, make_run: MakeRun
+) -> None:
+    """The question says what goes with them."""
+    uid = make_run(saves={"notes": (b"x", "txt")})
+    link = page(f"/run?id={uid}").links("/artifact?key=notes")[0]
+    item = records_of(store).artifacts("notes")[0]
+    records_of(store).tag(item, "kept")
+    question = page(f"/delete?id={uid}")
+    assert "Delete this run?" in question.words and "is tagged" in question.words
+    assert page("/abort", {"id": uid}).status == 303
+    assert page.aborted[0]["metadata"]["uid"] == uid  # type: ignore[attr-defined]
+    assert page("/delete", {"id": uid, "artifacts": "1"}).status == 303
+    assert page(link).status == 404 and not Path(item["spec"]["target_path"]).exists()
+
+
+def test_a_search_is_one_line_that_opens(store: Store, page: Answers, make_run: MakeRun) -> None:
+    """Its trials come when they are asked for."""
+    uid = make_run("search")
+    db = store.manager.db
+    run = db.read_run(uid, store.project)
+    run["metadata"]["annotations"] = {
+        "kedro.search": json.dumps({"config": {"metric": "auc", "direction": "maximize"}})
+    }
+    run["status"]["iterations"] = [
+        ["state", "iter", "param.depth", "output.auc"],
+        ["completed", 1, 3, 0.5],
+        ["completed", 2, 4, 0.75],
+    ]
+    db.store_run(run, uid, store.project)
+    rows = page("/rows")
+    assert "2 trials" in rows.words and "0.7500" not in rows.words
+    trials = page(rows.links("/trials")[0])
+    assert "depth" in trials.words and '<tr class="best">' in trials.text
+    assert "0.7500" in page(f"/run?id={uid}").words
+
+
+def test_graphs_have_layers() -> None:
+    """What follows stands below; a circle is drawn as well."""
+    rows = graph.layers("abcx", [("a", "b"), ("b", "c"), ("a", "c"), ("x", "c")])
+    assert [sorted(row) for row in rows] == [["a"], ["b", "x"], ["c"]]
+    assert sorted(sum(graph.layers("ab", [("a", "b"), ("b", "a")]), [])) == ["a", "b"]
+
+
+def test_a_generated_project_has_the_page_as_it_is() -> None:
+    """Its templates are Jinja's, too, and not for cookiecutter to fill in."""
+    page = Path("src", "kedro_mlrun", "page")
+    own = ROOT / "{{ cookiecutter.repo_name }}" / page
+    files = [file for file in own.rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    assert {file.suffix for file in files} == {".css", ".html", ".js", ".py"}
+    for file in files:
+        assert file.read_bytes() == (PROJECT / page / file.relative_to(own)).read_bytes(), file
+
+
+def test_files_that_are_elsewhere_are_fetched_once(store: Store, page: Answers) -> None:
+    """From an object store, as runs of a cluster have them; from no server that a record names."""
+    store.manager.open_run("far")
+    context, url = store.manager.context, f"memory://{store.project}/far.txt"
+    mlrun.get_dataitem(url).put("far away")
+    for key, path in (("far", url), ("web", "http://127.0.0.1:9/x.txt")):
+        context.log_artifact(key, target_path=path, db_key=key)
+    store.manager.close_run()
+    run = page(f"/run?id={context._uid}")
+    assert "far away" in page(run.links("/preview?key=far")[0]).words
+    assert page(run.links("/artifact?key=far")[0].replace("artifact", "file", 1)).text == "far away"
+    assert "is not fetched" in page(run.links("/preview?key=web")[0]).words

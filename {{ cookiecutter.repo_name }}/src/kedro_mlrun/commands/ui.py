@@ -1,0 +1,93 @@
+"""The command that shows the records in a browser."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click import IntRange, option
+
+from ..records.query import select
+from ..records.records import Records
+from ..web import LOOPBACK, TOKEN, bound, make_server, run
+from .base import Answer, command, tell, to_read
+
+PORT = 5055
+
+
+@command("ui", "kedro mlrun ui")
+@option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@option("--port", type=IntRange(0, 65535), help=f"The port; by default a free one from {PORT}.")
+@option("--token", envvar=TOKEN, help=f"What a browser has to show. Same as {TOKEN}.")
+@option("--read-only", is_flag=True, help="Without tags, promotions, deletions and aborts.")
+@option(
+    "--export",
+    metavar="FILE.html",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write runs and their comparison to this file, and start no server.",
+)
+@option("--last", type=IntRange(1, 500), default=100, help="With --export: so many runs, or 100.")
+@option("--where", multiple=True, metavar="CONDITION", help="With --export: as for `runs`.")
+def ui(
+    records: Records,
+    host: str,
+    port: int | None,
+    token: str | None,
+    read_only: bool,
+    export: str | None,
+    last: int,
+    where: Sequence[str],
+) -> Answer | Callable[[], int]:
+    """Show runs, artifacts and models in a browser, until Ctrl-C.
+
+    Only this machine reaches the page. At another --host others do, who have the token that is
+    printed.
+    """
+    try:
+        from ..page import guard, views
+    except ImportError as error:
+        raise click.ClickException(
+            f"The page needs {error.name}. Install it: pip install jinja2 starlette uvicorn"
+        ) from None
+    from ..runs.manager import MLRunContextManager
+
+    place = MLRunContextManager().location
+    if export:
+        runs = select(records, where, limit=last)
+        Path(export).write_text(views.exported(records, runs, place), encoding="utf-8")
+        return Answer({"file": export, "runs": len(runs)}, export)
+    token = token or ("" if host in LOOPBACK else guard.new_token())
+    changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
+    server = make_server(views.make(to_read, changes, place, token))
+    opened = bound(host, PORT if port is None else port, port is None)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}"
+
+    text = f"Showing {place} at {url}\nTo end it: Ctrl-C"
+    if click.get_current_context().params["as_json"]:
+        text = json.dumps({"url": url})
+
+    def go() -> int:
+        tell(text, err=False)
+        run(server, opened)
+        return 0
+
+    return go
+
+
+def _config() -> Any:
+    from ..runs.manager import MLRunContextManager
+
+    return MLRunContextManager().models
+
+
+def _abort(run: Any) -> None:
+    from ..jobs import background
+    from ..runs.manager import MLRunContextManager
+    from ..store.rows import TERMINAL_STATES
+
+    uid, state = run["metadata"]["uid"], run["status"]["state"]
+    if state in TERMINAL_STATES:
+        raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
+    background.abort(MLRunContextManager().db, dict(run), "It was aborted by kedro mlrun ui.")

@@ -1,0 +1,152 @@
+"""What is shown of an artifact's bytes: never more than a part, and nothing is run or unpickled."""
+
+import csv
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from ..lazy import mlrun
+from ..records.summaries import Record, artifact_summary
+
+SIZE = 100  # rows of a page
+MOST_COLUMNS, LONGEST = 200, 200_000  # columns of a table; characters of a text
+IMAGES = {
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+}
+FETCHED = 100_000_000  # bytes that are brought here at most
+TABLES, PAGES = {".csv", ".parquet"}, {".htm", ".html"}
+# Some have bytes that are a text by chance.
+BINARY = {".bin", ".joblib", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".ubj", ".zip"}
+
+
+def suffix(record: Record) -> str:
+    """Give the ending of an artifact's file, which tells what it is."""
+    return Path(artifact_summary(record)["path"]).suffix.lower()
+
+
+def kind(record: Record) -> str:
+    """Tell as what an artifact is shown: as image, table, page, text, or not at all."""
+    path, ending = artifact_summary(record)["path"], suffix(record)
+    if not path or path.endswith("/") or ending in BINARY:
+        return ""
+    kinds = {"image": IMAGES, "table": TABLES, "page": PAGES}
+    return next((name for name, endings in kinds.items() if ending in endings), "text")
+
+
+def local_file(record: Record) -> Path:
+    """Give an artifact's file, brought here from where an MLRun API's runs have it."""
+    told = artifact_summary(record)
+    path, is_file = str(told["path"]).removeprefix("file://"), False
+    if "://" in path:
+        # Nor is a server asked because a record says so.
+        if path.startswith("http") or (told["size"] or 0) > FETCHED:
+            raise click.ClickException(f"{path} is not fetched for a page. Load it by the catalog.")
+        return _fetched(path)
+    with suppress(OSError, ValueError):  # of a name that no file can have
+        is_file = bool(path) and Path(path).is_file()
+    if not is_file:
+        raise click.ClickException(
+            f"{path or 'The artifact'} is no file here: it is a folder, was written on another "
+            "machine, or was deleted since."
+        )
+    return Path(path)
+
+
+@cache
+def _folder() -> Any:
+    return TemporaryDirectory(prefix="kedro-mlrun-ui-")
+
+
+@cache
+def _fetched(url: str) -> Path:
+    """Bring a file here, once: what is recorded doesn't change."""
+    name = hashlib.sha256(url.encode(errors="replace")).hexdigest()
+    file = Path(_folder().name, name, PurePosixPath(url).name)
+    file.parent.mkdir()
+    mlrun.get_dataitem(url).download(str(file))
+    return file
+
+
+def table(record: Record, page: int = 0, size: int = SIZE) -> Record:
+    """Read a page of a table: `columns`, `rows`, how many there are in `total`, if that is told."""
+    file = local_file(record)
+    read = _parquet if suffix(record) == ".parquet" else _csv
+    try:
+        return {"start": page * size, **read(file, page * size, size)}
+    except Exception as error:
+        raise click.ClickException(f"{file.name} can't be read as a table: {error}") from error
+
+
+def _parquet(file: Path, start: int, size: int) -> Record:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as opened:
+        meta, first = opened.metadata, 0
+        counts = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
+        while counts[first:] and sum(counts[: first + 1]) <= start:
+            first += 1
+        skip, rows = start - sum(counts[:first]), list[Any]()
+        names = opened.schema_arrow.names
+        groups = [*range(first, len(counts))]
+        columns = names[:MOST_COLUMNS]
+        for batch in opened.iter_batches(size, groups, columns) if groups else ():
+            if skip < batch.num_rows:
+                part = batch.slice(skip, size - len(rows))
+                rows += zip(*(column.to_pylist() for column in part.columns), strict=True)
+            skip = max(0, skip - batch.num_rows)
+            if len(rows) >= size:
+                break
+        total, wide = meta.num_rows, len(names)
+    heads = ["index" if name.startswith("__index_level_") else name for name in columns]
+    return {"columns": heads, "rows": rows, "total": total, "wide": wide}
+
+
+def _csv(file: Path, start: int, size: int) -> Record:
+    with file.open(encoding="utf-8", errors="replace", newline="") as opened:
+        lines = csv.reader(opened)
+        header = next(lines, [])
+        rows = [*itertools.islice(lines, start, start + size + 1)]
+    # One more tells that there is a next page.
+    total = start + len(rows) if len(rows) <= size else None
+    rows = [row[:MOST_COLUMNS] for row in rows[:size]]
+    return {"columns": header[:MOST_COLUMNS], "rows": rows, "total": total, "wide": len(header)}
+
+
+def text(record: Record) -> str:
+    """Read the beginning of a text; "" where it is none."""
+    file = local_file(record)
+    with file.open("rb") as opened:
+        data = opened.read(4 * LONGEST)
+    if b"\0" in data:
+        return ""
+    found = data.decode(errors="replace")
+    if suffix(record) == ".json" and len(data) < LONGEST:
+        try:
+            found = json.dumps(json.loads(found), indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            pass
+    return f"{found[:LONGEST]}\n…" if len(found) > LONGEST else found
+
+
+def read_json(record: Record | None) -> Mapping[str, Any]:
+    """Read what a run records of itself as JSON; nothing where that fails."""
+    if record:
+        try:
+            found = json.loads(local_file(record).read_text(encoding="utf-8"))
+            return found if isinstance(found, dict) else {}
+        except (OSError, ValueError, click.ClickException):
+            pass
+    return {}

@@ -1,0 +1,112 @@
+"""The table of runs."""
+
+import hashlib
+from collections.abc import Sequence
+from urllib.parse import quote, unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..records.query import full_name, select, value_of
+from ..records.records import RecordNotFoundError, Records
+from ..records.summaries import ABOUT, Record, differing, fields_of, search_of, summary
+from ..store.fields import section
+from .app import Page, address, whole
+
+SIZE, FEW = 100, 8  # runs in a page, and columns that nobody has chosen
+COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
+PARTS = {"params": 1, "labels": 2}  # where they are among the columns to choose
+
+
+def runs(page: Page, request: Request) -> Response:
+    """Show runs; of a part of the page that is asked for anew, the rows alone."""
+    records, query = page.records(), request.query_params
+    is_part = request.url.path != "/"
+    search, sort = query.get("q", ""), query.get("sort", "")
+    ascending, number = query.get("ascending") == "1", whole(request, "page")
+    found, error = list[Record](), ""
+    try:
+        found = select(
+            records,
+            search=search,
+            sort=sort,
+            ascending=ascending,
+            limit=SIZE + 1,
+            skip=SIZE * number,
+        )
+    except RecordNotFoundError as exc:
+        error = exc.message
+    told = [(run, fields_of(summary(run))) for run in found[:SIZE]]
+    fields = [own for _, own in told]
+    cookie = "columns-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
+    chosen = query.getlist("columns") or unquote(request.cookies.get(cookie, "")).split(",")
+    chosen = [name for name in chosen if name not in {"", "auto"}]
+    known = {name for own in fields for name in own}
+    columns = [full_name(name, known) for name in chosen] or _default(fields, sort, known)
+    rows = [row(run, own, columns) for run, own in told]
+
+    def link(**changed: object) -> str:
+        present = {"q": search, "sort": sort, "ascending": "1" if ascending else None}
+        return address("/", **(present | {"page": number or None} | changed))
+
+    answer = page.html(
+        request,
+        "_runs.html" if is_part else "runs.html",
+        # What is typed is often not whole yet.
+        status=400 if error and not is_part else 200,
+        search=search,
+        sort=full_name(sort, known) if sort else "started",
+        asked=sort,
+        ascending=ascending,
+        number=number,
+        first=SIZE * number + 1,
+        has_more=len(found) > SIZE,
+        error=error,
+        rows=rows,
+        columns=columns,
+        chosen=chosen,
+        known=[] if is_part else _choosable(records, known),
+        link=link,
+    )
+    if query.getlist("columns"):
+        kept = quote(",".join(chosen))
+        while len(kept) > COOKIE_SIZE:
+            kept = kept.rpartition(quote(","))[0]
+        answer.set_cookie(cookie, kept, max_age=10**8, samesite="strict")
+    return answer
+
+
+def _default(fields: Sequence[Record], sort: str, known: set[str]) -> list[str]:
+    """Choose what differs, results first, for these are what one looks for."""
+    names = sorted(differing(fields), key=lambda name: not name.startswith("results."))
+    first = [full_name(sort, known)] if sort and sort not in ABOUT else []
+    return [*dict.fromkeys([*first, *names])][:FEW]
+
+
+def _choosable(records: Records, known: set[str]) -> list[str]:
+    names = (known | records.run_fields()) - {*ABOUT}
+    return sorted(names, key=lambda name: (PARTS.get(name.partition(".")[0], 0), name))
+
+
+def row(run: Record, fields: Record, columns: Sequence[str]) -> Record:
+    """Give what a line of the table shows of a run."""
+    told, labels = summary(run), section(run, "metadata", "labels")
+    commit = str(labels.get("git-commit") or "")
+    return {
+        **told,
+        "title": fields["name"],
+        "commit": commit[:8] + ("*" if labels.get("git-dirty") == "true" and commit else ""),
+        "chain": labels.get("workflow"),
+        "trials": max(0, len((run.get("status") or {}).get("iterations") or []) - 1),
+        "problem": (told["error"] or "").strip().partition("\n")[0],
+        "values": [value_of(fields, name) for name in columns],
+    }
+
+
+def trials(page: Page, request: Request) -> Response:
+    """Show what a search has tried, in place of a line that opens."""
+    run = page.records().run(request.query_params.get("id", ""))
+    header, *rows = run["status"].get("iterations") or [[]]
+    return page.html(
+        request, "_trials.html", run=summary(run), header=header, rows=rows, best=search_of(run)
+    )
