@@ -77,6 +77,14 @@ ELSEWHERE = {
         "needs a cluster, here a stub",
         "kedro_mlrun/jobs/test_image: test_with_code",
     ),
+    r"make ui|kedro mlrun ui": (
+        "goes on",
+        "kedro_mlrun/page/test_command: test_the_page_is_served_until_ctrl_c",
+    ),
+    r"kedro mlrun ui --export .+": (
+        "is typed there",
+        "kedro_mlrun/page/test_command: test_the_page_is_served_until_ctrl_c",
+    ),
     r"make life": ("takes long", "test_life: test_a_model_lives"),
     r"pre-commit install": (
         "is no package of the project; the hook's commands run",
