@@ -143,6 +143,9 @@ def test_what_cannot_be_judged_is_refused(records: Records, train: Train) -> Non
     config = GATES.model_copy(update={"training_set": "gone"})
     told: Any = promote(records, f"model@{run}", config)
     assert f"run {run[:8]}, which trained model, has no artifact 'gone'" in told["error"]
+    other = train(test=pd.DataFrame({"score": range(30)}))
+    told = promote(records, f"model@{other}", GATES)
+    assert "model has the column 'x', which is none of its test set's (score)" in told["error"]
     version = records.artifact(f"model@{run}")
     file = version["spec"]["target_path"] + version["spec"]["model_file"]
     with open(file, "ab") as stream:

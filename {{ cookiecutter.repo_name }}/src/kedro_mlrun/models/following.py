@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ..records.records import RecordNotFoundError
@@ -23,6 +23,7 @@ class Predicting(Protocol):
     schema: Schema
     together: bool
     seconds: float
+    classes: Sequence[Any]
 
     def answer(self, rows: Rows) -> Answer:
         """Answer rows that the schema has checked."""

@@ -108,8 +108,9 @@ def _unseen_rows(
     is_seen = np.zeros(len(rows), dtype=bool)
     for record in trained_on.values():
         seen = load_frame(record)
-        columns = [name for name in rows.columns if name in seen.columns]
-        is_seen |= _hashes(rows[columns]).isin(_hashes(seen[columns])).to_numpy()
+        # With none in common it is another table, and the scores say what it lacks.
+        if columns := [name for name in rows.columns if name in seen.columns]:
+            is_seen |= _hashes(rows[columns]).isin(_hashes(seen[columns])).to_numpy()
     left = rows[~is_seen]
     verdict.results |= {"rows": len(left), "rows_left_out": len(rows) - len(left)}
     if len(left) < FEWEST_ROWS:

@@ -1,7 +1,8 @@
 """A whole Kedro pipeline that answers rows: its nodes as functions, its models loaded once."""
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class PipelinePredictor:
 
     together = False  # for its nodes may look across rows
     seconds = math.inf
+    classes: Sequence[Any] = ()
 
     def __init__(
         self,
@@ -78,6 +80,8 @@ class PipelineSource:
         self.name = name
         folder = current_project()
         _ = config_loader(folder, env)  # which also tells Kedro which project this is
+        # It tells of each node at each run, and here that is at each request.
+        logging.getLogger("kedro.pipeline.node").setLevel(logging.WARNING)
         session: Any = KedroSession.create(folder, env=env, save_on_close=False)
         with session:
             self.catalog = session.load_context().catalog

@@ -71,7 +71,7 @@ class Predictor:
         learnt = known.tolist() if isinstance(known, np.ndarray) and known.ndim == 1 else []
         # The model may have learnt the numbers of classes that have names.
         is_named = len(labels) == len(learnt) and [*map(str, learnt)] != labels
-        self.classes: list[Any] = labels if is_named else learnt
+        self.classes: Sequence[Any] = labels if is_named else learnt
         self._named = dict(zip(learnt, self.classes, strict=True))
         self._quick: Quick | None = None
         self.seconds = 0.0  # for one row
@@ -152,6 +152,8 @@ class Predictor:
 def refusal(error: Exception) -> RequestError:
     """Say in one sentence why a model doesn't take rows."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, KeyError):  # which has the key alone
+        lines = [f"there is no {lines[0]}"]
     return RequestError(f"The model doesn't take these rows: {lines[0][:300].rstrip('.:')}.")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .prediction import Answer
+from .schema import KINDS
 
 if TYPE_CHECKING:
     from .following import Followed, Predicting
@@ -77,9 +78,11 @@ def metadata(predictor: "Predicting") -> dict[str, Any]:
         {**feature, "datatype": OF_KINDS.get(kind, "BYTES"), "shape": [-1]}
         for feature, kind in zip(schema.inputs, schema.kinds, strict=True)
     ]
-    outputs = [{**output, "shape": [-1]} for output in schema.outputs]
+    outputs = [{**output, "datatype": "BYTES", "shape": [-1]} for output in schema.outputs]
     for output in outputs:
-        output["datatype"] = "FP64" if output.get("value_type") == "float" else "BYTES"
+        kind = KINDS.get(output.get("value_type") or "", "text")
+        if not any(isinstance(name, str) for name in predictor.classes):
+            output["datatype"] = OF_KINDS.get(kind, "BYTES")
     told = {"name": predictor.name, "versions": [predictor.version], "platform": "kedro-mlrun"}
     return {**told, "inputs": inputs, "outputs": outputs}
 

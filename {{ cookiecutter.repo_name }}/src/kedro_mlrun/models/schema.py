@@ -34,6 +34,9 @@ DATATYPES |= {
 }
 MATRIX = 2  # dimensions
 EXACT = 2**53  # below it, each whole number is a float
+# What pandas reads as missing, so that a CSV means here what it means to a pipeline.
+MISSING = {"", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-NaN", "-nan"}
+MISSING |= {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"}
 
 
 class RequestError(click.ClickException, ValueError):
@@ -128,8 +131,8 @@ class Schema:
     @property
     def example(self) -> list[Any]:
         """Give a row that a request may have, of the training set's medians."""
-        of_kinds = {"number": 0.5, "whole number": 1, "true or false": True, "time": "2024-12-31"}
-        row = [of_kinds.get(kind, "text") for kind in self.kinds]
+        of_kinds = {"whole number": 1, "true or false": True, "time": "2024-12-31", "text": "text"}
+        row: list[Any] = [of_kinds.get(kind, 0.5) for kind in self.kinds]
         for n, name in enumerate(self.names):
             if self.kinds[n] in {"number", "whole number"} and "50%" in self.stats.get(name, {}):
                 median = float(f"{self.stats[name]['50%']:.4g}")
@@ -245,8 +248,8 @@ class Schema:
             name = tensor.get("name")
             if not isinstance(name, str) or name in arrays:
                 raise RequestError("Each tensor needs a `name` of its own.")
-            arrays[name] = _array(name, tensor)
-        lengths = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
+            arrays[name] = _array(name[:64], tensor)
+        lengths = {array.shape[0] for array in arrays.values()}
         if len(lengths) > 1 or 0 in lengths:
             raise RequestError("The tensors must have the same number of rows, at least one.")
         [only] = [*arrays.values()] if len(arrays) == 1 else [None]
@@ -257,9 +260,9 @@ class Schema:
         ):
             return self.rows(only.tolist())
         for name, array in arrays.items():
-            if array.ndim > MATRIX or array.shape[1:] not in {(), (1,)}:
+            if array.shape[1:] not in {(), (1,)}:
                 raise RequestError(
-                    f"Tensor '{name}' has the shape {[*array.shape]}. Send one of the shape "
+                    f"Tensor '{name[:64]}' has the shape {[*array.shape]}. Send one of the shape "
                     f"[rows, {len(self.names) or 'columns'}], or one for each column."
                 )
         names = self.names if self.is_strict else [*arrays]
@@ -276,7 +279,7 @@ class Schema:
         return rows
 
     def csv(self, body: bytes) -> Rows:
-        """Check CSV with a line of names at its beginning; what is empty is missing."""
+        """Check CSV with a line of names at its beginning; as pandas does, take NA as missing."""
         try:
             lines = [*csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)]
         except (UnicodeDecodeError, csv.Error) as error:
@@ -315,10 +318,14 @@ def is_tensors(found: Any) -> bool:
 def _array(name: str, tensor: Record) -> np.ndarray:
     """Make an array of a tensor, whose data is nested or flat."""
     shape, kind, data = tensor.get("shape"), tensor.get("datatype"), tensor.get("data")
-    if kind not in DATATYPES:
+    if not isinstance(kind, str) or kind not in DATATYPES:
         raise RequestError(f"Tensor '{name}' needs a `datatype`: {', '.join(DATATYPES)}.")
-    if not (isinstance(shape, list) and shape and all(type(n) is int and n >= 0 for n in shape)):
-        raise RequestError(f"Tensor '{name}' needs a `shape`: a list of whole numbers.")
+    if not (
+        isinstance(shape, list)
+        and 0 < len(shape) <= MATRIX
+        and all(type(n) is int and 0 <= n < EXACT for n in shape)
+    ):
+        raise RequestError(f"Tensor '{name}' needs a `shape` of one or two whole numbers.")
     flat: list[Any] = [data]
     while flat and all(isinstance(part, list) for part in flat):
         flat = [*chain.from_iterable(flat)]
@@ -353,9 +360,9 @@ def _from_text(name: str, kind: str, texts: Sequence[str]) -> list[Any]:
         except RequestError:
             kind = "text"
     if kind in {"text", "time"}:
-        return [text or None for text in texts]
+        return [None if text in MISSING else text for text in texts]
     if kind == "true or false":
-        known = {"true": True, "false": False, "": None}
+        known = {"true": True, "false": False, **dict.fromkeys(map(str.lower, MISSING))}
         return [known.get(text.strip().lower(), text) for text in texts]
     numbers = []
     for text in texts:
@@ -371,7 +378,7 @@ def _number(text: str) -> float | int | None:
         raise ValueError(text)
     try:
         # int, where it is one, for a float has 53 bits.
-        return int(text) if text else None
+        return None if text in MISSING else int(text)
     except ValueError:
         return float(text)
 

@@ -198,6 +198,8 @@ class App:
         answered.append((b"model-version", version.encode()))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             answered.append((b"retry-after", b"1"))
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            answered.append((b"allow", b"POST" if path in self._posts else b"GET, HEAD"))
         if status == HTTPStatus.UNAUTHORIZED:
             answered.append((b"www-authenticate", b"Bearer"))
         # Before it is sent: who has the answer finds it counted.
@@ -258,7 +260,7 @@ class App:
 
     def _told(self, method: str, path: str) -> Any:
         if path in self._posts or path in self._gets:
-            if method == "GET" and path in self._gets:
+            if method in {"GET", "HEAD"} and path in self._gets:
                 return self._gets[path]()
             wanted = "POST" if path in self._posts else "GET"
             raise RequestError(f"Use {wanted} for {path}.", HTTPStatus.METHOD_NOT_ALLOWED)
@@ -275,6 +277,10 @@ class App:
     ) -> tuple[Answer, Any, bool]:
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         schema, identifier, as_tensors = self.followed.predictor.schema, None, False
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise RequestError(
+                "Send rows without Content-Encoding.", HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+            )
         if kind == CSV:
             rows = schema.csv(body)
         elif kind == JSON:
