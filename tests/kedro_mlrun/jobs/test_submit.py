@@ -36,15 +36,18 @@ from kedro_mlrun.store.store import Store
 QUICK = {"random_forest.model.arguments.n_estimators": 5, "xgboost.model.arguments.n_estimators": 5}
 
 
+PACK = source.pack
+
+
 @cache
 def packed(folder: Path, largest_file: float, envs: tuple[str, ...]) -> Any:
-    return source.pack(folder, largest_file, envs)
+    return PACK(folder, largest_file, envs)
 
 
 @pytest.fixture(autouse=True)
 def packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack the project for the first test that needs it; test_source.py is about how."""
-    monkeypatch.setattr(plan, "pack", lambda *given: packed(*given[:2], tuple(given[2])))
+    monkeypatch.setattr(source, "pack", lambda *given: packed(*given[:2], tuple(given[2])))
 
 
 @pytest.fixture(autouse=True)
@@ -460,8 +463,8 @@ def test_a_workflow_is_sent_job_by_job(api, image):
 def test_a_workflow_packs_the_source_once(api, image, monkeypatch):
     """Law 7: all of its jobs have the same archive."""
     packs = list[Any]()
-    pack = plan.pack
-    monkeypatch.setattr(plan, "pack", lambda *given: packs.append(given) or pack(*given))
+    pack = source.pack
+    monkeypatch.setattr(source, "pack", lambda *given: packs.append(given) or pack(*given))
     kedro_mlrun("workflow")
     functions = [task["spec"]["function"].rpartition("/")[2] for task in submitted(api)]
     sources = {

@@ -168,9 +168,9 @@ def select(
     if not chosen or sort:
         names = [each.field for each in wanted if isinstance(each, Condition)]
         names += [sort] if sort else []
-        known = records.run_fields()
+        known = set[str]().union(*fields.values(), *(fields_of(summary(run)) for run in chosen))
         if not all(full_name(name, known) in known for name in names):
-            known = known.union(*fields.values(), *(fields_of(summary(run)) for run in chosen))
+            known |= records.run_fields()
             known |= {*ABOUT} if known else set()
         check_fields(names, known)
     return chosen

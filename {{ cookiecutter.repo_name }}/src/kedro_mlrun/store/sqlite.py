@@ -318,7 +318,7 @@ class _Own:
 
     def close(self) -> None:
         """Close the connection, in no transaction and never one of a parent process."""
-        with AT_WORK:
+        with AT_WORK, suppress(sqlite3.ProgrammingError):  # somebody has closed it
             if self.of[0] == os.getpid() and not self.connection.in_transaction:
                 self.connection.close()
                 self.of = CLOSED
