@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import socket
 import statistics
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def started(command: list[Any], folder: Path, url: str, **variables: str) -> Ite
     """Start a server, and wait until it answers."""
     words, env = [*map(str, command)], {**os.environ, **variables}
     with (folder / "server.log").open("wb") as log:
-        to: Any = {"stdout": log, "stderr": subprocess.STDOUT}
+        # LitServe's own processes don't end with it.
+        to: Any = {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
         process = subprocess.Popen(words, cwd=folder, env=env, **to)  # noqa: S603
     try:
         for _ in range(300):
@@ -86,8 +88,10 @@ def started(command: list[Any], folder: Path, url: str, **variables: str) -> Ite
                 time.sleep(0.2)
         yield url
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def free_port() -> int:

@@ -151,7 +151,6 @@ def test_checks_and_tests_pass_after_ordinary_work_and_an_update(
     )
     for file in edited:
         file.write_text(f"# Of the user\n{file.read_text()}")
-    project.make("check")
     commit(project)
 
     newer = newer_starter(starter, tmp_path / "newer")
