@@ -120,6 +120,15 @@ def test_the_index_knows_what_comes_first(db: LocalRunDB) -> None:
         assert answers[0] == answers[1] is not None, question
 
 
+def test_a_field_is_known_that_only_a_run_that_is_not_shown_has(db: LocalRunDB) -> None:
+    """Where there is no index, too: a value that is no number comes last."""
+    run = {"parameters": {}, "results": {}, "later": {}, "state": "completed"}
+    fresh(db, [run, {**run, "results": {"x": float("nan")}}, run])
+    question = {"where": [], "sort": "x", "ascending": False, "limit": 1}
+    found, expected = (chosen(records, **question) for records in both(db))
+    assert found == expected == ["iris-2"]
+
+
 @settings(max_examples=60)
 @given(
     runs=st.lists(RUNS, min_size=1, max_size=9),

@@ -160,9 +160,9 @@ def select(
     if not sort:
         runs = records.each_run(None, matching=matching, **filters)
     elif wanted or filters.get("pipeline"):
-        runs = _in_order(records, sort, ascending, matching, filters)
+        runs = _in_order(records, sort, ascending, matching, filters, fields)
     else:
-        runs, begin = _in_order(records, sort, ascending, (), filters, skip), 0
+        runs, begin = _in_order(records, sort, ascending, (), filters, fields, skip), 0
     found = filter(holds, runs) if wanted else runs
     chosen = list(islice(found, begin, limit and limit + begin))
     if not chosen or sort:
@@ -182,16 +182,21 @@ def _in_order(
     ascending: bool,
     matching: Sequence[Matching],
     filters: Record,
+    fields: dict[str, Record],
     skip: int = 0,
 ) -> Iterator[Record]:
-    """Give runs by a field, those that lack it last; so many of the first are left out."""
+    """Give runs by a field, those that lack it last; so many of the first are left out.
+
+    The fields of those that had to be looked at are noted.
+    """
 
     def ordered(ranks: Mapping[int, tuple[Any, ...]]) -> list[int]:
         first = sorted(filter(ranks.get, ranks), key=ranks.__getitem__, reverse=not ascending)
         return [*first, *(place for place, rank in ranks.items() if not rank)][skip:]
 
     def rank(run: Record) -> tuple[Any, ...]:
-        return _rank(value_of(fields_of(summary(run)), sort))
+        own = fields[uid_of(run)] = fields_of(summary(run))
+        return _rank(value_of(own, sort))
 
     for names in _indexed(sort):
         if (known := records.values(names, matching, **filters)) is not None:
