@@ -37,6 +37,11 @@ SLOW = (
     *("kedro.framework.cli.cli", "kedro.framework.cli.project", "kedro.framework.session"),
     *("kedro.framework.context", "kedro.validation.parameter_validator"),
     *("kedro_datasets.pandas", "kedro_datasets.matplotlib", "kedro_telemetry.plugin", "tomli_w"),
+    *("kedro.framework.session.store", "sklearn.impute", "sklearn.feature_extraction.text"),
+    *("pandera.backends.pandas.register", "pandera.api.geopandas.model", "pandera.typing.dask"),
+    *("pandera.backends.pandas.builtin_hypotheses", "pandera.accessors.pandas_accessor"),
+    *("narwhals.stable.v2", "narwhals._pandas_like.namespace", "PIL.BmpImagePlugin"),
+    *("PIL.GifImagePlugin", "PIL.PpmImagePlugin", "fsspec.implementations.local"),
 )
 
 # What is called as `kedro` and as `python`; Python without its site starts at once.
@@ -48,6 +53,18 @@ be_forked({address!r}, {name!r}, {own!r})
 """
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def _draw() -> None:
+    """Draw what a search draws, for Plotly imports a module for each word of a chart."""
+    import plotly.graph_objects as graphs
+    from plotly import express
+
+    express.parallel_coordinates({"a": [1, 2], "b": [1, 2]}, color="a").to_html()
+    layout = {"title": "a", "xaxis": {"title": "a"}, "yaxis": {"title": "b"}}
+    scatter = graphs.Scatter(x=[1], y=[1], mode="markers", name="a", marker={"color": "red"})
+    bar = graphs.Bar(x=[1], y=["a"], text=["a"], textposition="outside", orientation="h")
+    graphs.Figure([scatter, bar], layout).to_html()
 
 
 class ForkServer:
@@ -172,6 +189,8 @@ def serve(listening: socket.socket) -> dict[str, Any]:
     for name in SLOW:
         with suppress(ImportError):
             importlib.import_module(name)
+    with suppress(ImportError):
+        _draw()
     os.dup2(shown, 1)
     os.close(shown)
     # It goes through all modules the first time, and Kedro's settings need it.
