@@ -83,6 +83,16 @@ class Folder:
         }
 
 
+def give_pipelines(project: Folder, registry: str, parameters: str, catalog: str) -> None:
+    """Let a generated project have these pipelines, parameters and data in place of its own."""
+    (project.path / "src" / "breast_cancer" / "pipeline_registry.py").write_text(registry)
+    conf = project.path / "conf" / "base"
+    for file in conf.glob("parameters*"):
+        file.unlink()
+    (conf / "parameters.yml").write_text(parameters)
+    (conf / "catalog.yml").write_text(catalog)
+
+
 def commit(folder: Folder) -> None:
     """Make the folder a git repository with a commit of all that it holds."""
     folder.run("git", "init", "--quiet", "--initial-branch=main")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from conftest import KEDRO, Folder
+from conftest import KEDRO, Folder, give_pipelines
 from helpers import Store
 
 from kedro_mlrun.commands import cli as commands
@@ -71,12 +71,7 @@ def kedro_mlrun(*arguments: str, **options: Any) -> Result:
 def project(bake: Callable[..., Folder]) -> Folder:
     """A project that trains one small model."""
     project = bake()
-    (project.path / "src" / "breast_cancer" / "pipeline_registry.py").write_text(REGISTRY)
-    conf = project.path / "conf" / "base"
-    for file in conf.glob("parameters*"):
-        file.unlink()
-    (conf / "parameters.yml").write_text("options: {seed: 1, good: true, broken: false}")
-    (conf / "catalog.yml").write_text(CATALOG)
+    give_pipelines(project, REGISTRY, "options: {seed: 1, good: true, broken: false}", CATALOG)
     return project
 
 

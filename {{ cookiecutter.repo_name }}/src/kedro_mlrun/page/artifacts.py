@@ -93,26 +93,25 @@ def file(page: Page, request: Request) -> Response:
 
 def image(page: Page, request: Request) -> Response:
     """Give an image; an SVG's scripts don't run."""
-    record = find(page.records(), request.query_params)
-    if previews.kind(record) != "image":
-        raise RecordNotFoundError("This artifact is no image.")
-    return FileResponse(
-        previews.local_file(record),
-        media_type=previews.IMAGES[previews.suffix(record)],
-        headers={"content-security-policy": FILE_POLICY},
-    )
+    record = _of_kind("image", page, request)
+    return _shown(record, previews.IMAGES[previews.suffix(record)], FILE_POLICY)
 
 
 def frame(page: Page, request: Request) -> Response:
     """Give a recorded page of HTML, such as a chart of Plotly, for a frame of its own."""
+    return _shown(_of_kind("page", page, request), "text/html", FRAME_POLICY)
+
+
+def _of_kind(kind: str, page: Page, request: Request) -> Record:
     record = find(page.records(), request.query_params)
-    if previews.kind(record) != "page":
-        raise RecordNotFoundError("This artifact is no page.")
-    return FileResponse(
-        previews.local_file(record),
-        media_type="text/html",
-        headers={"content-security-policy": FRAME_POLICY},
-    )
+    if previews.kind(record) != kind:
+        raise RecordNotFoundError(f"This artifact is no {kind}.")
+    return record
+
+
+def _shown(record: Record, media_type: str, policy: str) -> Response:
+    headers = {"content-security-policy": policy}
+    return FileResponse(previews.local_file(record), media_type=media_type, headers=headers)
 
 
 def lineage(records: Records, start: Record) -> dict[str, Any] | None:

@@ -425,9 +425,10 @@ class Records:
     def delete(self, run: Mapping[str, Any], artifacts: bool = False) -> Record:
         """Delete a run, on request with its artifacts; tell what was `deleted` and what `kept`."""
         self.check_ended(run)
-        # Those that are shown with it.
-        for job in self.runs(None, labels=[f"{fields.PARENT}={uid_of(run)}"]):
-            self.delete(job, artifacts)
+        # The jobs of a search's trials are shown with it; no other run has such.
+        if fields.SEARCH in section(run, "metadata", "annotations"):
+            for job in self.runs(None, labels=[f"{fields.PARENT}={uid_of(run)}"]):
+                self.delete(job, artifacts)
         uid, deleted, kept, folders = uid_of(run), [], [], set[str]()
         for record in self.artifacts_of(run) if artifacts else ():
             key, tree = artifact_key(record), record["metadata"]["tree"]
