@@ -19,7 +19,7 @@ import psutil
 
 from ..runs import workers
 from ..store.process import process_label
-from ..store.rows import JobQueue
+from ..store.queue import JobQueue
 
 GRACE = 10
 """Seconds that the processes of a job have to end by themselves when it is aborted."""

@@ -131,22 +131,15 @@ class Records:
             yield from (found[uid] for uid in part if uid in found)
 
     def values(
-        self, names: Sequence[str], matching: Sequence[Matching], pipeline: str = "", **filters: Any
-    ) -> dict[int, Any] | None:
-        """Give rows of runs that may be meant, with a field that has one of these names.
+        self, names: Sequence[str], *order: Any, pipeline: str = "", **filters: Any
+    ) -> dict[str, Any] | None:
+        """Give ids of runs that may come first by a field that has one of these names.
 
         See `Store.run_values`; None where only the runs themselves tell.
         """
         if not self._store or {*filters} - {"labels", "states"}:
             return None
-        return self._store.run_values(names, matching, project=self.project, **filters)
-
-    def runs_in(self, rows: Sequence[int], **filters: Any) -> Iterator[tuple[int, Record]]:
-        """Give the runs in rows of the embedded store, in their order, each with its row."""
-        for start in range(0, len(rows), _PAGE) if self._store else ():
-            uids = self._store.run_uids(part := rows[start : start + _PAGE]) if self._store else {}
-            found = {uid_of(run): run for run in self.runs_of([*uids.values()], **filters)}
-            yield from ((row, found[uids[row]]) for row in part if uids.get(row) in found)
+        return self._store.run_values(names, *order, project=self.project, **filters)
 
     def sorts_by(self, field: str) -> bool:
         """Tell whether `each_run` can be given such a field, or with ` ascending`, as `sort`."""
