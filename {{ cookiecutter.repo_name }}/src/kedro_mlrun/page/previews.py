@@ -4,7 +4,6 @@ import csv
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -93,25 +92,23 @@ def table(record: Record, page: int = 0, size: int = SIZE) -> Record:
 def _parquet(file: Path, start: int, size: int) -> Record:
     import pyarrow.parquet as pq
 
+    rows, first = list[Any](), 0
     with pq.ParquetFile(file) as opened:
-        meta, first = opened.metadata, 0
-        counts = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
-        while counts[first:] and sum(counts[: first + 1]) <= start:
+        meta, names = opened.metadata, opened.schema_arrow.names
+        total, skip = meta.num_rows, start
+        # Whole groups of rows needn't be read.
+        while first < meta.num_row_groups and skip >= meta.row_group(first).num_rows:
+            skip -= meta.row_group(first).num_rows
             first += 1
-        skip, rows = start - sum(counts[:first]), list[Any]()
-        names = opened.schema_arrow.names
-        groups = [*range(first, len(counts))]
-        columns = names[:MOST_COLUMNS]
+        groups, columns = [*range(first, meta.num_row_groups)], names[:MOST_COLUMNS]
         for batch in opened.iter_batches(size, groups, columns) if groups else ():
-            if skip < batch.num_rows:
-                part = batch.slice(skip, size - len(rows))
-                rows += zip(*(column.to_pylist() for column in part.columns), strict=True)
+            part = batch.slice(min(skip, batch.num_rows), size - len(rows))
+            rows += zip(*(column.to_pylist() for column in part.columns), strict=True)
             skip = max(0, skip - batch.num_rows)
-            if len(rows) >= size:
+            if len(rows) == size:
                 break
-        total, wide = meta.num_rows, len(names)
     heads = ["index" if name.startswith("__index_level_") else name for name in columns]
-    return {"columns": heads, "rows": rows, "total": total, "wide": wide}
+    return {"columns": heads, "rows": rows, "total": total, "wide": len(names)}
 
 
 def _csv(file: Path, start: int, size: int) -> Record:
@@ -134,19 +131,6 @@ def text(record: Record) -> str:
         return ""
     found = data.decode(errors="replace")
     if suffix(record) == ".json" and len(data) < LONGEST:
-        try:
+        with suppress(ValueError, RecursionError):
             found = json.dumps(json.loads(found), indent=2, ensure_ascii=False)
-        except (ValueError, RecursionError):
-            pass
     return f"{found[:LONGEST]}\n…" if len(found) > LONGEST else found
-
-
-def read_json(record: Record | None) -> Mapping[str, Any]:
-    """Read what a run records of itself as JSON; nothing where that fails."""
-    if record:
-        try:
-            found = json.loads(local_file(record).read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-        except (OSError, ValueError, click.ClickException):
-            pass
-    return {}
