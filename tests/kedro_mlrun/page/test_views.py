@@ -141,8 +141,6 @@ def test_tables_are_shown_by_page(store: Store, page: Answers) -> None:
         assert "v99" in first.words and "v100" not in first.words and "<b>" in first.words
         assert "v249" in last.words and "v199" not in last.words and "201–250" in last.words
         assert "v250" not in page(f"{link}&page=3").words
-        data = page(link.replace("/artifact", "/artifact/data", 1)).json()
-        assert len(data["rows"]) == 250 and data["names"][-1] == "<b>"
     store.manager.close_run()
 
 

@@ -9,11 +9,10 @@ from urllib.parse import parse_qs
 
 import click
 from markupsafe import Markup
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route, Router
 
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record
@@ -31,9 +30,9 @@ View = Callable[[Page, Request], Any]
 
 def _static(_: Page, request: Request) -> Response:
     for file in (HERE / "static").iterdir():
-        if file.name == request.path_params["name"]:
+        if request.url.path == f"/static/{file.name}":
             return FileResponse(file, media_type=TYPES[file.suffix])
-    raise RecordNotFoundError("There is no such file.")
+    raise RecordNotFoundError("There is no such page.")
 
 
 VIEWS: dict[str, View] = {
@@ -51,7 +50,7 @@ VIEWS: dict[str, View] = {
     "/models": models.models,
     "/compare": compare.compare,
     "/compare/data": compare.data,
-    "/static/{name}": _static,
+    "/{path:path}": _static,
 }
 CHANGES: dict[str, View] = {
     "/tag": actions.tag,
@@ -70,7 +69,7 @@ def make(
     """Make the page's ASGI application; see `Page`, and for the token `Guard`."""
     page = Page(records, changes, where)
 
-    def route(path: str, view: View, method: str) -> Route:
+    def route(path: str, view: View, method: str = "GET") -> Route:
         async def answer(request: Request) -> Response:
             body = await request.body() if method == "POST" else b""
             request.state.form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
@@ -78,20 +77,10 @@ def make(
 
         return Route(path, answer, methods=[method])
 
-    routes = [route(path, view, "GET") for path, view in VIEWS.items()]
-    if changes:
-        routes += [route(path, view, "POST") for path, view in CHANGES.items()]
-        routes.append(route("/delete", actions.ask_delete, "GET"))
-    errors = {404: "There is no such page.", 405: "That can't be done here."}
-    handlers: Any = {
-        status: lambda request, error: _refuse(
-            page, request, error.status_code, errors[error.status_code]
-        )
-        for status in errors
-    }
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    app.router.redirect_slashes = False
-    return Guard(app, token)
+    routes = [route("/delete", actions.ask_delete)] if changes else []
+    routes += [route(path, view, "POST") for path, view in CHANGES.items() if changes]
+    routes += [route(path, view) for path, view in VIEWS.items()]
+    return Guard(Router(routes, redirect_slashes=False), token)
 
 
 def _answer(page: Page, view: View, request: Request) -> Response:
@@ -102,19 +91,14 @@ def _answer(page: Page, view: View, request: Request) -> Response:
             return found
         return Response(dumps(as_json(found)), media_type="application/json")
     except click.ClickException as error:
-        is_missing = isinstance(error, RecordNotFoundError)
-        return _refuse(page, request, 404 if is_missing else 400, error.message)
+        status, message = 404 if isinstance(error, RecordNotFoundError) else 400, error.message
     except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.startswith("mlrun."):
-            return _refuse(page, request, 502, str(error) or type(error).__name__)
-        LOG.exception("The page %s failed.", request.url.path)
-        return _refuse(page, request, 500, f"It failed with {type(error).__name__}. See the log.")
-
-
-def _refuse(page: Page, request: Request, status: int, message: str) -> Response:
+        status, message = 502, str(error) or type(error).__name__
+        if not isinstance(error, OSError) and not type(error).__module__.startswith("mlrun."):
+            LOG.exception("The page %s failed.", request.url.path)
+            status, message = 500, f"It failed with {type(error).__name__}. See the log."
     if request.headers.get("accept", "").startswith("application/json"):
-        told = dumps({"error": visible(message)})
-        return Response(told, status, media_type="application/json")
+        return JSONResponse({"error": visible(message)}, status)
     return page.html(request, "message.html", status, head="That didn't work", message=message)
 
 
