@@ -1,6 +1,6 @@
 """What changes something: by the functions that commands use, and after a question."""
 
-import json
+from json import dumps
 from typing import Any
 
 import click
@@ -88,11 +88,6 @@ def delete(page: Page, request: Request) -> Response:
 
 
 def download(page: Page, request: Request) -> Response:
-    """Give a run's record as a file of JSON."""
+    """Give a run's record as a text of JSON."""
     run = find(page.records(), request.query_params.get("id", ""))
-    name = "".join(letter for letter in uid_of(run) if letter.isascii() and letter.isalnum())
-    return Response(
-        json.dumps(as_json(run), indent=2),
-        media_type="application/json",
-        headers={"content-disposition": f'attachment; filename="run-{name[:40]}.json"'},
-    )
+    return Response(dumps(as_json(run), indent=2), media_type="application/json")

@@ -44,8 +44,6 @@ class Guard:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer, or refuse to."""
-        if scope["type"] != "http":
-            raise ValueError(f"a connection of type {scope['type']} is not served")
         request = Request(scope, receive)
         answer: App = self._refusal(request) or self.app
 
@@ -77,8 +75,7 @@ class Guard:
         return None
 
     def _asked_for_token(self, request: Request) -> Response | None:
-        given = request.query_params.get("token", "")
-        if given and self._fits(given):
+        if self._fits(request.query_params.get("token", "")):
             answer = RedirectResponse("/", 303)
             answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
             return answer

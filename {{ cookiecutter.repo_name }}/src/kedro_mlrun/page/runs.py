@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..records.query import full_name, select, value_of
-from ..records.records import RecordNotFoundError, Records
+from ..records.records import RecordNotFoundError
 from ..records.summaries import ABOUT, Record, differing, fields_of, summary
 from ..store.fields import section
 from .app import Page, address, whole
@@ -16,7 +16,6 @@ from .run import trials as of_search
 
 SIZE, FEW = 100, 8  # runs in a page, and columns that nobody has chosen
 COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
-PARTS = {"params": 1, "labels": 2}  # where they are among the columns to choose
 
 
 def runs(page: Page, request: Request) -> Response:
@@ -45,6 +44,9 @@ def runs(page: Page, request: Request) -> Response:
         present = {"q": search, "sort": asked, "ascending": "1" if ascending else None}
         return address("/", **present | {"page": number or None} | changed)
 
+    choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
+    # Results, parameters, and labels.
+    choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
     answer = page.html(
         request,
         "_runs.html" if is_part else "runs.html",
@@ -60,7 +62,7 @@ def runs(page: Page, request: Request) -> Response:
         error=error,
         rows=[row(run, own, columns) for run, own in zip(found, fields, strict=False)],
         columns=columns,
-        known=[] if is_part else _choosable(records, known),
+        known=choosable,
         link=link,
     )
     if query.getlist("columns"):
@@ -69,11 +71,6 @@ def runs(page: Page, request: Request) -> Response:
             kept = kept.rpartition(quote(","))[0]
         answer.set_cookie(cookie, kept, max_age=10**8, samesite="strict")
     return answer
-
-
-def _choosable(records: Records, known: set[str]) -> list[str]:
-    names = (known | records.run_fields()) - {*ABOUT}
-    return sorted(names, key=lambda name: (PARTS.get(name.partition(".")[0], 0), name))
 
 
 def row(run: Record, fields: Record, columns: Sequence[str]) -> Record:
