@@ -1,7 +1,10 @@
 """Several runs side by side."""
 
+import base64
 import difflib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -11,7 +14,7 @@ from starlette.responses import Response
 
 from ..records.records import Records
 from ..records.summaries import Record, artifact_key, fields_of, summary, uid_of
-from ..store.fields import flatten
+from ..store.fields import flatten, run_title
 from . import previews
 from .app import Page
 from .run import item
@@ -19,7 +22,9 @@ from .runs import row
 from .shown import is_number
 
 ALWAYS = ("labels.process", "labels.session")  # differ, and tell nothing
-MOST, FEW = 500, 8  # runs; up to how many are columns, of which each is read
+MOST, FEW = 500, 8  # runs; how many are columns, and have images and texts beside each other
+POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 60, 500  # of all curves of a metric; of one
+ROOM = 5_000_000  # characters of all images in an exported file
 # Of what is best small; of all else, the largest is.
 SMALL = ("loss", "error", "rmse", "mse", "mae", "mape", "brier", "perplexity", "regret", "seconds")
 
@@ -67,17 +72,18 @@ def is_small_best(name: str) -> bool:
 
 
 def compare(page: Page, request: Request) -> Response:
-    """Show what differs between runs; of two, also the parameters as a text."""
+    """Show what differs between runs."""
     records = page.records()
     found = asked(records, request)
-    return page.html(
-        request,
-        "compare.html",
-        **table(found),
-        diff=diff(*found[:2]) if len(found) == 2 else [],  # noqa: PLR2004
-        images=images(records, found) if len(found) <= FEW else {},
-        ids=",".join(map(uid_of, found)),
-    )
+    ids = ",".join(map(uid_of, found))
+    return page.html(request, "compare.html", ids=ids, **shown(records, found))
+
+
+def shown(records: Records, runs: Sequence[Record], room: int | None = None) -> Record:
+    """Give what is shown of runs; with `room`, images are part of the page, as far as they fit."""
+    few = runs[:FEW]
+    diffs = [diff(few[0], other) for other in few[1:]]
+    return {**table(runs), "diffs": diffs, "images": images(records, few, room)}
 
 
 def table(runs: Sequence[Record]) -> Record:
@@ -92,16 +98,68 @@ def table(runs: Sequence[Record]) -> Record:
 def chart_data(runs: Sequence[Record]) -> Record:
     """Give what charts are drawn from: runs, and each field's values in their order."""
     told = [summary(run) for run in runs]
-    about = [{name: run[name] for name in ("uid", "name", "state", "start_time")} for run in told]
+    about = [
+        {"uid": run["uid"], "title": run_title(run), "seconds": run["seconds"]} for run in told
+    ]
     return {"runs": about, **differences(runs)}
 
 
+def curves(records: Records, runs: Sequence[Record]) -> list[Record]:
+    """Give metrics over steps, each with a curve of every run that has recorded it."""
+    found = dict[str, Record]()
+    most = min(MOST_POINTS, max(LEAST_POINTS, POINTS // max(1, len(runs))))
+    for number, run in enumerate(runs):
+        saved = summary(run)["artifacts"]
+        for key in saved:
+            # What has a chart of its own is a history. If its file is gone, all else is shown.
+            with suppress(Exception):
+                if f"{key}.chart" in saved:
+                    for name, over, curve in _history(records.artifact(str(saved[key])), most):
+                        metric = found.setdefault(name, {"name": name, "over": over, "curves": []})
+                        metric["curves"].append({"run": number, **curve})
+    return [*found.values()]
+
+
+def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
+    """Read a metric history: each curve's name, what it is over, and at most so many points."""
+    import pandas as pd
+
+    file, key = previews.local_file(record), artifact_key(record)
+    frame = pd.read_csv(file, index_col=0) if file.suffix == ".csv" else pd.read_parquet(file)
+    steps, times = frame.index.to_series(), frame.pop("time") if "time" in frame else None
+    if steps.dtype.kind in "mM" and times is None:
+        times = steps
+    if times is not None:
+        times = times - times.iloc[0]
+        times = (times.dt.total_seconds() if times.dtype.kind == "m" else times).tolist()
+    xs = steps.tolist() if steps.dtype.kind in "iuf" else [*range(len(frame))]
+    for name, column in frame.items():
+        ys = column.tolist()
+        kept = _thinned([n for n, value in enumerate(ys) if is_number(value)], ys, most)
+        curve = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.6g}") for n in kept]}
+        curve["time"] = times and [times[n] for n in kept]
+        whole = f"{key}.{name}" if len(frame.columns) > 1 else key
+        yield whole, str(frame.index.name or "step"), curve
+
+
+def _thinned(places: list[int], values: Sequence[float], most: int) -> list[int]:
+    """Leave of each stretch its smallest and largest value, so that no spike is lost."""
+    if len(places) <= most:
+        return places
+    size = math.ceil(2 * len(places) / most)
+    parts = [places[n : n + size] for n in range(0, len(places), size)]
+    extremes = {f(part, key=values.__getitem__) for part in parts for f in (min, max)}
+    return sorted({places[0], places[-1], *extremes})
+
+
 def data(page: Page, request: Request) -> Any:
-    """Give `chart_data` as JSON."""
-    return chart_data(asked(page.records(), request))
+    """Give `chart_data` as JSON, or `curves`, which take longer."""
+    records = page.records()
+    found = asked(records, request)
+    return curves(records, found) if "curves" in request.query_params else chart_data(found)
 
 
-def diff(first: Record, second: Record) -> list[tuple[str, str]]:
+def diff(first: Record, second: Record) -> Record:
     """Give the difference of two runs' parameters, line by line, each with its sign."""
     texts = []
     for run in (first, second):
@@ -111,18 +169,29 @@ def diff(first: Record, second: Record) -> list[tuple[str, str]]:
     names = [f"{run['metadata'].get('name')} {uid_of(run)[:8]}" for run in (first, second)]
     (left, right), (old, new) = texts, names
     lines = difflib.unified_diff(left, right, old, new, lineterm="", n=2)
-    return [(line[:1], line) for line in lines]
+    return {"title": f"{old} → {new}", "lines": [(line[:1], line) for line in lines]}
 
 
-def images(records: Records, runs: Sequence[Record]) -> dict[str, list[Record | None]]:
-    """Give the images of runs that several have, side by side."""
-    found = [
-        {
-            artifact_key(record): item(record)
-            for record in records.artifacts_of(run)
-            if previews.kind(record) == "image"
-        }
-        for run in runs
-    ]
-    keys = dict.fromkeys(key for each in found for key in each)
-    return {key: [each.get(key) for each in found] for key in keys}
+def images(
+    records: Records, runs: Sequence[Record], room: int | None = None
+) -> dict[str, list[Record | None]]:
+    """Give the images of runs side by side; see `shown`."""
+    found = dict[str, list[Record | None]]()
+    for number, run in enumerate(runs):
+        for record in records.artifacts_of(run):
+            if previews.kind(record) == "image":
+                each = item(record)
+                if room is not None:
+                    each["image"] = _inline(record, room)
+                    room -= len(each["image"])
+                found.setdefault(artifact_key(record), [None] * len(runs))[number] = each
+    return found
+
+
+def _inline(record: Record, room: int) -> str:
+    """Give an image as an address that has all of it; "" if it is too large, or gone."""
+    with suppress(Exception):
+        text = base64.b64encode(previews.local_file(record).read_bytes()).decode()
+        if len(text) < room:
+            return f"data:{previews.IMAGES[previews.suffix(record)]};base64,{text}"
+    return ""
