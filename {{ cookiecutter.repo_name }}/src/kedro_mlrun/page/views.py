@@ -67,5 +67,5 @@ def exported(records: Records, found: Sequence[Record], where: str) -> str:
     text = dumps(as_json(data)).replace("<", "\\u003c")
     style, script = ((HERE / "static" / name).read_text("utf-8") for name in FILES)
     parts = {"data": Markup(text), "style": Markup(style), "script": Markup(script)}  # noqa: S704 - own files
-    shown = compare.shown(records, found, compare.ROOM)
-    return Page(lambda: records, where=where).render("export.html", **shown, **parts)
+    parts |= compare.compared(records, found, compare.ROOM)
+    return Page(lambda: records, where=where).render("compare.html", ids="", **parts)

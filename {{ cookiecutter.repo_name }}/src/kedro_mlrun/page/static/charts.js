@@ -1,6 +1,6 @@
 // Charts of the compared runs, from what the page is asked for or an exported file has in it.
-const $ = (selector, inside = document) => inside.querySelector(selector);
-const $$ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+const $ = (selector) => document.querySelector(selector);
+const $$ = (selector) => [...document.querySelectorAll(selector)];
 const FEW = 8; // runs, or texts, that have a colour of their own
 const DASHES = ["none", "7 3", "2 3", "9 3 2 3"];
 
@@ -54,7 +54,7 @@ function scale(values, from, to, mayBeLog = true) {
   const step = [1, 2, 5, 10].map((n) => n * 10 ** Math.floor(Math.log10(least))).find((n) => n > least * 0.999);
   const ticks = [];
   for (let n = Math.ceil(first / step); n * step <= last; n += 1) ticks.push(back(n * step));
-  return { at, back: (pixel) => back(first + (pixel - from) / unit), ticks: ticks.map((n) => [at(n), said(n), n]) };
+  return { at, ends: [low, high], back: (pixel) => back(first + (pixel - from) / unit), ticks: ticks.map((n) => [at(n), said(n)]) };
 }
 
 const text = (x, y, anchor, inner, kind = "") => svg("text", { x, y, "text-anchor": anchor, class: kind }, inner);
@@ -69,22 +69,23 @@ function axes(x, y, [left, top, right, bottom], xName, yName = "") {
 let look = () => ({});
 function recolour() {
   const { values } = picked("#colour");
-  const { at, ticks, texts } = scale(values, 0, 100);
+  const { at, ends, texts } = scale(values, 0, 100);
   const styled = (value) => {
-    const n = texts?.indexOf(whole(value));
     if (value === null) return { stroke: "var(--dim)" };
+    const n = texts?.indexOf(whole(value));
     return texts ? { stroke: `var(--c${n % FEW})`, "stroke-dasharray": DASHES[n % DASHES.length] }
       : { stroke: `color-mix(in oklab, var(--high) ${at(value).toFixed()}%, var(--low))` };
   };
   look = (run) => styled(values[run]);
   const sample = (value) => svg("path", { class: "line", d: "M0,4H26", ...styled(value) });
-  const keys = texts?.slice(0, FEW) ?? ticks.map((tick) => tick[2]);
+  const keys = texts?.slice(0, FEW) ?? ends;
   $("#legend").replaceChildren(...keys.map((value) => html("span", {},
     svg("svg", { width: 26, height: 8, "aria-hidden": true }, sample(value)), ` ${said(value)}`)));
 }
 function line(run, points) {
-  const d = `M${points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join("L")}`;
-  return svg("path", { class: "line", "data-run": run, d, ...look(run) });
+  const parts = points.map(([x, y], n) => `${n ? "L" : "M"}${x.toFixed(1)},${y.toFixed(1)}`);
+  if (parts.length === 1) parts.push("h5");
+  return svg("path", { class: "line", "data-run": run, d: parts.join(""), ...look(run) });
 }
 
 // ---- A chart: a pointer, or arrow keys, point at one of the things that are in it.
@@ -103,7 +104,7 @@ const facts = (run, chosen) => [names[run], ...chosen.filter((field) => field !=
 function openRun(run, event) {
   const target = event.ctrlKey || event.metaKey ? "_blank" : "_self";
   if (url) window.open(`/run?id=${encodeURIComponent(runs[run].uid)}`, target);
-  else $(`tr[data-run="${run}"]`).scrollIntoView({ block: "center" });
+  else set($(`tr[data-run="${run}"]`), { tabindex: -1 }).focus(); // a file has no page of the run
 }
 function local(element, event) {
   const box = element.getBoundingClientRect();
@@ -144,6 +145,7 @@ function chart({ count, nearest, show, open = openRun, reset = () => {} }) {
 // Tell from where to where something is dragged, and whether that has ended.
 function drag(element, within, moved) {
   element.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
     const start = local(within, event);
     const move = (next) => moved(start, local(within, next), next.type !== "pointermove");
     element.setPointerCapture(event.pointerId);
@@ -168,6 +170,7 @@ function smooth(values, weight) {
 
 function curves(metric) {
   let [shown, steps, zoom, x, y, box] = [[], [], null, null, null, []];
+  const cursor = svg("path", { class: "cursor" });
   const found = (step, height) => shown.filter(({ points }) => points[0][0] <= step && step <= points.at(-1)[0])
     .map(({ run, points }) => {
       const value = points[closest(points.map((each) => Math.abs(each[0] - step)))][1];
@@ -178,9 +181,10 @@ function curves(metric) {
     nearest: (left) => closest(steps.map((step) => Math.abs(x.at(step) - left))),
     show(n, at = [x.at(steps[n]), box[1]]) {
       const all = found(steps[n], at[1]);
-      const lines = [`${$("#over").value} ${said(steps[n])}`, ...all.slice(0, FEW).map((each) => each.told)];
+      const head = `${$("#over").selectedOptions[0].text} ${said(steps[n])}`;
+      const lines = [head, ...all.slice(0, FEW).map((each) => each.told)];
       if (all.length > FEW) lines.push(`and ${all.length - FEW} more`);
-      $(".cursor", element).setAttribute("d", `M${x.at(steps[n])},${box[1]}V${box[3]}`);
+      cursor.setAttribute("d", `M${x.at(steps[n])},${box[1]}V${box[3]}`);
       tell(element, lines, at, all[0]?.run);
     },
     open: () => {},
@@ -188,26 +192,29 @@ function curves(metric) {
   });
   drag(element, element, ([start], [end], isEnd) => {
     const [from, to] = [Math.min(start, end), Math.max(start, end)];
-    $(".cursor", element).setAttribute("d", `M${from},${box[1]}H${to}V${box[3]}H${from}Z`);
+    cursor.setAttribute("d", `M${from},${box[1]}H${to}V${box[3]}H${from}Z`);
     if (!isEnd || to - from < 8) return;
-    zoom = [x.back(from), x.back(to)];
+    zoom = { along: $("#over").value, from: x.back(from), to: x.back(to) };
     draw();
   });
   drawings.push(() => {
+    const along = $("#over").value;
+    if (along !== zoom?.along) zoom = null;
+    const own = metric.curves.filter((each) => each[along]);
     box = [56, 20, element.clientWidth - 18, element.clientHeight - 38];
-    const along = $("#over").value === "time" ? "time" : "x";
-    const isSeen = ([at]) => at !== null && (!zoom || (zoom[0] <= at && at <= zoom[1]));
-    shown = metric.curves.filter((each) => each[along]).map((each) => {
+    const isSeen = ([at]) => at !== null && (!zoom || (zoom.from <= at && at <= zoom.to));
+    shown = own.map((each) => {
       const values = smooth(each.y, Number($("#smoothing").value));
       return { run: each.run, points: values.map((value, n) => [each[along][n], value]).filter(isSeen) };
     }).filter((each) => each.points.length);
     const points = shown.flatMap((each) => each.points);
     steps = [...new Set(points.map((point) => point[0]))].sort((a, b) => a - b);
-    x = scale(zoom ?? steps, box[0], box[2], false);
+    x = scale(zoom ? [zoom.from, zoom.to] : steps, box[0], box[2], false);
     y = scale(points.map((point) => point[1]), box[3], box[1], false);
-    element.replaceChildren(...axes(x, y, box, along === "x" ? said(metric.over) : "seconds"),
+    element.replaceChildren(...axes(x, y, box, along === "x" ? said(metric.over) : "seconds",
+      own.length ? "" : "Its times aren't recorded."),
       ...shown.map((each) => line(each.run, each.points.map(([a, b]) => [x.at(a), y.at(b)]))),
-      svg("path", { class: "cursor" }));
+      set(cursor, { d: "" }));
     element.setAttribute("aria-label", `${said(metric.name, 80)} of ${shown.length} runs`);
   });
   return html("figure", {}, html("figcaption", {}, said(metric.name, 80)), element);
@@ -310,13 +317,15 @@ const varied = (list) => list.filter(({ values }) => new Set(values.filter((valu
 const isNumber = ({ values }) => values.some((value) => typeof value === "number");
 const depth = (field) => field.name.split(".").length;
 const [params, results] = [varied(data.params), varied(data.results).sort((a, b) => depth(a) - depth(b))];
-const first = [...params.slice(0, 5), ...results.slice(0, 4), ...fields].slice(0, 9);
+const first = [...params.slice(0, 5), ...results.slice(0, 4)];
+if (first.length < 2) first.push(...fields.slice(0, 2));
 for (const each of $$("#parallel input")) each.checked = first.includes(fields[each.value]);
 $("#x").value = fields.indexOf(params.find(isNumber) ?? first[0]);
 $("#y").value = fields.indexOf(results.find(isNumber) ?? first[1]);
 $("#colour").value = runs.length > FEW ? $("#y").value : 0;
 $("#unbrush").onclick = () => { brushes.clear(); draw(); };
 place.hidden = false;
+place.classList.toggle("many", runs.length > 50);
 place.addEventListener("input", draw);
 window.addEventListener("resize", draw);
 parallel($("#parallel .wide"));
