@@ -16,7 +16,7 @@ const svg = (tag, ...rest) => set(document.createElementNS("http://www.w3.org/20
 const whole = (value) => (typeof value === "string" ? value : JSON.stringify(value))
   .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (letter) => `\\u${letter.codePointAt(0).toString(16)}`);
 function said(value, most = 40) {
-  if (typeof value === "number") return String(Number.isInteger(value) ? value : +value.toPrecision(5));
+  if (typeof value === "number") return String(Number.isSafeInteger(value) ? value : +value.toPrecision(5));
   const text = value === null ? "none" : whole(value);
   return text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
 }
@@ -41,10 +41,11 @@ function scale(values, from, to, mayBeLog = true) {
     const places = new Map(texts.map((text, n) => [text, from + ((to - from) * (n + 0.5)) / texts.length]));
     const read = texts.filter((_, n) => n % Math.ceil(texts.length / room / 2) === 0);
     const at = (value) => places.get(whole(value));
-    return { at, texts, ticks: read.map((text) => [at(text), said(text, 16)]) };
+    return { at, texts, ticks: read.map((text) => [at(text), said(text, 14)]) };
   }
   let [low, high] = [Math.min, Math.max].map((pick) => known.reduce((a, b) => pick(a, b)));
-  if (low === high) [low, high] = [low - 1, high + 1];
+  const around = Math.abs(low / 2) || 1;
+  if (low === high) [low, high] = [low - around, high + around];
   const isLog = mayBeLog && low > 0 && high / low >= 100;
   const [along, back] = isLog ? [Math.log10, (value) => 10 ** value] : [Number, Number];
   const [first, last] = [along(low), along(high)];
@@ -54,7 +55,8 @@ function scale(values, from, to, mayBeLog = true) {
   const step = [1, 2, 5, 10].map((n) => n * 10 ** Math.floor(Math.log10(least))).find((n) => n > least * 0.999);
   const ticks = [];
   for (let n = Math.ceil(first / step); n * step <= last; n += 1) ticks.push(back(n * step));
-  return { at, ends: [low, high], back: (pixel) => back(first + (pixel - from) / unit), ticks: ticks.map((n) => [at(n), said(n)]) };
+  const valueAt = (pixel) => back(first + (pixel - from) / unit);
+  return { at, valueAt, ends: [low, high], ticks: ticks.map((n) => [at(n), said(n)]) };
 }
 
 const text = (x, y, anchor, inner, kind = "") => svg("text", { x, y, "text-anchor": anchor, class: kind }, inner);
@@ -98,7 +100,7 @@ function tell(element, lines, [x, y] = [0, 0], run = -1) {
   tip.style.left = `${Math.max(4, Math.min(box.left + x + 16, innerWidth - tip.offsetWidth - 8))}px`;
   tip.style.top = `${Math.max(4, Math.min(box.top + y + 16, innerHeight - tip.offsetHeight - 8))}px`;
 }
-const facts = (run, chosen) => [names[run], ...chosen.filter((field) => field !== fields[0])
+const facts = (run, chosen) => [names[run], ...[...new Set(chosen)].filter((field) => field !== fields[0])
   .map((field) => `${said(field.name)}: ${said(field.values[run])}`)];
 
 function openRun(run, event) {
@@ -120,8 +122,7 @@ function chart({ count, nearest, show, open = openRun, reset = () => {} }) {
   let now = -1;
   const point = (n, at) => {
     now = n;
-    if (n < 0) tell(element, []);
-    else show(n, at);
+    return n < 0 ? tell(element, []) : show(n, at);
   };
   const over = (event) => point(nearest(...local(element, event)), local(element, event));
   const leave = () => point(-1);
@@ -144,28 +145,23 @@ function chart({ count, nearest, show, open = openRun, reset = () => {} }) {
 
 // Tell from where to where something is dragged, and whether that has ended.
 function drag(element, within, moved) {
+  let start = null;
   element.addEventListener("pointerdown", (event) => {
     if (event.button) return;
-    const start = local(within, event);
-    const move = (next) => moved(start, local(within, next), next.type !== "pointermove");
+    start = local(within, event);
     element.setPointerCapture(event.pointerId);
-    element.addEventListener("pointermove", move);
-    element.onlostpointercapture = (last) => {
-      element.removeEventListener("pointermove", move);
-      move(last);
-    };
+  });
+  element.addEventListener("pointermove", (event) => { if (start) moved(start, local(within, event), false); });
+  element.addEventListener("lostpointercapture", (event) => {
+    moved(start, local(within, event), true);
+    start = null;
   });
 }
 
 // ---- Metrics over steps.
-// An exponential moving average, of which the first values aren't nearer to 0.
 function smooth(values, weight) {
-  let [sum, share] = [0, 0];
-  return values.map((value) => {
-    sum = weight * sum + (1 - weight) * value;
-    share = weight * share + 1 - weight;
-    return sum / share;
-  });
+  let mean = values[0];
+  return values.map((value) => { mean = weight * mean + (1 - weight) * value; return mean; });
 }
 
 function curves(metric) {
@@ -194,7 +190,7 @@ function curves(metric) {
     const [from, to] = [Math.min(start, end), Math.max(start, end)];
     cursor.setAttribute("d", `M${from},${box[1]}H${to}V${box[3]}H${from}Z`);
     if (!isEnd || to - from < 8) return;
-    zoom = { along: $("#over").value, from: x.back(from), to: x.back(to) };
+    zoom = { along: $("#over").value, from: x.valueAt(from), to: x.valueAt(to) };
     draw();
   });
   drawings.push(() => {
