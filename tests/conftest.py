@@ -2,6 +2,7 @@
 
 import compileall
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from cookiecutter.main import cookiecutter
-from forkserver import fork_server, option
+from forkserver import SHARED, fork_server, option, share
 from helpers import copy_starter
 
 # The environment that the tests run in has everything a generated project needs.
@@ -24,9 +25,18 @@ KEDRO = VENV / "bin" / "kedro"
 PYTHON = VENV / "bin" / "python"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have one process that commands are forked from, for all workers."""
+    if not hasattr(config, "workerinput"):
+        share()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that all workers are at work to the end."""
     items.sort(key=lambda item: Path(__file__).parent != item.path.parent)
+    for item in items:
+        if "installed" in item.fixturenames:  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.xdist_group("installed"))
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,16 @@ def give_pipelines(project: Folder, registry: str, parameters: str, catalog: str
     (conf / "catalog.yml").write_text(catalog)
 
 
+def environment_of_the_lock(folder: Folder) -> Path:
+    """An environment with the packages of the lock, which knows no kedro_mlrun, without a copy."""
+    folder.run(sys.executable, "-m", "venv", "--without-pip", ".venv")
+    (packages,) = folder.path.glob(".venv/lib/python*/site-packages")
+    for path in next(VENV.glob("lib/python*/site-packages")).iterdir():
+        if not re.match(r"_?(editable_impl_)?kedro_mlrun", path.name):
+            (packages / path.name).symlink_to(path)
+    return folder.path / ".venv" / "bin" / "python"
+
+
 def commit(folder: Folder) -> None:
     """Make the folder a git repository with a commit of all that it holds."""
     folder.run("git", "init", "--quiet", "--initial-branch=main")
@@ -116,7 +136,17 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         for name, value in os.environ.items()
         # PYTHONPATH is set by Kedro, to the project that these tests import the package from.
         if not name.startswith(
-            ("MLRUN_", "KEDRO_", "V3IO_", "MAKE", "MFLAGS", "PYTEST_", "PYTHONPATH", "PYTHONDONT")
+            (
+                "MLRUN_",
+                "KEDRO_",
+                "V3IO_",
+                "MAKE",
+                "MFLAGS",
+                "PYTEST_",
+                "PYTHONPATH",
+                "PYTHONDONT",
+                SHARED,
+            )
         )
     }
     return kept | {

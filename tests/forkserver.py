@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import runpy
+import select
 import selectors
 import shutil
 import signal
@@ -52,6 +53,9 @@ from forkserver import be_forked
 be_forked({address!r}, {name!r}, {own!r})
 """
 
+# Where that is which pytest's processes share.
+SHARED = "KEDRO_MLRUN_TESTS_FORKS"
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -68,12 +72,22 @@ def _draw() -> None:
 
 
 class ForkServer:
-    """The process of a Python that commands are forked from; it starts with the first of them."""
+    """The process of a Python that commands are forked from; the first of them has it import.
+
+    Args:
+        python: whose commands are forked.
+        folder: where it is to be, or is already.
+    """
 
     def __init__(self, python: Path, folder: Path) -> None:
         self.address = str(folder / "fork")
         self.environment = folder / "environment"
-        self._make_environment(python.parents[1])
+        self._process: subprocess.Popen[bytes] | None = None
+        if not self.environment.exists():
+            self._make_environment(python.parents[1])
+            self._start(python, folder)
+
+    def _start(self, python: Path, folder: Path) -> None:
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(self.address)
         listening.listen()
@@ -128,13 +142,28 @@ class ForkServer:
 
     def stop(self) -> None:
         """End the process."""
-        self._process.terminate()
-        self._process.wait()
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
 
 
 @cache
 def fork_server(python: Path) -> ForkServer:
-    """Give the process of a Python that commands are forked from."""
+    """Give the process of a Python that commands are forked from.
+
+    That of this Python is the same in all of pytest's processes if `share` was called before.
+    """
+    if SHARED in os.environ and python.parents[1] == Path(sys.prefix):
+        return ForkServer(python, Path(os.environ[SHARED]))
+    return _start_one(python)
+
+
+def share() -> None:
+    """Let the processes that pytest starts later have one of this Python together."""
+    os.environ[SHARED] = str(Path(_start_one(Path(sys.executable)).address).parent)
+
+
+def _start_one(python: Path) -> ForkServer:
     folder = Path(tempfile.mkdtemp(prefix="kedro-mlrun-fork-"))
     server = ForkServer(python, folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -183,6 +212,8 @@ def option(command: Sequence[str]) -> str:
 
 def serve(listening: socket.socket) -> dict[str, Any]:
     """Fork for each order, and give it to the child."""
+    # What nobody asks for needs no imports.
+    select.select([listening], [], [])
     shown = os.dup(1)
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)

@@ -3,28 +3,15 @@
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from conftest import KEDRO, PYTHON, VENV, Folder, changes, commit
+from conftest import KEDRO, PYTHON, VENV, Folder, changes, commit, environment_of_the_lock
 from forkserver import fork_server
 from test_jobs import PARAMS
-
-
-def environment_of_the_lock(folder: Folder) -> Path:
-    """An environment with the packages of the lock, which knows no kedro_mlrun, without a copy."""
-    folder.run(sys.executable, "-m", "venv", "--without-pip", ".venv")
-    (packages,) = folder.path.glob(".venv/lib/python*/site-packages")
-    for path in next(VENV.glob("lib/python*/site-packages")).iterdir():
-        if not re.match(r"_?(editable_impl_)?kedro_mlrun", path.name):
-            (packages / path.name).symlink_to(path)
-    return folder.path / ".venv" / "bin" / "python"
-
 
 # In the parameters of the training pipeline.
 FEWER_TREES = ("n_estimators: 100", "n_estimators: 5")
@@ -85,15 +72,21 @@ def test_its_own_checks_and_tests_pass(bake: Callable[..., Folder]) -> None:
     assert not (project.path / ".mlrun").exists()
 
 
-def test_a_test_run_that_is_killed_leaves_the_work_tree_clean(bake: Callable[..., Folder]) -> None:
-    project = bake()
+def test_a_test_run_that_is_killed_leaves_the_work_tree_clean(
+    bake: Callable[..., Folder], tmp_path: Path
+) -> None:
+    project, temporary = bake(), tmp_path / "temporary"
     commit(project)
-    command = ["make", "test", f"VENV={VENV}"]
+    temporary.mkdir()
     process = subprocess.Popen(
-        command, cwd=project.path, env=project.variables, start_new_session=True
+        [fork_server(PYTHON).environment / "bin" / "python", "-m", "pytest", "tests/test_run.py"],
+        cwd=project.path,
+        env={**project.variables, "TMPDIR": str(temporary)},
     )
-    time.sleep(6)
-    os.killpg(process.pid, signal.SIGKILL)
+    while not [*temporary.glob("*/mlrun.db")]:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
     process.wait()
     assert changes(project) == ""
 
@@ -167,7 +160,8 @@ def test_checks_and_tests_pass_after_ordinary_work_and_an_update(
     assert "kedro_mlrun 9.0.0, unchanged" in project.run(KEDRO, "mlrun", "--version").stdout
 
     project.make("check")
-    project.make("test")
+    # The other tests make their own data and parameters.
+    project.run(PYTHON, "-m", "pytest", "tests/test_run.py")
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message=Updated")
     assert "completed" in project.make("run-local", "PIPELINE=counting,scoring").stdout
@@ -179,21 +173,36 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_make_install_makes_an_environment_of_its_own(bake: Callable[..., Folder]) -> None:
+# What the project is built with, and what has the commands. The whole lock is in these tests' own
+# environment, which is made in the same way.
+LOCKED = "editables hatchling kedro mlrun packaging pathspec pluggy trove-classifiers".split()
+
+
+def test_make_install_makes_an_environment_of_its_own(
+    bake: Callable[..., Folder], tmp_path: Path
+) -> None:
+    """With uv, which is quick; test_make.py has pip install."""
     project = bake()
-    project.run("make", "install")
+    programs = project.at(tmp_path / "programs").path
+    (programs / "uv").symlink_to(VENV / "bin" / "uv")
+    path = f"{programs}{os.pathsep}{project.variables['PATH']}"
+    lock = project.path / "requirements.lock"
+    pinned = dict(re.findall(r"^([^=\n]+)(==[^;\n]+)$", lock.read_text(), re.M))
+    lock.write_text("".join(f"{name}{pinned[name]}\n" for name in LOCKED))
+    project.run("make", "install", PATH=path)
     commands = project.path / ".venv" / "bin"
     used = project.run(commands / "python", "-c", "import kedro_mlrun; print(kedro_mlrun.__file__)")
     assert used.stdout.strip() == str(project.path / "src" / "kedro_mlrun" / "__init__.py")
     # All that the lock has, and what is in src.
     code = "import importlib.metadata as m; print(*{d.name for d in m.distributions()}, sep='\\n')"
     found = {plain(name) for name in project.run(commands / "python", "-c", code).stdout.split()}
-    lock = (project.path / "requirements.lock").read_text()
-    missing = {plain(name) for name in re.findall(r"^([^=\n]+)==[^;\n]+$", lock, re.M)} - found
-    assert not missing and "breast-cancer" in found
+    assert {*LOCKED, "breast-cancer"} <= found
     for command in ("kedro", "mlrun", "breast_cancer"):
         assert (commands / command).exists()
-    assert project.run("make", "install").stdout == "make: Nothing to be done for 'install'.\n"
+    assert (
+        project.run("make", "install", PATH=path).stdout
+        == "make: Nothing to be done for 'install'.\n"
+    )
 
 
 def test_its_package_runs_elsewhere(bake: Callable[..., Folder], tmp_path: Path) -> None:
@@ -217,15 +226,3 @@ def test_its_package_runs_elsewhere(bake: Callable[..., Folder], tmp_path: Path)
     assert "completed" in done.stdout
     # The command is the same.
     assert "from packed.__main__ import main" in (python.parent / "packed").read_text()
-
-
-def test_a_run_is_recorded_without_any_installation(
-    bake: Callable[..., Folder], tmp_path: Path
-) -> None:
-    """The hooks stand in settings.py, and need no entry point."""
-    project = bake()
-    python = environment_of_the_lock(project.at(tmp_path / "environment"))
-    run = ("-m", "kedro", "run", "--pipelines=training", f"--params={PARAMS}")
-    done = project.run(python, *run, PYTHONPATH="src")
-    assert "MLRun run 'training'" in done.stdout
-    assert "completed" in done.stdout

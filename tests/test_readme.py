@@ -25,7 +25,7 @@ ELSEWHERE = {
     ),
     r"kedro run --load-versions=NAME:RUN_ID": (
         "has names to fill in",
-        "test_runs: test_a_chain_keeps_training_and_evaluation_together",
+        "test_chain: test_a_chain_keeps_training_and_evaluation_together",
     ),
     r"kedro pipeline create NAME": (
         "has a name to fill in",

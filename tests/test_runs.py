@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PYTHON, VENV, Folder
+from conftest import PYTHON, VENV, Folder, environment_of_the_lock
 from stub_api import stub_api
 
 KEDRO = VENV / "bin" / "kedro"
@@ -21,8 +21,6 @@ from pathlib import Path
 
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
-
-from .pipelines import evaluation, training
 
 
 def make(params):
@@ -74,9 +72,7 @@ def register_pipelines():
         for n in range(39)
     ]
     return {
-        "__default__": training.create_pipeline() + evaluation.create_pipeline(),
-        "training": training.create_pipeline(),
-        "evaluation": evaluation.create_pipeline(),
+        "__default__": Pipeline(many),
         "many": Pipeline(many),
         "failing": Pipeline([made, Node(fail, ["made", "params:db"], "never", name="break")]),
         "waiting": Pipeline(
@@ -269,29 +265,26 @@ def test_a_result_as_input_is_found_in_every_kind_of_process(project: Folder) ->
     assert len(records(project)) == 2
 
 
-def test_a_run_needs_no_git(project: Folder, tmp_path: Path) -> None:
-    """Law 10: a container without git on its PATH runs, and the record lacks the commit alone."""
-    empty = project.at(tmp_path / "empty").path
-    project.run(KEDRO, "run", "--pipelines=first", fork=False, PATH=str(empty))
-    (run,) = records(project)
-    assert run["status"]["state"] == "completed"
-    assert "git-commit" not in run["metadata"]["labels"]
+def test_a_run_needs_no_installation_no_git_and_no_utf8(project: Folder, tmp_path: Path) -> None:
+    """Law 10: the hooks stand in settings.py, the record lacks the commit alone, texts are whole.
 
-
-def test_a_run_needs_no_utf8(project: Folder) -> None:
-    """Law 10: files are UTF-8 in any locale, and a terminal gets what it has letters for."""
+    Files are UTF-8 in any locale, and a terminal gets what it has letters for.
+    """
+    python = environment_of_the_lock(project.at(tmp_path / "environment"))
+    empty = str(project.at(tmp_path / "empty").path)
     ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    done = project.run(KEDRO, "run", "--pipelines=city", fork=False, **ascii_only)
+    command = (python, "-m", "kedro", "run", "--pipelines=city")
+    done = project.run(*command, fork=False, PYTHONPATH="src", PATH=empty, **ascii_only)
     # Kedro's log goes by Python's rules; click makes UTF-8 of ASCII.
     assert "Completed node: gr\\xf6\\xdfe" in done.stdout
     assert "mean_city  Zürich →" in done.stdout
     (run,) = records(project)
+    assert run["status"]["state"] == "completed"
+    assert "git-commit" not in run["metadata"]["labels"]
     assert run["status"]["results"] == {"mean_city": "Zürich →"}
     assert run["spec"]["parameters"]["city"] == "Zürich"
     [written] = (project.path / ".mlrun").rglob("by_mlrun*")
     assert written.read_bytes() == "Zürich".encode()
-    done = project.run(KEDRO, "mlrun", "show", "last", fork=False, **ascii_only)
-    assert "Zürich →" in done.stdout
 
 
 def test_a_run_needs_no_place_in_the_projects_folder(project: Folder, tmp_path: Path) -> None:
@@ -311,50 +304,6 @@ def test_a_load_that_fails_names_its_node(project: Folder) -> None:
         kedro(project, "run", "--pipelines=loading", f"--runner={runner}", ok=False)
     for run in records(project):
         assert run["status"]["error"].startswith("Node 'load': DatasetError: ")
-
-
-def test_a_chain_keeps_training_and_evaluation_together(bake: Callable[..., Folder]) -> None:
-    """Step by step as a scheduler would, with a newer model trained in between."""
-    # With the shipped registry, in which Kedro finds only the pipelines that a run names.
-    project = bake()
-
-    def run(pipeline: str, *arguments: str, **variables: str) -> dict[str, Any]:
-        kedro(project, "run", f"--pipelines={pipeline}", *arguments, **variables)
-        return records(project)[0]
-
-    few = "xgboost.model.arguments.n_estimators=5"
-    trees = f"--params={few},random_forest.model.arguments.n_estimators="
-    trained = run("training", "--chain-id=morning", f"{trees}3")
-    newer = run("training", f"{trees}5")
-    other = run("training", f"{trees}7", MLRUN_CHAIN_ID="evening")
-    evaluated = run("evaluation", "--chain-id", "morning")
-
-    inputs = evaluated["spec"]["inputs"]
-    assert inputs.keys() == {"random_forest_model", "xgboost_model", "test_set"}
-    for key, uri in inputs.items():
-        assert uri == trained["status"]["artifact_uris"][key]
-    assert evaluated["metadata"]["labels"]["workflow"] == "morning"
-    assert other["metadata"]["labels"]["workflow"] == "evening"
-    assert "workflow" not in newer["metadata"]["labels"]
-
-    # Without a chain, the newest model of all; a chosen one goes before the chain's.
-    uid = newer["metadata"]["uid"]
-    chosen = run("evaluation", "--chain-id=morning", f"--load-versions=random_forest_model:{uid}")
-    model = "random_forest_model"
-    assert chosen["spec"]["inputs"][model] == newer["status"]["artifact_uris"][model]
-    assert run("evaluation")["spec"]["inputs"] == {
-        key: other["status"]["artifact_uris"][key] for key in inputs
-    }
-
-    # What no run of a chain makes is loaded as without one.
-    assert run("evaluation", "--chain-id=night")["spec"]["inputs"][model]
-    run("training", "--chain-id=noon", "--nodes=split")
-    printed = kedro(project, "run", "--pipelines=evaluation", "--chain-id=noon", ok=False)
-    assert "chain noon has no artifact" in printed
-    assert "Run the pipeline that saves it with `--chain-id noon`" in printed
-    printed = kedro(project, "run", "--chain-id=not one", ok=False)
-    assert "The chain id 'not one' can't be a label" in printed
-    assert "Traceback" not in printed
 
 
 def test_a_password_is_nowhere(project: Folder) -> None:

@@ -1,8 +1,6 @@
 """What jobs and runs need of this machine and the MLRun API, looked at one by one."""
 
-import os
 import re
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -28,8 +26,6 @@ from ..store.store import Store
 from . import image, source
 from .function import SubmitError, is_plain, load_function, on_cluster, on_volume, read_function
 
-SETTINGS = {"MLRUN_DBPATH": "dbpath", "MLRUN_ACTIVE_PROJECT": "project"}
-SETTINGS |= {"MLRUN_ARTIFACT_PATH": "artifact_path"}  # of MLRun, with the fields of mlrun.yml
 OK, WARNING, WRONG, SKIPPED = "ok", "warning", "wrong", "skipped"
 
 
@@ -76,7 +72,7 @@ def embedded_store() -> Path:
 
 
 class Place(NamedTuple):
-    """Where runs are recorded: the run database, connected, and what it is told."""
+    """Where runs are recorded: the run database (without MLRun, if embedded), and what it is told."""
 
     db: Any
     url: str
@@ -93,20 +89,11 @@ Find = Callable[[], Place]
 
 
 def _find_place() -> Place:
-    """Find where runs are recorded; an embedded store without MLRun."""
-    # MLRun may know better: of a file of its own, or by what this process has told it.
-    if "mlrun" not in sys.modules and not os.environ.get("MLRUN_CONFIG_FILE"):
-        config, _ = find_config()
-        url, project, path = (
-            mlrun_setting(name) or str(getattr(config, field, ""))
-            for name, field in SETTINGS.items()
-        )
-        if project and url.startswith(f"{SCHEME}:"):
-            store = Store(url)
-            _ = store.connection
-            return Place(store, url, project, path)
-    url, conf = MLRunContextManager().connect(), mlrun.mlconf
-    return Place(mlrun.get_run_db(), url, str(conf.active_project), str(conf.artifact_path))
+    manager = MLRunContextManager()
+    db = manager.store
+    if isinstance(db, Store):
+        _ = db.connection
+    return Place(db, *manager.told())
 
 
 def _packages(folder: Path, _: Find) -> str:

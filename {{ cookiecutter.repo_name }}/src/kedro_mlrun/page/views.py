@@ -23,7 +23,7 @@ from .guard import Guard
 from .shown import as_json
 
 LOG = logging.getLogger(__name__)
-FILES = "page.css", "page.js"
+FILES = "page.css", "charts.js"
 TYPES = {".css": "text/css", ".js": "text/javascript"}
 View = Callable[[Page, Request], Any]
 
@@ -104,7 +104,9 @@ def _answer(page: Page, view: View, request: Request) -> Response:
 
 def exported(records: Records, found: Sequence[Record], where: str) -> str:
     """Write runs and their comparison as one file, that needs no server and no other file."""
-    text = dumps(as_json(compare.chart_data(found))).replace("<", "\\u003c")
+    data = {**compare.chart_data(found), "curves": compare.curves(records, found)}
+    text = dumps(as_json(data)).replace("<", "\\u003c")
     style, script = ((HERE / "static" / name).read_text("utf-8") for name in FILES)
     parts = {"data": Markup(text), "style": Markup(style), "script": Markup(script)}  # noqa: S704 - own files
-    return Page(lambda: records, where=where).render("export.html", **compare.table(found), **parts)
+    parts |= compare.compared(records, found, compare.ROOM)
+    return Page(lambda: records, where=where).render("compare.html", ids="", **parts)

@@ -107,7 +107,7 @@ class MLRunContextManager:
             self.configure(*find_config())
         return self._config
 
-    def _told(self) -> tuple[str, str, str]:
+    def told(self) -> tuple[str, str, str]:
         """Give the run database's URL, the project and the artifacts' place, as they are now."""
         config, loaded = self._settings(), mlrun_loaded()
         parent = None if self._runs else workers.announced()
@@ -129,7 +129,7 @@ class MLRunContextManager:
 
     def _connect(self, ask: bool = True) -> None:
         """Point MLRun to the configured store and project where it isn't told otherwise."""
-        told = self._told()
+        told = self.told()
         if ask and told[0] != self._reached:
             # Before MLRun is imported, which connects at once, and waits for longer.
             register_secrets(told[0])
@@ -146,12 +146,12 @@ class MLRunContextManager:
     @property
     def artifact_path(self) -> str:
         """Where artifacts are kept."""
-        return self._told()[2]
+        return self.told()[2]
 
     @property
     def is_plain(self) -> bool:
         """Tell whether runs are recorded without MLRun: on an embedded store, and in no job."""
-        url, project, path = self._told()
+        url, project, path = self.told()
         # What else MLRun may be told, it knows best.
         others = any(name in os.environ for name in ("MLRUN_CONFIG_FILE", "MLRUN_META_TMPFILE"))
         others = others or any(name.startswith("MLRUN_ARTIFACTS__") for name in os.environ)
@@ -184,7 +184,7 @@ class MLRunContextManager:
         """
         if mlrun_loaded() or not self.is_plain:
             return self.run_db
-        if (url := self._told()[0]) not in self._stores:
+        if (url := self.told()[0]) not in self._stores:
             self._stores[url] = Store(url)
         return self._stores[url]
 
@@ -193,7 +193,7 @@ class MLRunContextManager:
         """The name of MLRun's project."""
         if mlrun_loaded() or not self.is_plain:
             return str(self.project.metadata.name)
-        return self._told()[1]
+        return self.told()[1]
 
     def to_read(self) -> tuple[Any, str]:
         """Give what is asked for records, an embedded store without MLRun, and the project."""
@@ -222,7 +222,7 @@ class MLRunContextManager:
     @property
     def location(self) -> str:
         """Project and store in words, for messages; without what a URL may hold of credentials."""
-        url, project, _ = self._told()
+        url, project, _ = self.told()
         return f"project '{project}' of {api.address(url) or 'no store (MLRUN_DBPATH is not set)'}"
 
     @property
@@ -354,7 +354,7 @@ class MLRunContextManager:
             return known
         if not is_tested():
             self._connect()
-        made = open_runs.copy_of(reference, self.store, self._told()[2], self._connect)
+        made = open_runs.copy_of(reference, self.store, self.told()[2], self._connect)
         self._copies[reference.uid] = made
         return made
 
@@ -420,7 +420,7 @@ class MLRunContextManager:
             owned = context is None or any(context is run.context for run in self._runs)
             if context is None or owned:
                 connect = self._connect if is_plain else None
-                place = self.project_name, self._told()[2]
+                place = self.project_name, self.told()[2]
                 if record := self.resumes:
                     self.resumes = None
                     context = open_runs.resumed(self.store, record, labels, connect)
@@ -434,7 +434,7 @@ class MLRunContextManager:
             if mlrun_loaded():
                 self.share_runs()
             if run_id:
-                where = context._uid, context.project, self._told()[0]
+                where = context._uid, context.project, self.told()[0]
                 datasets = self._config.tracking.datasets
                 reference = workers.RunReference(*where, datasets, context.iteration)
                 workers.announce(run_id, reference)

@@ -1,7 +1,7 @@
-"""The schemas of the data; `validator` in the catalog says which data set has which.
+"""The schema of the data, which `validator` in the catalog names.
 
-They describe the data that the project came with. For your own data, describe its columns here, or
-remove the `validator` lines. Columns may be absent, because an entry can omit some with `usecols`.
+It describes the data that the project came with. For your own data, describe its columns here, or
+remove the `validator` line. Columns may be absent, because an entry can omit some with `usecols`.
 """
 
 import math
@@ -25,9 +25,3 @@ class Measurements(DataFrameModel):
         # Text and missing values break other rules.
         numbers = pd.to_numeric(values, errors="coerce")
         return numbers.isna() | ((numbers >= 0) & (numbers < math.inf))
-
-
-class SplitData(Measurements):
-    """A training or test set: the same, with the diagnosis as a category."""
-
-    diagnosis: pd.CategoricalDtype | None = Field(isin=DIAGNOSES)
