@@ -216,17 +216,10 @@ def open(records: Records, which: str, view: bool) -> Answer:
 
     If the output is no terminal, or is JSON, the path is printed only.
     """
-    found = artifact_summary(records.artifact(which))
-    path, problem = found["path"], ""
-    if not path:
-        problem = f"'{which}' has no file: its data is in its record. Load it with the catalog."
-    elif "://" not in path and not Path(path).exists():
-        problem = (
-            f"{path} does not exist: it was written on another machine, or deleted since. Copy it "
-            "there, or make it again with kedro run."
-        )
-    if problem:
-        raise click.ClickException(problem)
+    from ..records.previews import local_path
+
+    record = records.artifact(which)
+    found, path = artifact_summary(record), local_path(record)
     as_json = click.get_current_context().params["as_json"]
     # A server has a terminal, but nothing that could show a window.
     has_desktop = os.name == "nt" or sys.platform == "darwin" or _DISPLAYS & os.environ.keys()

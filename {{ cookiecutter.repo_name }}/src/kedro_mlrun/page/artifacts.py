@@ -6,9 +6,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from ..records import previews
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record, uid_of
-from . import graph, previews
+from . import graph
 from .app import Page, address, whole
 from .run import item
 

@@ -11,10 +11,10 @@ import yaml
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..records import previews
 from ..records.records import Records
 from ..records.summaries import Record, artifact_key, fields_of, summary, uid_of
 from ..store.fields import flatten, run_title
-from . import previews
 from .app import Page
 from .run import item
 from .runs import row

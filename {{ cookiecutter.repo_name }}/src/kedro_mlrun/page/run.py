@@ -11,6 +11,7 @@ import click
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..records import previews
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import (
     Record,
@@ -22,7 +23,7 @@ from ..records.summaries import (
 )
 from ..store.fields import OWN, artifact_uid, flatten, run_title
 from ..store.rows import LATEST, TERMINAL_STATES
-from . import graph, previews
+from . import graph
 from .app import Page, address, whole
 
 LOG_PART = 200_000  # bytes of a log in an answer

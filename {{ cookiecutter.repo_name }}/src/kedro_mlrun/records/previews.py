@@ -1,4 +1,4 @@
-"""What is shown of an artifact's bytes: never more than a part, and nothing is run or unpickled."""
+"""An artifact's file, and what is shown of it: a part at most, and nothing is run or unpickled."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ..lazy import mlrun
-from ..records.summaries import Record, artifact_summary
+from .summaries import Record, artifact_key, artifact_summary
 
 SIZE = 100  # rows of a page
 MOST_COLUMNS, LONGEST = 200, 200_000  # columns of a table; characters of a text
@@ -45,22 +45,34 @@ def kind(record: Record) -> str:
     return next((name for name, endings in kinds.items() if ending in endings), "text")
 
 
+def local_path(record: Record) -> str:
+    """Give the path or URL of an artifact's file or folder, unless a path isn't there."""
+    path, is_there = artifact_summary(record)["path"].removeprefix("file://"), False
+    with suppress(OSError, ValueError):  # of a name that no file can have
+        is_there = "://" in path or Path(path).exists()
+    if path and is_there:
+        return path
+    if path:
+        raise click.ClickException(
+            f"{path} does not exist: it was written on another machine, or deleted since. Copy it "
+            "there, or make it again with kedro run."
+        )
+    raise click.ClickException(
+        f"'{artifact_key(record)}' has no file: its data is in its record. Load it with the "
+        "catalog."
+    )
+
+
 def local_file(record: Record) -> Path:
     """Give an artifact's file, brought here from where an MLRun API's runs have it."""
-    told = artifact_summary(record)
-    path, is_file = str(told["path"]).removeprefix("file://"), False
+    path, size = local_path(record), artifact_summary(record)["size"] or 0
     if "://" in path:
         # Nor is a server asked because a record says so.
-        if path.startswith("http") or (told["size"] or 0) > FETCHED:
+        if path.startswith("http") or size > FETCHED:
             raise click.ClickException(f"{path} is not fetched for a page. Load it by the catalog.")
         return _fetched(path)
-    with suppress(OSError, ValueError):  # of a name that no file can have
-        is_file = bool(path) and Path(path).is_file()
-    if not is_file:
-        raise click.ClickException(
-            f"{path or 'The artifact'} is no file here: it is a folder, was written on another "
-            "machine, or was deleted since."
-        )
+    if not Path(path).is_file():
+        raise click.ClickException(f"{path} is a folder, which isn't shown.")
     return Path(path)
 
 
