@@ -105,12 +105,12 @@ def _pipeline(saved: Mapping[str, Record]) -> dict[str, Any] | None:
         longest = max(seconds.values(), default=0) or 1
         boxes, edges, datasets = list[graph.Box](), list[tuple[str, str]](), dict[str, graph.Box]()
         for node in nodes:
-            name, took = f"node {node['name']}", seconds.get(node["name"])
+            title = str(node["name"])
+            name, took = f"node {title}", seconds.get(title)
             note = f"{took:.2f} s" if took is not None else ""
-            box = graph.Box(name, "node", node["name"], note, share=(took or 0) / longest)
-            boxes.append(box)
+            boxes.append(graph.Box(name, "node", title, note, share=(took or 0) / longest))
             for way in ("inputs", "outputs"):
-                for key in {str(each).partition("@")[0]: way for each in node[way]}:
+                for key in (str(each).partition("@")[0] for each in node[way]):
                     if not key.startswith("params:") and key != "parameters":
                         link = item(saved[key])["link"] if key in saved else ""
                         datasets[key] = graph.Box(f"data {key}", "data", key, link=link)
