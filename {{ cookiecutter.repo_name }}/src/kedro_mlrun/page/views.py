@@ -14,7 +14,7 @@ from .app import HERE, Page, View, application
 from .guard import Guard
 from .shown import as_json
 
-FILES = "page.css", "page.js"
+FILES = "page.css", "charts.js"
 
 
 def make(
@@ -63,7 +63,9 @@ def make(
 
 def exported(records: Records, found: Sequence[Record], where: str) -> str:
     """Write runs and their comparison as one file, that needs no server and no other file."""
-    text = dumps(as_json(compare.chart_data(found))).replace("<", "\\u003c")
+    data = {**compare.chart_data(found), "curves": compare.curves(records, found)}
+    text = dumps(as_json(data)).replace("<", "\\u003c")
     style, script = ((HERE / "static" / name).read_text("utf-8") for name in FILES)
     parts = {"data": Markup(text), "style": Markup(style), "script": Markup(script)}  # noqa: S704 - own files
-    return Page(lambda: records, where=where).render("export.html", **compare.table(found), **parts)
+    parts |= compare.compared(records, found, compare.ROOM)
+    return Page(lambda: records, where=where).render("compare.html", ids="", **parts)
