@@ -93,5 +93,5 @@ def test_an_exported_file_has_all_that_is_drawn(
     asked = page(f"/compare?id={','.join(uids)}")
     assert asked.text.count('<details class="diff"') == 2
     assert len(asked.links("/image?key=curve.chart")) == 3
-    full = compare.compared(records, [*records.runs_of(uids)], room=60)
+    full = compare.compared(records, [*records.runs_of(uids)], room=40)
     assert [bool(each["image"]) for each in full["images"]["curve.chart"]] == [True, False, False]

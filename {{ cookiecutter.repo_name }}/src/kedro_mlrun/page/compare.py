@@ -135,15 +135,14 @@ def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
         times = (times.dt.total_seconds() if times.dtype.kind == "m" else times).tolist()
     xs = steps.tolist() if steps.dtype.kind in "iuf" else [*range(len(frame))]
     for name, column in frame.items():
-        ys = column.to_numpy(float)
-        kept = np.flatnonzero(np.isfinite(ys))
+        ys = column.to_numpy(float, na_value=np.nan)
+        kept = [*np.flatnonzero(np.isfinite(ys))]
         if len(kept) > most:
             # Of each part its extremes, so that no spike is lost.
             parts = np.array_split(kept, most // 2)
-            kept = sorted(
-                n for part in parts for n in {part[ys[part].argmin()], part[ys[part].argmax()]}
-            )
-        curve = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.6g}") for n in kept]}
+            ends = [{part[ys[part].argmin()], part[ys[part].argmax()]} for part in parts]
+            kept = sorted(set().union(*ends))
+        curve: Record = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.6g}") for n in kept]}
         curve["time"] = times and [times[n] for n in kept]
         whole = f"{key}.{name}" if len(frame.columns) > 1 else key
         yield whole, str(frame.index.name or "step"), curve
@@ -157,7 +156,8 @@ def diff(*runs: Record) -> Record:
         plain = {name: value for name, value in values.items() if not name.startswith("kedro.")}
         texts.append(yaml.safe_dump(plain, sort_keys=True, allow_unicode=True).splitlines())
     names = [f"{run_title(summary(run))} {uid_of(run)[:8]}" for run in runs]
-    lines = difflib.unified_diff(*texts, *names, lineterm="", n=2)
+    (left, right), (old, new) = texts, names
+    lines = difflib.unified_diff(left, right, old, new, lineterm="", n=2)
     return {"title": " → ".join(names), "lines": [(line[:1], line) for line in lines]}
 
 
