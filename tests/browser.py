@@ -29,15 +29,15 @@ OPTIONS = """
     --disable-features=BackForwardCache,RenderDocument,SpareRendererForSitePerProcess
 """
 LONGEST = 15  # seconds that anything may take
-KEYS = {"Enter": "\r", "Escape": "", "Tab": ""}
+KEYS = {"Enter": 13, "Escape": 27, "Home": 36}  # that write nothing, by their codes
 IMAGES = """Promise.all([...document.images].map((each) => {
   each.loading = "eager";
   return each.decode().catch(() => {});
 }))"""
-CENTER = """function() {
+POINT = """function(across, down) {
   this.scrollIntoView({ block: "center", inline: "center" });
   const box = this.getBoundingClientRect();
-  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  const [x, y] = [box.x + box.width * across, box.y + box.height * down];
   return this.contains(document.elementFromPoint(x, y)) && [x, y];
 }"""
 
@@ -57,7 +57,7 @@ class Tab:
 
     def __init__(self, address: str) -> None:
         self._socket = create_connection(address, timeout=LONGEST, suppress_origin=True)
-        self._asked, self._loaded, self.problems = 0, 0, list[str]()
+        self._asked, self._loaded, self._held, self.problems = 0, 0, False, list[str]()
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
 
@@ -124,13 +124,13 @@ class Tab:
         yield
         self.ask("Page.removeScriptToEvaluateOnNewDocument", **added)
 
-    def call(self, node: int, function: str) -> Any:
+    def call(self, node: int, function: str, *arguments: Any) -> Any:
         """Call a function of JavaScript with an element as `this`."""
         element = self.ask("DOM.resolveNode", backendNodeId=node)["object"]["objectId"]
-        options = {"objectId": element, "returnByValue": True}
-        return self.ask("Runtime.callFunctionOn", functionDeclaration=function, **options)[
-            "result"
-        ].get("value")
+        given = [{"value": each} for each in arguments]
+        options = {"objectId": element, "returnByValue": True, "arguments": given}
+        told = self.ask("Runtime.callFunctionOn", functionDeclaration=function, **options)
+        return told["result"].get("value")
 
     def all(self, role: str, name: str | None = None) -> list[Any]:
         """Find the elements with a role and a whole accessible name, as shown now."""
@@ -157,28 +157,45 @@ class Tab:
             return self.evaluate("document.body?.innerText ?? ''")
         return self.call(self.find(role, name), "function() { return this.innerText }")
 
+    def point(self, role: str, name: str | None, across: float = 0.5, down: float = 0.5) -> Any:
+        """Move the mouse to an element, as soon as nothing covers it: to its middle, or a part."""
+        place = self.wait(lambda: self.call(self.find(role, name), POINT, across, down))
+        self.mouse("mouseMoved", place)
+        return place
+
     def click(self, role: str, name: str | None = None, count: int = 1) -> None:
-        """Click the middle of an element, as soon as nothing covers it."""
-        x, y = self.wait(lambda: self.call(self.find(role, name), CENTER))
-        self.mouse("mouseMoved", x, y)
+        """Click an element, once or more often."""
+        place = self.point(role, name)
         for number in range(1, count + 1):
-            for kind in ("mousePressed", "mouseReleased"):
-                self.mouse(kind, x, y, button="left", clickCount=number)
+            self.mouse("mousePressed", place, clickCount=number)
+            self.mouse("mouseReleased", place, clickCount=number)
+
+    def drag(
+        self, role: str, name: str, start: tuple[float, float], end: tuple[float, float]
+    ) -> None:
+        """Drag from one part of an element to another one."""
+        begun = self.point(role, name, *start)
+        self.mouse("mousePressed", begun, clickCount=1)
+        self.mouse("mouseReleased", self.point(role, name, *end), clickCount=1)
 
     def follow(self, role: str, name: str | None = None) -> None:
         """Click what opens another page."""
         self.leave(lambda: self.click(role, name))
 
-    def mouse(self, kind: str, x: float, y: float, **options: Any) -> None:
-        """Send an event of the mouse."""
-        self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **options)
+    def mouse(self, kind: str, place: tuple[float, float], **options: Any) -> None:
+        """Send an event of the mouse, and of its left button if that is held."""
+        x, y = place
+        held = {"button": "left", "buttons": 1} if self._held or kind == "mousePressed" else {}
+        self._held = kind == "mousePressed" or (self._held and kind != "mouseReleased")
+        self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held, **options)
 
     def keys(self, *keys: str) -> None:
         """Press keys one after the other."""
         for key in keys:
-            text = {"text": KEYS.get(key, key)} if KEYS.get(key, key) else {}
-            self.ask("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
-            self.ask("Input.dispatchKeyEvent", type="keyUp", key=key)
+            told = {"key": key, "windowsVirtualKeyCode": KEYS.get(key, 0)}
+            text = {"Enter": "\r"}.get(key, "" if key in KEYS else key)
+            self.ask("Input.dispatchKeyEvent", type="keyDown", text=text, **told)
+            self.ask("Input.dispatchKeyEvent", type="keyUp", **told)
 
     def write(self, text: str) -> None:
         """Type a text where the cursor is, in place of what is selected."""
