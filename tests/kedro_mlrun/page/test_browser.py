@@ -20,6 +20,10 @@ from kedro_mlrun.commands import cli
 from kedro_mlrun.records.records import Records
 from kedro_mlrun.records.summaries import artifact_summary, uid_of
 
+BROWSER = found_browser()
+if BROWSER is None:
+    reason = f"There is no {', '.join(NAMES)}. Name a browser: CHROMIUM=/path/to/chromium"
+    pytest.skip(reason, allow_module_level=True)
 # One browser, server and store for all of them.
 pytestmark = pytest.mark.xdist_group("browser")
 NODES = [
@@ -99,10 +103,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def opened(downloads: Path) -> Iterator[Tab]:
-    path = found_browser()
-    if path is None:
-        pytest.skip(f"There is no {' or '.join(NAMES)}. Name one: CHROMIUM=/path/to/chromium")
-    with browser(path, downloads) as tab:
+    with browser(BROWSER, downloads) as tab:
         yield tab
 
 
