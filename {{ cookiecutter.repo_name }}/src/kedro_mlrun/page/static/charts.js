@@ -24,7 +24,7 @@ function said(value, most = 40) {
 const place = $("#charts");
 const url = place.dataset.compare;
 // When the page is left, no answer comes, and there is nothing more to do.
-const load = (address) => fetch(address).then((answer) => answer.json(), () => new Promise(() => {}));
+const load = (address) => fetch(address).then((answer) => answer.json()).catch(() => new Promise(() => {}));
 const data = url ? await load(url) : JSON.parse($("#data").textContent);
 const { runs } = data;
 const names = runs.map((run) => `${said(run.title)} ${said(run.uid.slice(0, 8))}`);
