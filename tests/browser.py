@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 from websocket import create_connection
 
+Place = tuple[float, float]
 NAMES = "chromium", "chromium-browser", "google-chrome"
 # What is shown is our own: it needs no sandbox, which many a machine doesn't allow, and no process
 # for each site. That, and no pages kept to go back to, saves a quarter of the work.
@@ -170,9 +171,7 @@ class Tab:
             self.mouse("mousePressed", place, clickCount=number)
             self.mouse("mouseReleased", place, clickCount=number)
 
-    def drag(
-        self, role: str, name: str, start: tuple[float, float], end: tuple[float, float]
-    ) -> None:
+    def drag(self, role: str, name: str, start: Place, end: Place) -> None:
         """Drag from one part of an element to another one."""
         begun = self.point(role, name, *start)
         self.mouse("mousePressed", begun, clickCount=1)
@@ -182,7 +181,7 @@ class Tab:
         """Click what opens another page."""
         self.leave(lambda: self.click(role, name))
 
-    def mouse(self, kind: str, place: tuple[float, float], **options: Any) -> None:
+    def mouse(self, kind: str, place: Place, **options: Any) -> None:
         """Send an event of the mouse, and of its left button if that is held."""
         x, y = place
         held = {"button": "left", "buttons": 1} if self._held or kind == "mousePressed" else {}
