@@ -82,7 +82,8 @@ function recolour() {
   const sample = (value) => svg("path", { class: "line", d: "M0,4H26", ...styled(value) });
   const keys = texts?.slice(0, FEW) ?? ends;
   $("#legend").replaceChildren(...keys.map((value) => html("span", {},
-    svg("svg", { width: 26, height: 8, "aria-hidden": true }, sample(value)), ` ${said(value)}`)));
+    svg("svg", { width: 26, height: 8, "aria-hidden": true }, sample(value)), ` ${said(value)}`)),
+  ...(texts?.length > FEW ? [`… of ${texts.length}`] : []));
 }
 function line(run, points) {
   const parts = points.map(([x, y], n) => `${n ? "L" : "M"}${x.toFixed(1)},${y.toFixed(1)}`);
@@ -328,7 +329,8 @@ parallel($("#parallel .wide"));
 scatter($("#scatter"));
 draw();
 const metrics = data.curves ?? await (await fetch(`${url}&curves=1`)).json();
-$("#curves").hidden = !metrics.length;
+$("#curves .tools").hidden = !metrics.length;
+$("#curves .dim").hidden = metrics.length > 0;
 $("#over").parentNode.hidden = !metrics.some((metric) => metric.curves.some((each) => each.time));
 $("#curves .side").append(...metrics.map(curves));
 draw();
