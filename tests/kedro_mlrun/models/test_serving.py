@@ -38,6 +38,7 @@ from kedro_mlrun.models.following import Followed
 from kedro_mlrun.models.prediction import ModelSource, Predictor
 from kedro_mlrun.models.requests import RequestLog
 from kedro_mlrun.models.schema import Rows, Schema
+from kedro_mlrun.models.versions import holder
 from kedro_mlrun.records.records import Records
 
 TOKEN = "a-token"
@@ -392,6 +393,18 @@ def test_kinds_of_columns() -> None:
     ):
         with pytest.raises(ValueError, match=r"^(Column '|A number)"):
             schema.rows([wrong])
+
+
+def test_a_version_is_looked_up_once(saved: Any, store: Store) -> None:
+    """Law 7: it is loaded by the very record that tells which version has the tag."""
+    db, source, read = store.manager.store, ModelSource("boosted", "champion"), list[str]()
+    db.connection.set_trace_callback(read.append)
+    records = Records(db, store.project)
+    for look in (source.version, source.load, lambda: holder(records, "boosted")):
+        read.clear()
+        assert look()
+        assert len([query for query in read if "FROM artifacts" in query]) == 1
+    db.connection.set_trace_callback(None)
 
 
 def test_the_quick_way_is_the_models_own_or_not_taken(

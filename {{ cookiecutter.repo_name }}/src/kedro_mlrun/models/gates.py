@@ -133,7 +133,7 @@ def _saved_beside(records: Records, key: str, *others: Record) -> Record:
         if not found:
             uris = map(str, section(run, "spec", "inputs").values())
             named = (uri for uri in uris if artifact_named(uri).get("key") == key)
-            found = [records.artifact(uri) for uri in named]
+            found = [records.named(uri) for uri in named]
         if found:
             return max(found, key=lambda item: str(item["metadata"].get("updated")))
     model = others[0]
