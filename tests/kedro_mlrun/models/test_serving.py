@@ -37,7 +37,7 @@ from kedro_mlrun.models import server as module
 from kedro_mlrun.models.following import Followed
 from kedro_mlrun.models.prediction import ModelSource, Predictor
 from kedro_mlrun.models.requests import RequestLog
-from kedro_mlrun.models.schema import Rows, Schema
+from kedro_mlrun.models.schema import RequestError, Rows, Schema
 from kedro_mlrun.models.versions import holder
 from kedro_mlrun.records.records import Records
 
@@ -405,6 +405,21 @@ def test_a_version_is_looked_up_once(saved: Any, store: Store) -> None:
         assert look()
         assert len([query for query in read if "FROM artifacts" in query]) == 1
     db.connection.set_trace_callback(None)
+
+
+def test_what_is_no_date_is_refused_at_all_doors(saved: Any, training_set: pd.DataFrame) -> None:
+    """In the same sentence, though its record calls a column of dates in a CSV one of text."""
+    dated = training_set[["mean_area", "diagnosis"]].assign(day="2024-12-31")
+    saved("dated", train(dated, "sklearn.tree.DecisionTreeClassifier"), data=dated)
+    served = ModelSource("dated", "champion").load()
+    text = b"mean_area,day\n1.5,2024-12-31\n1.5,\n1.5,soon\n"
+    with pytest.raises(RequestError) as refused:
+        served.answer(served.schema.csv(text))
+    rows = pd.read_csv(io.BytesIO(text))
+    with pytest.raises(ValueError, match="has 'soon' in row 2") as odd:
+        project_module("pipelines.inference.nodes").predict_rows(served.model, rows)
+    assert str(refused.value) == f"The model doesn't take these rows: {odd.value}"
+    assert len(served.answer(served.schema.csv(text.removesuffix(b"1.5,soon\n"))).outputs) == 2
 
 
 def test_the_quick_way_is_the_models_own_or_not_taken(
