@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -691,6 +692,51 @@ def test_a_full_queue(boosted: Served, features: pd.DataFrame) -> None:
         assert [each.result()[0] for each in (first, *others)] == [200] * 3
 
 
+def test_requests_that_wait_to_be_recorded_are_bounded(
+    boosted: Served, features: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bytes, too, for a row may have long texts; what is too much is dropped and counted."""
+    body = features.iloc[:2].to_numpy().tolist()
+    monkeypatch.setattr("kedro_mlrun.models.requests.LARGEST", 2.5 * len(json.dumps(body)))
+    slow = Slow(boosted.app.followed.predictor.schema)
+    log = RequestLog(str(tmp_path), "boosted", shadow=Fixed(slow))
+    log.seconds = 0.01
+    with serving(boosted.app.followed, log=log) as served:
+        served.predict(body)
+        assert slow.begun.wait(10)
+        for _ in range(3):
+            served.predict(body)
+        assert "log_dropped_rows_total 4\n" in served.ask("/metrics")[1]
+        slow.go.set()
+        log.close(10)
+    assert len(pd.read_parquet(tmp_path / "requests")) == 4
+
+
+def test_a_request_that_never_ends_is_ended(
+    boosted: Served, features: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its head or in its body; an answer that takes long is waited for."""
+    monkeypatch.setattr(web, "SECONDS", 0.05)
+    slow = Slow(boosted.app.followed.predictor.schema)
+    head, post = b"GET /ready HTTP/1.1\r\nHost: x\r\n", b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+    parts = (b"", head, post + b"Content-Length: 9\r\n\r\n[")
+    with serving(Fixed(slow)) as served, ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(served.predict, features.iloc[:1].to_numpy().tolist())
+        assert slow.begun.wait(10)
+        for before, part in product((b"", head + b"\r\n"), parts):
+            with socket.create_connection(("127.0.0.1", served.port), 10) as opened:
+                opened.sendall(before)
+                told = b"" if before else b"}"
+                while b"}" not in told:
+                    told += opened.recv(1000) or b"closed }"
+                assert b"closed" not in told
+                # Before any byte of a second one, uvicorn has a limit itself.
+                opened.sendall(part or before[:1])
+                assert opened.recv(1000) == b""
+        slow.go.set()
+        assert answer.result()["outputs"] == ["benign"]
+
+
 def test_one_request_at_fault_fails_alone(boosted: Served, features: pd.DataFrame) -> None:
     """Also if it was asked together with others; a fault of the model is told without its text."""
 
@@ -728,7 +774,9 @@ def test_token(boosted: Served, features: pd.DataFrame) -> None:
             assert served.ask("/predict", body, **headers)[0] == 401
             assert served.ask("/metadata", **headers)[0] == 401
         assert served.ask("/health")[0] == served.ask("/v2/health/ready")[0] == 200
-        assert served.ask("/predict", body, Authorization=f"Bearer {TOKEN}")[0] == 200
+        for scheme in ("Bearer", "bearer", "BEARER "):
+            assert served.ask("/predict", body, Authorization=f"{scheme} {TOKEN}")[0] == 200
+        assert served.ask("/predict", body, Authorization=f"Basic {TOKEN}")[0] == 401
 
 
 def test_what_the_server_tells_of_itself(boosted: Served) -> None:
