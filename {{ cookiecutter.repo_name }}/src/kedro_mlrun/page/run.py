@@ -90,7 +90,7 @@ def inputs(records: Records, named: Mapping[str, Any]) -> list[Record]:
         link = made = ""
         with suppress(RecordNotFoundError):
             if uid := artifact_uid(uri):
-                record = records.artifact(str(uri))
+                record = records.named(str(uri))
                 made = artifact_summary(record)["run"]
                 link = address("/artifact", key=artifact_key(record), uid=uid)
         found.append({"name": name, "uri": uri, "link": link, "run": made})
