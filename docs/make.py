@@ -41,6 +41,7 @@ ROOMS = {
     "pipelines": "The pipelines of a generated project",
 }
 FEWEST_WORDS = 3  # of a message; what is shorter is a part of one
+COMMON = ("--env", "--json")  # options of all commands that look at records
 # What is called with a message; and what is called so for programmers, or with a part of one.
 MESSAGE = r"(Error|Exception|Parameter)$|^warn(ing)?$"
 OTHER = {"AttributeError", "PydanticCustomError", "needs_api"}
@@ -78,14 +79,11 @@ def rows_of(model: type[BaseModel], prefix: str = "") -> Iterator[list[str]]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from rows_of(kind, f"{prefix}{name}.")
             continue
-        default = "" if field.default is PydanticUndefined else f"`{plain(field.default)}`"
         shown = re.sub(r"kedro_mlrun\.\w+\.|typing\.|<class '|'>", "", str(kind))
-        yield [
-            f"`{prefix}{name}`",
-            f"`{shown}`".replace("|", "\\|"),
-            default,
-            cell(described[name]),
-        ]
+        told = f"`{shown}`"
+        if field.default is not PydanticUndefined:
+            told += f", by default `{plain(field.default)}`"
+        yield [f"`{prefix}{name}`", told.replace("|", "\\|"), cell(described[name])]
 
 
 def plain(value: Any) -> str:
@@ -113,10 +111,10 @@ def settings() -> str:
     from kedro_mlrun.project import GateConfig, MLRunConfig
     from kedro_mlrun.search.config import SearchConfig
 
-    head = ["key", "type", "default", ""]
+    head = ["key", "type", ""]
     return f"""# Settings
 
-This page is made from the code that reads the files. A key that isn't here is refused, by name.
+This page is made from the code that reads the files. What is misspelt there is refused, by name.
 
 ## conf/base/mlrun.yml
 
@@ -149,7 +147,7 @@ these fields; `spec` takes each other field that MLRun knows of a job.
 def options_of(options: Iterable[click.Parameter], context: click.Context) -> Iterator[list[str]]:
     """Give a row for each option."""
     for option in options:
-        if isinstance(option, click.Option) and not option.hidden and "--help" not in option.opts:
+        if isinstance(option, click.Option) and not {"--help", *COMMON} & {*option.opts}:
             names, text = option.get_help_record(context) or ("", "")
             yield [f"`{names}`".replace("|", "\\|"), cell(text)]
 
@@ -172,6 +170,11 @@ def described(command: click.Command, parents: str, all_options: bool = True) ->
     )
 
 
+def has_common(command: click.Command) -> bool:
+    """Tell whether a command has the options that are described once for all."""
+    return {*COMMON} <= {name for option in command.params for name in option.opts}
+
+
 def targets() -> Iterator[list[str]]:
     """Give a row for each target of a generated project's Makefile."""
     text = (TEMPLATE / "Makefile").read_text(encoding="utf-8")
@@ -185,13 +188,16 @@ def commands() -> str:
 
     context = click.Context(mlrun_group, info_name="kedro mlrun")
     named = (mlrun_group.get_command(context, name) for name in mlrun_group.list_commands(context))
-    each = "\n".join(described(command, "kedro mlrun") for command in named if command)
+    found = [command for command in named if command]
+    each = "\n".join(described(command, "kedro mlrun") for command in found)
+    has_none = [f"`{command.name}`" for command in found if not has_common(command)]
     notes = "\n\n".join(cell(part) for part in cleandoc(mlrun_group.help or "").split("\n\n")[1:])
     return f"""# Command line
 
 This page is made from the commands themselves: `kedro mlrun COMMAND --help` says the same. `--json`
-prints what programs read. The exit code is 0 if all went well, 1 if something failed, and 2 if what
-was asked for can't be done.
+prints what programs read, and `--env` names one of Kedro's configuration environments; all commands
+but {" and ".join(has_none)} have both. The exit code is 0 if all went well, 1 if something failed,
+and 2 if what was asked for can't be done.
 
 {notes}
 

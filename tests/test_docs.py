@@ -4,6 +4,7 @@ import importlib.util
 import re
 from types import ModuleType
 
+import click
 import pytest
 import yaml
 from helpers import ROOT
@@ -51,9 +52,33 @@ def test_the_made_pages_have_all_settings_and_commands(make: ModuleType) -> None
     settings, commands = make.settings(), make.commands()
     for key in yaml.safe_load((make.TEMPLATE / "conf/base/search.yml").read_text()):
         assert f"| `{key}` |" in settings
-    assert "| `tracking.skip_pipelines` | `list[str]` | `[]` |" in settings
+    assert "| `tracking.skip_pipelines` | `list[str]`, by default `[]` |" in settings
     assert "| `spec.resources.limits` |" in settings
     assert "## kedro mlrun show\n" in commands and "| `--chain-id TEXT` |" in commands
+
+
+def test_the_commands_in_sentences_exist(make: ModuleType) -> None:
+    """Those in blocks are typed by `make docs`."""
+    from kedro_mlrun.commands.cli import mlrun_group
+
+    context = click.Context(mlrun_group)
+    makefiles = (ROOT / "Makefile", make.TEMPLATE / "Makefile")
+    targets = {*re.findall(r"^([\w-]+):", "\n".join(file.read_text() for file in makefiles), re.M)}
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    spans = re.findall(r"`((?:kedro mlrun|make) [^`]+)`", re.sub(r"(?s)```.*?```", "", pages))
+    assert len(spans) > 40
+    for span in spans:
+        program, first, *words = span.removeprefix("kedro ").split()
+        if program == "make":
+            named = {word for word in (first, *words) if re.fullmatch("[a-z-]+", word)}
+            assert named <= targets, span
+        elif first not in {"…", "--version"}:
+            command = mlrun_group.get_command(context, first)
+            assert command, span
+            known = {name for option in command.params for name in option.opts}
+            assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, (
+                span
+            )
 
 
 def test_the_messages_that_troubleshooting_explains_are_those_of_the_code(make: ModuleType) -> None:
