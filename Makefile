@@ -59,7 +59,7 @@ fix: .venv/installed  ## fix format and style where that is safe, and write the 
 
 docs: .venv/docs  ## build the documentation into build/site, and run its code blocks, in minutes
 	@"$(BIN)/python" docs/make.py
-	@NO_MKDOCS_2_WARNING=1 "$(BIN)/mkdocs" build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 "$(BIN)/mkdocs" build --strict
 	@"$(BIN)/python" -m pytest tests/docs/pages.py
 
 .venv/docs: .venv/installed

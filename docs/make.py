@@ -40,6 +40,7 @@ ROOMS = {
     "setup": "Init and update",
     "pipelines": "The pipelines of a generated project",
 }
+OTHER_ROOMS = "Elsewhere"
 FEWEST_WORDS = 3  # of a message; what is shorter is a part of one
 COMMON = ("--env", "--json")  # options of all commands that look at records
 # What is called with a message; and what is called so for programmers, or with a part of one.
@@ -270,14 +271,13 @@ def found_in(file: Path) -> Iterator[str]:
 @cache
 def messages() -> dict[str, list[str]]:
     """Give all messages, by the heading that they stand under."""
-    found = {}
-    for room, heading in ROOMS.items():
-        place = PACKAGE / room
-        if room == "pipelines":
-            place = TEMPLATE / "src" / "{{ cookiecutter.python_package }}" / room
-        files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-        found[heading] = [*dict.fromkeys(text for file in files for text in found_in(file))]
-    return found
+    pipelines = TEMPLATE / "src" / "{{ cookiecutter.python_package }}"
+    found: dict[str, list[str]] = {heading: [] for heading in [*ROOMS.values(), OTHER_ROOMS]}
+    for source in (PACKAGE, pipelines):
+        for file in sorted(source.rglob("*.py")):
+            room = file.relative_to(source).parts[0]
+            found[ROOMS.get(room, OTHER_ROOMS)] += found_in(file)
+    return {heading: [*dict.fromkeys(told)] for heading, told in found.items()}
 
 
 def page_of_messages() -> str:
