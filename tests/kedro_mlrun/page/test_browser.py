@@ -90,8 +90,9 @@ def seen(store: Store) -> SimpleNamespace:
     runs.failed = make_run("evaluation", inputs={"forest": uri}, error=error)
     runs.search = make_run("search")
     record = manager.db.read_run(runs.search, store.project)
-    header, trials = ["state", "iter", "param.depth", "output.auc"], ["completed"]
-    record["status"]["iterations"] = [header, [*trials, 1, 3, 0.5], [*trials, 2, 4, 0.75]]
+    header = ["state", "iter", "param.depth", *[f"output.of_a_long_name.{n}" for n in range(9)]]
+    trials = [["completed", n, n + 2, *[n / 4 + 0.25] * 9] for n in (1, 2)]
+    record["status"]["iterations"] = [header, *trials]
     manager.db.store_run(record, runs.search, store.project)
     return runs
 
@@ -162,10 +163,17 @@ def test_runs_are_found(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     assert tab.evaluate("new URLSearchParams(location.search).get('q')").endswith("seed == 7")
     tab.goto(url)
 
+    width = "document.querySelector('table').clientWidth"
+    before = tab.evaluate(width)
     tab.click("button", "Trials of search")
-    assert "0.7500" in tab.text("region", "Trials")
+    assert "0.7500" in tab.text("region", "Trials") and tab.evaluate(width) == before
     tab.click("button", "Trials of search")
     tab.wait(lambda: not tab.all("region", "Trials"))
+
+    tab.looks(390, "light")
+    for is_open in (True, False):
+        tab.click("DisclosureTriangle", "Columns")
+        assert bool(tab.all("button", "Show")) == is_open
 
 
 def test_keys_move_check_and_compare(tab: Tab, url: str, seen: SimpleNamespace) -> None:

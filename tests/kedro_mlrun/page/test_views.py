@@ -185,7 +185,7 @@ def test_models_tell_where_they_are_served_and_used(
     body = function.to_dict() | {"status": {"state": "ready", "address": "cluster:30080"}}
     store.manager.db.store_function(body, "serve-forest", store.project, tag="latest")
     log = RequestLog(store.manager.artifact_path, "forest")
-    log.put(Rows(["x"], ["number"], [[7]]), Answer([1], version=uid_of(newer)), None)
+    log.put(Rows(["x"], ["number"], [[7]]), Answer([1], version=uid_of(newer)), None, 9)
     log.close()
     models = page("/models")
     of_newer, of_older = (

@@ -23,7 +23,9 @@ function said(value, most = 40) {
 
 const place = $("#charts");
 const url = place.dataset.compare;
-const data = url ? await (await fetch(url)).json() : JSON.parse($("#data").textContent);
+// When the page is left, no answer comes, and there is nothing more to do.
+const load = (address) => fetch(address).then((answer) => answer.json()).catch(() => new Promise(() => {}));
+const data = url ? await load(url) : JSON.parse($("#data").textContent);
 const { runs } = data;
 const names = runs.map((run) => `${said(run.title)} ${said(run.uid.slice(0, 8))}`);
 const seconds = runs.map((run) => run.seconds);
@@ -328,7 +330,7 @@ window.addEventListener("resize", draw);
 parallel($("#parallel .wide"));
 scatter($("#scatter"));
 draw();
-const metrics = data.curves ?? await (await fetch(`${url}&curves=1`)).json();
+const metrics = data.curves ?? await load(`${url}&curves=1`);
 $("#curves .tools").hidden = !metrics.length;
 $("#curves .dim").hidden = metrics.length > 0;
 $("#over").parentNode.hidden = !metrics.some((metric) => metric.curves.some((each) => each.time));
