@@ -15,7 +15,7 @@ BIN := .venv/bin
 export RUFF_NO_CACHE := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help install demo life test check fix lock bench release clean
+.PHONY: help install demo life test check fix docs lock bench release clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,15 @@ fix: .venv/installed  ## fix format and style where that is safe, and write the 
 	@"$(BIN)/ruff" format $(OURS)
 	@"$(BIN)/python" manifest.py
 
+docs: .venv/docs  ## build the documentation into build/site, and run its code blocks, in minutes
+	@"$(BIN)/python" docs/make.py
+	@NO_MKDOCS_2_WARNING=1 "$(BIN)/mkdocs" build --strict
+	@"$(BIN)/python" -m pytest tests/docs/pages.py
+
+.venv/docs: .venv/installed
+	@sh "$(TEMPLATE)/install.sh" --no-build-isolation --editable ".[docs]"
+	@touch $@
+
 lock: .venv/installed  ## renew the generated project's requirements.lock
 	@rm -rf build/breast-cancer
 	@"$(BIN)/cookiecutter" . --no-input --output-dir build
@@ -80,5 +89,5 @@ release: check test  ## check, tag, and build the wheel and an archive into dist
 	@printf '%s\n' "Tagged v$$VERSION; dist/ has the wheel and the archive. To publish it: git push origin v$$VERSION"
 
 clean:  ## remove .venv, build and caches
-	@rm -rf .venv build dist .hypothesis .pytest_cache .ruff_cache
+	@rm -rf .venv build dist docs/made .hypothesis .pytest_cache .ruff_cache
 	@find hooks tests "$(TEMPLATE)" -type d \( -name __pycache__ -o -name ".*_cache" \) -prune -exec rm -rf {} +

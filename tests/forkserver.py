@@ -34,7 +34,7 @@ SLOW = (
     *("mlrun.__main__", "pandas", "pyarrow.parquet", "sklearn.ensemble", "xgboost"),
     *("matplotlib.backends.backend_agg", "matplotlib.pyplot", "pandera.pandas", "dynaconf"),
     *("pandera.backends.pandas.builtin_checks", "pyarrow.dataset", "PIL.JpegImagePlugin"),
-    *("optuna.importance", "optuna.visualization", "plotly.express", "joblib.externals.loky"),
+    *("optuna.importance", "plotly.express", "joblib.externals.loky"),
     *("kedro.framework.cli.cli", "kedro.framework.cli.project", "kedro.framework.session"),
     *("kedro.framework.context", "kedro.validation.parameter_validator"),
     *("kedro_datasets.pandas", "kedro_datasets.matplotlib", "kedro_telemetry.plugin", "tomli_w"),
@@ -61,14 +61,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 def _draw() -> None:
     """Draw what a search draws, for Plotly imports a module for each word of a chart."""
-    import plotly.graph_objects as graphs
     from plotly import express
 
     express.parallel_coordinates({"a": [1, 2], "b": [1, 2]}, color="a").to_html()
-    layout = {"title": "a", "xaxis": {"title": "a"}, "yaxis": {"title": "b"}}
-    scatter = graphs.Scatter(x=[1], y=[1], mode="markers", name="a", marker={"color": "red"})
-    bar = graphs.Bar(x=[1], y=["a"], text=["a"], textposition="outside", orientation="h")
-    graphs.Figure([scatter, bar], layout).to_html()
 
 
 class ForkServer:

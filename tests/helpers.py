@@ -2,11 +2,14 @@
 
 import atexit
 import os
+import random
 import shutil
+import socket
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
@@ -124,6 +127,17 @@ def new_store(dbpath: str, folder: Path) -> Iterator[Store]:
     mlrun.mlconf.update(dict.fromkeys(settings, ""))
     # MLRun sets it to `./` where it is asked for a store and knows none.
     os.environ.pop("MLRUN_DBPATH", None)
+
+
+def own_port() -> int:
+    """Give a free port that nobody else takes, also while nothing listens at it.
+
+    It is none that a system gives by itself, and none that a server finds as the next free one.
+    """
+    while True:
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", random.randrange(10_000, 30_000)))
+            return int(free.getsockname()[1])
 
 
 def states(store: Store) -> list[tuple[str, str]]:

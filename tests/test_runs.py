@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import PYTHON, VENV, Folder, environment_of_the_lock
+from helpers import own_port
 from stub_api import stub_api
 
 KEDRO = VENV / "bin" / "kedro"
@@ -390,7 +391,7 @@ def test_nothing_is_lost_when_the_api_goes_away(project: Folder) -> None:
     # MLRun tries again for half a minute, if it is let.
     impatient = {"MLRUN_HTTPDB__RETRY_API_CALL_ON_EXCEPTION": "disabled"}
     impatient["MLRUN_HTTP_RETRY_DEFAULTS__MAX_RETRIES"] = "0"
-    with stub_api() as api:
+    with stub_api(own_port()) as api:
         process = start(project, "waiting", MLRUN_DBPATH=api.url, **impatient)
         api.shutdown()
         api.server_close()

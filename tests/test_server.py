@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from conftest import PYTHON, VENV, Folder
+from helpers import own_port
 
 KEDRO = VENV / "bin" / "kedro"
 
@@ -61,9 +61,7 @@ class Server:
     """A server of a project, and who asks it to run something."""
 
     def __init__(self, project: Folder) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = own_port()
         self.project = project
         self.log = (project.path / "server.log").open("w+")
         self.process = subprocess.Popen(

@@ -87,6 +87,10 @@ def test_urls_stay_as_they_are(tmp_path: Path) -> None:
         (f"project: {'a' * 64}", "project: String"),
         ("project: iris\ndbpath: ftp://user:hunter2@x", "dbpath: String"),
         ("project: iris\nartifact_path: ''", "artifact_path: String"),
+        (
+            "project: iris\nmodels: {gates: {roc_auc: {}}}",
+            r"\(models.gates.roc_auc: Without at_least, at_most or worse_by it lets every model",
+        ),
         ("project: iris\nartifact_path: a#b", "can't keep artifacts in .*a#b"),
         ("", "No mlrun.yml found in"),
     ],

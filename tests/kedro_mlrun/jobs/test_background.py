@@ -249,6 +249,33 @@ def test_killed_processes_hold_up_no_others(jobs: SimpleNamespace):
     assert living(jobs.started()[1][1:]) == []
 
 
+def test_jobs_of_a_job_end_with_it(jobs: SimpleNamespace):
+    """Also one that ends before its supervisor can record that, or was told what to do."""
+    parent = jobs.submit("waiting")
+    _, _, number, child = until(jobs.started)[0]
+
+    def begin(uid: str, pid: int) -> None:
+        """Do what is done before a supervisor is told."""
+        label = process.process_label(pid)
+        jobs.db.add_job(uid, jobs.project, label)
+        own = {"mlrun/parent-run": parent, "host": socket.gethostname(), "process": label}
+        run = {"metadata": {"name": uid, "labels": own}, "status": {"state": "pending"}}
+        jobs.db.store_run(run, uid, jobs.project)
+
+    begin("1a", int(child))
+    os.kill(int(number), signal.SIGKILL)
+    jobs.db.watch_log(parent, jobs.project)
+    # Nothing but the job's own supervisor has looked at it.
+    assert [jobs.state(uid) for uid in (parent, "1a")] == ["error", "aborted"]
+    error = jobs.db.read_run("1a", jobs.project)["status"]["error"]
+    assert error.endswith("without recording its end.")
+
+    with subprocess.Popen(["sleep", "60"]) as begun:
+        begin("2b", begun.pid)
+        background.abort_jobs_of(jobs.db, parent, jobs.project, "Its search was stopped.")
+    assert jobs.db.read_run("2b", jobs.project)["status"]["error"] == "Its search was stopped."
+
+
 def test_a_copy_of_the_store_has_none_of_its_processes(jobs: SimpleNamespace):
     """What happens in a copied project never reaches into the original."""
     uid = jobs.submit("waiting")

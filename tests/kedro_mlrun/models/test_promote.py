@@ -15,7 +15,9 @@ from kedro_mlrun.records.records import Records
 from kedro_mlrun.records.summaries import uid_of
 from kedro_mlrun.store.fields import artifact_uid, producer
 
-GATES = ModelsConfig(gates={"roc_auc": GateConfig(at_least=0.7, worse_by=0.02), "f1": GateConfig()})
+GATES = ModelsConfig(
+    gates={"roc_auc": GateConfig(at_least=0.7, worse_by=0.02), "f1": GateConfig(at_least=0)}
+)
 Train = Callable[..., str]
 
 
@@ -173,6 +175,8 @@ def test_models_are_judged_by_their_own_schema(
     numbers = [made(seed).assign(kind=lambda rows: rows["x"] * 2 + 1) for seed in (1, 2)]
     regression = told(train("xy", *numbers, model=LinearRegression()), "r2")
     assert regression["results"]["candidate.r2"] == pytest.approx(1)
+    # Of the classes' numbers it could be computed.
+    assert "r2 is a metric of regressions, and model tells classes" in told(train(), "r2")["error"]
     more, others = (made(seed).assign(kind=pd.Categorical([*"abc"] * 20)) for seed in (3, 4))
     assert "roc_auc: multi_class must be in" in told(train("xy", more, others), "roc_auc")["error"]
     assert "model doesn't know the class 'a'" in told(train(test=more), "accuracy")["error"]

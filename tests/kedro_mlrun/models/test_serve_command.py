@@ -15,6 +15,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import KEDRO, Folder
+from helpers import own_port
+
+from kedro_mlrun.commands.serve import PORT
+from kedro_mlrun.web import bound
 
 # As the training pipeline does it; the node asks whether mlrun was imported.
 SAVE = """
@@ -89,7 +93,9 @@ class Server:
         assert process.stdout
         # Kedro may log before.
         lines = iter(process.stdout.readline, "")
-        self.told = json.loads(next(line for line in lines if line.startswith('{"url"')))
+        found = next((line for line in lines if line.startswith('{"url"')), None)
+        assert found, process.communicate(timeout=20)[1]
+        self.told = json.loads(found)
         self.port = int(self.told["url"].rpartition(":")[2])
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -161,13 +167,16 @@ def test_a_model_and_a_pipeline_answer_as_a_run_does(project: Folder) -> None:
 
 def test_how_it_ends_and_begins_again(project: Folder) -> None:
     """After kill -9 the next one has the port; a port in use is told, or the next one taken."""
-    with serving(project, "model") as first:
+    # A server of another test may take the next free one while none has it.
+    port = f"--port={own_port()}"
+    with serving(project, "model", port) as first:
+        with bound("127.0.0.1", first.port, next_free=True) as other:
+            assert other.getsockname()[1] > first.port
         with serving(project, "model") as second:
-            assert second.port != first.port
+            assert PORT <= second.port != first.port
             assert second.ask("/ready") == first.ask("/ready") == (200, {"ready": True})
-        told = refused(project, "model", f"--port={first.port}")
+        told = refused(project, "model", port)
         assert told.startswith(f"Error: Port {first.port} of 127.0.0.1 can't be used: ")
-        port = f"--port={first.port}"
         assert first.end(signal.SIGKILL)[0] == -9
         # The process that is forked ends a moment after the one that asked for it.
         while first.is_there():

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +38,8 @@ from kedro_mlrun.models import server as module
 from kedro_mlrun.models.following import Followed
 from kedro_mlrun.models.prediction import ModelSource, Predictor
 from kedro_mlrun.models.requests import RequestLog
-from kedro_mlrun.models.schema import Rows, Schema
+from kedro_mlrun.models.schema import RequestError, Rows, Schema
+from kedro_mlrun.models.versions import holder
 from kedro_mlrun.records.records import Records
 
 TOKEN = "a-token"
@@ -394,6 +396,33 @@ def test_kinds_of_columns() -> None:
             schema.rows([wrong])
 
 
+def test_a_version_is_looked_up_once(saved: Any, store: Store) -> None:
+    """Law 7: it is loaded by the very record that tells which version has the tag."""
+    db, source, read = store.manager.store, ModelSource("boosted", "champion"), list[str]()
+    db.connection.set_trace_callback(read.append)
+    records = Records(db, store.project)
+    for look in (source.version, source.load, lambda: holder(records, "boosted")):
+        read.clear()
+        assert look()
+        assert len([query for query in read if "FROM artifacts" in query]) == 1
+    db.connection.set_trace_callback(None)
+
+
+def test_what_is_no_date_is_refused_at_all_doors(saved: Any, training_set: pd.DataFrame) -> None:
+    """In the same sentence, though its record calls a column of dates in a CSV one of text."""
+    dated = training_set[["mean_area", "diagnosis"]].assign(day="2024-12-31")
+    saved("dated", train(dated, "sklearn.tree.DecisionTreeClassifier"), data=dated)
+    served = ModelSource("dated", "champion").load()
+    text = b"mean_area,day\n1.5,2024-12-31\n1.5,\n1.5,soon\n"
+    with pytest.raises(RequestError) as refused:
+        served.answer(served.schema.csv(text))
+    rows = pd.read_csv(io.BytesIO(text))
+    with pytest.raises(ValueError, match="has 'soon' in row 2") as odd:
+        project_module("pipelines.inference.nodes").predict_rows(served.model, rows)
+    assert str(refused.value) == f"The model doesn't take these rows: {odd.value}"
+    assert len(served.answer(served.schema.csv(text.removesuffix(b"1.5,soon\n"))).outputs) == 2
+
+
 def test_the_quick_way_is_the_models_own_or_not_taken(
     saved: Any, training_set: pd.DataFrame, features: pd.DataFrame
 ) -> None:
@@ -663,6 +692,51 @@ def test_a_full_queue(boosted: Served, features: pd.DataFrame) -> None:
         assert [each.result()[0] for each in (first, *others)] == [200] * 3
 
 
+def test_requests_that_wait_to_be_recorded_are_bounded(
+    boosted: Served, features: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bytes, too, for a row may have long texts; what is too much is dropped and counted."""
+    body = features.iloc[:2].to_numpy().tolist()
+    monkeypatch.setattr("kedro_mlrun.models.requests.LARGEST", 2.5 * len(json.dumps(body)))
+    slow = Slow(boosted.app.followed.predictor.schema)
+    log = RequestLog(str(tmp_path), "boosted", shadow=Fixed(slow))
+    log.seconds = 0.01
+    with serving(boosted.app.followed, log=log) as served:
+        served.predict(body)
+        assert slow.begun.wait(10)
+        for _ in range(3):
+            served.predict(body)
+        assert "log_dropped_rows_total 4\n" in served.ask("/metrics")[1]
+        slow.go.set()
+        log.close(10)
+    assert len(pd.read_parquet(tmp_path / "requests")) == 4
+
+
+def test_a_request_that_never_ends_is_ended(
+    boosted: Served, features: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its head or in its body; an answer that takes long is waited for."""
+    monkeypatch.setattr(web, "SECONDS", 0.05)
+    slow = Slow(boosted.app.followed.predictor.schema)
+    head, post = b"GET /ready HTTP/1.1\r\nHost: x\r\n", b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+    parts = (b"", head, post + b"Content-Length: 9\r\n\r\n[")
+    with serving(Fixed(slow)) as served, ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(served.predict, features.iloc[:1].to_numpy().tolist())
+        assert slow.begun.wait(10)
+        for before, part in product((b"", head + b"\r\n"), parts):
+            with socket.create_connection(("127.0.0.1", served.port), 10) as opened:
+                opened.sendall(before)
+                told = b"" if before else b"}"
+                while b"}" not in told:
+                    told += opened.recv(1000) or b"closed }"
+                assert b"closed" not in told
+                # Before any byte of a second one, uvicorn has a limit itself.
+                opened.sendall(part or before[:1])
+                assert opened.recv(1000) == b""
+        slow.go.set()
+        assert answer.result()["outputs"] == ["benign"]
+
+
 def test_one_request_at_fault_fails_alone(boosted: Served, features: pd.DataFrame) -> None:
     """Also if it was asked together with others; a fault of the model is told without its text."""
 
@@ -700,7 +774,9 @@ def test_token(boosted: Served, features: pd.DataFrame) -> None:
             assert served.ask("/predict", body, **headers)[0] == 401
             assert served.ask("/metadata", **headers)[0] == 401
         assert served.ask("/health")[0] == served.ask("/v2/health/ready")[0] == 200
-        assert served.ask("/predict", body, Authorization=f"Bearer {TOKEN}")[0] == 200
+        for scheme in ("Bearer", "bearer", "BEARER "):
+            assert served.ask("/predict", body, Authorization=f"{scheme} {TOKEN}")[0] == 200
+        assert served.ask("/predict", body, Authorization=f"Basic {TOKEN}")[0] == 401
 
 
 def test_what_the_server_tells_of_itself(boosted: Served) -> None:

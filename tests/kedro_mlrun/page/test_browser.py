@@ -190,6 +190,19 @@ def test_keys_move_check_and_compare(tab: Tab, url: str, seen: SimpleNamespace) 
     assert tab.text("alert" if tab.all("alert") else "main").count("no rows")
 
 
+def test_what_is_checked_stays_checked_below_another_filter(
+    tab: Tab, url: str, seen: SimpleNamespace
+) -> None:
+    tab.goto(url)
+    tab.click("checkbox", f"Check run training {seen.first[:8]}")
+    tab.keys("/")
+    tab.write("evaluation")
+    tab.wait(lambda: tab.evaluate(ROWS) == [seen.failed])
+    tab.click("checkbox", f"Check run evaluation {seen.failed[:8]}")
+    tab.follow("button", "Compare 2")
+    assert tab.text("heading", "2 runs compared")
+
+
 def test_runs_are_compared(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     """Only what differs, with what is best; parameters as a text, and images side by side."""
     tab.goto(url)

@@ -162,6 +162,8 @@ def test_models_are_tagged_and_promoted(store: Store, page: Answers, make_run: M
     assert page("/promote", {**form, "alias": "champion", "reason": "more data"}).status == 303
     models = page("/models").words
     assert all(text in models for text in ("night", "champion", "0.8750", "more data", "moved"))
+    assert "0.8750" in page("/models?key=forest").words
+    assert "0.8750" not in page("/models?key=other").words
     refused = page("/promote", {**form, "alias": "latest"})
     assert refused.status == 400 and "Choose another alias" in refused.words
 
@@ -183,7 +185,7 @@ def test_models_tell_where_they_are_served_and_used(
     body = function.to_dict() | {"status": {"state": "ready", "address": "cluster:30080"}}
     store.manager.db.store_function(body, "serve-forest", store.project, tag="latest")
     log = RequestLog(store.manager.artifact_path, "forest")
-    log.put(Rows(["x"], ["number"], [[7]]), Answer([1], version=uid_of(newer)), None)
+    log.put(Rows(["x"], ["number"], [[7]]), Answer([1], version=uid_of(newer)), None, 9)
     log.close()
     models = page("/models")
     of_newer, of_older = (

@@ -6,6 +6,7 @@ import shlex
 import uuid
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -55,6 +56,9 @@ def test_a_search_is_one_run_and_each_trial_an_iteration(project: Folder) -> Non
     own |= {"optimization_history", "param_importances"}
     assert {key for key in saved if not key.startswith("kedro.")} == own
     assert set(saved.values()) == {1}
+    # Only one of them has Plotly in its file.
+    paths = [Path(item["spec"]["target_path"]) for item in run["status"]["artifacts"]]
+    assert sum(path.stat().st_size > 1e6 for path in paths if path.is_file()) == 1
     shown = json.loads(project.run(*SHOW, "--json").stdout)["search"]
     assert (shown["trials"], shown["failed"], shown["parameters"]) == (6, 0, {"model.x": x})
     assert shown["importance"] == {"model.x": 1.0}
@@ -187,8 +191,12 @@ def test_a_plan_tells_what_would_run_how_often(project: Folder) -> None:
 
 def test_what_is_told_to_run_again_gives_the_best_trial(project: Folder) -> None:
     """With all that the search was given; no command can replace a parameter that is a dict."""
-    given = ("--trials", "2", "--env", "local", "--params", "seed=4,model.arguments.n=5")
-    told = project.run(KEDRO, "mlrun", "search", *given).stdout
+    given = ("--set", "model.x=choice(0.1, 0.2)", "--env", "local")
+    given += ("--params", "seed=4,model.arguments.n=5")
+    done = project.run(KEDRO, "mlrun", "search", *given)
+    told = done.stdout
+    ended = "All combinations are tried, so the search ends after 2 of 6 trials."
+    assert ended in " ".join((told + done.stderr).split())
     again = shlex.split(told.partition("To run it again: ")[2])
     project.run(KEDRO, *again[1:])
     run, best = (json.loads(project.run(*SHOW[:3], name, "--json").stdout) for name in RUNS)

@@ -130,6 +130,17 @@ def test_a_study_that_goes_on_asks_for_nothing_again(sampler: str) -> None:
     assert len({trial.params["x"] for trial in done + more}) == 16
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+@pytest.mark.filterwarnings("error")
+def test_no_combination_is_tried_twice(sampler: str) -> None:
+    """A small space is tried whole, also by a study that goes on, and then there is no more."""
+    space = {"x": "float(0.1, 0.75, 0.1)", "kind": {"choice": [{"n": "int(1, 2)"}, "other"]}}
+    small = config(parameters=space, sampler=sampler, trials=99)
+    done = run(Study(small), small.model_copy(update={"trials": 15}), lambda values: values["x"])
+    more = run(Study(small, done), small, lambda values: values["x"], first=16)
+    assert len(done + more) == len({str(sorted(each.params.items())) for each in done + more}) == 21
+
+
 def test_tpe_finds_more_than_random_search() -> None:
     """On a made surface, of 40 trials, over 20 seeds."""
 

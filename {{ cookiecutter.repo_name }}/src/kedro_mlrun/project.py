@@ -6,7 +6,7 @@ import warnings
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 import dotenv
@@ -15,7 +15,7 @@ from kedro.config import MissingConfigException
 from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from .secrets.known import mlrun_secret, register
 
@@ -97,6 +97,12 @@ class GateConfig(BaseModel, extra="forbid", frozen=True):
     at_most: float | None = None
     worse_by: float | None = Field(default=None, ge=0)
 
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Self:
+        if self.at_least is self.at_most is self.worse_by is None:
+            raise ValueError("Without at_least, at_most or worse_by it lets every model pass")
+        return self
+
 
 class ModelsConfig(BaseModel, extra="forbid", frozen=True):
     """What becomes of models after training: `models` in mlrun.yml.
@@ -159,7 +165,10 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
             ) from exc
         except ValidationError as exc:
             # Without the values, which may hold a password.
-            problems = [f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in exc.errors()]
+            problems = [
+                f"{'.'.join(map(str, at['loc']))}: {at['msg'].removeprefix('Value error, ')}"
+                for at in exc.errors()
+            ]
             raise MLRunConfigError(
                 f"mlrun.yml in {folder} can't be used ({'; '.join(problems)}). "
                 f"The keys are {', '.join(cls.model_fields)}."

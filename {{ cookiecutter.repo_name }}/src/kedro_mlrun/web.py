@@ -10,6 +10,7 @@ import click
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105 - where a token may be
 _PORTS = 100  # that are tried
+SECONDS = 60.0  # that a request has to come, and once more as many
 
 
 class ServerError(click.ClickException):
@@ -42,12 +43,14 @@ def make_server(app: Any) -> Any:
     """Make the server that runs an ASGI application; it ends within a second."""
     try:
         import uvicorn
+        from uvicorn.protocols.http.auto import AutoHTTPProtocol
     except ImportError:
         raise ServerError(
             "Serving over HTTP needs uvicorn. Install it: pip install uvicorn"
         ) from None
     config = uvicorn.Config(
         app,
+        http=_impatient(AutoHTTPProtocol),
         lifespan="off",
         interface="asgi3",
         ws="none",
@@ -59,6 +62,30 @@ def make_server(app: Any) -> Any:
         backlog=1024,
     )
     return uvicorn.Server(config)
+
+
+def _impatient(protocol: Any) -> Any:
+    """Let uvicorn's protocol end connections by which no request comes to its end."""
+
+    class Impatient(protocol):  # type: ignore[misc]
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._look(False)
+
+        def _look(self, before: Any) -> None:
+            """End it if it still waits for the rest of the request that it has waited for."""
+            cycle = self.cycle
+            if cycle and not cycle.response_complete:
+                waits = cycle.more_body and cycle
+            else:
+                # Between two requests uvicorn has a limit itself.
+                waits = self.timeout_keep_alive_task is None and cycle
+            if waits is before is not False:
+                self.transport.close()
+            elif not self.transport.is_closing():
+                self.loop.call_later(SECONDS, self._look, waits)
+
+    return Impatient
 
 
 def run(server: Any, opened: socket.socket) -> None:

@@ -265,6 +265,11 @@ class MLRunAbstractDataset(RunDataset):
                     )
             return data
 
+    def load_version(self, record: Record) -> Any:
+        """Give back what was saved as a version whose record is at hand."""
+        with self._explained("loaded"):
+            return self._read(record)
+
     def _read(self, artifact: Record) -> Any:
         kind = type_label(artifact)
         ending = file_format(artifact)

@@ -188,8 +188,9 @@ def abort_jobs_of(db: Any, uid: str, project: str, reason: str) -> None:
         if run["status"].get("state") not in GOING_ON:
             continue  # before 1.10, MLRun's API lists all
         if isinstance(db, Store):
-            # Its supervisor records that it was stopped.
+            # Its supervisor records that it was stopped, but for one that had just begun.
             end_processes(db, run)
+            db.end_run(run["metadata"]["uid"], project, "aborted", reason)
         else:
             # One that has ended in this moment needs no abort.
             with suppress(mlrun.errors.MLRunConflictError):

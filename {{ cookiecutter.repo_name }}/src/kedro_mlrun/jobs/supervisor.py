@@ -18,7 +18,8 @@ from typing import Any
 import psutil
 
 from ..runs import workers
-from ..store.process import process_label
+from ..store.fields import PARENT
+from ..store.process import GOING_ON, lost, process_label
 from ..store.queue import JobQueue
 
 GRACE = 10
@@ -65,7 +66,20 @@ def main() -> None:
     # A store that was deleted isn't made anew.
     if store.path.exists():
         store.end_run(job["uid"], job["project"], state, reason)
+        _abort_lost_jobs(store, job["uid"], job["project"])
         store.remove_job(job["number"])
+
+
+def _abort_lost_jobs(store: JobQueue, parent: str, project: str) -> None:
+    """Abort the jobs that this one had started, and that ended with it before they could say so.
+
+    Those are jobs whose supervisors had just begun, or hadn't been told yet what to do.
+    """
+    labels = [f"{PARENT}={parent}"]
+    for run in store.find_runs(project=project, labels=labels, states=GOING_ON):
+        uid = run["metadata"]["uid"]
+        if (reason := lost(run)) and not store.job_is_alive(uid, project):
+            store.end_run(uid, project, "aborted", reason)
 
 
 def _run(store: JobQueue, job: dict[str, Any], stopped: list[int]) -> str:

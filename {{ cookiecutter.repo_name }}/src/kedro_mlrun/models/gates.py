@@ -133,7 +133,7 @@ def _saved_beside(records: Records, key: str, *others: Record) -> Record:
         if not found:
             uris = map(str, section(run, "spec", "inputs").values())
             named = (uri for uri in uris if artifact_named(uri).get("key") == key)
-            found = [records.artifact(uri) for uri in named]
+            found = [records.named(uri) for uri in named]
         if found:
             return max(found, key=lambda item: str(item["metadata"].get("updated")))
     model = others[0]
@@ -160,6 +160,8 @@ def _scores(
     record: Record, model: Any, rows: "pd.DataFrame", scorers: Mapping[str, Any]
 ) -> dict[str, float]:
     """Score a model by its own schema: what it takes, what it answers, and its classes' names."""
+    from sklearn.metrics import mean_squared_error
+
     key, spec = artifact_key(record), record["spec"]
     features = [each["name"] for each in spec.get("inputs") or ()]
     outputs = spec.get("outputs") or []
@@ -184,6 +186,12 @@ def _scores(
         actual, scored = actual.astype("int64"), _numbered(model)
     found = {}
     for name, scorer in scorers.items():
+        # Which scikit-learn would compute of the classes' numbers.
+        if labels and scorer._score_func.__module__ == mean_squared_error.__module__:
+            raise ModelError(
+                f"{name} is a metric of regressions, and {key} tells classes: name one of "
+                "classifications, such as roc_auc or f1, in models.gates of mlrun.yml"
+            )
         try:
             found[name] = float(scorer(scored, rows[features], actual))
         except Exception as error:

@@ -143,7 +143,7 @@ def rollback(records: Records, key: str, alias: str = CHAMPION, reason: str = ""
     while held:
         uri = held.pop()
         try:
-            candidate = records.artifact(uri)
+            candidate = records.named(uri)
         except RecordNotFoundError:
             continue  # it was deleted
         if not present or uid_of(candidate) != uid_of(present):

@@ -17,12 +17,12 @@ from ..datasets.files import write
 from .following import Followed, Predicting
 from .prediction import Answer
 from .schema import Rows
+from .served import FOLDER
 
 LOG = logging.getLogger(__name__)
 SECONDS, ROWS = 10.0, 10_000  # after which a file is written
-MOST = 100_000  # rows that wait to be written; others are dropped
+MOST, LARGEST = 100_000, 50_000_000  # rows, and bytes of requests, that wait to be written
 TYPES = {"number": pa.float64(), "whole number": pa.int64(), "true or false": pa.bool_()}
-FOLDER = "requests"
 
 
 class RequestLog:
@@ -45,20 +45,21 @@ class RequestLog:
         self.dropped, self.seconds = 0, SECONDS
         self._private, self._shadow = {*private}, shadow
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._rows, self._said = 0, ""
+        self._rows, self._bytes, self._said = 0, 0, ""
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="requests", daemon=True)
         self._thread.start()
 
-    def put(self, rows: Rows, answer: Answer, identifier: Any) -> None:
-        """Let a request be recorded; if too many wait for that, it is dropped."""
+    def put(self, rows: Rows, answer: Answer, identifier: Any, size: int) -> None:
+        """Let a request of so many bytes be recorded; if too much waits for that, it is dropped."""
         count = len(rows)
         with self._lock:
-            if self._rows + count > MOST:
+            # One by itself may have more.
+            if self._rows and (self._rows + count > MOST or self._bytes + size > LARGEST):
                 self.dropped += count
                 return
-            self._rows += count
-        self._waiting.put((datetime.now(UTC), rows, answer, identifier))
+            self._rows, self._bytes = self._rows + count, self._bytes + size
+        self._waiting.put((datetime.now(UTC), rows, answer, identifier, size))
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what is waiting, as far as that is done in so many seconds."""
@@ -67,24 +68,25 @@ class RequestLog:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        found, since = list[Any](), monotonic()
+        found, count, since = list[Any](), 0, monotonic()
         while True:
             try:
-                item = self._waiting.get(timeout=max(0.0, since + self.seconds - monotonic()))
-                found += [item] if item else []
+                if item := self._waiting.get(timeout=max(0.0, since + self.seconds - monotonic())):
+                    found.append(item)
+                    count += len(item[1])
             except queue.Empty:
                 pass
             is_last = self._ended.is_set() and self._waiting.empty()
             is_due = monotonic() >= since + self.seconds
-            if is_due or is_last or sum(len(rows) for _, rows, *_ in found) >= ROWS:
+            if is_due or is_last or count >= ROWS:
                 if found:
                     self._record(found)
-                found, since = [], monotonic()
+                found, count, since = [], 0, monotonic()
             if is_last:
                 return
 
     def _record(self, found: list[Any]) -> None:
-        rows = sum(len(each) for _, each, *_ in found)
+        rows, size = sum(len(each) for _, each, *_ in found), sum(each for *_, each in found)
         try:
             hours: dict[str, list[Any]] = {}
             for item in found:
@@ -101,10 +103,10 @@ class RequestLog:
                 LOG.warning("Requests can't be recorded in %s: %s", self.folder, line)
         finally:
             with self._lock:
-                self._rows -= rows
+                self._rows, self._bytes = self._rows - rows, self._bytes - size
 
     def _write(self, hour: str, items: list[Any]) -> None:
-        tables = [self._table(*item) for item in items]
+        tables = [self._table(*item) for *item, _ in items]
         table = pa.concat_tables(tables, promote_options="permissive")
         if self._shadow:
             answers = self._shadowed(self._shadow.predictor, [rows for _, rows, *_ in items])

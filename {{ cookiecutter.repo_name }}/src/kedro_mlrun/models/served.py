@@ -5,8 +5,6 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from ..lazy import mlrun
 from ..records.records import Records
 from ..records.summaries import Record, artifact_key, uid_of
@@ -14,8 +12,8 @@ from ..runs.manager import MLRunContextManager
 from ..store.fields import artifact_named
 from ..store.rows import LATEST
 from ..store.store import Store
-from .requests import FOLDER
 
+FOLDER = "requests"  # below the artifacts', where a server records them
 FILES = 50  # with recorded requests of a model, the newest, that are looked at
 
 
@@ -38,9 +36,9 @@ def served(records: Records, versions: Sequence[Record]) -> dict[str, list[str]]
 def _deployed(records: Records) -> Iterator[tuple[str, dict[str, str]]]:
     """Give each function that serves a model, in words, and the parts of the model's URI."""
     functions: list[Record] = []
-    # There is no serving on an embedded store but `kedro mlrun serve`, which records requests.
-    with suppress(OSError, mlrun.errors.MLRunBaseError):
-        if not isinstance(records.db, Store):
+    # Nothing is deployed where the store is embedded.
+    if not isinstance(records.db, Store):
+        with suppress(OSError, mlrun.errors.MLRunBaseError):
             functions = records.db.list_functions(project=records.project, tag=LATEST)
     for function in functions:
         status, graph = function.get("status") or {}, function["spec"].get("graph") or {}
@@ -54,16 +52,23 @@ def _deployed(records: Records) -> Iterator[tuple[str, dict[str, str]]]:
 def _answered(key: str) -> dict[str, str]:
     """Give the versions in recorded requests, each with the last hour in which it has answered."""
     found, place = dict[str, str](), MLRunContextManager().artifact_path
-    folder = Path(place, FOLDER, key)
-    with suppress(OSError, ValueError):  # there are none, or they are elsewhere
-        hours = (hour for day in _newest(folder) for hour in _newest(day))
+    with suppress(OSError, ValueError, KeyError):  # there are none, or they are elsewhere
+        # A key may be no name of a folder.
+        folders = (each for each in _newest(Path(place, FOLDER)) if each.name == key)
+        hours = (hour for folder in folders for day in _newest(folder) for hour in _newest(day))
         files = (file for hour in hours for file in hour.glob("*.parquet"))
         for file in islice(files, FILES):
-            versions = pq.read_table(file, columns=["answer.version"])["answer.version"].unique()
             day, hour = file.parts[-3:-1]
-            for uid in versions.to_pylist():
+            for uid in _versions(file):
                 found.setdefault(uid, f"{day} {hour}")
     return found
+
+
+def _versions(file: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file, columns=["answer.version"])
+    return [str(uid) for uid in table["answer.version"].unique().to_pylist()]
 
 
 def _newest(folder: Path) -> list[Path]:

@@ -146,7 +146,7 @@ class App:
     ) -> None:
         self.followed, self.log, self.largest = followed, log, largest
         self.counts, self.batches = protocol.Counts(), Batches(followed, waiting)
-        self._token = f"Bearer {token}".encode() if token else b""
+        self._token = token.encode()
         name = followed.source.name
         self.name = name
         model = f"/v2/models/{name}"
@@ -239,7 +239,8 @@ class App:
     def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         if not self._token or path in OPEN:
             return
-        if not compare_digest(headers.get(b"authorization", b""), self._token):
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not compare_digest(token.strip(), self._token):
             raise RequestError(
                 "Send the server's token as Authorization: Bearer TOKEN.", HTTPStatus.UNAUTHORIZED
             )
@@ -296,7 +297,7 @@ class App:
         answer = await self.batches.add(rows)
         self.counts.rows += len(rows)
         if self.log:
-            self.log.put(rows, answer, identifier)
+            self.log.put(rows, answer, identifier, len(body))
         return answer, identifier, as_tensors
 
     def _metrics(self) -> str:

@@ -6,7 +6,6 @@ import click
 
 from ..records.records import Records
 from ..records.summaries import Record, artifact_key
-from ..store.fields import artifact_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +22,7 @@ def model_version(records: Records, which: str) -> Record:
 
     An alias, such as `champion`, is a tag, and moves: who wants to know whether it did asks again.
     """
-    found = records.artifact(which)
+    found = records.named(which)
     if found["kind"] != "model":
         raise click.UsageError(
             f"'{which}' is of kind '{found['kind']}', and not a model. To list the models: "
@@ -34,7 +33,7 @@ def model_version(records: Records, which: str) -> Record:
 
 def holder(records: Records, key: str, alias: str = CHAMPION) -> Record | None:
     """Give the version of a model that has an alias now; None where none has it."""
-    return next(iter(records.artifacts(key, kind="model", tag=alias, limit=1)), None)
+    return next(iter(records.versions(2, name=key, kind="model", tag=alias)), None)
 
 
 def load_model(record: Record) -> Any:
@@ -55,6 +54,6 @@ def _load(kind: Any, record: Record) -> Any:
     from kedro.io import DatasetError
 
     try:
-        return kind(artifact_key(record), load_args={"path": artifact_uri(record)}).load()
+        return kind(artifact_key(record)).load_version(record)
     except DatasetError as error:
         raise ModelError(str(error)) from error

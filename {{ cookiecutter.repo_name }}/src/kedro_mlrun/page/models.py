@@ -11,13 +11,13 @@ from ..records.summaries import artifact_key, short_metric, uid_of
 from .app import Page
 from .run import item
 
-SIZE = 100
+SIZE = 100  # versions, and moves of aliases
 
 
 def models(page: Page, request: Request) -> Response:
-    """Show versions of models, newest first, and the history of their aliases."""
-    records = page.records()
-    found = sorted(records.artifacts(kind="model", limit=SIZE), key=artifact_key)
+    """Show versions of models or of one, newest first, and the history of their aliases."""
+    records, key = page.records(), request.query_params.get("key", "")
+    found = sorted(records.artifacts(key, kind="model", limit=SIZE), key=artifact_key)
     metrics, using, serving = records.metrics(found), records.using(found), served(records, found)
     versions = [
         {
@@ -28,8 +28,8 @@ def models(page: Page, request: Request) -> Response:
         for record, of in zip(found, metrics, strict=True)
     ]
     groups = []
-    for key, same in groupby(versions, lambda each: each["key"]):
+    for name, same in groupby(versions, lambda each: each["key"]):
         rows = [*same]
         heads = [*dict.fromkeys(metric for row in rows for metric in row["metrics"])]
-        groups.append({"key": key, "rows": rows, "heads": heads})
-    return page.html(request, "models.html", groups=groups, moves=history(records)[:SIZE])
+        groups.append({"key": name, "rows": rows, "heads": heads})
+    return page.html(request, "models.html", groups=groups, moves=history(records, key)[:SIZE])

@@ -92,7 +92,7 @@ def _input(records: Records, name: str, uri: Any) -> Record:
     """Give what a run has loaded, with links where that is recorded."""
     with suppress(RecordNotFoundError):
         if artifact_uid(uri):
-            return {"name": name, "uri": uri, **item(records.artifact(str(uri)))}
+            return {"name": name, "uri": uri, **item(records.named(str(uri)))}
     return {"name": name, "uri": uri, "link": "", "run": ""}
 
 

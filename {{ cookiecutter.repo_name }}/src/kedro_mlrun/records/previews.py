@@ -65,10 +65,10 @@ def local_path(record: Record) -> str:
 
 def local_file(record: Record) -> Path:
     """Give an artifact's file, brought here from where an MLRun API's runs have it."""
-    path, size = local_path(record), artifact_summary(record)["size"] or 0
+    path, size = local_path(record), artifact_summary(record)["size"]
     if "://" in path:
         # Nor is a server asked because a record says so.
-        if path.startswith("http") or size > FETCHED:
+        if path.startswith("http") or (isinstance(size, int) and size > FETCHED):
             raise click.ClickException(f"{path} is not fetched for a page. Load it by the catalog.")
         return _fetched(path)
     if not Path(path).is_file():

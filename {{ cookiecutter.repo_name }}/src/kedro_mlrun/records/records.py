@@ -269,6 +269,12 @@ class Records:
 
     def artifact(self, which: str) -> Record:
         """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
+        record = self.named(which)
+        record["metadata"]["tags"] = self._tags(record)
+        return record
+
+    def named(self, which: str) -> Record:
+        """Find a version of an artifact; of its tags, only what it was found by is looked up."""
         named = fields.artifact_named(which)
         project, key = named.get("project", self.project), named.get("key", "")
         iteration, tag, tree, uid = map(named.get, ("iter", "tag", "tree", "uid"))
@@ -305,9 +311,7 @@ class Records:
                 f"Project '{self.project}' has no artifact '{which}'. {hint}To list what there is: "
                 f"kedro mlrun artifacts{of_key}"
             )
-        record = max(found, key=_written)
-        record["metadata"]["tags"] = self._tags(record)
-        return record
+        return max(found, key=_written)
 
     def _tags(self, record: Record) -> list[str]:
         tree = record["metadata"]["tree"]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ from .space import Params
 from .trials import Asked, Recorder, Steps, Study, Trial, recorded_parameters
 from .work import YIELD, Prepared, Values, Work, is_generator, stem
 
+LOG = logging.getLogger(__name__)
 GIVE_UP = 3  # trials that fail before one that doesn't
 
 
@@ -165,8 +167,16 @@ class SearchRunner(SequentialRunner):
                 hopeless = study.best is None and study.since_best >= GIVE_UP
                 if enough or hopeless or time.monotonic() > end:
                     return
-                if number not in known and (params := study.ask(number)) is not None:
-                    yield number, params, study.limits()
+                if number in known:
+                    continue
+                if (params := study.ask(number)) is None:
+                    if config.sampler != "grid":  # of which the plan tells
+                        told = (
+                            "All combinations are tried, so the search ends after %d of %d trials."
+                        )
+                        LOG.warning(told, number - 1, config.trials)
+                    return
+                yield number, params, study.limits()
 
         with _progress(config, study) as tell:
             for trial in chain(earlier, trials.run_all(asked(), search.jobs)):

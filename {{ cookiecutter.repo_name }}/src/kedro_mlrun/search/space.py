@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -42,7 +43,8 @@ class Range:
         if step == math.inf:
             raise ValueError("a grid needs steps, as in float(0, 1, 0.25), or a choice")
         count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        yield from (self.low + number * step for number in range(count))
+        # The sum of floats may be a little more than the last one.
+        yield from (min(self.low + number * step, self.high) for number in range(count))
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ def _read(kind: str, inner: str) -> Any:
         raise ValueError(f"{written} needs a low and a higher number, and those of log more than 0")
     if step and not 0 < step[0] <= high - low:
         raise ValueError(f"{written} needs a step that fits between")
+    if step:  # to where the steps lead, or else Optuna says so each time
+        first, last, by = (Decimal(str(value)) for value in (low, high, *step))
+        high = type(high)(last - (last - first) % by)
     return Range(low, high, step[0] if step else None, kind == "log")
 
 

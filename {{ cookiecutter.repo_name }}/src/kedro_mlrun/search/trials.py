@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
+from io import BytesIO
+from itertools import accumulate, islice
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ Steps = dict[int, float]  # the metric after each step of a trial, or what it mu
 Asked = tuple[int, Params, Steps]  # a trial's number, and what it is to be
 STEPS = f"{TRIAL}.steps"  # an annotation of an iteration
 STARTUP = 5  # trials that have to end before one is pruned, as of Optuna's MedianPruner
+ASKED = 5  # times that Optuna is asked for what was not tried yet
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Study:
         sampler = sampler(seed=config.seed + len(done))
         self._optuna = optuna.create_study(direction=config.direction, sampler=sampler)
         self._config, self._asked = config, dict[int, Any]()
+        self._tried = set[frozenset[Any]]()
         grid = islice(config.points(), config.trials) if config.sampler == "grid" else ()
         self._grid = [*grid]
         self.best: Trial | None = None
@@ -75,10 +78,23 @@ class Study:
             self.tell(trial)
 
     def ask(self, number: int) -> Params | None:
-        """Give what a trial is to be; None where the grid has no more."""
-        if self._config.sampler != "grid":
+        """Give what a trial is to be, which none was before; None where there is no more."""
+        if self._config.sampler == "grid":
+            return self._ask(number, self._grid[number - 1]) if number <= len(self._grid) else None
+        from optuna.trial import TrialState
+
+        for _ in range(ASKED):
+            before, params = len(self._tried), self._ask(number)
+            if len(self._tried) > before:
+                return params
+            self._optuna.tell(self._asked.pop(number), state=TrialState.FAIL)
+        # Optuna keeps to what is best, also where little is left beside it.
+        points = self._config.points()
+        try:
+            left = next((each for each in points if _key(each) not in self._tried), None)
+        except ValueError:  # of a range without steps, which has always more
             return self._ask(number)
-        return self._ask(number, self._grid[number - 1]) if number <= len(self._grid) else None
+        return self._ask(number, left) if left else None
 
     def go_on_with(self, number: int, params: Params) -> None:
         """Take a trial that was asked for earlier, and whose end is to be told."""
@@ -91,6 +107,7 @@ class Study:
         trial = self._asked[number] = self._optuna.ask()
         for name, space in self._config.space.items():
             filled(space, name, lambda name, each: each.suggest(trial, name))
+        self._tried.add(_key(trial.params))
         return dict(trial.params)
 
     def tell(self, trial: Trial) -> bool:
@@ -128,15 +145,6 @@ class Study:
 
         values = {each.value for each in self._optuna.get_trials(states=[TrialState.COMPLETE])}
         return get_param_importances(self._optuna) if len(values) > 1 else {}
-
-    def plots(self) -> dict[str, Any]:
-        """Draw the history and what counts, as Plotly's figures."""
-        from optuna.visualization import plot_optimization_history, plot_param_importances
-
-        plots = {"optimization_history": plot_optimization_history(self._optuna)}
-        if self.importance():
-            plots["param_importances"] = plot_param_importances(self._optuna)
-        return plots
 
 
 class Recorder:
@@ -222,17 +230,42 @@ class Recorder:
         self._context.commit()
 
     def draw(self, study: Study) -> None:
-        """Record the charts: those that MLRun makes of a sweep, and Optuna's."""
+        """Record the charts: that which MLRun makes of a sweep, the history, and what counts.
+
+        Only the first has Plotly in its file, of 5 MB.
+        """
         context: Any = mlruns_own(self._context)
         table = self._table()
         try:
             mlrun.runtimes.utils.log_iter_artifacts(context, table, [*table.columns])
-            for key, figure in study.plots().items():
-                context.log_artifact(mlrun.artifacts.PlotlyArtifact(key=key, figure=figure))
+            for key, figure in self._plots(study).items():
+                file = BytesIO()
+                figure.savefig(file, format="png")
+                context.log_artifact(key, body=file.getvalue(), format="png")
         except Exception as error:
             why = str(error).rstrip(".")
             log = logging.getLogger(__name__)
             log.warning("Some charts aren't recorded: %s. The search goes on.", why)
+
+    def _plots(self, study: Study) -> dict[str, Any]:
+        # Not by pyplot, which may want a screen.
+        from matplotlib.figure import Figure
+
+        done = {trial.number: trial.value for trial in self.trials() if trial.value is not None}
+        best_of = max if self._config.direction == "maximize" else min
+        best = [*accumulate(done.values(), best_of)]
+        plots = {"optimization_history": Figure(layout="constrained")}
+        axes = plots["optimization_history"].subplots()
+        axes.plot([*done], [*done.values()], "o", label="trial")
+        axes.step([*done], best, where="post", label="best so far")
+        axes.set(xlabel="trial", ylabel=self._config.metric)
+        axes.legend()
+        if importance := study.importance():
+            plots["param_importances"] = Figure(layout="constrained")
+            axes = plots["param_importances"].subplots()
+            axes.barh([*importance][::-1], [*importance.values()][::-1])
+            axes.set(xlabel=f"importance for {self._config.metric}")
+        return plots
 
     def _table(self) -> "pd.DataFrame":
         import pandas as pd
@@ -259,6 +292,10 @@ def why_pruned(config: SearchConfig, steps: Steps, limits: Steps) -> str:
         return ""
     what = f"{config.metric} was {shown(best)} at best"
     return f"Pruned at step {step}: {what}, and the median of other trials is {shown(limit)}."
+
+
+def _key(params: Params) -> frozenset[Any]:
+    return frozenset(params.items())
 
 
 def recorded_parameters(values: Record) -> Record:

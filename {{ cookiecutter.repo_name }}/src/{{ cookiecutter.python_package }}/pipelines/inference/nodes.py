@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..training.preprocessing import DATE, as_text, feature_kinds
+from ..training.preprocessing import as_text, feature_kinds
 
 LOGGER = logging.getLogger(__name__)
 CURE = "Correct new_measurements, or its entry in conf/base/catalog.yml."
@@ -31,7 +31,10 @@ def predict_rows(model: Any, new_measurements: pd.DataFrame) -> pd.DataFrame:
 
 
 def take_features(model: Any, new_measurements: pd.DataFrame) -> pd.DataFrame:
-    """Take the features that a model was trained on, or say what is wrong with them."""
+    """Take the features that a model was trained on, or say what is wrong with them.
+
+    Of a date, the model itself says so.
+    """
     data, kinds = new_measurements.rename(columns=str), feature_kinds(model)
     if missing := [name for name in kinds if name not in data.columns]:
         raise ValueError(
@@ -41,14 +44,13 @@ def take_features(model: Any, new_measurements: pd.DataFrame) -> pd.DataFrame:
     if data.empty:
         raise ValueError(f"new_measurements has no rows. {CURE}")
     rows = data[[*kinds]]
-    for name, values in rows.items():
-        fits = values.isna() | (kinds[name] not in {"numbers", "dates"})
-        if kinds[name] == "numbers":
-            fits |= np.isfinite(pd.to_numeric(values, errors="coerce").astype("float64"))
-        for row, value in values[~fits & ~values.astype(str).str.match(DATE)].head(1).items():
+    for name in [name for name, kind in kinds.items() if kind == "numbers"]:
+        numbers = pd.to_numeric(rows[name], errors="coerce").astype("float64")
+        odd = rows[name][rows[name].notna() & ~np.isfinite(numbers)]
+        for row, value in odd.head(1).items():
             raise ValueError(
                 f"Column {name!r} of new_measurements has {value!r} in row {row!r}, where the model "
-                f"was trained on {kinds[name]}. {CURE}"
+                f"was trained on numbers. {CURE}"
             )
     if texts := [name for name, kind in kinds.items() if kind == "categories"]:
         known = model["preprocessing"].named_transformers_["categories"][-1].categories_

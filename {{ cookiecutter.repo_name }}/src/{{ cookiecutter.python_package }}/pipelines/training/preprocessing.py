@@ -84,9 +84,18 @@ def as_text(columns: Any) -> np.ndarray:
 
 
 def date_parts(columns: Any) -> np.ndarray:
-    """Convert each date to the days since 1970, the month and the day of the week."""
+    """Convert each date to the days since 1970, the month and the day of the week.
+
+    A column has become one of dates because all of its texts look like some, as all later ones must.
+    """
     parts: list[Any] = []
-    for _, values in pd.DataFrame(columns).items():
+    for name, values in pd.DataFrame(columns).items():
+        odd = values[values.notna() & ~values.astype(str).str.match(DATE)]
+        for row, value in odd.head(1).items():
+            raise ValueError(
+                f"Column {name!r} has {value!r} in row {row!r}, where the model was trained on "
+                "dates such as 2024-12-31."
+            )
         dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
         days = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
         parts += [days, dates.dt.month, dates.dt.dayofweek]
