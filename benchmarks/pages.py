@@ -63,7 +63,9 @@ def asked(folder: Path, kedro: Path) -> list[Answer]:
         condition = quote("params.split.seed = 1007")
         queries = "q=evaluation", f"q={condition}", "sort=results.test.xgboost.roc_auc"
         shown = [ask(f"{url}/rows?{query}", b"data-id")[0] for query in queries]
-        compared = ask(f"{url}/compare?id={ids}")[0] + ask(f"{url}/compare/data?id={ids}")[0]
+        heading = f"{COMPARED} runs compared".encode()
+        compared = ask(f"{url}/compare?id={ids}", heading)[0]
+        compared += ask(f"{url}/compare/data?id={ids}")[0]
         curves, _ = ask(f"{url}/compare/data?id={ids}&curves=1")
     return [first, whole, *shown, compared, curves]
 
