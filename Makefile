@@ -15,7 +15,7 @@ BIN := .venv/bin
 export RUFF_NO_CACHE := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help install demo life test check fix docs lock bench release matrix dist clean
+.PHONY: help install demo life test check fix docs lock bench release matrix dist audit clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -82,8 +82,11 @@ release: check test  ## write the version and the date, commit, build dist/ and 
 dist: .venv/installed  ## build this commit's wheel, archive, bill of materials and checksums into dist/
 	@"$(BIN)/python" tools/release.py --build
 
-matrix: .venv/installed  ## test a project with the oldest and newest versions, one after the other: ONLY=pandas
+matrix: .venv/installed  ## test with the oldest and newest versions, in half an hour: ONLY="pandas mlrun"
 	@"$(BIN)/python" tools/matrix.py $${ONLY:-}
+
+audit: .venv/installed  ## look up known vulnerabilities of requirements.lock
+	@"$(BIN)/python" tools/audit.py
 
 clean:  ## remove .venv, build and caches
 	@rm -rf .venv build dist docs/made .hypothesis .pytest_cache .ruff_cache
