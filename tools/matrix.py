@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +26,7 @@ MAIN = {
 OURS = ["store/test_context.py", "datasets/test_model.py", "datasets/test_dataframe.py"]
 # What they record is the same with an older pyarrow, but it is compared more often.
 EXCEPT = "what_parquet_keeps"
+COLUMNS = ("installs", "`kedro run`", "project's tests", "package's tests")
 COMPILE = "pip compile pyproject.toml --extra=dev --python-version=3.11 --quiet --no-annotate"
 COMPILE += " --no-header --no-emit-package=nvidia-nccl-cu12 --no-emit-index-url --output-file"
 
@@ -69,8 +69,8 @@ def resolve(cell: Cell) -> str:
     project, lock = WORK / "breast-cancer", WORK / "requirements.txt"
     # uv keeps to the versions of a file that is there.
     shutil.copy(project / "requirements.lock", lock)
-    done = run(WORK / "log", project, BIN / "uv", *COMPILE.split(), lock, *cell.options)
-    return lock.read_text() if done else ""
+    command = (BIN / "uv", *COMPILE.split(), lock, *cell.options)
+    return lock.read_text() if run(WORK / "log", project, *command) else ""
 
 
 def version(lock: str, package: str) -> str:
@@ -79,26 +79,27 @@ def version(lock: str, package: str) -> str:
     return found[1].rpartition("@")[2][:12] if found else ""
 
 
-def test(lock: str, log: Path) -> dict[str, bool]:
-    """Make an environment of a lock, and see what works in it."""
-    venv, project = WORK / "venv", WORK / "breast-cancer"
-    (WORK / "requirements.txt").write_text(lock)
-    shutil.rmtree(venv, ignore_errors=True)
-    log.unlink(missing_ok=True)
-    run(log, WORK, BIN / "uv", "venv", "--quiet", "--python=3.11", venv)
-    install = ("pip", "install", "--quiet", f"--python={venv}/bin/python", "--no-deps")
-    installed = run(log, WORK, BIN / "uv", *install, f"--requirement={WORK}/requirements.txt")
-    ours = [f"tests/kedro_mlrun/{name}" for name in OURS]
-    shutil.rmtree(project / ".mlrun", ignore_errors=True)
-    return {
-        "installs": installed,
-        "kedro run": installed and run(log, project, venv / "bin" / "kedro", "run"),
-        "project's tests": installed and run(log, project, "make", "test", f"VENV={venv}"),
-        "package's tests": installed
-        and run(
-            log, ROOT, venv / "bin" / "python", "-m", "pytest", "-n0", "-k", f"not {EXCEPT}", *ours
-        ),
-    }
+def tested(lock: str, cell: Cell, known: dict[str, list[bool]]) -> list[bool]:
+    """Make an environment of a lock, unless another cell did, and see what works in it."""
+    if lock not in known:
+        name = f"{cell.package}-{version(lock, cell.package) or cell.which}"
+        log, venv, project = WORK / f"{name}.log", WORK / "venv", WORK / "breast-cancer"
+        (WORK / "requirements.txt").write_text(lock)
+        for folder in (venv, project / ".mlrun"):
+            shutil.rmtree(folder, ignore_errors=True)
+        run(log, WORK, BIN / "uv", "venv", "--quiet", "--python=3.11", venv)
+        python = venv / "bin" / "python"
+        install = f"pip install --quiet --no-deps --requirement=requirements.txt --python={python}"
+        ours = [f"tests/kedro_mlrun/{name}" for name in OURS]
+        works = run(log, WORK, BIN / "uv", *install.split())
+        known[lock] = [
+            works,
+            works and run(log, project, python, "-m", "kedro", "run"),
+            works and run(log, project, "make", "test", f"VENV={venv}"),
+            works and run(log, ROOT, python, "-m", "pytest", "-n0", "-k", f"not {EXCEPT}", *ours),
+        ]
+        print(name, *("yes" if each else "no" for each in known[lock]), flush=True)
+    return known[lock]
 
 
 def run(log: Path, folder: Path, *command: object) -> bool:
@@ -113,51 +114,35 @@ def run(log: Path, folder: Path, *command: object) -> bool:
 
 def main() -> None:
     """Run the cells, write the table, and name the first bad version of each package."""
-    only = [name for name in sys.argv[1:] if name != "--main"]
+    asked = sys.argv[1:]
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     run(WORK / "log", ROOT, BIN / "cookiecutter", ".", "--no-input", f"--output-dir={WORK}")
-    locked = (WORK / "breast-cancer" / "requirements.lock").read_text()
-    known: dict[str, dict[str, bool]] = {}
+    known = {"": [False] * len(COLUMNS)}
     rows, bad = [], []
-
-    def works(lock: str, name: str) -> bool:
-        if lock not in known:
-            begun = time.monotonic()
-            known[lock] = test(lock, WORK / f"{name}.log")
-            print(f"{name}: {known[lock]} in {time.monotonic() - begun:.0f} s", flush=True)
-        return all(known[lock].values())
-
-    for cell in cells(only, "--main" in sys.argv):
-        lock = resolve(cell)
-        now = version(lock, cell.package)
-        name = f"{cell.package}-{now or cell.which}"
-        if not lock:
-            rows.append(f"| {cell.package} | {cell.which} | | can't be resolved | | | |")
-            bad.append(name)
-            continue
-        if not works(lock, name):
-            # Down from the newest, to the last version that works.
-            while cell.which == "newest" and cell.package in PACKAGES:
-                below = resolve(
-                    cell._replace(options=option("constraint", f"{cell.package}<{now}"))
-                )
-                tried = version(below, cell.package)
-                if tried in {"", version(locked, cell.package)} or works(
-                    below, f"{cell.package}-{tried}"
-                ):
-                    break
-                now = tried
-            bad.append(f"{cell.package} {now}".strip())
-        said = " | ".join("yes" if good else "**no**" for good in known[lock].values())
+    for cell in cells([name for name in asked if name != "--main"], "--main" in asked):
+        lock = first = resolve(cell)
+        said = " | ".join("yes" if good else "**no**" for good in tested(lock, cell, known))
         rows.append(f"| {cell.package} | {cell.which} | {version(lock, cell.package)} | {said} |")
-    head = ["# Tested versions", "", f"By `make matrix`, {datetime.now(UTC):%Y-%m-%d}."]
-    table = ["| package | | version | installs | `kedro run` | project's tests | package's tests |"]
-    text = "\n".join([*head, "", *table, "|---|---|---|---|---|---|---|", *rows, ""])
+        if "no" not in said:
+            continue
+        # Down from the newest, to the last version that works.
+        while cell.which == "newest" and (at := version(first, cell.package)):
+            below = option("constraint", f"{cell.package}<{at}")
+            if (
+                all(tested(lower := resolve(cell._replace(options=below)), cell, known))
+                or not lower
+            ):
+                break
+            first = lower
+        bad.append(f"{cell.package} {version(first, cell.package) or cell.which}")
+    head = f"# Tested versions\n\nBy `make matrix`, {datetime.now(UTC):%Y-%m-%d}.\n"
+    table = f"| package | | version | {' | '.join(COLUMNS)} |\n|---|---|---|---|---|---|---|"
+    text = "\n".join([head, table, *rows, ""])
     (WORK / "versions.md").write_text(text)
     (WORK / "bad.txt").write_text(", ".join(bad))
     print(text)
-    if not sys.argv[1:]:
+    if not asked:
         (ROOT / "docs" / "versions.md").write_text(text)
     sys.exit(f"Doesn't work: {', '.join(bad)}. Logs are in {WORK}." if bad else 0)
 
