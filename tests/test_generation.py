@@ -151,8 +151,7 @@ def test_what_agents_are_told_of_is_there(bake: Callable[..., Folder]) -> None:
     text = (project.path / "AGENTS.md").read_text()
     places = re.findall(r"`((?:src|conf|tests|data|evaluation|pipelines)/[\w./*]+)`", text)
     assert "src/kedro_mlrun/" in places
-    for place in places:
-        place = place.replace("NAME", "*")
+    for place in [each.replace("NAME", "*") for each in places]:
         assert [*project.path.glob(place), *project.path.glob(f"src/*/**/{place}")], place
     makefile = (project.path / "Makefile").read_text()
     for target in re.findall(r"make ([a-z-]+)", text):
