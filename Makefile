@@ -15,7 +15,7 @@ BIN := .venv/bin
 export RUFF_NO_CACHE := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help install demo life test check fix docs lock bench release clean
+.PHONY: help install demo life test check fix docs lock bench release matrix dist audit clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,7 +41,7 @@ life: .venv/installed  ## take a model through its life, from a search to a roll
 test: .venv/installed  ## run every test; those of the generated project too
 	@"$(BIN)/python" -m pytest
 
-check: .venv/installed  ## check format, style, types, imports and the manifest; change nothing
+check: .venv/installed  ## check format, style, types, imports, the manifest and the workflows; change nothing
 	@"$(BIN)/ruff" format --check .
 	@"$(BIN)/ruff" check .
 	@"$(BIN)/ruff" format --check $(OURS)
@@ -49,6 +49,7 @@ check: .venv/installed  ## check format, style, types, imports and the manifest;
 	@"$(BIN)/mypy"
 	@PYTHONPATH="$(SOURCE)" "$(BIN)/lint-imports" --no-logo --no-cache
 	@"$(BIN)/python" manifest.py --check
+	@"$(BIN)/zizmor" --offline --quiet --no-progress .github "$(TEMPLATE)/.github"
 
 fix: .venv/installed  ## fix format and style where that is safe, and write the manifest
 	@"$(BIN)/ruff" check --fix --exit-zero .
@@ -75,18 +76,17 @@ lock: .venv/installed  ## renew the generated project's requirements.lock
 bench: .venv/installed  ## measure costs beside peers', in 25 minutes: ONLY="frames store" REPEAT=3
 	@"$(BIN)/python" benchmarks/bench.py $${ONLY:+--only $$ONLY} $${REPEAT:+--repeat "$$REPEAT"}
 
-release: check test  ## check, tag, and build the wheel and an archive into dist/: VERSION=0.2.0
-	@test -n "$$VERSION" || { echo "Name the version: make release VERSION=0.2.0" >&2; exit 1; }
-	@test -z "$$(git status --porcelain)" || { echo "Some changes are not committed. Commit them first." >&2; exit 1; }
-	@grep -qxF "__version__ = \"$$VERSION\"" "$(SOURCE)/kedro_mlrun/__init__.py" || \
-		{ printf '%s\n' "kedro_mlrun has another version than $$VERSION. Set __version__ in its __init__.py." >&2; exit 1; }
-	@grep -qF "## [$$VERSION]" CHANGELOG.md || \
-		{ printf '%s\n' "CHANGELOG.md has no section [$$VERSION]. Rename [Unreleased]." >&2; exit 1; }
-	@rm -rf dist
-	@"$(BIN)/python" -m hatchling build --target wheel --directory dist
-	@git archive --prefix="kedro-mlrun-starter-$$VERSION/" --output="dist/kedro-mlrun-starter-$$VERSION.tar.gz" HEAD
-	@git tag --annotate "v$$VERSION" --message="Version $$VERSION"
-	@printf '%s\n' "Tagged v$$VERSION; dist/ has the wheel and the archive. To publish it: git push origin v$$VERSION"
+release: check test  ## write the version and the date, commit, build dist/ and tag: VERSION=0.3.0
+	@"$(BIN)/python" tools/release.py
+
+dist: .venv/installed  ## build this commit's wheel, archive, bill of materials and checksums into dist/
+	@"$(BIN)/python" tools/release.py --build
+
+matrix: .venv/installed  ## test with the oldest and newest versions, in half an hour: ONLY="pandas mlrun"
+	@"$(BIN)/python" tools/matrix.py $${ONLY:-}
+
+audit: .venv/installed  ## look up known vulnerabilities of requirements.lock
+	@"$(BIN)/python" tools/audit.py
 
 clean:  ## remove .venv, build and caches
 	@rm -rf .venv build dist docs/made .hypothesis .pytest_cache .ruff_cache

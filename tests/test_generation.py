@@ -133,6 +133,31 @@ def test_continuous_integration_calls_make(bake: Callable[..., Folder]) -> None:
     assert [step for step in steps if step] == ["make check", "make test"]
 
 
+def actions(*workflows: Path) -> set[str]:
+    """The actions that workflows use, each at a commit, with its version."""
+    return {use for path in workflows for use in re.findall(r"uses: (.+)", path.read_text())}
+
+
+def test_both_owners_workflows_use_the_same_commits_of_actions() -> None:
+    """Those of the starter are renewed by Dependabot, which doesn't know the template's."""
+    name = Path(".github", "workflows")
+    ours, theirs = actions(*(ROOT / name).glob("*")), actions(*(ROOT / TEMPLATE / name).glob("*"))
+    assert theirs <= ours
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", use) for use in ours)
+
+
+def test_what_agents_are_told_of_is_there(bake: Callable[..., Folder]) -> None:
+    project = bake()
+    text = (project.path / "AGENTS.md").read_text()
+    places = re.findall(r"`((?:src|conf|tests|data|evaluation|pipelines)/[\w./*]+)`", text)
+    assert "src/kedro_mlrun/" in places
+    for place in [each.replace("NAME", "*") for each in places]:
+        assert [*project.path.glob(place), *project.path.glob(f"src/*/**/{place}")], place
+    makefile = (project.path / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
 def test_pre_commit_runs_the_projects_own_ruff(bake: Callable[..., Folder]) -> None:
     """Nothing is downloaded, and what `make check` excludes is excluded."""
     project = bake()

@@ -62,6 +62,7 @@ def starters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_manifest(folder)
     commit(folder, "Old")
     git(folder, "tag", "v0.2.0")
+    git(folder, "tag", "v9.0.0rc1")
     package = project / "src" / "kedro_mlrun"
     version = manifest_version(package)
     replace(package / "__init__.py", f'"{version}"', '"9.0.0"')

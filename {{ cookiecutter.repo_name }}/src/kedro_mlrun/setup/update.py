@@ -93,8 +93,9 @@ def _commits(source: Path, origin: str, commit: str, to: str) -> tuple[str, str]
     clone = ("clone", "--quiet", "--no-checkout", address, str(source))
     _git(source.parent, *clone, otherwise=otherwise)
     tags = _git(source, "tag", "--list", "v[0-9]*", "--sort=-v:refname").split()
-    # Without a release, the newest commit.
-    newest = [f"v{to}", to] if to else [*tags[:1], "HEAD"]
+    # Without a release, the newest commit; v1.0.0rc1 is for those who ask for it.
+    releases = [tag for tag in tags if re.fullmatch(r"v[\d.]+", tag)]
+    newest = [f"v{to}", to] if to else [*releases[:1], "HEAD"]
     wanted = ["HEAD"] if is_clone else newest
     before, after = _commit_of(source, commit), _commit_of(source, *wanted)
     if not (before and after):

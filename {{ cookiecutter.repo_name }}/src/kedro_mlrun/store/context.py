@@ -16,7 +16,7 @@ from .rows import Record
 from .store import Store
 
 # MLRun's versions with which both contexts were found to record the same.
-TESTED = ("1.12.1",)
+TESTED = ("1.12.0", "1.12.1")
 # What is empty in the `spec` of a new run.
 EMPTY = (
     "inputs state_thresholds node_selector tolerations affinity auth retry hyperparams "
