@@ -23,6 +23,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import pages
 import projects
 import serving
 from measure import Cost, Goal, Line, in_turn, markdown, median, over, ratio, run
@@ -36,7 +37,7 @@ PEERS = ["kedro-mlflow==2.0.3", "trackio==0.43.0", "litserve==0.2.19"]
 SHARED = "kedro kedro-datasets kedro-telemetry joblib matplotlib numpy pandas pandera pyarrow"
 SHARED += " scikit-learn scipy xgboost"
 QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"}
-AT_ONCE, RUNS, FEW_RUNS, ARTIFACTS = 30, 50_000, 20, 13
+AT_ONCE, RUNS, FEW_RUNS, ARTIFACTS, SHOWN = 30, 50_000, 20, 13, 10_000
 TRIALS, RECORDED = 20, 100
 # The condition holds for one run in a thousand.
 ON_FULL_STORE = {
@@ -131,20 +132,32 @@ class Bench:
         (recorded,) = self.work("trials", "ours")
         return [ratio(ours, runs), Line(recorded, "–", recorded.wall * 1000 / RECORDED)]
 
+    @cached_property
+    def seed(self) -> Path:
+        """A store with two runs of our pipelines."""
+        made = shutil.copytree(self.baked, self.folder / "seed")
+        run([KEDRO, "run"], made)
+        run([KEDRO, "run", "--pipelines=evaluation"], made)
+        return made / ".mlrun"
+
+    def filled(self, name: str, runs: int) -> Path:
+        """Make a project of one node whose store has so many runs."""
+        made = projects.one_node(self.folder / f"{name}-{runs}", projects.OURS)
+        shutil.copytree(self.seed, made / ".mlrun")
+        projects.fill(made / ".mlrun" / "mlrun.db", runs, ARTIFACTS)
+        return made
+
     def store(self) -> list[Line]:
         """Use a store of very many runs, beside one whose runs fill one list as well."""
-        seed = shutil.copytree(self.baked, self.folder / "seed")
-        run([KEDRO, "run"], seed)
-        run([KEDRO, "run", "--pipelines=evaluation"], seed)
-        made = []
-        for runs in (self.runs, FEW_RUNS):
-            made.append(projects.one_node(self.folder / f"runs-{runs}", projects.OURS))
-            shutil.copytree(seed / ".mlrun", made[-1] / ".mlrun")
-            projects.fill(made[-1] / ".mlrun" / "mlrun.db", runs, ARTIFACTS)
+        made = [self.filled("runs", runs) for runs in (self.runs, FEW_RUNS)]
         return [
             ratio(*self.medians(*[partial(run, [KEDRO, *words], folder) for folder in made]))
             for _, words in ON_FULL_STORE.values()
         ]
+
+    def page(self) -> list[Line]:
+        """Look at a store of many runs in a browser."""
+        return pages.measured(self.filled("page", min(self.runs, SHOWN)), KEDRO, self.repeat)
 
     def serving(self) -> list[Line]:
         """Serve a model, beside MLflow."""
@@ -252,6 +265,7 @@ CASES: dict[str, Callable[[Bench], list[Line]]] = {
     "submit": Bench.submit,
     "search": Bench.search,
     "store": Bench.store,
+    "page": Bench.page,
     "at-once": Bench.at_once,
     "serving": Bench.serving,
 }
@@ -291,6 +305,10 @@ GOALS = [
     *[
         Goal("store", f"store of 50,000 runs × 13 artifacts ÷ of 20: {work}: CPU", limit)
         for work, (limit, _) in ON_FULL_STORE.items()
+    ],
+    *[
+        Goal("page", f"`kedro mlrun ui`, store of 10,000 runs: {work}", *goal)
+        for work, goal in pages.WORKS.items()
     ],
     Goal("at-once", "30 `kedro run` at once on one store: failures", 0, ""),
     Goal("at-once", "30 `kedro run` at once on one store: lost", 0, ""),

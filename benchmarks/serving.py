@@ -70,7 +70,9 @@ WORKS = {"1 connection": (1, 1), "32 connections": (32, 1), f"{MANY} rows": (1, 
 
 
 @contextmanager
-def started(command: list[Any], folder: Path, url: str, **variables: str) -> Iterator[str]:
+def started(
+    command: list[Any], folder: Path, url: str, asked: str = "/health", **variables: str
+) -> Iterator[str]:
     """Start a server, and wait until it answers."""
     words, env = [*map(str, command)], {**os.environ, **variables}
     with (folder / "server.log").open("wb") as log:
@@ -80,7 +82,7 @@ def started(command: list[Any], folder: Path, url: str, **variables: str) -> Ite
     try:
         for _ in range(300):
             try:
-                urllib.request.urlopen(f"{url}/health", timeout=5).close()  # noqa: S310
+                urllib.request.urlopen(url + asked, timeout=5).close()  # noqa: S310
                 break
             except OSError:
                 if process.poll() is not None:

@@ -3,15 +3,18 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
+from threading import Thread
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from helpers import Store
 
 Answers = Callable[..., "Answer"]
+MakeRun = Callable[..., str]
 HOST = "127.0.0.1:5055"
 
 
@@ -84,16 +87,21 @@ def ask(
     return Answer(start["status"], own, b"".join(each.get("body", b"") for each in sent[1:]))
 
 
-def page_of(store: Store, **options: Any) -> Answers:
-    """Give a function that asks a page on a store."""
+def app_of(store: Store, aborted: list[Any], **options: Any) -> Any:
+    """Make the page's application on a store; what is aborted is only noted."""
     from kedro_mlrun.page import views
     from kedro_mlrun.project import ModelsConfig
     from kedro_mlrun.records.records import Records
 
-    aborted: list[Any] = []
     changes = {"config": ModelsConfig, "abort": aborted.append}
     made = {"changes": changes, "where": "a store"} | options
-    app = views.make(lambda: Records(*store.manager.to_read()), **made)
+    return views.make(lambda: Records(*store.manager.to_read()), **made)
+
+
+def page_of(store: Store, **options: Any) -> Answers:
+    """Give a function that asks a page on a store."""
+    aborted: list[Any] = []
+    app = app_of(store, aborted, **options)
 
     def answers(url: str, *args: Any, **kwargs: Any) -> Answer:
         return ask(app, url, *args, **kwargs)
@@ -103,3 +111,46 @@ def page_of(store: Store, **options: Any) -> Answers:
 
     answers.aborted, answers.quoted = aborted, quoted  # type: ignore[attr-defined]
     return answers
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Serve an application as `kedro mlrun ui` does, but in a thread; give its address."""
+    from kedro_mlrun import web
+
+    server, opened = web.make_server(app), web.bound("127.0.0.1", 0, False)
+    thread = Thread(target=web.run, args=(server, opened))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{opened.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def run_maker(store: Store) -> MakeRun:
+    """Give a function that makes a run, and gives its id."""
+
+    def make_run(
+        name: str = "training",
+        params: Any = (),
+        results: Any = (),
+        labels: Any = (),
+        saves: Any = (),
+        inputs: Any = (),
+        error: str | None = None,
+        ends: bool = True,
+    ) -> str:
+        context = store.manager.open_run(
+            name, labels={"pipeline": name, **dict(labels)}, parameters=dict(params)
+        )
+        for key, (data, ending) in dict(saves).items():
+            context.log_artifact(key, body=data, db_key=key, format=ending)
+        for key, uri in dict(inputs).items():
+            store.manager.add_input(key, uri)
+        context.log_results(dict(results))
+        if ends:
+            store.manager.close_run(error)
+        return str(context._uid)
+
+    return make_run

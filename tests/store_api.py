@@ -36,7 +36,9 @@ class StoreAPI(StubAPI):
         from mlrun.errors import MLRunHTTPStatusError  # noqa: PLC0415
 
         from kedro_mlrun.store.db import LocalRunDB  # noqa: PLC0415
+        from kedro_mlrun.store.rows import Where  # noqa: PLC0415
 
+        self.where = Where
         self.refusals = MLRunHTTPStatusError
         self.db: Any = LocalRunDB(f"sqlite:///{folder}/api.db")
         own = {
@@ -159,9 +161,8 @@ class StoreAPI(StubAPI):
             return {"hash_key": self.db.store_function(body, name, project, **given)}
         if name:
             return {"func": self.db.get_function(name, project, **given)}
-        for paging in ("page", "page_size"):
-            given.pop(paging, None)
-        return {"funcs": self.db.list_functions(project=project, **given)}
+        where = self.where("project = ?", project)
+        return {"funcs": self.db.records("functions", where, "updated DESC, id DESC")}
 
 
 @contextmanager

@@ -212,7 +212,7 @@ def test_delete(made):
     path = Path(data("open", "model")["path"])
     done = kedro_mlrun("delete", made.training, "--artifacts", input="n\n")
     assert done.exit_code == 1
-    assert f"model is an input of run 'evaluation' {made.evaluation}" in done.stderr
+    assert f"is an input of run 'evaluation' {made.evaluation}" in done.stderr
     assert "with 3 artifacts" in done.stderr
     assert path.exists()
     assert kedro_mlrun("delete", made.failed, input="y\n").exit_code == 0

@@ -362,7 +362,7 @@ def test_artifacts_of_deleted_runs_warn_of_other_runs_only(embedded: Store) -> N
     for uid in users:
         db.update_run({"spec.inputs": {"model": uri}}, uid, embedded.project)
     asked = kedro_mlrun("delete", first, *users[1:], "--artifacts", input="n\n").stderr
-    assert f"model is an input of run 'training+evaluation' {users[0]}." in asked
+    assert f"is an input of run 'training+evaluation' {users[0]}." in asked
     assert "with 1 artifacts (model)" in asked
     everything = kedro_mlrun("delete", first, *users, "--artifacts", input="n\n").stderr
     assert "is an input of" not in everything

@@ -122,7 +122,7 @@ def test_a_model_is_promoted_by_hand_and_rolled_back(
     assert done.exit_code == 1 and "No earlier champion of model" in done.stderr
     assert "champion" in kedro_mlrun("models").stdout
     done = kedro_mlrun("delete", first, "--artifacts", input="n")
-    assert "Warning: model of this run is tagged champion." in done.stderr
+    assert f"Warning: model of run {first[:8]} is tagged champion." in done.stderr
 
 
 def test_a_run_promotes_what_it_has_trained_if_it_is_better(project: Folder) -> None:

@@ -135,7 +135,7 @@ GETS = [
         for key, uid in (("", ""), ("..", ".."), ("%00", "x"), ("~", "~"))
     ),
     *(f"/file?key=/etc/passwd&uid={uid}" for uid in ("", "..", "/etc/passwd")),
-    *("/image", "/frame?key=a&uid=b", "/preview?key=a", "/artifact/data?key=a&uid=b&page=-9"),
+    *("/image", "/frame?key=a&uid=b", "/preview?key=a", "/preview?key=a&uid=b&page=-9"),
     *(f"/static/{name}" for name in ("..%2f..%2fguard.py", "../guard.py", "", "nothing.js")),
     *("/compare", "/compare?id=,,,", f"/compare?id={'a,' * 600}", "/compare/data?id=%00"),
     *(

@@ -13,8 +13,13 @@ from sklearn.linear_model import LogisticRegression
 
 from kedro_mlrun import MLRunDataframeDataset, MLRunModel
 from kedro_mlrun.commands import cli
+from kedro_mlrun.models.prediction import Answer
+from kedro_mlrun.models.requests import RequestLog
+from kedro_mlrun.models.schema import Rows
 from kedro_mlrun.page import graph
 from kedro_mlrun.records.records import Records
+from kedro_mlrun.records.summaries import uid_of
+from kedro_mlrun.store.fields import artifact_uri
 
 MakeRun = Callable[..., str]
 
@@ -141,8 +146,6 @@ def test_tables_are_shown_by_page(store: Store, page: Answers) -> None:
         assert "v99" in first.words and "v100" not in first.words and "<b>" in first.words
         assert "v249" in last.words and "v199" not in last.words and "201–250" in last.words
         assert "v250" not in page(f"{link}&page=3").words
-        data = page(link.replace("/artifact", "/artifact/data", 1)).json()
-        assert len(data["rows"]) == 250 and data["names"][-1] == "<b>"
     store.manager.close_run()
 
 
@@ -159,8 +162,44 @@ def test_models_are_tagged_and_promoted(store: Store, page: Answers, make_run: M
     assert page("/promote", {**form, "alias": "champion", "reason": "more data"}).status == 303
     models = page("/models").words
     assert all(text in models for text in ("night", "champion", "0.8750", "more data", "moved"))
+    assert "0.8750" in page("/models?key=forest").words
+    assert "0.8750" not in page("/models?key=other").words
     refused = page("/promote", {**form, "alias": "latest"})
     assert refused.status == 400 and "Choose another alias" in refused.words
+
+
+def test_models_tell_where_they_are_served_and_used(
+    store: Store, page: Answers, make_run: MakeRun
+) -> None:
+    """By functions on a cluster, and by the server here, which records requests; and by runs."""
+    for _ in range(2):
+        store.manager.open_run("training")
+        MLRunModel("forest").save(LogisticRegression())
+        store.manager.close_run()
+    newer, older = records_of(store).artifacts("forest")
+    records_of(store).tag(older, "champion")
+    uri = artifact_uri(older)
+    make_run("inference", inputs={"forest": uri})
+    function = mlrun.new_function("serve-forest", kind="serving", image="mlrun/mlrun")
+    function.add_model("forest", model_path="store://models/iris/forest:champion", class_name="C")
+    body = function.to_dict() | {"status": {"state": "ready", "address": "cluster:30080"}}
+    store.manager.db.store_function(body, "serve-forest", store.project, tag="latest")
+    log = RequestLog(store.manager.artifact_path, "forest")
+    log.put(Rows(["x"], ["number"], [[7]]), Answer([1], version=uid_of(newer)), None, 9)
+    log.close()
+    models = page("/models")
+    of_newer, of_older = (
+        models.text.partition(f"uid={uid_of(each)}")[2].partition("</tr>")[0]
+        for each in (newer, older)
+    )
+    assert "here until 2" in of_newer and "inference" not in of_newer
+    assert "here" not in of_older and "inference" in of_older
+    # Where the store is embedded, there is no cluster.
+    on_cluster = "function serve-forest ready cluster:30080" in of_older
+    assert on_cluster == store.dbpath.startswith("http") and "function" not in of_newer
+    lineage = page(models.links(f"/artifact?key=forest&uid={uid_of(older)}")[0]).text
+    graph = lineage.partition('aria-label="Lineage"')[2].partition("</svg>")[0]
+    assert "training" in graph and "inference" in graph
 
 
 def test_runs_are_deleted_and_aborted_after_a_question(

@@ -136,6 +136,7 @@ def test_a_field_is_known_that_only_a_run_that_is_not_shown_has(db: LocalRunDB) 
     sort=st.just("") | FIELDS,
     ascending=st.booleans(),
     limit=st.sampled_from([1, 2, 4, None]),
+    skip=st.sampled_from([0, 0, 1, 3]),
     states=st.sampled_from([[], ["completed"]]),
     few=st.sampled_from([0, 1, 1_000]),
 )

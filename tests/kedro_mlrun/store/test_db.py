@@ -599,7 +599,8 @@ def test_indices_are_used(db, query):
 
 OFTEN = [
     *("run", "update of a run", "runs by id", "first runs", "runs by beginning", "runs by input"),
-    *("runs by a condition", "lost runs"),
+    *("runs by a condition", "runs sorted", "runs sorted, smallest first"),
+    "lost runs",
     *("latest", "tagged", "of a tree", "artifact again", "first artifacts"),
     *("artifact by tag", "artifacts by tag", "artifacts by tree", "artifacts by beginning"),
 ]

@@ -8,9 +8,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+MINUTE = 60
 # What a terminal obeys instead of showing it, turns round, or can't be sent; not tab and newline.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -77,6 +79,13 @@ def shown(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"  # noqa: PLR2004
     return str(value)
+
+
+def took(seconds: float | None) -> str:
+    """Write how long something took."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.1f} s" if seconds < MINUTE else str(timedelta(seconds=round(seconds)))
 
 
 def shown_path(path: str) -> str:

@@ -17,9 +17,16 @@ from rich.console import Group
 from ..records import summaries
 from ..records.query import check_fields, select
 from ..records.records import LAST, RecordNotFoundError, Records
-from ..records.summaries import Record, artifact_key, artifact_summary, fields_of, summary, uid_of
-from ..store.fields import run_title
-from ..store.rows import LATEST, TERMINAL_STATES
+from ..records.summaries import (
+    Record,
+    artifact_key,
+    artifact_summary,
+    fields_of,
+    named_run,
+    summary,
+    uid_of,
+)
+from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from . import tables
 from .base import Answer, command, tell, with_mlrun
@@ -209,17 +216,10 @@ def open(records: Records, which: str, view: bool) -> Answer:
 
     If the output is no terminal, or is JSON, the path is printed only.
     """
-    found = artifact_summary(records.artifact(which))
-    path, problem = found["path"], ""
-    if not path:
-        problem = f"'{which}' has no file: its data is in its record. Load it with the catalog."
-    elif "://" not in path and not Path(path).exists():
-        problem = (
-            f"{path} does not exist: it was written on another machine, or deleted since. Copy it "
-            "there, or make it again with kedro run."
-        )
-    if problem:
-        raise click.ClickException(problem)
+    from ..records.previews import local_path
+
+    record = records.artifact(which)
+    found, path = artifact_summary(record), local_path(record)
     as_json = click.get_current_context().params["as_json"]
     # A server has a terminal, but nothing that could show a window.
     has_desktop = os.name == "nt" or sys.platform == "darwin" or _DISPLAYS & os.environ.keys()
@@ -296,7 +296,7 @@ def delete(
     runs = {uid_of(run): run for run in chosen}
     for run in runs.values():
         records.check_ended(run)
-    told = {uid: _named(run["metadata"]) for uid, run in runs.items()}
+    told = {uid: named_run(run["metadata"]) for uid, run in runs.items()}
     for uid, run in runs.items() if artifacts else ():
         told[uid] += _with_artifacts(records, run, runs)
     if not runs:
@@ -325,14 +325,10 @@ def delete(
 
 
 def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> str:
-    """Name what goes with a run; warn where a run uses it that isn't one of these others."""
+    """Name what goes with a run; warn where that is tagged, or another run uses it."""
     saved = records.artifacts_of(run)
-    for item in saved:
-        if aliases := ", ".join(tag for tag in item["metadata"]["tags"] if tag != LATEST):
-            tell(f"Warning: {artifact_key(item)} of this run is tagged {aliases}.")
-        users = [user for user in records.runs_using(item) if uid_of(user) not in others]
-        if named := ", ".join(_named(user["metadata"]) for user in users[:3]):
-            tell(f"Warning: {artifact_key(item)} is an input of {named}.")
+    for loss in records.losses(run, saved, others):
+        tell(f"Warning: {loss}")
     keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
     return f" with {len(saved)} artifacts ({keys})"
 
@@ -368,14 +364,10 @@ def push(records: Records, which: Sequence[str]) -> Answer:
 
 def _tell(run: Record) -> None:
     """Tell of each run when it is sent, for the next one may fail."""
-    told = run["reason"] or f"{run['address']} has {_named(run)} already."
+    told = run["reason"] or f"{run['address']} has {named_run(run)} already."
     if run["state"] == "sent":
-        told = f"Sent {_named(run)} with {_size([run])}, to {run['address']}"
+        told = f"Sent {named_run(run)} with {_size([run])}, to {run['address']}"
     tell("\n".join([told, *run["warnings"]]))
-
-
-def _named(run: Record) -> str:
-    return f"run '{run_title(run)}' {run['uid']}"
 
 
 def _size(runs: list[Record]) -> str:

@@ -1,7 +1,6 @@
 """What a person sees of runs and artifacts that were recorded."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from textwrap import indent, shorten
 from typing import Any
 
@@ -16,7 +15,7 @@ from ..records.query import full_name, value_of
 from ..records.summaries import ABOUT, Record, differing, fields_of, short_metric
 from ..runs.report import pairs, results_view
 from ..store.fields import OWN_ID, artifact_uid, moment, run_title
-from ..text import shown, shown_path
+from ..text import shown, shown_path, took
 from .base import NO_LIMIT
 
 # How much of an id is shown, and from how many columns on all of it is.
@@ -24,7 +23,6 @@ SHORT, WIDE = 8, 120
 # What stays in one line where the terminal is too narrow for the others.
 RIGID = ("id", "run", "state", "started", "created", "took", "size", "kind", "framework")
 STATES = {"completed": "green", "running": "blue", "error": "red", "aborted": "yellow"}
-MINUTE = 60
 GAP = 2  # characters between columns
 
 Columns = dict[str, list[Text]]
@@ -102,7 +100,7 @@ def cell(head: str, value: Any, width: int = NO_LIMIT) -> Text:
             form = "%Y-%m-%d %H:%M:%S" if wide or head == "next" else "%m-%d %H:%M"
             value = time.astimezone().strftime(form) if time else ""
         case "took":
-            value = f"{value:.1f} s" if value < MINUTE else timedelta(seconds=round(value))
+            value = took(value)
         case "size":
             value = decimal(value)
         case "path":

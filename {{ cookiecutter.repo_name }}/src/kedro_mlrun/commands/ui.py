@@ -1,6 +1,7 @@
 """The command that shows the records in a browser."""
 
 import json
+import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def ui(
     printed.
     """
     try:
-        from ..page import guard, views
+        from ..page import views
     except ImportError as error:
         raise click.ClickException(
             f"The page needs {error.name}. Install it: pip install jinja2 starlette uvicorn"
@@ -57,7 +58,7 @@ def ui(
         runs = select(records, where, limit=last)
         Path(export).write_text(views.exported(records, runs, place), encoding="utf-8")
         return Answer({"file": export, "runs": len(runs)}, export)
-    token = token or ("" if host in LOOPBACK else guard.new_token())
+    token = token or ("" if host in LOOPBACK else secrets.token_urlsafe(24))
     changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
     server = make_server(views.make(to_read, changes, place, token))
     opened = bound(host, PORT if port is None else port, port is None)

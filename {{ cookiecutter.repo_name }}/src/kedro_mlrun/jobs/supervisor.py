@@ -20,7 +20,7 @@ import psutil
 from ..runs import workers
 from ..store.fields import PARENT
 from ..store.process import GOING_ON, lost, process_label
-from ..store.rows import JobQueue
+from ..store.queue import JobQueue
 
 GRACE = 10
 """Seconds that the processes of a job have to end by themselves when it is aborted."""

@@ -17,12 +17,12 @@ from ..datasets.files import write
 from .following import Followed, Predicting
 from .prediction import Answer
 from .schema import Rows
+from .served import FOLDER
 
 LOG = logging.getLogger(__name__)
 SECONDS, ROWS = 10.0, 10_000  # after which a file is written
 MOST, LARGEST = 100_000, 50_000_000  # rows, and bytes of requests, that wait to be written
 TYPES = {"number": pa.float64(), "whole number": pa.int64(), "true or false": pa.bool_()}
-FOLDER = "requests"
 
 
 class RequestLog:

@@ -1,7 +1,9 @@
 """Several runs side by side."""
 
+import base64
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -9,17 +11,19 @@ import yaml
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..records import previews
 from ..records.records import Records
 from ..records.summaries import Record, artifact_key, fields_of, summary, uid_of
-from ..store.fields import flatten
-from . import previews
+from ..store.fields import flatten, run_title
 from .app import Page
 from .run import item
 from .runs import row
 from .shown import is_number
 
 ALWAYS = ("labels.process", "labels.session")  # differ, and tell nothing
-MOST, FEW = 500, 8  # runs; up to how many are columns, of which each is read
+MOST, FEW = 500, 8  # runs; how many are columns, and have images and texts beside each other
+POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 60, 500  # of all curves of a metric; of one
+ROOM = 5_000_000  # characters of all images in an exported file
 # Of what is best small; of all else, the largest is.
 SMALL = ("loss", "error", "rmse", "mse", "mae", "mape", "brier", "perplexity", "regret", "seconds")
 
@@ -58,71 +62,125 @@ def _best(name: str, values: Sequence[Any]) -> Any:
     # Of what is alike, nothing is the best.
     if len(numbers) < 2:  # noqa: PLR2004
         return None
-    return min(numbers) if is_small_best(name) else max(numbers)
-
-
-def is_small_best(name: str) -> bool:
-    """Tell by a result's name whether the smaller is better."""
-    return any(word in name.lower() for word in SMALL)
+    return min(numbers) if any(word in name.lower() for word in SMALL) else max(numbers)
 
 
 def compare(page: Page, request: Request) -> Response:
-    """Show what differs between runs; of two, also the parameters as a text."""
+    """Show what differs between runs."""
     records = page.records()
     found = asked(records, request)
-    return page.html(
-        request,
-        "compare.html",
-        **table(found),
-        diff=diff(*found[:2]) if len(found) == 2 else [],  # noqa: PLR2004
-        images=images(records, found) if len(found) <= FEW else {},
-        ids=",".join(map(uid_of, found)),
-    )
+    ids = ",".join(map(uid_of, found))
+    return page.html(request, "compare.html", ids=ids, **compared(records, found))
 
 
-def table(runs: Sequence[Record]) -> Record:
-    """Give the table of what differs, with few runs as columns and many as rows."""
-    parts = differences(runs)
+def compared(records: Records, runs: Sequence[Record], room: int | None = None) -> Record:
+    """Give what is shown of runs; with `room`, images are part of the page, as far as they fit."""
+    parts, few = differences(runs), runs[:FEW]
     columns = [each for part in ("results", "params", "labels") for each in parts[part]]
     names = [each["field"] for each in columns]
-    rows = [row(run, fields_of(summary(run)), names) for run in runs]
-    return {"parts": parts, "columns": columns, "rows": rows, "as_columns": len(runs) <= FEW}
+    return {
+        "parts": parts,
+        "columns": columns,
+        "rows": [row(run, fields_of(summary(run)), names) for run in runs],
+        "as_columns": len(runs) <= FEW,
+        "diffs": [diff(few[0], other) for other in few[1:]],
+        "images": images(records, few, room),
+    }
+
+
+def data(page: Page, request: Request) -> Any:
+    """Give `chart_data` as JSON, or `curves`, which take longer."""
+    records = page.records()
+    found = asked(records, request)
+    return curves(records, found) if "curves" in request.query_params else chart_data(found)
 
 
 def chart_data(runs: Sequence[Record]) -> Record:
     """Give what charts are drawn from: runs, and each field's values in their order."""
-    told = [summary(run) for run in runs]
-    about = [{name: run[name] for name in ("uid", "name", "state", "start_time")} for run in told]
+    told = [{**summary(run), "title": run_title(summary(run))} for run in runs]
+    about = [{name: run[name] for name in ("uid", "title", "seconds")} for run in told]
     return {"runs": about, **differences(runs)}
 
 
-def data(page: Page, request: Request) -> Any:
-    """Give `chart_data` as JSON."""
-    return chart_data(asked(page.records(), request))
+def curves(records: Records, runs: Sequence[Record]) -> list[Record]:
+    """Give metrics over steps, each with a curve of every run that has recorded it."""
+    found = dict[str, Record]()
+    most = min(MOST_POINTS, max(LEAST_POINTS, POINTS // max(1, len(runs))))
+    for number, run in enumerate(runs):
+        saved = summary(run)["artifacts"]
+        for key in [key for key in saved if f"{key}.chart" in saved]:
+            with suppress(Exception):  # Without a file that is gone, all else is shown.
+                for name, over, curve in _history(records.artifact(str(saved[key])), most):
+                    metric = found.setdefault(name, {"name": name, "over": over, "curves": []})
+                    metric["curves"].append({"run": number, **curve})
+    return [*found.values()]
 
 
-def diff(first: Record, second: Record) -> list[tuple[str, str]]:
+def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
+    """Read a metric history: each curve's name, what it is over, and at most so many points."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    file, key = previews.local_file(record), artifact_key(record)
+    if file.suffix == ".csv":
+        frame = pd.read_csv(file, index_col=0)
+    else:
+        with pq.ParquetFile(file) as opened:  # in a third of pandas' own time
+            frame = opened.read(use_threads=False).to_pandas()
+    steps, times = frame.index.to_series(), frame.pop("time") if "time" in frame else None
+    times = steps if times is None and steps.dtype.kind in "mM" else times
+    if times is not None:
+        times = times - times.iloc[0]
+        times = (times.dt.total_seconds() if times.dtype.kind == "m" else times).tolist()
+    xs = steps.tolist() if steps.dtype.kind in "iuf" else [*range(len(frame))]
+    for name, column in frame.items():
+        ys = column.to_numpy(float, na_value=np.nan)
+        kept = [*np.flatnonzero(np.isfinite(ys))]
+        if len(kept) > most:
+            # Of each part its extremes, so that no spike is lost.
+            parts = np.array_split(kept, most // 2)
+            ends = [{part[ys[part].argmin()], part[ys[part].argmax()]} for part in parts]
+            kept = sorted(set().union(*ends))
+        curve: Record = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.6g}") for n in kept]}
+        curve["time"] = times and [times[n] for n in kept]
+        whole = f"{key}.{name}" if len(frame.columns) > 1 else key
+        yield whole, str(frame.index.name or "step"), curve
+
+
+def diff(*runs: Record) -> Record:
     """Give the difference of two runs' parameters, line by line, each with its sign."""
     texts = []
-    for run in (first, second):
+    for run in runs:
         values = flatten(summary(run)["parameters"])
         plain = {name: value for name, value in values.items() if not name.startswith("kedro.")}
         texts.append(yaml.safe_dump(plain, sort_keys=True, allow_unicode=True).splitlines())
-    names = [f"{run['metadata'].get('name')} {uid_of(run)[:8]}" for run in (first, second)]
+    names = [f"{run_title(summary(run))} {uid_of(run)[:8]}" for run in runs]
     (left, right), (old, new) = texts, names
     lines = difflib.unified_diff(left, right, old, new, lineterm="", n=2)
-    return [(line[:1], line) for line in lines]
+    return {"title": " → ".join(names), "lines": [(line[:1], line) for line in lines]}
 
 
-def images(records: Records, runs: Sequence[Record]) -> dict[str, list[Record | None]]:
-    """Give the images of runs that several have, side by side."""
-    found = [
-        {
-            artifact_key(record): item(record)
-            for record in records.artifacts_of(run)
-            if previews.kind(record) == "image"
-        }
-        for run in runs
-    ]
-    keys = dict.fromkeys(key for each in found for key in each)
-    return {key: [each.get(key) for each in found] for key in keys}
+def images(
+    records: Records, runs: Sequence[Record], room: int | None = None
+) -> dict[str, list[Record | None]]:
+    """Give the images of runs side by side; see `compared`."""
+    found = dict[str, list[Record | None]]()
+    for number, run in enumerate(runs):
+        for record in records.artifacts_of(run):
+            if previews.kind(record) == "image":
+                each = item(record)
+                if room is not None:
+                    each["image"] = _inline(record, room)
+                    room -= len(each["image"])
+                found.setdefault(artifact_key(record), [None] * len(runs))[number] = each
+    return found
+
+
+def _inline(record: Record, room: int) -> str:
+    """Give an image as an address that has all of it; "" if it is too large, or gone."""
+    with suppress(Exception):
+        text = base64.b64encode(previews.local_file(record).read_bytes()).decode()
+        if len(text) < room:
+            return f"data:{previews.IMAGES[previews.suffix(record)]};base64,{text}"
+    return ""

@@ -1,9 +1,12 @@
 """Graphs as SVG: what follows from what, from top to bottom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
+from statistics import fmean
 from typing import Any, NamedTuple
 
-WIDTH, HEIGHT, GAP, STEP, CHARACTERS = 190, 40, 20, 78, 26
+WIDTH, HEIGHT, GAP, STEP = 190, 40, 20, 78
 SWEEPS = 4  # over all layers, after which there are few crossings left
 
 
@@ -19,75 +22,52 @@ class Box(NamedTuple):
     this: bool = False
 
 
-def layers(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> list[list[str]]:
-    """Put names into layers so that edges lead down; those of a circle as far as that goes."""
-    before: dict[str, set[str]] = {name: set() for name in names}
+def layers(names: Sequence[str], edges: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Put names into layers so that edges lead down; those of a circle come last."""
+    before, after = ({name: list[str]() for name in names} for _ in range(2))
     for start, end in edges:
-        if start in before and end in before and start != end:
-            before[end].add(start)
-    after: dict[str, set[str]] = {name: set() for name in names}
-    for end, starts in before.items():
-        for start in starts:
-            after[start].add(end)
-    level, waiting = dict[str, int](), {name: len(starts) for name, starts in before.items()}
-    ready = [name for name in names if not waiting[name]]
-    while len(level) < len(before):
-        if not ready:
-            ready = [next(name for name in names if name not in level)]
-        for name in ready:
-            level[name] = 1 + max((level.get(start, -1) for start in before[name]), default=-1)
-        following = [end for name in ready for end in after[name]]
-        for end in following:
-            waiting[end] -= 1
-        ready = [n for n in dict.fromkeys(following) if waiting[n] == 0 and n not in level]
-    found: list[list[str]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
-    # What nothing leads to stands right above what it leads to.
-    for name, starts in before.items():
-        ends = [level[end] for end in after[name]]
-        if not starts and ends:
-            level[name] = max(0, min(ends) - 1)
-        found[level[name]].append(name)
+        before[end].append(start)
+        after[start].append(end)
+    sorter, level, depth = TopologicalSorter(before), dict[str, int](), 0
+    with suppress(CycleError):
+        sorter.prepare()
+    while ready := sorter.get_ready():
+        level |= dict.fromkeys(ready, depth)
+        sorter.done(*ready)
+        depth += 1
+    found: list[list[str]] = [[] for _ in range(depth + 1)]
+    for name in names:
+        if after[name] and not before[name]:
+            # What nothing leads to stands right above what it leads to.
+            level[name] = min(level.get(end, depth) for end in after[name]) - 1
+        found[level.get(name, depth)].append(name)
     for sweep in range(SWEEPS):
-        beside, down = (before, True) if sweep % 2 == 0 else (after, False)
-        for number in range(len(found)) if down else reversed(range(len(found))):
-            place = {name: n / len(layer) for layer in found for n, name in enumerate(layer)}
-            found[number].sort(key=lambda name: _middle(name, beside[name], place))  # noqa: B023
-    return found
+        beside, way = (after, -1) if sweep % 2 else (before, 1)
+        for layer in found[::way]:
+            place = {name: n / len(each) for each in found for n, name in enumerate(each)}
+            middle = {name: fmean(place[n] for n in beside[name] or [name]) for name in layer}
+            layer.sort(key=middle.__getitem__)
+    return [layer for layer in found if layer]
 
 
-def _middle(name: str, others: set[str], place: Mapping[str, float]) -> float:
-    return sum(place[other] for other in others) / len(others) if others else place[name]
-
-
-def drawn(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def drawn(boxes: Sequence[Box], edges: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Give boxes and lines with their places, for a template to draw."""
-    by_name = {box.name: box for box in boxes}
-    rows = layers([*by_name], edges)
-    wide = max((len(row) for row in rows), default=0) * (WIDTH + GAP)
-    places = {
-        name: ((wide - len(row) * (WIDTH + GAP)) / 2 + n * (WIDTH + GAP) + GAP / 2, y * STEP + 4)
-        for y, row in enumerate(rows)
-        for n, name in enumerate(row)
-    }
+    edges = dict.fromkeys(edges)
+    rows, places = layers([box.name for box in boxes], edges), dict[str, tuple[float, float]]()
+    wide = max(map(len, rows)) * (WIDTH + GAP)
+    for y, row in enumerate(rows):
+        left = (wide - len(row) * (WIDTH + GAP) + GAP) / 2
+        places |= {name: (left + n * (WIDTH + GAP), y * STEP + 4) for n, name in enumerate(row)}
     lines = []
-    for start, end in dict.fromkeys(edges):
-        if start in places and end in places and start != end:
-            (x1, y1), (x2, y2) = places[start], places[end]
-            x1, y1, x2 = x1 + WIDTH / 2, y1 + HEIGHT, x2 + WIDTH / 2
-            half = (y1 + y2) / 2
-            turns = f"{x1:.0f} {half:.0f} {x2:.0f} {half:.0f}"
-            lines.append(f"M{x1:.0f} {y1:.0f}C{turns} {x2:.0f} {y2:.0f}")
-    shown = [
-        {
-            **box._asdict(),
-            **dict(zip("xy", places[box.name], strict=True)),
-            "short": _cut(box.label),
-        }
-        for box in boxes
-    ]
-    size = {"width": max(wide, WIDTH), "height": len(rows) * STEP - STEP + HEIGHT + 8}
-    return {"boxes": shown, "lines": lines, **size, "box_width": WIDTH, "box_height": HEIGHT}
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…"
+    for start, end in edges:
+        (x1, y1), (x2, y2) = places[start], places[end]
+        x1, y1, x2 = x1 + WIDTH / 2, y1 + HEIGHT, x2 + WIDTH / 2
+        half = (y1 + y2) / 2
+        turns = f"{x1:.0f} {half:.0f} {x2:.0f} {half:.0f}"
+        lines.append(f"M{x1:.0f} {y1:.0f}C{turns} {x2:.0f} {y2:.0f}")
+    return {
+        "boxes": [{**box._asdict(), "at": places[box.name]} for box in boxes],
+        "lines": lines,
+        "size": (wide, len(rows) * STEP - STEP + HEIGHT + 8),
+        "box": (WIDTH, HEIGHT),
+    }

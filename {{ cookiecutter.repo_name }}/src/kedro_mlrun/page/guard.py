@@ -1,6 +1,5 @@
 """Who may ask the page, and what a browser may do with its answers."""
 
-import secrets
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
 from typing import Any
@@ -23,7 +22,8 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # With "no-referrer", browsers send the page's own forms with `Origin: null`.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
@@ -45,8 +45,6 @@ class Guard:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer, or refuse to."""
-        if scope["type"] != "http":
-            raise ValueError(f"a connection of type {scope['type']} is not served")
         request = Request(scope, receive)
         answer: App = self._refusal(request) or self.app
 
@@ -63,37 +61,33 @@ class Guard:
         headers = request.headers
         if not self.token and _hostname(headers.get("host", "")) not in LOOPBACK:
             # Another site may have let its name point here.
-            return _no("Open this page as http://127.0.0.1 or http://localhost.", 421)
+            return PlainTextResponse("Open this page as http://127.0.0.1 or http://localhost.", 421)
         if self.token and (answer := self._asked_for_token(request)):
             return answer
         if request.method not in {"GET", "HEAD", "POST"}:
-            return _no("Use GET or POST.", 405)
+            return PlainTextResponse("Use GET or POST.", 405)
         if request.method == "POST":
             origin = urlsplit(headers.get("origin", ""))
             if not origin.netloc or origin.netloc != headers.get("host"):
-                return _no("Changes are made from this page only.", 403)
+                return PlainTextResponse("Changes are made from this page only.", 403)
             length = headers.get("content-length", "")
             if not length.isascii() or not length.isdigit() or int(length) > LONGEST:
-                return _no("The request is too large, or doesn't tell its size.", 413)
+                return PlainTextResponse("The request is too large, or doesn't tell its size.", 413)
         return None
 
     def _asked_for_token(self, request: Request) -> Response | None:
-        given = request.query_params.get("token", "")
-        if given and self._fits(given):
+        if self._fits(request.query_params.get("token", "")):
             answer = RedirectResponse("/", 303)
             answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
             return answer
         if self._fits(request.cookies.get(COOKIE, "")):
             return None
-        return _no("Open the address that `kedro mlrun ui` has printed, with its token.", 401)
+        return PlainTextResponse(
+            "Open the address that `kedro mlrun ui` has printed, with its token.", 401
+        )
 
     def _fits(self, given: str) -> bool:
         return compare_digest(given.encode(errors="replace"), self.token.encode())
-
-
-def new_token() -> str:
-    """Make a token that nobody can guess."""
-    return secrets.token_urlsafe(24)
 
 
 def _hostname(host: str) -> str:
@@ -101,7 +95,3 @@ def _hostname(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def _no(text: str, status: int) -> Response:
-    return PlainTextResponse(text, status)

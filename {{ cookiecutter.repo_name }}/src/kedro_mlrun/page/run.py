@@ -1,6 +1,8 @@
 """One run: what ran, on what, with which result, and what has come of it."""
 
 import codecs
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,6 +11,7 @@ import click
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..records import previews
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import (
     Record,
@@ -19,8 +22,8 @@ from ..records.summaries import (
     uid_of,
 )
 from ..store.fields import OWN, artifact_uid, flatten, run_title
-from ..store.rows import TERMINAL_STATES
-from . import graph, previews
+from ..store.rows import LATEST, TERMINAL_STATES
+from . import graph
 from .app import Page, address, whole
 
 LOG_PART = 200_000  # bytes of a log in an answer
@@ -37,16 +40,13 @@ def find(records: Records, which: str) -> Record:
 
 
 def run(page: Page, request: Request) -> Response:
-    """Show a run; of a part of the page that is asked for anew, that alone."""
+    """Show a run."""
     records = page.records()
     found = find(records, request.query_params.get("id", ""))
     told, saved = summary(found), records.artifacts_of(found)
-    using = records.using(saved) if saved else {}
-    items = [item(record, using[uid_of(record)]) for record in saved]
-    own = [each for each in items if each["key"].startswith(OWN)]
+    using = records.using(saved)
     error, _, traceback = (told["error"] or "").strip().partition("\n\n")
     parameters = flatten(told["parameters"])
-    header, *rows = found["status"].get("iterations") or [[]]
     return page.html(
         request,
         "run.html",
@@ -58,75 +58,76 @@ def run(page: Page, request: Request) -> Response:
         parameters={n: v for n, v in parameters.items() if not n.startswith(OWN)},
         options={n.removeprefix(OWN): v for n, v in parameters.items() if n.startswith(OWN)},
         results=flatten(told["results"]),
-        inputs=inputs(records, told["inputs"]),
-        items=[each for each in items if each not in own],
-        own=own,
-        header=header,
-        rows=rows,
-        best=search_of(found),
-        graph=pipeline_graph({artifact_key(record): record for record in saved}),
+        inputs=[_input(records, *each) for each in told["inputs"].items()],
+        items=[item(record, using[uid_of(record)]) for record in saved],
+        graph=_pipeline({artifact_key(record): record for record in saved}),
+        **trials(found),
     )
+
+
+def trials(run: Record) -> Record:
+    """Give what a search has tried, and which of that was the best."""
+    header, *rows = run["status"].get("iterations") or [[]]
+    history = search_of(run).get("history") or []
+    best = [row for row in rows if history and row[header.index("iter")] == history[-1]["trial"]]
+    heads = [str(name).removeprefix("param.").removeprefix("output.") for name in header]
+    return {"heads": heads, "rows": rows, "best": best}
 
 
 def item(record: Record, users: Sequence[Record] = ()) -> Record:
     """Give what is shown of an artifact's version."""
-    told, query = artifact_summary(record), {"key": artifact_key(record), "uid": uid_of(record)}
+    told = artifact_summary(record)
+    views = {"link": "artifact"} | {name: name for name in ("preview", "image", "frame", "file")}
     return {
         **told,
-        "preview": previews.kind(record),
-        "tags": [tag for tag in told["tags"] if tag != "latest"],
-        "link": address("/artifact", **query),
-        "image": address("/image", **query),
-        "part": address("/preview", **query),
-        "file": address("/file", **query),
+        **{n: address(f"/{view}", key=told["key"], uid=told["uid"]) for n, view in views.items()},
+        "shown_as": previews.kind(record),
+        "is_own": told["key"].startswith(OWN),
+        "tags": [tag for tag in told["tags"] if tag != LATEST],
         "users": [{"uid": uid_of(user), "title": run_title(summary(user))} for user in users],
     }
 
 
-def inputs(records: Records, named: Mapping[str, Any]) -> list[Record]:
+def _input(records: Records, name: str, uri: Any) -> Record:
     """Give what a run has loaded, with links where that is recorded."""
-    found = []
-    for name, uri in named.items():
-        link = made = ""
-        with suppress(RecordNotFoundError):
-            if uid := artifact_uid(uri):
-                record = records.named(str(uri))
-                made = artifact_summary(record)["run"]
-                link = address("/artifact", key=artifact_key(record), uid=uid)
-        found.append({"name": name, "uri": uri, "link": link, "run": made})
-    return found
+    with suppress(RecordNotFoundError):
+        if artifact_uid(uri):
+            return {"name": name, "uri": uri, **item(records.named(str(uri)))}
+    return {"name": name, "uri": uri, "link": "", "run": ""}
 
 
-def pipeline_graph(saved: Mapping[str, Record]) -> dict[str, Any] | None:
-    """Draw a run's pipeline, with how long each node took."""
-    recorded = previews.read_json(saved.get(f"{OWN}pipeline"))
-    nodes = recorded.get("nodes")
-    if not isinstance(nodes, list):
-        return None
-    seconds, rows = dict[str, float](), list[Any]()
-    with suppress(click.ClickException):
-        if times := saved.get(f"{OWN}nodes"):
-            read = previews.table(times, size=100_000)
-            rows = [dict(zip(read["columns"], row, strict=True)) for row in read["rows"]]
-    for row in rows:
-        seconds[row["node"]] = seconds.get(row["node"], 0) + (row["seconds"] or 0)
-    longest = max(seconds.values(), default=0) or 1
-    boxes, edges = [], list[tuple[str, str]]()
-    datasets = dict[str, graph.Box]()
-    for node in nodes:
-        name = str(node["name"])
-        took = seconds.get(name)
-        note = f"{took:.2f} s" if took is not None else ""
-        boxes.append(graph.Box(f"node {name}", "node", name, note, share=(took or 0) / longest))
-        for way in ("inputs", "outputs"):
-            for data in dict.fromkeys(str(each).partition("@")[0] for each in node[way]):
-                if data.startswith("params:") or data == "parameters":
-                    continue
-                link = item(saved[data])["link"] if data in saved else ""
-                datasets[data] = graph.Box(f"data {data}", "data", data, link=link)
-                ends = (f"data {data}", f"node {name}")
-                edges.append(ends if way == "inputs" else (ends[1], ends[0]))
-    return graph.drawn([*boxes, *datasets.values()], edges)
+def _pipeline(saved: Mapping[str, Record]) -> dict[str, Any] | None:
+    """Draw a run's pipeline, with how long each node took, as far as that is recorded."""
+    # What is damaged or lacks some of it has no graph, and all else is shown.
+    with suppress(Exception):
+        file = previews.local_file(saved[f"{OWN}pipeline"])
+        nodes, seconds = json.loads(file.read_bytes())["nodes"], _seconds(saved)
+        longest = max(seconds.values(), default=0) or 1
+        boxes, edges, datasets = list[graph.Box](), list[tuple[str, str]](), dict[str, graph.Box]()
+        for node in nodes:
+            title = str(node["name"])
+            name, took = f"node {title}", seconds.get(title)
+            note = f"{took:.2f} s" if took is not None else ""
+            boxes.append(graph.Box(name, "node", title, note, share=(took or 0) / longest))
+            for way in ("inputs", "outputs"):
+                for key in (str(each).partition("@")[0] for each in node[way]):
+                    if not key.startswith("params:") and key != "parameters":
+                        link = item(saved[key])["link"] if key in saved else ""
+                        datasets[key] = graph.Box(f"data {key}", "data", key, link=link)
+                        ends = (f"data {key}", name)
+                        edges.append(ends if way == "inputs" else ends[::-1])
+        return graph.drawn([*boxes, *datasets.values()], edges)
+    return None
+
+
+def _seconds(saved: Mapping[str, Record]) -> Mapping[str, float]:
+    seconds = Counter[str]()
+    with suppress(KeyError, click.ClickException):
+        read = previews.table(saved[f"{OWN}nodes"], size=100_000)
+        for row in read["rows"]:
+            told = dict(zip(read["columns"], row, strict=True))
+            seconds[told["node"]] += told["seconds"] or 0
+    return seconds
 
 
 def log(page: Page, request: Request) -> Any:

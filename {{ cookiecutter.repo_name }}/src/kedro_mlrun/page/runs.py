@@ -8,64 +8,61 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..records.query import full_name, select, value_of
-from ..records.records import RecordNotFoundError, Records
-from ..records.summaries import ABOUT, Record, differing, fields_of, search_of, summary
+from ..records.records import RecordNotFoundError
+from ..records.summaries import ABOUT, Record, differing, fields_of, summary
 from ..store.fields import section
 from .app import Page, address, whole
+from .run import trials as of_search
 
 SIZE, FEW = 100, 8  # runs in a page, and columns that nobody has chosen
 COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
-PARTS = {"params": 1, "labels": 2}  # where they are among the columns to choose
 
 
 def runs(page: Page, request: Request) -> Response:
     """Show runs; of a part of the page that is asked for anew, the rows alone."""
-    records, query = page.records(), request.query_params
-    is_part = request.url.path != "/"
-    search, sort = query.get("q", ""), query.get("sort", "")
-    ascending, number = query.get("ascending") == "1", whole(request, "page")
-    found, error = list[Record](), ""
+    records, query, number = page.records(), request.query_params, whole(request, "page")
+    is_part, ascending = request.url.path != "/", query.get("ascending") == "1"
+    search, asked = query.get("q", ""), query.get("sort", "")
+    found, error, skip = list[Record](), "", SIZE * number
     try:
-        found = select(
-            records,
-            search=search,
-            sort=sort,
-            ascending=ascending,
-            limit=SIZE + 1,
-            skip=SIZE * number,
-        )
+        found = select(records, (), asked, ascending, SIZE + 1, search, skip)
     except RecordNotFoundError as exc:
         error = exc.message
-    told = [(run, fields_of(summary(run))) for run in found[:SIZE]]
-    fields = [own for _, own in told]
+    fields = [fields_of(summary(run)) for run in found[:SIZE]]
+    known = {name for own in fields for name in own}
+    sort = full_name(asked, known) if asked else "started"
     cookie = "columns-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
     chosen = query.getlist("columns") or unquote(request.cookies.get(cookie, "")).split(",")
     chosen = [name for name in chosen if name not in {"", "auto"}]
-    known = {name for own in fields for name in own}
-    columns = [full_name(name, known) for name in chosen] or _default(fields, sort, known)
-    rows = [row(run, own, columns) for run, own in told]
+    columns = [full_name(name, known) for name in chosen]
+    if not columns:
+        # Results first, for these are what one looks for.
+        names = sorted(differing(fields), key=lambda name: not name.startswith("results."))
+        columns = [*dict.fromkeys([*({sort} - {*ABOUT}), *names])][:FEW]
 
     def link(**changed: object) -> str:
-        present = {"q": search, "sort": sort, "ascending": "1" if ascending else None}
-        return address("/", **(present | {"page": number or None} | changed))
+        present = {"q": search, "sort": asked, "ascending": "1" if ascending else None}
+        return address("/", **present | {"page": number or None} | changed)
 
+    choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
+    # Results, parameters, and labels.
+    choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
     answer = page.html(
         request,
         "_runs.html" if is_part else "runs.html",
         # What is typed is often not whole yet.
         status=400 if error and not is_part else 200,
         search=search,
-        sort=full_name(sort, known) if sort else "started",
-        asked=sort,
+        sort=sort,
+        asked=asked,
         ascending=ascending,
         number=number,
-        first=SIZE * number + 1,
+        first=skip + 1,
         has_more=len(found) > SIZE,
         error=error,
-        rows=rows,
+        rows=[row(run, own, columns) for run, own in zip(found, fields, strict=False)],
         columns=columns,
-        chosen=chosen,
-        known=[] if is_part else _choosable(records, known),
+        known=choosable,
         link=link,
     )
     if query.getlist("columns"):
@@ -74,18 +71,6 @@ def runs(page: Page, request: Request) -> Response:
             kept = kept.rpartition(quote(","))[0]
         answer.set_cookie(cookie, kept, max_age=10**8, samesite="strict")
     return answer
-
-
-def _default(fields: Sequence[Record], sort: str, known: set[str]) -> list[str]:
-    """Choose what differs, results first, for these are what one looks for."""
-    names = sorted(differing(fields), key=lambda name: not name.startswith("results."))
-    first = [full_name(sort, known)] if sort and sort not in ABOUT else []
-    return [*dict.fromkeys([*first, *names])][:FEW]
-
-
-def _choosable(records: Records, known: set[str]) -> list[str]:
-    names = (known | records.run_fields()) - {*ABOUT}
-    return sorted(names, key=lambda name: (PARTS.get(name.partition(".")[0], 0), name))
 
 
 def row(run: Record, fields: Record, columns: Sequence[str]) -> Record:
@@ -106,7 +91,4 @@ def row(run: Record, fields: Record, columns: Sequence[str]) -> Record:
 def trials(page: Page, request: Request) -> Response:
     """Show what a search has tried, in place of a line that opens."""
     run = page.records().run(request.query_params.get("id", ""))
-    header, *rows = run["status"].get("iterations") or [[]]
-    return page.html(
-        request, "_trials.html", run=summary(run), header=header, rows=rows, best=search_of(run)
-    )
+    return page.html(request, "_trials.html", **of_search(run))

@@ -1,14 +1,15 @@
 """How values of records are written in a page."""
 
+import json
 import math
-from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
-from ..store.fields import moment
-from ..text import shown
+from rich.filesize import decimal
 
-MINUTE, SHORT, LONG = 60, 8, 200
+from ..store.fields import moment
+from ..text import shown, took
+
+SHORT, LONG = 8, 200
 
 
 def time(value: Any) -> str:
@@ -20,28 +21,10 @@ def time(value: Any) -> str:
     return found.astimezone().strftime("%Y-%m-%d %H:%M:%S") if found else ""
 
 
-def took(seconds: float | None) -> str:
-    """Write how long something took."""
-    if seconds is None:
-        return ""
-    return f"{seconds:.1f} s" if seconds < MINUTE else str(timedelta(seconds=round(seconds)))
-
-
 def short(value: Any) -> str:
     """Write a value as a cell has room for it."""
     text = "" if value is None else shown(value)
     return f"{text[:LONG]}…" if len(text) > LONG else text
-
-
-def size(number: Any) -> str:
-    """Write a number of bytes."""
-    if not isinstance(number, int | float):
-        return ""
-    for unit in ("bytes", "kB", "MB"):
-        if number < 1000:  # noqa: PLR2004
-            return f"{number:.4g} {unit}"
-        number /= 1000
-    return f"{number:.4g} GB"
 
 
 def is_number(value: Any) -> bool:
@@ -51,24 +34,14 @@ def is_number(value: Any) -> bool:
 
 
 def as_json(value: Any) -> Any:
-    """Copy an answer as what JSON has: no NaN or infinity, no key that is no text."""
-    if isinstance(value, Mapping):
-        return {str(name): as_json(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [*map(as_json, value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, int | float):
-        return value
-    # A text may have halves of characters, which UTF-8 has not.
-    return str(value).encode(errors="replace").decode()
+    """Copy an answer as what JSON has: other values as texts, NaN and infinity as nothing."""
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
 
 
 FILTERS: dict[str, Any] = {
     "time": time,
     "took": took,
     "short": short,
-    "size": size,
+    "size": lambda number: decimal(number) if isinstance(number, int) else "",
     "short_id": lambda uid: str(uid)[:SHORT],
-    "is_number": is_number,
 }

@@ -1,20 +1,63 @@
-"""All views by their addresses."""
+"""All views by their addresses, and how they are answered."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from json import dumps
 from typing import Any
+from urllib.parse import parse_qs
 
+import click
 from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route, Router
 
-from ..records.records import Records
+from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record
+from ..text import visible
 from . import actions, artifacts, compare, models, run, runs
-from .app import HERE, Page, View, application
+from .app import HERE, Page
 from .guard import Guard
 from .shown import as_json
 
-FILES = "page.css", "page.js"
+LOG = logging.getLogger(__name__)
+FILES = "page.css", "charts.js"
+TYPES = {".css": "text/css", ".js": "text/javascript"}
+View = Callable[[Page, Request], Any]
+
+
+def _static(_: Page, request: Request) -> Response:
+    for file in (HERE / "static").iterdir():
+        if request.url.path == f"/static/{file.name}":
+            return FileResponse(file, media_type=TYPES[file.suffix])
+    raise RecordNotFoundError("There is no such page.")
+
+
+VIEWS: dict[str, View] = {
+    "/": runs.runs,
+    "/rows": runs.runs,
+    "/trials": runs.trials,
+    "/run": run.run,
+    "/log": run.log,
+    "/download": actions.download,
+    "/artifact": artifacts.artifact,
+    "/preview": artifacts.artifact,
+    "/file": artifacts.file,
+    "/image": partial(artifacts.file, kind="image"),
+    "/frame": partial(artifacts.file, kind="page"),
+    "/models": models.models,
+    "/compare": compare.compare,
+    "/compare/data": compare.data,
+    "/{path:path}": _static,
+}
+CHANGES: dict[str, View] = {
+    "/tag": actions.tag,
+    "/promote": actions.promote,
+    "/abort": actions.abort,
+    "/delete": actions.delete,
+}
 
 
 def make(
@@ -23,47 +66,47 @@ def make(
     where: str = "",
     token: str = "",
 ) -> Guard:
-    """Make the page's application.
+    """Make the page's ASGI application; see `Page`, and for the token `Guard`."""
+    page = Page(records, changes, where)
 
-    Args:
-        records: opens the records.
-        changes: `config` gives how models are promoted, `abort` aborts a run; without them, the
-            page changes nothing.
-        where: the store in words.
-        token: what a browser has to show.
-    """
-    views: dict[str, Any] = {
-        "/": runs.runs,
-        "/rows": runs.runs,
-        "/trials": runs.trials,
-        "/run": run.run,
-        "/log": run.log,
-        "/download": actions.download,
-        "/artifact": artifacts.artifact,
-        "/preview": artifacts.preview,
-        "/artifact/data": artifacts.data,
-        "/file": artifacts.file,
-        "/image": artifacts.image,
-        "/frame": artifacts.frame,
-        "/models": models.models,
-        "/compare": compare.compare,
-        "/compare/data": compare.data,
-    }
-    can = dict[str, Any]()
-    if changes:
-        can = {"tag": actions.tag, "delete": actions.delete}
-        can["promote"] = actions.promoting(changes["config"])
-        can["abort"] = actions.aborting(changes["abort"])
-        views |= {f"POST /{name}": view for name, view in can.items()}
-        views["/delete"] = actions.ask_delete
-    page = Page(records, can, where)
-    bound: dict[str, View] = {path: partial(view, page) for path, view in views.items()}
-    return application(page, bound, token)
+    def route(path: str, view: View, method: str = "GET") -> Route:
+        async def answer(request: Request) -> Response:
+            body = await request.body() if method == "POST" else b""
+            request.state.form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+            return await run_in_threadpool(_answer, page, view, request)
+
+        return Route(path, answer, methods=[method])
+
+    routes = [route("/delete", actions.ask_delete)] if changes else []
+    routes += [route(path, view, "POST") for path, view in CHANGES.items() if changes]
+    routes += [route(path, view) for path, view in VIEWS.items()]
+    return Guard(Router(routes, redirect_slashes=False), token)
+
+
+def _answer(page: Page, view: View, request: Request) -> Response:
+    """Let what goes wrong be one sentence; of what is our fault the log has the traceback."""
+    try:
+        found = view(page, request)
+        if isinstance(found, Response):
+            return found
+        return Response(dumps(as_json(found)), media_type="application/json")
+    except click.ClickException as error:
+        status, message = 404 if isinstance(error, RecordNotFoundError) else 400, error.message
+    except Exception as error:
+        status, message = 502, str(error) or type(error).__name__
+        if not isinstance(error, OSError) and not type(error).__module__.startswith("mlrun."):
+            LOG.exception("The page %s failed.", request.url.path)
+            status, message = 500, f"It failed with {type(error).__name__}. See the log."
+    if request.headers.get("accept", "").startswith("application/json"):
+        return JSONResponse({"error": visible(message)}, status)
+    return page.html(request, "message.html", status, head="That didn't work", message=message)
 
 
 def exported(records: Records, found: Sequence[Record], where: str) -> str:
     """Write runs and their comparison as one file, that needs no server and no other file."""
-    text = dumps(as_json(compare.chart_data(found))).replace("<", "\\u003c")
+    data = {**compare.chart_data(found), "curves": compare.curves(records, found)}
+    text = dumps(as_json(data)).replace("<", "\\u003c")
     style, script = ((HERE / "static" / name).read_text("utf-8") for name in FILES)
     parts = {"data": Markup(text), "style": Markup(style), "script": Markup(script)}  # noqa: S704 - own files
-    return Page(lambda: records, where=where).render("export.html", **compare.table(found), **parts)
+    parts |= compare.compared(records, found, compare.ROOM)
+    return Page(lambda: records, where=where).render("compare.html", ids="", **parts)

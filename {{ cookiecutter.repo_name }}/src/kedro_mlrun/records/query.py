@@ -1,13 +1,14 @@
 """Which runs are chosen, and in what order, by their fields, such as `params.split.seed`."""
 
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
-from ..store.values import LONGEST, Matching, comparing, containing, is_text
+from ..store.values import LONGEST, WORDS, Matching, comparing, containing, is_text
 from ..text import nearest
 from .records import RecordNotFoundError, Records
 from .summaries import ABOUT, Record, fields_of, summary, uid_of
@@ -18,7 +19,6 @@ _COMPARED = (
 )
 _CONDITION = re.compile(rf"\s*{_COMPARED}(?:\s+and\s+(?=\S)|\s*$)", re.IGNORECASE)
 _SEARCHED = re.compile(rf"""\s*(?:{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+))""")
-_UNSURE = (None, "true", "false", "nan")  # of the index, which has True, False and NaN as texts
 _PREFIXES = ("", "params.", "results.", "labels.")
 
 
@@ -156,15 +156,14 @@ def select(
         filters["sort"], sort = f"{sort} ascending" if ascending else sort, ""
     if not (wanted or sort):
         return records.runs(limit, skip=skip, **filters)
-    begin = skip
-    if not sort:
-        runs = records.each_run(None, matching=matching, **filters)
-    elif wanted or filters.get("pipeline"):
-        runs = _in_order(records, sort, ascending, matching, filters, fields)
+    if sort:
+        # Where each of them counts, the first needn't be read.
+        unread = 0 if wanted or filters.get("pipeline") else skip
+        stop, skip = limit and limit + skip, skip - unread
+        runs = _in_order(records, sort, ascending, matching, filters, fields, unread, stop)
     else:
-        runs, begin = _in_order(records, sort, ascending, (), filters, fields, skip), 0
-    found = filter(holds, runs) if wanted else runs
-    chosen = list(islice(found, begin, limit and limit + begin))
+        runs = records.each_run(None, matching=matching, **filters)
+    chosen = list(islice(filter(holds, runs) if wanted else runs, skip, limit and limit + skip))
     if not chosen or sort:
         names = [each.field for each in wanted if isinstance(each, Condition)]
         names += [sort] if sort else []
@@ -183,29 +182,38 @@ def _in_order(
     matching: Sequence[Matching],
     filters: Record,
     fields: dict[str, Record],
-    skip: int = 0,
+    start: int,
+    stop: int | None,
 ) -> Iterator[Record]:
-    """Give runs by a field, those that lack it last; so many of the first are left out.
+    """Give runs by a field, those that lack it last, from the start to about the stop.
 
     The fields of those that had to be looked at are noted.
     """
 
-    def ordered(ranks: Mapping[int, tuple[Any, ...]]) -> list[int]:
+    def ordered(ranks: Mapping[Any, tuple[Any, ...]]) -> list[Any]:
         first = sorted(filter(ranks.get, ranks), key=ranks.__getitem__, reverse=not ascending)
-        return [*first, *(place for place, rank in ranks.items() if not rank)][skip:]
+        return [*first, *(place for place, rank in ranks.items() if not rank)]
 
     def rank(run: Record) -> tuple[Any, ...]:
         own = fields[uid_of(run)] = fields_of(summary(run))
         return _rank(value_of(own, sort))
 
+    stop = min(stop or sys.maxsize, sys.maxsize)
     for names in _indexed(sort):
-        if (known := records.values(names, matching, **filters)) is not None:
-            ranks = {row: () if value == b"" else _rank(value) for row, value in known.items()}
-            unsure = [row for row, value in known.items() if value in _UNSURE]
-            ranks |= {row: rank(run) for row, run in records.runs_in(unsure)}
-            return (run for _, run in records.runs_in(ordered(ranks), **filters))
+        while known := records.values(names, not ascending, stop, matching, **filters):
+            ranks = {uid: () if value == b"" else _rank(value) for uid, value in known.items()}
+            unsure = [uid for uid, value in known.items() if value in (None, *WORDS)]
+            ranks |= dict.fromkeys(unsure, ())
+            ranks |= {uid_of(run): rank(run) for run in records.runs_of(unsure)}
+            yield from records.runs_of(ordered(ranks)[start:stop], **filters)
+            if len(known) < stop:
+                return
+            # Some of these weren't meant.
+            start, stop = stop, 8 * stop
+        if known is not None:
+            return
     every = [*records.each_run(None, matching=matching, **filters)]
-    return (every[place] for place in ordered(dict(enumerate(map(rank, every)))))
+    yield from (every[place] for place in ordered(dict(enumerate(map(rank, every))))[start:])
 
 
 def _number(text: str) -> float | None:

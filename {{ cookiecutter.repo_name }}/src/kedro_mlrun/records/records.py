@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count, groupby, islice
@@ -15,7 +15,7 @@ from ..lazy import mlrun
 from ..store import fields
 from ..store.deletion import delete_data
 from ..store.fields import section
-from ..store.rows import ORDERS, TERMINAL_STATES
+from ..store.rows import LATEST, ORDERS, TERMINAL_STATES
 from ..store.store import Store
 from ..store.values import Matching
 from ..text import nearest
@@ -23,6 +23,7 @@ from .summaries import (
     Record,
     artifact_key,
     artifact_summary,
+    named_run,
     short_metric,
     summary,
     uid_of,
@@ -131,22 +132,15 @@ class Records:
             yield from (found[uid] for uid in part if uid in found)
 
     def values(
-        self, names: Sequence[str], matching: Sequence[Matching], pipeline: str = "", **filters: Any
-    ) -> dict[int, Any] | None:
-        """Give rows of runs that may be meant, with a field that has one of these names.
+        self, names: Sequence[str], *order: Any, pipeline: str = "", **filters: Any
+    ) -> dict[str, Any] | None:
+        """Give ids of runs that may come first by a field that has one of these names.
 
         See `Store.run_values`; None where only the runs themselves tell.
         """
         if not self._store or {*filters} - {"labels", "states"}:
             return None
-        return self._store.run_values(names, matching, project=self.project, **filters)
-
-    def runs_in(self, rows: Sequence[int], **filters: Any) -> Iterator[tuple[int, Record]]:
-        """Give the runs in rows of the embedded store, in their order, each with its row."""
-        for start in range(0, len(rows), _PAGE) if self._store else ():
-            uids = self._store.run_uids(part := rows[start : start + _PAGE]) if self._store else {}
-            found = {uid_of(run): run for run in self.runs_of([*uids.values()], **filters)}
-            yield from ((row, found[uids[row]]) for row in part if uids.get(row) in found)
+        return self._store.run_values(names, *order, project=self.project, **filters)
 
     def sorts_by(self, field: str) -> bool:
         """Tell whether `each_run` can be given such a field, or with ` ascending`, as `sort`."""
@@ -416,6 +410,20 @@ class Records:
             for each in following
             if not (is_run and artifact_key(each).startswith(fields.OWN))
         }
+
+    def losses(
+        self, run: Record, saved: Sequence[Record], others: Collection[str] = ()
+    ) -> list[str]:
+        """Say of what a run has saved that it is tagged, or an input of runs but these others."""
+        told, using = list[str](), self.using(saved)
+        for item in saved:
+            key = f"{artifact_key(item)} of run {uid_of(run)[:8]}"
+            if tags := ", ".join(tag for tag in item["metadata"]["tags"] if tag != LATEST):
+                told.append(f"{key} is tagged {tags}.")
+            users = [user for user in using[uid_of(item)] if uid_of(user) not in others][:3]
+            if named := ", ".join(named_run(user["metadata"]) for user in users):
+                told.append(f"{key} is an input of {named}.")
+        return told
 
     def check_ended(self, run: Mapping[str, Any]) -> None:
         """Refuse to delete a run that goes on."""

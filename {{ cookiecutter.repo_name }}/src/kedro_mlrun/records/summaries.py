@@ -134,6 +134,11 @@ def uid_of(record: Mapping[str, Any]) -> str:
     return str(record["metadata"].get("uid"))
 
 
+def named_run(run: Mapping[str, Any]) -> str:
+    """Name a run in a sentence, by its summary or its metadata."""
+    return f"run '{run_title(run)}' {run['uid']}"
+
+
 def artifact_key(record: Mapping[str, Any]) -> str:
     """Give the key that an artifact is found by."""
     return str(record["spec"].get("db_key") or record["metadata"]["key"])

@@ -1,4 +1,4 @@
-"""Runs, artifacts, functions and the queue of jobs in the embedded store, as JSON's types.
+"""Runs, artifacts and functions in the embedded store, as JSON's types.
 
 It needs no MLRun. Queries are what MLRun's client calls the arguments of its lists.
 """
@@ -6,7 +6,6 @@ It needs no MLRun. Queries are what MLRun's client calls the arguments of its li
 import json
 import logging
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,9 +18,8 @@ from urllib.parse import quote
 from .errors import not_found
 from .fields import TERMINAL_STATES as TERMINAL_STATES  # noqa: PLC0414 - others have it from here
 from .fields import artifact_uid, moment
-from .process import is_alive
 from .sqlite import AT_WORK, Database
-from .values import LOOK, Matching, write_values
+from .values import LOOK, NOTHING, NUMBER, TEXT, WORDS, Matching, write_values
 
 Record = dict[str, Any]
 LATEST = "latest"
@@ -247,29 +245,56 @@ class Rows(Database):
         return {name for (name,) in self.select("name FROM value_names", where)}
 
     def run_values(
-        self, names: Sequence[str], matching: Iterable[Matching] = (), **query: Any
-    ) -> dict[int, Any]:
-        """Give the rows of runs, newest start first, with the first of these fields that each has.
+        self,
+        names: Sequence[str],
+        largest: bool,
+        count: int,
+        matching: Iterable[Matching] = (),
+        **query: Any,
+    ) -> dict[str, Any]:
+        """Give the ids of so many runs that come first by a field, the newest start first.
 
-        That is b"" where there is none, and None where one has to look at the run.
+        Each has its value, of the first of these names that it has: b"" where there is none, and
+        None or one of `WORDS` where one has to look at the run, which is then given in any case.
         """
         where = self.where("runs", query).equal(state=query.pop("states", None))
         where.add("iteration = 0")
         for clause, values in matching:
             where.add(f"id IN ({clause})", *values)
-        found, what = dict[int, Any](), "owner, value FROM run_values"
-        for name in reversed(names):
-            of_name = Where("name = (SELECT id FROM value_names WHERE name = ?)", name)
-            found |= {owner: value for owner, value in self.select(what, of_name)}
-        found |= {owner: value for owner, value in self.select(what, Where("name = 0"))}
-        # No other column, for an index has these.
-        rows = self.select("id FROM runs", where, "ORDER BY start_time DESC, id DESC")
-        return {row: found.get(row, b"") for (row,) in rows}
+        rows, found = self.select("* FROM value_names", Where().equal(name=[*names])), list[Any]()
+        known = {row["name"]: row["id"] for row in rows}
+        fields = [0, *(known[name] for name in names if name in known)]
 
-    def run_uids(self, rows: Iterable[int]) -> dict[int, str]:
-        """Give the ids of the runs that are in these rows."""
-        among = f"id IN ({', '.join(map(str, rows))})"
-        return {row: uid for row, uid in self.select("id, uid FROM runs", Where(among))}
+        def find(source: str, condition: str, lacks: Sequence[int], order: str, most: int) -> None:
+            own = Where(condition).add(str(where), *where.values)
+            if others := ", ".join(map(str, lacks)):
+                others = f"owner = runs.id AND name IN ({others})"
+                own.add(f"NOT EXISTS (SELECT 1 FROM run_values WHERE {others})")  # noqa: S608
+            tail = f"ORDER BY {order} start_time DESC, id DESC LIMIT {most:d}"
+            found.extend(self.select(f"uid, start_time, id, {source}", own, tail))
+
+        def find_all(part: str, order: str, most: int) -> None:
+            # Where all runs are meant, it has to begin with the index.
+            join = f"{'' if matching else 'CROSS '}JOIN runs ON id = own.owner"
+            for place, field in enumerate(fields):
+                find(
+                    f"value FROM run_values AS own {join}",
+                    f"own.name = {field} AND {part}",
+                    fields[:place],
+                    order,
+                    most,
+                )
+
+        # In the order of the index, so that only those are read that come first.
+        find_all(NUMBER, by_value := f"value {'DESC' if largest else 'ASC'},", count)
+        find_all(f"{TEXT} AND value NOT IN {WORDS}", by_value, count)
+        if len(found) < count:
+            find_all(NOTHING, by_value, count)
+            find("x'' AS value FROM runs", "1", fields, "", count)
+        for part in ("value IS NULL", f"value IN {WORDS}"):
+            find_all(part, "", -1)
+        found.sort(key=lambda row: (row["start_time"], row["id"]), reverse=True)
+        return {row["uid"]: row["value"] for row in found}
 
     def find_artifacts(self, **query: Any) -> list[Record]:
         """List artifacts' records, last updated first; one of several tags comes once for each."""
@@ -439,57 +464,3 @@ class Rows(Database):
         parts = zip("#:@^", (iter, tag, tree, uid), strict=True)
         uri = f"{project}/{key}{''.join(f'{sign}{part}' for sign, part in parts if part)}"
         raise not_found(f"Artifact {uri} not found")
-
-
-class JobQueue(Rows):
-    """The queue of a store; a job is in it as long as its supervisor or its process is alive."""
-
-    def add_job(self, uid: str, project: str, supervisor: str) -> int:
-        """Add a job that isn't in the queue, by its supervisor's label, and give its number."""
-        for row in self.select("* FROM jobs", Where()):
-            # Of one that was killed, or that the store was copied with.
-            if not self._processes(row):
-                self.remove_job(row["id"])
-        with self.transaction() as connection:
-            query = "INSERT INTO jobs (project, uid, inode, supervisor) VALUES (?, ?, ?, ?)"
-            values = (project, uid, self.inode(), supervisor)
-            return cast(int, connection.execute(query, values).lastrowid)
-
-    def set_job_process(self, number: int, label: str) -> None:
-        """Note the process of a job, which keeps its place if the supervisor is killed."""
-        with self.transaction() as connection:
-            connection.execute("UPDATE jobs SET process = ? WHERE id = ?", (label, number))
-
-    def remove_job(self, number: int) -> None:
-        """Take a job that has ended from the queue, and delete its folder."""
-        with self.transaction():
-            self.delete("jobs", Where("id = ?", number))
-            shutil.rmtree(self.job_folder(number), ignore_errors=True)
-
-    def jobs_ahead(self, number: int, at_once: int) -> int:
-        """Count the jobs for which one has to wait if so many may run at once."""
-        living, rows = 0, self.select("* FROM jobs", Where("id < ?", number), "ORDER BY id")
-        for row in rows:
-            living += bool(self._processes(row))
-            # To ask for no more processes than needed, where many wait.
-            if living == at_once:
-                return len(rows) - at_once + 1
-        return 0
-
-    def job_processes(self, uid: str, project: str) -> dict[str, str]:
-        """Give the labels of a job's living processes, its `supervisor` and its own `process`."""
-        rows = self.select("* FROM jobs", Where("project = ? AND uid = ?", project, uid))
-        return self._processes(rows[0]) if rows else {}
-
-    def job_is_alive(self, uid: str, project: str) -> bool:
-        """Tell whether a background job waits, runs, or is being looked after at its end."""
-        return bool(self.job_processes(uid, project))
-
-    def job_folder(self, number: int) -> Path:
-        """Give the folder that a job's source is unpacked to; another store has other numbers."""
-        return self.path.parent / "jobs" / f"{self.path.stem}-{number}"
-
-    def _processes(self, row: sqlite3.Row) -> dict[str, str]:
-        labels = {name: row[name] for name in ("supervisor", "process") if row[name]}
-        mine = row["inode"] == self.inode()
-        return {name: label for name, label in labels.items() if mine and is_alive(label)}

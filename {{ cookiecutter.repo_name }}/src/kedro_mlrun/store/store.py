@@ -13,7 +13,8 @@ from ..lazy import mlrun
 from .deletion import delete_source, other_stores
 from .fields import artifact_hash, as_json
 from .process import lost
-from .rows import LATEST, TERMINAL_STATES, JobQueue, Record, Where, now, utc
+from .queue import JobQueue
+from .rows import LATEST, TERMINAL_STATES, Record, Where, now, utc
 from .sqlite import SCHEME
 
 LOG_INTERVAL = 0.5  # seconds between two looks at a log; MLRun's setting is made for an API

@@ -14,7 +14,9 @@ LONGEST = 100  # characters of a text that is kept
 LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
 """Lets a run be looked at whatever is asked, for not all that it has is known."""
 
-_NUMBER, _TEXT = "value < ''", "value >= '' AND value < x''"  # as SQLite sorts values of any type
+# As SQLite sorts values of any type.
+NUMBER, TEXT, NOTHING = "value < ''", "value >= '' AND value < x''", "value >= x''"
+WORDS = ("true", "false", "nan")  # which may be True, False and NaN, and are no texts then
 
 
 def write_values(connection: sqlite3.Connection, owner: int, run: Mapping[str, Any]) -> None:
@@ -70,9 +72,9 @@ def comparing(names: Sequence[str], comparison: str, text: str, number: float | 
             number = _number(text)
         return _matching(names, ("value IN (?, ?, ?)", *texts, _kept(number)))
     if number is not None:
-        return _matching(names, (f"value {comparison} ? AND {_NUMBER}", number))
+        return _matching(names, (f"value {comparison} ? AND {NUMBER}", number))
     bound = (max if "<" in comparison else min)(texts)
-    return _matching(names, (f"value {comparison} ? AND {_TEXT}", bound))
+    return _matching(names, (f"value {comparison} ? AND {TEXT}", bound))
 
 
 def containing(text: str) -> Matching:
@@ -82,7 +84,7 @@ def containing(text: str) -> Matching:
     return " UNION ALL ".join(
         [
             "SELECT owner FROM run_values WHERE name = 0",
-            f"SELECT owner FROM run_values WHERE name IN ({names}) AND {_TEXT}"  # noqa: S608
+            f"SELECT owner FROM run_values WHERE name IN ({names}) AND {TEXT}"  # noqa: S608
             " AND instr(lower(value), ?)",
             *(f"SELECT id FROM runs WHERE instr({name}, ?)" for name in ("state", "uid")),  # noqa: S608
             "SELECT id FROM runs WHERE instr(lower(name), ?)",

@@ -1,10 +1,9 @@
-"""What is shown of an artifact's bytes: never more than a part, and nothing is run or unpickled."""
+"""An artifact's file, and what is shown of it: a part at most, and nothing is run or unpickled."""
 
 import csv
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -14,7 +13,7 @@ from typing import Any
 import click
 
 from ..lazy import mlrun
-from ..records.summaries import Record, artifact_summary
+from .summaries import Record, artifact_key, artifact_summary
 
 SIZE = 100  # rows of a page
 MOST_COLUMNS, LONGEST = 200, 200_000  # columns of a table; characters of a text
@@ -46,22 +45,34 @@ def kind(record: Record) -> str:
     return next((name for name, endings in kinds.items() if ending in endings), "text")
 
 
+def local_path(record: Record) -> str:
+    """Give the path or URL of an artifact's file or folder, unless a path isn't there."""
+    path, is_there = artifact_summary(record)["path"].removeprefix("file://"), False
+    with suppress(OSError, ValueError):  # of a name that no file can have
+        is_there = "://" in path or Path(path).exists()
+    if path and is_there:
+        return path
+    if path:
+        raise click.ClickException(
+            f"{path} does not exist: it was written on another machine, or deleted since. Copy it "
+            "there, or make it again with kedro run."
+        )
+    raise click.ClickException(
+        f"'{artifact_key(record)}' has no file: its data is in its record. Load it with the "
+        "catalog."
+    )
+
+
 def local_file(record: Record) -> Path:
     """Give an artifact's file, brought here from where an MLRun API's runs have it."""
-    told = artifact_summary(record)
-    path, is_file = str(told["path"]).removeprefix("file://"), False
+    path, size = local_path(record), artifact_summary(record)["size"]
     if "://" in path:
         # Nor is a server asked because a record says so.
-        if path.startswith("http") or (told["size"] or 0) > FETCHED:
+        if path.startswith("http") or (isinstance(size, int) and size > FETCHED):
             raise click.ClickException(f"{path} is not fetched for a page. Load it by the catalog.")
         return _fetched(path)
-    with suppress(OSError, ValueError):  # of a name that no file can have
-        is_file = bool(path) and Path(path).is_file()
-    if not is_file:
-        raise click.ClickException(
-            f"{path or 'The artifact'} is no file here: it is a folder, was written on another "
-            "machine, or was deleted since."
-        )
+    if not Path(path).is_file():
+        raise click.ClickException(f"{path} is a folder, which isn't shown.")
     return Path(path)
 
 
@@ -93,25 +104,23 @@ def table(record: Record, page: int = 0, size: int = SIZE) -> Record:
 def _parquet(file: Path, start: int, size: int) -> Record:
     import pyarrow.parquet as pq
 
+    rows, first = list[Any](), 0
     with pq.ParquetFile(file) as opened:
-        meta, first = opened.metadata, 0
-        counts = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
-        while counts[first:] and sum(counts[: first + 1]) <= start:
+        meta, names = opened.metadata, opened.schema_arrow.names
+        total, skip = meta.num_rows, start
+        # Whole groups of rows needn't be read.
+        while first < meta.num_row_groups and skip >= meta.row_group(first).num_rows:
+            skip -= meta.row_group(first).num_rows
             first += 1
-        skip, rows = start - sum(counts[:first]), list[Any]()
-        names = opened.schema_arrow.names
-        groups = [*range(first, len(counts))]
-        columns = names[:MOST_COLUMNS]
+        groups, columns = [*range(first, meta.num_row_groups)], names[:MOST_COLUMNS]
         for batch in opened.iter_batches(size, groups, columns) if groups else ():
-            if skip < batch.num_rows:
-                part = batch.slice(skip, size - len(rows))
-                rows += zip(*(column.to_pylist() for column in part.columns), strict=True)
+            part = batch.slice(min(skip, batch.num_rows), size - len(rows))
+            rows += zip(*(column.to_pylist() for column in part.columns), strict=True)
             skip = max(0, skip - batch.num_rows)
-            if len(rows) >= size:
+            if len(rows) == size:
                 break
-        total, wide = meta.num_rows, len(names)
     heads = ["index" if name.startswith("__index_level_") else name for name in columns]
-    return {"columns": heads, "rows": rows, "total": total, "wide": wide}
+    return {"columns": heads, "rows": rows, "total": total, "wide": len(names)}
 
 
 def _csv(file: Path, start: int, size: int) -> Record:
@@ -134,19 +143,6 @@ def text(record: Record) -> str:
         return ""
     found = data.decode(errors="replace")
     if suffix(record) == ".json" and len(data) < LONGEST:
-        try:
+        with suppress(ValueError, RecursionError):
             found = json.dumps(json.loads(found), indent=2, ensure_ascii=False)
-        except (ValueError, RecursionError):
-            pass
     return f"{found[:LONGEST]}\n…" if len(found) > LONGEST else found
-
-
-def read_json(record: Record | None) -> Mapping[str, Any]:
-    """Read what a run records of itself as JSON; nothing where that fails."""
-    if record:
-        try:
-            found = json.loads(local_file(record).read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-        except (OSError, ValueError, click.ClickException):
-            pass
-    return {}

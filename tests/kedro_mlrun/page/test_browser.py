@@ -1,0 +1,480 @@
+"""The page in a real browser: each view by the path of clicks that a person takes."""
+
+import json
+import os
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from asked import app_of, run_maker, served
+from browser import NAMES, Tab, browser, found_browser
+from click.testing import CliRunner
+from helpers import Store, new_store
+
+from kedro_mlrun import MLRunDataframeDataset, MLRunMetricHistory, MLRunModel
+from kedro_mlrun.commands import cli
+from kedro_mlrun.records.records import Records
+from kedro_mlrun.records.summaries import artifact_summary, uid_of
+
+BROWSER = found_browser()
+if BROWSER is None:
+    reason = f"There is no {', '.join(NAMES)}. Name a browser: CHROMIUM=/path/to/chromium"
+    pytest.skip(reason, allow_module_level=True)
+# One browser, server and store for all of them.
+pytestmark = pytest.mark.xdist_group("browser")
+NODES = [
+    {"name": "split", "inputs": ["rows", "params:seed"], "outputs": ["train_set"]},
+    {"name": "train", "inputs": ["train_set"], "outputs": ["forest"]},
+]
+TIMES = {"node": ["split", "train"], "seconds": [0.25, 1.5]}
+CURVE = [1.0, 0.5, 0.9, 0.4, 0.8, 0.3, 0.7, 0.2, 0.6, 0.1]
+TIME = [n / 10 for n in range(10)]  # seconds
+COMMAND = "kedro run --params split.seed=7"
+# Tries to reach the page around it and the server, and tells what came of it.
+SITE = """<h1>A chart</h1><script>
+let told = "taken";
+try { parent.document.title = told; } catch { told = "kept out"; }
+fetch("/").catch(() => { told += ", kept in"; }).finally(() => parent.postMessage(told, "*"));
+</script>"""
+ROWS = "[...document.querySelectorAll('tr[data-id]')].map((row) => row.dataset.id)"
+LISTEN = "addEventListener('message', (event) => { window.told = event.data; });"
+# Timers are ten times as quick, so that nobody waits.
+QUICK = "const slow = setInterval; window.setInterval = (work, time) => slow(work, time / 10);"
+CLICK = "mousePressed", "mouseReleased"
+NONE = "/run?id=nothing"
+AXE, SCREENSHOTS = os.environ.get("AXE", ""), os.environ.get("SCREENSHOTS")
+# Colours change nothing else.
+WIDTHS, SCHEMES = (1280, 390), ("light", "dark") if AXE or SCREENSHOTS else ("light",)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("page")
+    yield from new_store(f"sqlite:///{folder}/mlrun.db", folder)
+
+
+@pytest.fixture(scope="module")
+def seen(store: Store) -> SimpleNamespace:
+    """Runs to look at, by what is special about them."""
+    make_run, manager = run_maker(store), store.manager
+    saved = {
+        "notes": (b"ends well", "txt"),
+        "site": (SITE.encode(), "html"),
+        "settings": (b'{"depth": 3}', "json"),
+        "kedro.pipeline": (json.dumps({"nodes": NODES}), "json"),
+    }
+    runs = SimpleNamespace()
+    for name, seed, auc in (("first", 7, 0.9), ("second", 8, 0.8)):
+        params = {"split.seed": seed, "model": "forest", "kedro.command": COMMAND}
+        results = {"test.auc": auc, "loss": 1 - auc}
+        labels = {"git-commit": "c0ffee12", "team": "blue"}
+        uid = make_run(params=params, results=results, labels=labels, saves=saved, ends=False)
+        MLRunMetricHistory("curve").save({"train": CURVE, "test": [auc, *CURVE[1:]], "time": TIME})
+        MLRunModel("forest").save(["no", "real", "model", seed])
+        MLRunDataframeDataset("kedro.nodes").save(pd.DataFrame(TIMES))
+        if name == "first":
+            MLRunDataframeDataset("rows").save(pd.DataFrame({"x": range(250)}))
+        log = b"line one\nline two\n"
+        manager.db.store_log(uid, store.project, log, append=True)
+        manager.close_run()
+        setattr(runs, name, uid)
+    records = Records(*manager.to_read())
+    uri = artifact_summary(records.artifacts("forest")[-1])["uri"]
+    runs.artifacts = {
+        key: uid_of(records.artifacts(key)[-1])
+        for key in ("curve", "curve.chart", "forest", "site")
+    }
+    error = "Node 'score': ValueError: no rows\n\nTraceback (most recent call last)"
+    runs.failed = make_run("evaluation", inputs={"forest": uri}, error=error)
+    runs.search = make_run("search")
+    record = manager.db.read_run(runs.search, store.project)
+    header = ["state", "iter", "param.depth", *[f"output.of_a_long_name.{n}" for n in range(9)]]
+    trials = [["completed", n, n + 2, *[n / 4 + 0.25] * 9] for n in (1, 2)]
+    record["status"]["iterations"] = [header, *trials]
+    manager.db.store_run(record, runs.search, store.project)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def opened(downloads: Path) -> Iterator[Tab]:
+    with browser(BROWSER, downloads) as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(opened: Tab) -> Iterator[Tab]:
+    """A browser in which nothing may go wrong: no error, and nothing that a policy forbids."""
+    opened.problems.clear()
+    opened.looks(1280, "light")
+    opened.ask("Network.clearBrowserCookies")
+    yield opened
+    # A recorded page tries what it must not, and a run is asked for that there isn't.
+    assert [each for each in opened.problems if "/frame?" not in each and NONE not in each] == []
+
+
+@pytest.fixture(scope="module")
+def url(opened: Tab, store: Store, seen: SimpleNamespace) -> Iterator[str]:
+    seen.aborted = []
+    with served(app_of(store, seen.aborted)) as address:
+        yield address
+
+
+def drawn(tab: Tab, name: str) -> Any:
+    """Tell whether an image has come."""
+    return tab.call(tab.find("image", name), "function() { return this.naturalWidth }")
+
+
+def test_runs_are_found(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    """Columns are chosen and kept, a head sorts, words and conditions filter, a search opens."""
+    newest_first = [seen.search, seen.failed, seen.second, seen.first]
+    tab.goto(url)
+    assert tab.evaluate(ROWS) == newest_first
+
+    assert {"test.auc", "loss"} <= {*tab.names("columnheader")}
+    tab.click("DisclosureTriangle", "Columns")
+    tab.click("checkbox", "results.loss")
+    tab.click("checkbox", "labels.team")
+    tab.follow("button", "Show")
+    tab.goto(url)
+    heads = tab.names("columnheader")
+    assert "team" in heads and "test.auc" in heads and "loss" not in heads
+
+    tab.follow("link", "test.auc")
+    assert tab.evaluate(ROWS)[:2] == [seen.first, seen.second]
+    tab.follow("link", "test.auc ↓")
+    assert tab.evaluate(ROWS)[:2] == [seen.second, seen.first]
+    tab.follow("link", "Runs")
+
+    tab.keys("/")
+    tab.write("evaluation")
+    tab.wait(lambda: tab.evaluate(ROWS) == [seen.failed])
+    tab.keys("Escape", "/")
+    tab.write("results.test.auc > 0.85 and params.split.seed ==")
+    assert "is no condition" in tab.text("alert")
+    tab.keys(*" 7")
+    tab.wait(lambda: tab.evaluate(ROWS) == [seen.first])
+    assert tab.evaluate("new URLSearchParams(location.search).get('q')").endswith("seed == 7")
+    tab.goto(url)
+
+    width = "document.querySelector('table').clientWidth"
+    before = tab.evaluate(width)
+    tab.click("button", "Trials of search")
+    assert "0.7500" in tab.text("region", "Trials") and tab.evaluate(width) == before
+    tab.click("button", "Trials of search")
+    tab.wait(lambda: not tab.all("region", "Trials"))
+
+    tab.looks(390, "light")
+    for is_open in (True, False):
+        tab.click("DisclosureTriangle", "Columns")
+        assert bool(tab.all("button", "Show")) == is_open
+
+
+def test_keys_move_check_and_compare(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    tab.goto(url)
+    tab.keys(*"jjjxjxjk")
+    assert tab.evaluate("document.activeElement.href").endswith(seen.second)
+    tab.leave(lambda: tab.keys("c"))
+    assert tab.text("heading", "2 runs compared")
+    tab.find("heading", "Metrics over steps")
+    tab.goto(url)
+    tab.keys("j", "j")
+    tab.leave(lambda: tab.keys("Enter"))
+    assert "no rows" in tab.text("region", "Error")
+
+
+def test_what_is_checked_stays_checked_below_another_filter(
+    tab: Tab, url: str, seen: SimpleNamespace
+) -> None:
+    tab.goto(url)
+    tab.click("checkbox", f"Check run training {seen.first[:8]}")
+    tab.keys("/")
+    tab.write("evaluation")
+    tab.wait(lambda: tab.evaluate(ROWS) == [seen.failed])
+    tab.click("checkbox", f"Check run evaluation {seen.failed[:8]}")
+    tab.follow("button", "Compare 2")
+    assert tab.text("heading", "2 runs compared")
+
+
+def test_runs_are_compared(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    """Only what differs, with what is best; parameters as a text, and images side by side."""
+    tab.goto(url)
+    for uid in (seen.first, seen.second):
+        tab.click("checkbox", f"Check run training {uid[:8]}")
+    tab.follow("button", "Compare 2")
+    table = tab.text("region", "What differs")
+    assert "test.auc" in table and "model" not in table
+    assert "best:\n0.9000" in table and "best:\n0.1000" in table
+    assert "-split.seed: " in tab.text() and "+split.seed: " in tab.text()
+    for uid in (seen.first, seen.second):
+        tab.wait(lambda uid=uid: drawn(tab, f"curve.chart of run {uid[:8]}"))
+
+
+def part_of(tab: Tab, chart: str, what: str) -> tuple[float, float]:
+    """Tell where something is in a chart, as parts of its width and height."""
+    boxes = [f"document.querySelector('{each}').getBoundingClientRect()" for each in (chart, what)]
+    parts = "[(b.x + b.width / 2 - a.x) / a.width, (b.y + b.height / 2 - a.y) / a.height]"
+    across, down = tab.evaluate(f"(([a, b]) => {parts})([{', '.join(boxes)}])")
+    return across, down
+
+
+def try_charts(tab: Tab) -> None:
+    """Hover, smooth, zoom, brush, and choose what is drawn."""
+    lines, tip = "#curves figure path.line", "document.querySelector('#tip').innerText"
+    drawn = f"[...document.querySelectorAll('{lines}')].map((each) => each.getAttribute('d'))"
+    tab.find("heading", "Metrics over steps")
+    chart = ("image", "curve.train of 2 runs")
+    tab.point(*chart)
+    assert tab.wait(tip).startswith("step ") and tab.evaluate(tip).count("training ") == 2
+    before = tab.evaluate(drawn)
+    tab.click("slider", "Smoothing")
+    tab.wait(lambda: tab.evaluate(drawn) != before)
+    tab.click("slider", "Smoothing")
+    tab.keys("Home")
+    tab.wait(lambda: tab.evaluate(drawn) == before)
+    tab.drag(*chart, (0.3, 0.5), (0.6, 0.5))
+    tab.wait(lambda: tab.evaluate(drawn)[0].count("L") < before[0].count("L"))
+    tab.click(*chart, count=2)
+    tab.wait(lambda: tab.evaluate(drawn) == before)
+    tab.evaluate("document.querySelector('#over').focus()")
+    tab.keys(*"time")
+    tab.point(*chart, across=0.6)
+    tab.wait(lambda: tab.evaluate(tip).startswith("time 0."))
+
+    chart = ("image", "Parallel coordinates of 2 runs")
+    across, down = part_of(tab, "#parallel svg", "#parallel .grip")
+    tab.drag(*chart, (across, down - 0.42), (across, down))
+    assert "1 of 2 runs" in tab.text("region", "Parallel coordinates")
+    assert tab.evaluate("document.querySelectorAll('td.out').length") == 3
+    tab.click("button", "Show all")
+    assert tab.evaluate("document.querySelectorAll('.out').length") == 0
+    tab.click("DisclosureTriangle", "Axes")
+    tab.click("checkbox", "results.loss")
+    assert tab.evaluate("document.querySelectorAll('.axis').length") == 2
+
+    tab.find("image", "loss over split.seed of 2 runs")
+    tab.evaluate("document.querySelector('#y').focus()")
+    tab.keys(*"results.t")
+    chart = ("image", "test.auc over split.seed of 2 runs")
+    tab.point(*chart, *part_of(tab, "#scatter svg", "#scatter circle"))
+    assert "test.auc: 0." in tab.wait(tip) and "split.seed: " in tab.evaluate(tip)
+
+
+def test_charts_answer(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    tab.goto(f"{url}/compare?id={seen.first},{seen.second}")
+    try_charts(tab)
+    chart = ("image", "test.auc over split.seed of 2 runs")
+    place = tab.point(*chart, *part_of(tab, "#scatter svg", '#scatter [data-run="1"]'))
+    tab.leave(lambda: [tab.mouse(kind, place, clickCount=1) for kind in CLICK])
+    assert f"training {seen.second[:8]}" in tab.text("heading")
+
+
+def test_a_run_is_read(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    """What ran, on what, with which result; what it saved; how to repeat it."""
+    tab.goto(url)
+    tab.follow("link", f"training {seen.first[:8]}")
+    assert "split.seed\t7" in tab.text("region", "Parameters")
+    assert "test.auc\t0.9000" in tab.text("region", "Results")
+    assert "git checkout c0ffee12" in tab.text() and COMMAND in tab.text("region", "Repeat it")
+    tab.wait(lambda: "line one\nline two" in tab.text("region", "Log"))
+    graph = tab.text("region", "Graph: Pipeline")
+    assert "1.50 s" in graph and "train_set" in graph
+    tab.wait(lambda: drawn(tab, "curve.chart"))
+
+    # Its model, and by that the run that has used it.
+    tab.follow("link", "forest")
+    tab.follow("link", f"evaluation {seen.failed[:8]}")
+    problem = tab.text("region", "Error")
+    assert "ValueError: no rows" in problem and "Traceback (most recent call last)" in problem
+    tab.follow("link", "forest")
+    tab.find("region", "Graph: Lineage")
+
+
+def test_artifacts_are_looked_into(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    """A table by page, texts, and a recorded page that reaches nothing around it."""
+    tab.goto(f"{url}/run?id={seen.first}")
+    tab.click("DisclosureTriangle", "Preview")
+    tab.wait(lambda: "ends well" in tab.text("region", "Artifacts"))
+    tab.follow("link", "settings")
+    assert '"depth": 3' in tab.text("region", "Preview")
+    with tab.script(LISTEN):
+        tab.goto(f"{url}/run?id={seen.first}")
+        tab.follow("link", "site")
+        assert tab.wait("window.told") == "kept out, kept in"
+    tab.goto(f"{url}/run?id={seen.first}")
+    tab.follow("link", "rows")
+    assert "1–100 of 250 rows" in tab.text()
+    tab.follow("link", "Next")
+    tab.follow("link", "Next")
+    assert "201–250 of 250 rows" in tab.text() and "249" in tab.text("region", "Table rows")
+    assert not tab.all("link", "Next")
+
+
+def test_models_are_followed(tab: Tab, url: str, seen: SimpleNamespace, downloads: Path) -> None:
+    """Versions with metrics; a tag and a promotion after a question, and what they leave."""
+    tab.goto(url)
+    tab.follow("link", "Models")
+    versions = tab.text("region", "Versions of forest")
+    assert "0.9000" in versions and "0.8000" in versions and "evaluation" in versions
+    tab.goto(f"{url}/run?id={seen.second}")
+    tab.follow("link", "forest")
+    tab.click("DisclosureTriangle", "Tag…")
+    tab.click("textbox", "Tag")
+    tab.write("night")
+    tab.follow("button", "Tag it")
+    assert "night" in tab.text("heading")
+    tab.click("DisclosureTriangle", "Promote…")
+    tab.click("textbox", "Reason")
+    tab.write("more data")
+    tab.follow("button", "Promote it")
+    assert "champion" in tab.text("heading")
+    tab.click("link", "Download")
+    tab.wait(lambda: [*downloads.glob("*.pkl")])
+    tab.follow("link", "Models")
+    assert "champion" in tab.text("region", "Versions of forest")
+    assert "more data" in tab.text("region", "History of aliases")
+
+
+def test_runs_that_go_on_are_followed(
+    tab: Tab, url: str, seen: SimpleNamespace, store: Store
+) -> None:
+    """They appear, grow, end and go without loading the page again."""
+    with tab.script(QUICK):
+        tab.goto(url)
+        tab.evaluate("window.stays = true")
+        uid = run_maker(store)("going", ends=False)
+        tab.wait(lambda: uid in tab.evaluate(ROWS))
+        store.manager.context.log_result("score", 0.125)
+        store.manager.context.commit()
+        tab.wait(lambda: "0.1250" in tab.text("table"))
+        assert tab.evaluate("window.stays")
+
+        tab.follow("link", f"going {uid[:8]}")
+        tab.evaluate("window.stays = true")
+        store.manager.db.store_log(uid, store.project, b"epoch 1\n", append=True)
+        tab.wait(lambda: "epoch 1" in tab.text("region", "Log"))
+        store.manager.context.log_result("score", 0.25)
+        store.manager.context.commit()
+        tab.wait(lambda: "0.2500" in tab.text("region", "Results"))
+        assert tab.evaluate("window.stays")
+        tab.click("DisclosureTriangle", "Abort…")
+        tab.follow("button", "Abort it")
+        assert [run["metadata"]["uid"] for run in seen.aborted] == [uid]
+        tab.leave(store.manager.close_run)
+        assert "completed" in tab.text("heading")
+
+        tab.goto(url)
+        tab.evaluate("window.stays = true")
+        records = Records(*store.manager.to_read())
+        records.delete(records.run(uid))
+        tab.wait(lambda: uid not in tab.evaluate(ROWS))
+        assert tab.evaluate("window.stays")
+
+
+def test_runs_are_deleted_after_a_question(
+    tab: Tab, url: str, store: Store, downloads: Path
+) -> None:
+    uid = run_maker(store)("spare", saves={"notes": (b"x", "txt")})
+    tab.goto(url)
+    tab.follow("link", f"spare {uid[:8]}")
+    tab.wait(lambda: "This run has no log." in tab.text("region", "Log"))
+    tab.click("link", "Download its record")
+    tab.wait(lambda: [*downloads.glob(f"run-{uid[:8]}*.json")])
+    tab.follow("link", "Runs")
+    tab.click("checkbox", f"Check run spare {uid[:8]}")
+    tab.follow("button", "Delete…")
+    assert "Delete this run?" in tab.names("heading") and uid in tab.text("main")
+    tab.follow("link", "Keep")
+    assert uid in tab.evaluate(ROWS)
+    tab.click("checkbox", f"Check run spare {uid[:8]}")
+    tab.follow("button", "Delete…")
+    tab.click("checkbox", "Also delete what they saved: records and files")
+    tab.follow("button", "Delete")
+    assert uid not in tab.evaluate(ROWS)
+
+
+def test_read_only_changes_nothing(tab: Tab, store: Store, seen: SimpleNamespace) -> None:
+    forest = Records(*store.manager.to_read()).artifacts("forest")[0]["metadata"]
+    with served(app_of(store, [], changes=None)) as url:
+        for path in ("/", f"/run?id={seen.first}", f"/artifact?key=forest&uid={forest['uid']}"):
+            tab.goto(url + path)
+            shown = tab.names("button") + tab.names("link") + tab.names("DisclosureTriangle")
+            assert not [name for name in shown if name.startswith(("Delete", "Tag", "Promote"))]
+
+
+@pytest.fixture(scope="module")
+def exported(seen: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("export") / "runs.html"
+    words = ["ui", "--export", str(file), "--where", "name = training"]
+    done = CliRunner().invoke(cli.mlrun_group, words)
+    assert done.exit_code == 0, done.output
+    return file
+
+
+def test_an_exported_file_shows_the_same(tab: Tab, seen: SimpleNamespace, exported: Path) -> None:
+    """By a double click, without a server."""
+    tab.goto(exported.as_uri())
+    runs = tab.text("region", "Runs")
+    assert seen.first[:8] in runs and seen.second[:8] in runs and COMMAND in runs
+    assert "best:\n0.9000" in tab.text("region", "What differs")
+    assert drawn(tab, f"curve.chart of run {seen.first[:8]}")
+    try_charts(tab)
+
+
+def views(url: str, seen: SimpleNamespace, exported: Path) -> dict[str, str]:
+    """Give the addresses of what there is to see."""
+    ids = f"id={seen.first}&id={seen.second}"
+    found = {"runs": "/", "compare": f"/compare?{ids}", "models": "/models"}
+    found |= {"run": f"/run?id={seen.first}", "failed": f"/run?id={seen.failed}"}
+    found |= {"search": f"/run?id={seen.search}", "delete": f"/delete?{ids}"}
+    found |= {"none": "/?q=nothing", "error": NONE}
+    for key, uid in seen.artifacts.items():
+        found[key] = f"/artifact?key={key}&uid={uid}"
+    return {name: url + path for name, path in found.items()} | {"export": exported.as_uri()}
+
+
+def looked_at(tab: Tab, pages: dict[str, str]) -> Iterator[str]:
+    """Show each page at a window's and a telephone's width, light and dark."""
+    for name, address in pages.items():
+        tab.goto(address)
+        tab.wait("!document.querySelector('#charts') || !!document.querySelector('#curves svg')")
+        for width, scheme in product(WIDTHS, SCHEMES):
+            tab.looks(width, scheme)
+            yield f"{name}-{width}-{scheme}"
+
+
+def test_every_view_fits_its_screen(
+    tab: Tab, url: str, seen: SimpleNamespace, exported: Path
+) -> None:
+    """Nothing is wider than the page; SCREENSHOTS=folder has what that looks like."""
+    for look in looked_at(tab, views(url, seen, exported)):
+        wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, look
+        if SCREENSHOTS:
+            tab.screenshot(Path(SCREENSHOTS, f"{look}.png"))
+
+
+@pytest.mark.skipif(not AXE, reason="AXE names no axe.min.js: npm pack axe-core")
+def test_every_view_is_accessible(
+    tab: Tab, url: str, seen: SimpleNamespace, exported: Path
+) -> None:
+    """By the rules of axe-core."""
+    found = []
+    # Of a recorded page, axe would ask its frame, which refuses.
+    pages = {name: page for name, page in views(url, seen, exported).items() if name != "site"}
+    with tab.script(Path(AXE).read_text()):
+        for look in looked_at(tab, pages):
+            told = tab.evaluate("axe.run()")
+            found += [
+                (look, each["id"], [n["html"] for n in each["nodes"]])
+                for each in told["violations"]
+            ]
+    assert found == []

@@ -1,0 +1,338 @@
+// Charts of the compared runs, from what the page is asked for or an exported file has in it.
+const $ = (selector) => document.querySelector(selector);
+const $$ = (selector) => [...document.querySelectorAll(selector)];
+const FEW = 8; // runs, or texts, that have a colour of their own
+const DASHES = ["none", "7 3", "2 3", "9 3 2 3"];
+
+function set(element, attributes, ...inner) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...inner);
+  return element;
+}
+const html = (tag, ...rest) => set(document.createElement(tag), ...rest);
+const svg = (tag, ...rest) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), ...rest);
+
+// What would turn a text round, or can't be seen, is written as its number.
+const whole = (value) => (typeof value === "string" ? value : JSON.stringify(value))
+  .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (letter) => `\\u${letter.codePointAt(0).toString(16)}`);
+function said(value, most = 40) {
+  if (typeof value === "number") return String(Number.isSafeInteger(value) ? value : +value.toPrecision(5));
+  const text = value === null ? "none" : whole(value);
+  return text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
+}
+
+const place = $("#charts");
+const url = place.dataset.compare;
+// When the page is left, no answer comes, and there is nothing more to do.
+const load = (address) => fetch(address).then((answer) => answer.json()).catch(() => new Promise(() => {}));
+const data = url ? await load(url) : JSON.parse($("#data").textContent);
+const { runs } = data;
+const names = runs.map((run) => `${said(run.title)} ${said(run.uid.slice(0, 8))}`);
+const seconds = runs.map((run) => run.seconds);
+const fields = [{ name: "run", values: names }, { name: "seconds", values: seconds },
+  ...data.results, ...data.params, ...data.labels]; // as the page lists them
+const picked = (id) => fields[$(id).value];
+const drawings = [];
+
+// Tell where values are between two pixels: numbers in their distances, texts in their order.
+function scale(values, from, to, mayBeLog = true) {
+  const known = values.filter((value) => value !== null);
+  const room = Math.abs(to - from) / (from < to ? 90 : 45); // how many numbers can be read
+  if (!known.length || known.some((value) => typeof value !== "number")) {
+    const texts = [...new Set(known.map(whole))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    const places = new Map(texts.map((text, n) => [text, from + ((to - from) * (n + 0.5)) / texts.length]));
+    const read = texts.filter((_, n) => n % Math.ceil(texts.length / room / 2) === 0);
+    const at = (value) => places.get(whole(value));
+    return { at, texts, ticks: read.map((text) => [at(text), said(text, 14)]) };
+  }
+  let [low, high] = [Math.min, Math.max].map((pick) => known.reduce((a, b) => pick(a, b)));
+  const around = Math.abs(low / 2) || 1;
+  if (low === high) [low, high] = [low - around, high + around];
+  const isLog = mayBeLog && low > 0 && high / low >= 100;
+  const [along, back] = isLog ? [Math.log10, (value) => 10 ** value] : [Number, Number];
+  const [first, last] = [along(low), along(high)];
+  const unit = (to - from) / (last - first);
+  const at = (value) => (value === null ? undefined : from + (along(value) - first) * unit);
+  const least = Math.max(isLog ? 1 : 0, (last - first) / Math.max(2, room));
+  const step = [1, 2, 5, 10].map((n) => n * 10 ** Math.floor(Math.log10(least))).find((n) => n > least * 0.999);
+  const ticks = [];
+  for (let n = Math.ceil(first / step); n * step <= last; n += 1) ticks.push(back(n * step));
+  const valueAt = (pixel) => back(first + (pixel - from) / unit);
+  return { at, valueAt, ends: [low, high], ticks: ticks.map((n) => [at(n), said(n)]) };
+}
+
+const text = (x, y, anchor, inner, kind = "") => svg("text", { x, y, "text-anchor": anchor, class: kind }, inner);
+function axes(x, y, [left, top, right, bottom], xName, yName = "") {
+  return [...y.ticks.map(([at]) => svg("path", { class: "rule", d: `M${left},${at}H${right}` })),
+    ...y.ticks.map(([at, told]) => text(left - 6, at + 4, "end", told)),
+    ...x.ticks.map(([at, told]) => text(at, bottom + 16, "middle", told)),
+    text(right, bottom + 32, "end", xName, "name"), text(0, top - 8, "start", yName, "name")];
+}
+
+// A run's colour: a text has one of a few, a number is between two.
+let look = () => ({});
+function recolour() {
+  const { values } = picked("#colour");
+  const { at, ends, texts } = scale(values, 0, 100);
+  const styled = (value) => {
+    if (value === null) return { stroke: "var(--dim)" };
+    const n = texts?.indexOf(whole(value));
+    return texts ? { stroke: `var(--c${n % FEW})`, "stroke-dasharray": DASHES[n % DASHES.length] }
+      : { stroke: `color-mix(in oklab, var(--high) ${at(value).toFixed()}%, var(--low))` };
+  };
+  look = (run) => styled(values[run]);
+  const sample = (value) => svg("path", { class: "line", d: "M0,4H26", ...styled(value) });
+  const keys = texts?.slice(0, FEW) ?? ends;
+  $("#legend").replaceChildren(...keys.map((value) => html("span", {},
+    svg("svg", { width: 26, height: 8, "aria-hidden": true }, sample(value)), ` ${said(value)}`)),
+  ...(texts?.length > FEW ? [`… of ${texts.length}`] : []));
+}
+function line(run, points) {
+  const parts = points.map(([x, y], n) => `${n ? "L" : "M"}${x.toFixed(1)},${y.toFixed(1)}`);
+  if (parts.length === 1) parts.push("h5");
+  return svg("path", { class: "line", "data-run": run, d: parts.join(""), ...look(run) });
+}
+
+// ---- A chart: a pointer, or arrow keys, point at one of the things that are in it.
+function tell(element, lines, [x, y] = [0, 0], run = -1) {
+  for (const each of $$(".hot")) each.classList.remove("hot");
+  for (const each of $$(`[data-run="${run}"]`)) each.classList.add("hot");
+  const [tip, box] = [$("#tip"), element.getBoundingClientRect()];
+  tip.hidden = !lines.length;
+  tip.replaceChildren(...lines.map((each) => html("div", {}, each)));
+  tip.style.left = `${Math.max(4, Math.min(box.left + x + 16, innerWidth - tip.offsetWidth - 8))}px`;
+  tip.style.top = `${Math.max(4, Math.min(box.top + y + 16, innerHeight - tip.offsetHeight - 8))}px`;
+}
+const facts = (run, chosen) => [names[run], ...[...new Set(chosen)].filter((field) => field !== fields[0])
+  .map((field) => `${said(field.name)}: ${said(field.values[run])}`)];
+
+function openRun(run, event) {
+  const target = event.ctrlKey || event.metaKey ? "_blank" : "_self";
+  if (url) window.open(`/run?id=${encodeURIComponent(runs[run].uid)}`, target);
+  else set($(`tr[data-run="${run}"]`), { tabindex: -1 }).focus(); // a file has no page of the run
+}
+function local(element, event) {
+  const box = element.getBoundingClientRect();
+  return [event.clientX - box.left, event.clientY - box.top];
+}
+function closest(distances, most = Infinity) {
+  const least = distances.reduce((a, b) => Math.min(a, b), most);
+  return least < most ? distances.indexOf(least) : -1;
+}
+
+function chart({ count, nearest, show, open = openRun, reset = () => {} }) {
+  const element = svg("svg", { role: "img", tabindex: 0, class: "chart" });
+  let now = -1;
+  const point = (n, at) => {
+    now = n;
+    return n < 0 ? tell(element, []) : show(n, at);
+  };
+  const over = (event) => point(nearest(...local(element, event)), local(element, event));
+  const leave = () => point(-1);
+  Object.assign(element, { onpointermove: over, onpointerdown: over, onpointerleave: leave, onblur: leave });
+  element.ondblclick = reset;
+  element.onclick = (event) => {
+    // By a touch it is only now that something is shown.
+    if (now >= 0 && event.pointerType !== "touch" && !event.target.closest(".grip")) open(now, event);
+  };
+  element.onkeydown = (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (event.key === "Enter" && now >= 0) open(now, event);
+    if (event.key === "Escape") reset();
+    if (!step || !count()) return;
+    event.preventDefault();
+    point(Math.max(0, Math.min(now + step, count() - 1)));
+  };
+  return element;
+}
+
+// Tell from where to where something is dragged, and whether that has ended.
+function drag(element, within, moved) {
+  let start = null;
+  element.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    start = local(within, event);
+    element.setPointerCapture(event.pointerId);
+  });
+  element.addEventListener("pointermove", (event) => { if (start) moved(start, local(within, event), false); });
+  element.addEventListener("lostpointercapture", (event) => {
+    moved(start, local(within, event), true);
+    start = null;
+  });
+}
+
+// ---- Metrics over steps.
+function smooth(values, weight) {
+  let mean = values[0];
+  return values.map((value) => { mean = weight * mean + (1 - weight) * value; return mean; });
+}
+
+function curves(metric) {
+  let [shown, steps, zoom, x, y, box] = [[], [], null, null, null, []];
+  const cursor = svg("path", { class: "cursor" });
+  const found = (step, height) => shown.filter(({ points }) => points[0][0] <= step && step <= points.at(-1)[0])
+    .map(({ run, points }) => {
+      const value = points[closest(points.map((each) => Math.abs(each[0] - step)))][1];
+      return { run, told: `${said(value)}  ${names[run]}`, far: Math.abs(y.at(value) - height) };
+    }).sort((a, b) => a.far - b.far);
+  const element = chart({
+    count: () => steps.length,
+    nearest: (left) => closest(steps.map((step) => Math.abs(x.at(step) - left))),
+    show(n, at = [x.at(steps[n]), box[1]]) {
+      const all = found(steps[n], at[1]);
+      const head = `${$("#over").selectedOptions[0].text} ${said(steps[n])}`;
+      const lines = [head, ...all.slice(0, FEW).map((each) => each.told)];
+      if (all.length > FEW) lines.push(`and ${all.length - FEW} more`);
+      cursor.setAttribute("d", `M${x.at(steps[n])},${box[1]}V${box[3]}`);
+      tell(element, lines, at, all[0]?.run);
+    },
+    open: () => {},
+    reset() { zoom = null; draw(); },
+  });
+  drag(element, element, ([start], [end], isEnd) => {
+    const [from, to] = [Math.min(start, end), Math.max(start, end)];
+    cursor.setAttribute("d", `M${from},${box[1]}H${to}V${box[3]}H${from}Z`);
+    if (!isEnd || to - from < 8) return;
+    zoom = { along: $("#over").value, from: x.valueAt(from), to: x.valueAt(to) };
+    draw();
+  });
+  drawings.push(() => {
+    const along = $("#over").value;
+    if (along !== zoom?.along) zoom = null;
+    const own = metric.curves.filter((each) => each[along]);
+    box = [56, 20, element.clientWidth - 18, element.clientHeight - 38];
+    const isSeen = ([at]) => at !== null && (!zoom || (zoom.from <= at && at <= zoom.to));
+    shown = own.map((each) => {
+      const values = smooth(each.y, Number($("#smoothing").value));
+      return { run: each.run, points: values.map((value, n) => [each[along][n], value]).filter(isSeen) };
+    }).filter((each) => each.points.length);
+    const points = shown.flatMap((each) => each.points);
+    steps = [...new Set(points.map((point) => point[0]))].sort((a, b) => a - b);
+    x = scale(zoom ? [zoom.from, zoom.to] : steps, box[0], box[2], false);
+    y = scale(points.map((point) => point[1]), box[3], box[1], false);
+    element.replaceChildren(...axes(x, y, box, along === "x" ? said(metric.over) : "seconds",
+      own.length ? "" : "Its times aren't recorded."),
+      ...shown.map((each) => line(each.run, each.points.map(([a, b]) => [x.at(a), y.at(b)]))),
+      set(cursor, { d: "" }));
+    element.setAttribute("aria-label", `${said(metric.name, 80)} of ${shown.length} runs`);
+  });
+  return html("figure", {}, html("figcaption", {}, said(metric.name, 80)), element);
+}
+
+// ---- Parallel coordinates.
+const [TOP, BOTTOM, NONE] = [52, 268, 290];
+const brushes = new Map(); // by field: the pixels between which its values are to be
+let isOut = () => false;
+
+function brush() {
+  const out = runs.map((_, run) => isOut(run));
+  for (const each of $$("[data-run]")) each.classList.toggle("out", out[each.dataset.run]);
+  const inside = out.filter((each) => !each).length;
+  $("#brushed").textContent = brushes.size ? `${inside} of ${runs.length} runs` : "";
+  $("#unbrush").hidden = !brushes.size;
+}
+
+function axis(field, n, isLast, ticks, element) {
+  const range = svg("rect", { class: "brush", x: -8, width: 16 });
+  const grip = svg("rect", { class: "grip", x: -16, y: TOP - 10, width: 32, height: NONE - TOP + 20 });
+  const mark = ([from, to] = [0, 0]) => set(range, { y: from, height: to - from });
+  mark(brushes.get(field));
+  drag(grip, element, ([, start], [, end], isEnd) => {
+    brushes.set(field, [Math.min(start, end), Math.max(start, end)]);
+    if (isEnd && Math.abs(start - end) < 4) brushes.delete(field);
+    mark(brushes.get(field));
+    brush();
+  });
+  const [x, anchor] = isLast ? [22, "end"] : [n ? 0 : -84, n ? "middle" : "start"];
+  return [svg("title", {}, whole(field.name)), svg("path", { class: "rule", d: `M0,${n % 2 ? 34 : 16}V${BOTTOM}` }),
+    text(x, n % 2 ? 30 : 12, anchor, said(field.name, 32), "name"),
+    ...ticks.map(([at, told]) => text(-5, at + 4, "end", told)), range, grip];
+}
+
+function parallel(parent) {
+  let [shown, places, x] = [[], [], null];
+  const element = chart({
+    count: () => places.length,
+    nearest(left, height) {
+      const n = Math.max(0, Math.min(shown.length - 2, Math.floor((left - x(0)) / (x(1) - x(0)))));
+      const part = (left - x(n)) / (x(1) - x(0));
+      const away = (ys) => Math.abs(ys[n] + part * (ys[n + 1] - ys[n]) - height);
+      return closest(places.map((ys, run) => (isOut(run) ? Infinity : away(ys))), 12);
+    },
+    show: (run, at = [x(0), places[run][0]]) => tell(element, facts(run, shown), at, run),
+  });
+  parent.append(element);
+  drawings.push(() => {
+    shown = $$("#parallel input:checked").map((each) => fields[each.value]);
+    shown.sort((a, b) => data.results.includes(a) - data.results.includes(b));
+    for (const field of brushes.keys()) if (!shown.includes(field)) brushes.delete(field);
+    const width = Math.max(parent.clientWidth, shown.length * 100);
+    x = (n) => 86 + (n * (width - 110)) / Math.max(1, shown.length - 1);
+    const scales = shown.map((field) => scale(field.values, BOTTOM, TOP));
+    places = runs.map((_, run) => shown.map((field, n) => scales[n].at(field.values[run]) ?? NONE));
+    isOut = (run) => shown.some((field, n) => {
+      const [from, to] = brushes.get(field) ?? [0, NONE];
+      return places[run][n] < from || places[run][n] > to;
+    });
+    const marks = (n) => [...scales[n].ticks, ...(places.some((ys) => ys[n] === NONE) ? [[NONE, "none"]] : [])];
+    element.replaceChildren(...places.map((ys, run) => line(run, ys.map((y, n) => [x(n), y]))),
+      ...shown.map((field, n) => svg("g", { class: "axis", transform: `translate(${x(n)} 0)` },
+        ...axis(field, n, n === shown.length - 1, marks(n), element))));
+    set(element, { width, "aria-label": `Parallel coordinates of ${runs.length} runs` });
+  });
+}
+
+// ---- Scatter.
+function scatter(parent) {
+  let points = []; // of runs that have both values
+  const element = chart({
+    count: () => points.length,
+    nearest: (x, y) => closest(points.map((each) => Math.hypot(each.x - x, each.y - y)), 20),
+    show: (n) => tell(element, facts(points[n].run, ["#x", "#y", "#colour"].map(picked)),
+      [points[n].x, points[n].y], points[n].run),
+    open: (n, event) => openRun(points[n].run, event),
+  });
+  parent.append(element);
+  drawings.push(() => {
+    const box = [92, 20, element.clientWidth - 18, element.clientHeight - 38];
+    const [a, b] = ["#x", "#y"].map(picked);
+    const [x, y] = [scale(a.values, box[0] + 8, box[2]), scale(b.values, box[3], box[1])];
+    points = runs.map((_, run) => ({ run, x: x.at(a.values[run]), y: y.at(b.values[run]) }))
+      .filter((each) => each.x !== undefined && each.y !== undefined);
+    element.replaceChildren(...axes(x, y, box, said(a.name), said(b.name)), ...points.map((each) =>
+      svg("circle", { cx: each.x, cy: each.y, r: 5, "data-run": each.run, fill: look(each.run).stroke })));
+    element.setAttribute("aria-label", `${said(b.name)} over ${said(a.name)} of ${points.length} runs`);
+  });
+}
+
+function draw() {
+  recolour();
+  for (const each of drawings) each();
+  brush();
+}
+
+// What is chosen at first: what differs, of the results those that sum up.
+const varied = (list) => list.filter(({ values }) => new Set(values.filter((value) => value !== null)).size > 1);
+const isNumber = ({ values }) => values.some((value) => typeof value === "number");
+const depth = (field) => field.name.split(".").length;
+const [params, results] = [varied(data.params), varied(data.results).sort((a, b) => depth(a) - depth(b))];
+const first = [...params.slice(0, 5), ...results.slice(0, 4)];
+if (first.length < 2) first.push(...fields.slice(0, 2));
+for (const each of $$("#parallel input")) each.checked = first.includes(fields[each.value]);
+$("#x").value = fields.indexOf(params.find(isNumber) ?? first[0]);
+$("#y").value = fields.indexOf(results.find(isNumber) ?? first[1]);
+$("#colour").value = runs.length > FEW ? $("#y").value : 0;
+$("#unbrush").onclick = () => { brushes.clear(); draw(); };
+place.hidden = false;
+place.classList.toggle("many", runs.length > 50);
+place.addEventListener("input", draw);
+window.addEventListener("resize", draw);
+parallel($("#parallel .wide"));
+scatter($("#scatter"));
+draw();
+const metrics = data.curves ?? await load(`${url}&curves=1`);
+$("#curves .tools").hidden = !metrics.length;
+$("#curves .dim").hidden = metrics.length > 0;
+$("#over").parentNode.hidden = !metrics.some((metric) => metric.curves.some((each) => each.time));
+$("#curves .side").append(...metrics.map(curves));
+draw();
