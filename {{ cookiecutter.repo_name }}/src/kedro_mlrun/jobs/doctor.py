@@ -72,7 +72,7 @@ def embedded_store() -> Path:
 
 
 class Place(NamedTuple):
-    """Where runs are recorded: the run database (without MLRun, if embedded), and what it is told."""
+    """Where runs are recorded: the run database (without MLRun if embedded), and its places."""
 
     db: Any
     url: str
