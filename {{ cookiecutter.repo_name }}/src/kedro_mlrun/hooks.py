@@ -241,7 +241,8 @@ class MLRunHooks:
     def _note_data(self, catalog: CatalogProtocol, note: dict[str, Any], data: Any) -> None:
         name = note["dataset"]
         dataset = catalog.get(name)
-        recorded = self._note(catalog, note | provenance.size_of(dataset, data))
+        note |= provenance.size_of(dataset, data) | {"origin": provenance.origin_of(dataset)}
+        recorded = self._note(catalog, note)
         if any(fnmatchcase(name, pattern) for pattern in recorded):
             saved = note["action"] == "save"
             pipeline_run.record_dataset(_run_id(catalog), name, dataset, data, saved)
