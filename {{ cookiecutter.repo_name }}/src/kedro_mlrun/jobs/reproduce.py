@@ -177,7 +177,7 @@ def _run_again(
         "PYTHONPATH": os.pathsep.join(path),
     }
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", rerun.__file__],
+        [sys.executable, "-P", "-c", Path(rerun.__file__).read_text(encoding="utf-8")],
         cwd=project,
         env=inherited() | settings,
         input=json.dumps(_told(run, inputs)),

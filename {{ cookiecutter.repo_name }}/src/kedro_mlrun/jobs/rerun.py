@@ -1,7 +1,7 @@
 """Run the project in the working folder as a process is told on its stdin: see `reproduce`.
 
-That may be an earlier version of the project with its own `kedro_mlrun`: so this is run by its
-path, and imports only what every version has.
+That may be an earlier version of the project, with its own `kedro_mlrun`. So Python is given this
+file's text, which imports only what any version has.
 """
 
 import json
