@@ -141,6 +141,30 @@ def test_a_run_of_no_commit_is_refused(project: Folder) -> None:
     assert "were in no commit. Commit them" in reproduce(project, code=1)[1].stderr
 
 
+def test_data_in_folders_and_elsewhere(project: Folder, tmp_path: Path) -> None:
+    """Laws 2, 9: a folder comes along, unchecked; what is saved elsewhere stays as it is."""
+    catalog, file = project.path / "conf/base/catalog.yml", tmp_path / "written.csv"
+    folder = "type: partitions.PartitionedDataset\n  path: data/02_intermediate\n"
+    folder += "  dataset: pandas.CSVDataset\n  filename_suffix: .csv"
+    entry = "type: pandas.CSVDataset\n  filepath: data/02_intermediate/table.csv"
+    catalog.write_text(CATALOG.replace(entry, folder))
+    loaded = "    [part] = table.values()\n    table = part()\n    return table * factor"
+    registry = project.path / "src/breast_cancer/pipeline_registry.py"
+    registry.write_text(REGISTRY.replace("    return table * factor", loaded))
+    project.run("git", "commit", "--all", "--quiet", "--message=A folder")
+    run(project, "first")
+    differences, done = reproduce(project)
+    assert (differences, json.loads(done.stdout)["unchecked"]) == ({}, ["table"])
+
+    catalog.write_text(catalog.read_text().replace("data/03_primary/written.csv", str(file)))
+    project.run("git", "commit", "--all", "--quiet", "--message=Elsewhere")
+    run(project, "first")
+    before = file.stat().st_mtime_ns
+    _, done = reproduce(project, code=1)
+    assert f"has saved 'written' as {file}, outside of the project" in done.stderr
+    assert file.stat().st_mtime_ns == before
+
+
 def test_a_run_on_an_api(project: Folder, api_url: str) -> None:
     """Law 2: what it has loaded comes from there, and nothing is sent."""
     on_api = {"MLRUN_DBPATH": api_url}

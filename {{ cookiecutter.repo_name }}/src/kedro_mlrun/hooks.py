@@ -239,6 +239,8 @@ class MLRunHooks:
         return perf_counter() - self._thread.started[node.name]
 
     def _note_data(self, catalog: CatalogProtocol, note: dict[str, Any], data: Any) -> None:
+        if not _run_id(catalog):
+            return  # for files are read for their hash
         name = note["dataset"]
         dataset = catalog.get(name)
         note |= provenance.size_of(dataset, data) | {"origin": provenance.origin_of(dataset)}

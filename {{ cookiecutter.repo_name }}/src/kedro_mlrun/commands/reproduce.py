@@ -1,7 +1,8 @@
 """The command that makes a recorded run once more."""
 
+import signal
+import sys
 from functools import partial
-from typing import Any
 
 from click import argument
 from rich.console import Group, RenderableType
@@ -30,6 +31,8 @@ def reproduce(records: Records, which: str) -> Answer:
     artifacts and files by hash. The exit code is 0 if all are equal, or differ for a reason with
     which nothing is wrong: a duration, rounding, other versions of packages.
     """
+    # What is left to do then is to delete the folder.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     run = records.run(which)
     told = of_jobs.reproduce(records, run, current_project())
     unexplained = any(not each["reason"] for each in told["differences"])
@@ -37,30 +40,25 @@ def reproduce(records: Records, which: str) -> Answer:
 
 
 def _view(told: Record, width: int) -> RenderableType:
-    number = {kind: told["equal"].get(kind, 0) for kind in ("result", "artifact", "file")}
-    equal = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in number.items())
+    number = told["equal"].items()
+    equal = ", ".join(f"{n} {kind}{'s' * (n != 1)} equal" for kind, n in number) or "nothing equal"
     made = f"made again of commit {told['commit'][:8]}"
-    parts: list[Any] = [f"Run {told['run'][:8]}, {made}: {equal} are equal."]
+    parts: list[RenderableType] = [Text(f"Run {told['run'][:8]}, {made}: {equal}.")]
     if told["packages"]:
-        parts.append(f"Other packages here: {', '.join(told['packages'])}")
-    rows = [_row(each) for each in told["differences"]]
-    if rows:
+        parts.append(Text(f"Other packages here: {', '.join(told['packages'])}"))
+    if told["unchecked"]:
+        parts.append(Text(f"Not checked, for no hash is recorded: {', '.join(told['unchecked'])}"))
+    if rows := [*map(_row, told["differences"])]:
         parts += ["", tables.table(rows, width)]
     if not all(each["reason"] for each in told["differences"]):
-        parts += ["", ADVICE]
-    return Group(*(Text(part) if isinstance(part, str) else part for part in parts))
+        parts += ["", Text(ADVICE)]
+    return Group(*parts)
 
 
 def _row(each: Record) -> Record:
-    values = [each["recorded"], each["now"]]
-    if each["kind"] != "result":
-        values = [str(value or "missing")[:8] for value in values]
-    share = each["relative"]
-    return {
-        "what": each["kind"],
-        "name": each["name"],
-        "recorded": str(values[0]),
-        "now": str(values[1]),
-        "by": f"{share:.1%}" if share is not None else None,
-        "why": each["reason"] or "?",
-    }
+    is_hash, share = each["kind"] != "result", each["relative"]
+    values = (each[name] for name in ("recorded", "now"))
+    then, now = (str(value or "missing")[:8] if is_hash else str(value) for value in values)
+    row = {"what": each["kind"], "name": each["name"], "recorded": then, "now": now}
+    relative = None if share is None else f"{share:.2g}"
+    return {**row, "relative": relative, "why": each["reason"] or "?"}

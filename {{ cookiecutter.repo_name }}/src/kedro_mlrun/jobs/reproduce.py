@@ -20,7 +20,7 @@ import yaml
 from kedro.io import AbstractDataset
 
 from ..records.records import RecordNotFoundError, Records
-from ..records.summaries import artifact_summary, uid_of
+from ..records.summaries import artifact_key, artifact_summary, uid_of
 from ..runs import provenance
 from ..secrets.known import REDACTED
 from ..store.fields import MADE_OF, OWN, SEARCH, SWEEP, artifact_uri, run_title, section
@@ -31,7 +31,7 @@ from .background import inherited
 
 ROUNDING = 1e-9  # by which share numbers may differ that are sums, added up in another order
 # What has such a name is another one each time.
-_TIME = re.compile(r"(^|[._ ])(seconds|duration|elapsed|runtime|time|timestamp)($|[._ ])")
+_TIME = re.compile(r"(^|[._ ])(seconds|duration|elapsed|runtime|time|timestamp)$")
 # What is recorded in place of a parameter's value; that one is taken from the project's files.
 _STAND_INS = {REDACTED, "NaN", "Infinity", "-Infinity"}
 
@@ -41,32 +41,19 @@ class ReproduceError(click.ClickException):
 
 
 def reproduce(records: Records, run: Record, folder: Path) -> Record:
-    """Make a run once more, and tell what comes out otherwise.
+    """Make a run once more, of what its record names, and tell what comes out otherwise.
 
-    It is made of the commit, parameters, files and artifacts that its record names, and is recorded
-    in a store of its own. Nothing of that is left.
-
-    Args:
-        records: those that have the run.
-        run: its record.
-        folder: the project's, with its repository and its data.
-
-    Returns:
-        How many results, artifacts and files are `equal`, the `differences`, each with a `reason`
-        if nothing is wrong with it, and the `packages` of another version.
-
-    Raises:
-        ReproduceError: the record doesn't tell enough, the inputs are others by now, or it fails.
+    The `differences` with which nothing is wrong have a `reason`. The project's `folder` has the
+    repository and the data; nothing is written there, nor to the records.
     """
     _check(run)
-    made_of = json.loads(run["metadata"]["annotations"][MADE_OF])
-    commit = run["metadata"]["labels"]["git-commit"]
+    commit, loaded = run["metadata"]["labels"]["git-commit"], _made_of(run)["loaded"]
     with TemporaryDirectory(prefix="kedro-mlrun-reproduce-") as place:
         project = Path(place, folder.name)
         _unpack(folder, commit, project)
-        _bring_files(folder, run, made_of["loaded"], project)
+        _bring_files(folder, run, loaded, project)
         own = Records(Store(f"sqlite:///{project.as_posix()}/.mlrun/mlrun.db"), records.project)
-        inputs = _bring_records(records, run, made_of["loaded"], own.db)
+        inputs = _bring_records(records, run, loaded, own.db)
         again = _run_again(folder, run, inputs, project, own)
         found = _compared(_outcome(records, run), _outcome(own, again))
     return {"run": uid_of(run), "commit": commit, **found}
@@ -76,25 +63,35 @@ def _named(run: Record) -> str:
     return f"Run '{run_title(run['metadata'])}' {uid_of(run)[:8]}"
 
 
+def _made_of(run: Record) -> Any:
+    return json.loads(run["metadata"]["annotations"][MADE_OF])
+
+
 def _check(run: Record) -> None:
     labels, notes = (section(run, "metadata", name) for name in ("labels", "annotations"))
-    why = ""
-    if {SEARCH, SWEEP} & notes.keys():
-        why = "is a search. Reproduce a run with the parameters that it has found."
-    elif (state := run["status"].get("state")) != "completed":
-        why = f"is {state}. Reproduce one that is completed."
-    elif MADE_OF not in notes:
-        why = (
-            "has no record of what it was made of. Reproduce a run of a pipeline, made from now on."
-        )
-    elif section(run, "spec", "parameters").get(f"{OWN}only_missing_outputs"):
-        why = "has made only what was missing then. Reproduce one that has made all."
-    elif "git-commit" not in labels:
-        why = "is of no commit. Commit the project, and run it again."
-    elif labels.get("git-dirty") != "false":
-        why = "is of changes that were in no commit. Commit them, and run it again."
-    if why:
+    state, parameters = run["status"].get("state"), section(run, "spec", "parameters")
+    wrong = {
+        "is a search. Reproduce a run with what it has found.": {SEARCH, SWEEP} & notes.keys(),
+        f"is {state}. Reproduce one that is completed.": state != "completed",
+        "tells nothing of what it was made of. Reproduce a later run of a pipeline.": (
+            MADE_OF not in notes
+        ),
+        "has made only what was missing. Reproduce one that has made all.": (
+            parameters.get(f"{OWN}only_missing_outputs")
+        ),
+        "is of no commit. Commit the project, and run it again.": "git-commit" not in labels,
+        "is of changes that were in no commit. Commit them, and run it again.": (
+            labels.get("git-dirty") != "false"
+        ),
+    }
+    for why in filter(wrong.get, wrong):
         raise ReproduceError(f"{_named(run)} {why}")
+    for name, (path, _) in _made_of(run)["saved"].items():
+        if Path(path).is_absolute() or "://" in path:
+            raise ReproduceError(
+                f"{_named(run)} has saved '{name}' as {path}, outside of the project, and would do "
+                "so again. Reproduce one that saves in MLRun, or in the project's folder."
+            )
 
 
 def _unpack(folder: Path, commit: str, project: Path) -> None:
@@ -102,7 +99,9 @@ def _unpack(folder: Path, commit: str, project: Path) -> None:
     from kedro.framework.project import settings
 
     archive, conf = project.with_name("code.tar"), folder / settings.CONF_SOURCE
-    done = provenance.git(folder, "archive", "--format=tar", f"--output={archive}", commit)
+    done = provenance.git(
+        folder, "archive", "--format=tar", f"--output={archive}", commit, seconds=3600
+    )
     if done.returncode:
         why = " ".join(done.stderr.split())
         raise ReproduceError(f"git can't give commit {commit[:12]} ({why}). Fetch it: git fetch")
@@ -123,19 +122,18 @@ def _bring_files(folder: Path, run: Record, loaded: Mapping[str, Any], project: 
     """Bring the files that a run has loaded, if they are the same as then."""
     others = []
     for name, origin in loaded.items():
-        path, recorded = origin if isinstance(origin, list) else ("", "")
+        if not isinstance(origin, list):
+            continue
+        path, recorded = origin
         here, there = folder / path, project / path  # the same, if it isn't in the project
         found = provenance.file_hash(here) if here.is_file() else ""
-        if found == recorded:
-            if path and here != there:
-                _copy(here, there)
-            continue
-        # What is committed by now may be another one; what isn't is what the question is about.
-        if here != there and there.is_file() and provenance.file_hash(there) == recorded:
-            if not provenance.git(folder, "status", "--porcelain", "--", path).stdout:
-                continue
-        is_now = f"has the SHA-1 {found}" if found else "is gone"
-        others.append(f"Input '{name}': {here} {is_now}; the run's had {recorded}.")
+        if here.is_dir() and here != there:
+            shutil.copytree(here, there, dirs_exist_ok=True)
+        elif found == recorded and found and here != there:
+            _copy(here, there)
+        elif found != recorded and not _is_committed(folder, path, there, recorded):
+            is_now = f"has the SHA-1 {found}" if found else "is gone"
+            others.append(f"Input '{name}': {here} {is_now}; the run's had {recorded}.")
     if others:
         told = "\n".join(others)
         raise ReproduceError(
@@ -144,19 +142,27 @@ def _bring_files(folder: Path, run: Record, loaded: Mapping[str, Any], project: 
         )
 
 
+def _is_committed(folder: Path, path: str, there: Path, recorded: str) -> bool:
+    """Tell whether the commit has a file, and its changes since are in later ones."""
+    if folder / path == there or not there.is_file() or provenance.file_hash(there) != recorded:
+        return False
+    return not provenance.git(folder, "status", "--porcelain", "--", path).stdout
+
+
 def _bring_records(
     records: Records, run: Record, loaded: Mapping[str, Any], store: Store
 ) -> dict[str, str]:
     """Copy the records that a run has loaded from, and give its inputs by their catalog entries."""
     given = {name: str(path) for name, path in section(run, "spec", "inputs").items()}
     inputs = {name: path for name, path in given.items() if not path.startswith("store://")}
+    inputs |= {name: loaded[name][0] for name in given if isinstance(loaded.get(name), list)}
     for name, origin in loaded.items():
         if str(origin).startswith("store://"):
             # Its file stays where it is.
             record = records.artifact(origin)
-            metadata, key = record["metadata"], record["spec"]["db_key"]
-            where = {"iter": metadata.get("iter") or 0, "tree": metadata["tree"]}
-            inputs[name] = artifact_uri(store.store_artifact(key, record, records.project, **where))
+            of, place = record["metadata"], (artifact_key(record), record, records.project)
+            stored = store.store_artifact(*place, iter=of.get("iter") or 0, tree=of["tree"])
+            inputs[name] = artifact_uri(stored)
         elif isinstance(origin, str):
             # Of its results there are no versions: this is the newest run that has them.
             store.store_run(records.run(origin), origin, records.project)
@@ -175,6 +181,7 @@ def _run_again(
         "MLRUN_DBPATH": f"sqlite:///{project}/.mlrun/mlrun.db",
         "MLRUN_IGNORE_ENV_FILE": "true",
         "PYTHONPATH": os.pathsep.join(path),
+        "TMPDIR": str(project.parent),
     }
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-P", "-c", Path(rerun.__file__).read_text(encoding="utf-8")],
@@ -225,15 +232,14 @@ def _recorded(params: Mapping[str, Any]) -> Record:
 
 def _outcome(records: Records, run: Record) -> Record:
     """Give what a run has made: results by value, artifacts and files by hash."""
-    own = json.loads(run["metadata"]["annotations"][MADE_OF])
-    saved = {told["key"]: told for told in map(artifact_summary, records.artifacts_of(run))}
-    saved = {key: told for key, told in saved.items() if not key.startswith(OWN)}
+    saved, own = [*map(artifact_summary, records.artifacts_of(run))], _made_of(run)
     return {
         "result": section(run, "status", "results"),
-        "artifact": {key: told["hash"] for key, told in saved.items()},
-        "file": {name: recorded for name, (_, recorded) in own["saved"].items()},
-        "paths": {key: told["path"] for key, told in saved.items()},
+        "artifact": {each["key"]: each["hash"] for each in saved if each["key"][: len(OWN)] != OWN},
+        "file": {name: recorded for name, (_, recorded) in own["saved"].items() if recorded},
+        "paths": {each["key"]: each["path"] for each in saved},
         "packages": own["packages"],
+        "unchecked": sorted(n for n, of in own["loaded"].items() if of[1:] == [""]),
     }
 
 
@@ -251,22 +257,24 @@ def _compared(before: Record, after: Record) -> Record:
                 continue
             share = _share(then, now)
             columns = _columns(before["paths"].get(name, ""), after["paths"].get(name, ""))
-            if _TIME.search(name) or (columns and all(map(_TIME.search, columns))):
+            names = columns or [name]
+            if None not in (then, now) and all(map(_TIME.search, names)):
                 reasons[name] = "a time"
             elif share is not None and share < ROUNDING:
                 reasons[name] = "rounding, as of a sum in the order of threads"
             elif name.endswith(".chart"):
                 reasons[name] = reasons.get(name.removesuffix(".chart"), "")
             reason = reasons.get(name) or ("other packages" if packages else "")
-            told = {"kind": kind, "name": name, "recorded": then, "now": now}
-            differences.append({**told, "relative": share, "reason": reason})
-    return {"packages": packages, "equal": dict(equal), "differences": differences}
+            each = {"kind": kind, "name": name, "recorded": then, "now": now}
+            differences.append({**each, "relative": share, "reason": reason})
+    told = {"equal": dict(equal), "differences": differences, "packages": packages}
+    return {**told, "unchecked": before["unchecked"]}
 
 
 def _share(then: Any, now: Any) -> float | None:
     """Give by which share of the larger one two numbers differ; None for anything else."""
     are_numbers = all(type(v) in {int, float} and math.isfinite(v) for v in (then, now))
-    return abs(now - then) / max(abs(then), abs(now)) if are_numbers else None
+    return abs(now - then) / (max(abs(then), abs(now)) or 1) if are_numbers else None
 
 
 def _columns(then: str, now: str) -> list[str]:

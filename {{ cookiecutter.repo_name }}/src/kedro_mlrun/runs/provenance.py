@@ -143,6 +143,8 @@ def config_yaml(values: Mapping[str, Any], folder: str | Path = "") -> str:
 def _from(folder: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _from(folder, each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_from(folder, each) for each in value]
     return value.removeprefix(folder) if isinstance(value, str) and len(folder) > 1 else value
 
 
@@ -269,12 +271,19 @@ def file_of(dataset: Any) -> Path | None:
 
 
 def origin_of(dataset: Any) -> Any:
-    """Tell where data are: the path and SHA-1 of a file here, or a `RunDataset`'s origin."""
+    """Tell where data are: a `RunDataset`'s origin, or a path and, of a file here, its SHA-1."""
     if found := run_dataset(dataset):
         return found.origin
-    with suppress(OSError):
-        if file := file_of(innermost(dataset)):
+    inner = innermost(dataset)
+    with suppress(Exception):  # of somebody else's class, and of a file that is gone
+        if file := file_of(inner):
             return [file.as_posix(), file_hash(file)]
+        path = getattr(inner, "_filepath", getattr(inner, "_path", None))
+        if getattr(inner, "_protocol", "file") in {"file", "local"} and path is not None:
+            return [str(path), ""]
+        # Not in a folder of this machine.
+        kind = f"{getattr(inner, '_protocol', type(inner).__name__)}://{path or ''}"
+        return None if inner._EPHEMERAL else [kind, ""]
     return None
 
 
@@ -291,26 +300,19 @@ def _hash(file: Path, _size: int, _time: int) -> str:
 
 
 def made_of(steps: Iterable[Mapping[str, Any]], folder: str | Path) -> dict[str, Any]:
-    """Tell what a run was made of: what it has loaded, from where, and with which packages.
+    """Tell what a run has loaded and from where, the files that it has saved, and its packages.
 
-    With the files that it has saved. Their paths are from the project's folder, if they are in it.
+    Paths in the project's folder are those from there. Packages are those that are imported.
     """
     found: dict[str, dict[str, Any]] = {"load": {}, "save": {}}
     for step in steps:
         if origin := step.get("origin"):
-            if isinstance(origin, list):
-                origin = [_from(f"{folder}/", origin[0]), origin[1]]
-            found[step["action"]][step["dataset"].partition("@")[0]] = origin
+            found[step["action"]][step["dataset"].partition("@")[0]] = _from(f"{folder}/", origin)
     loaded = {name: found["load"][name] for name in found["load"].keys() - found["save"].keys()}
-    return {"loaded": loaded, "saved": found["save"], "packages": packages()}
-
-
-def packages() -> dict[str, str]:
-    """Give the versions of Python, and of the packages that are imported and tell it."""
     modules = [(n, m) for n, m in [*sys.modules.items()] if type(m) is ModuleType and "." not in n]
-    found = {name: str(vars(module).get("__version__") or "") for name, module in modules}
-    others = sorted(found.keys() - sys.stdlib_module_names)
-    return {
-        "python": platform.python_version(),
-        **{name: found[name] for name in others if found[name]},
+    versions = {name: vars(m).get("__version__") for name, m in modules} | {
+        "python": platform.python_version()
     }
+    told = versions.keys() - sys.stdlib_module_names
+    packages = {name: versions[name] for name in told if isinstance(versions[name], str)}
+    return {"loaded": loaded, "saved": found["save"], "packages": packages}
