@@ -240,7 +240,7 @@ class MLRunHooks:
 
     def _note_data(self, catalog: CatalogProtocol, note: dict[str, Any], data: Any) -> None:
         if not _run_id(catalog):
-            return  # for files are read for their hash
+            return  # of a run that isn't recorded; a file would be read for its hash
         name = note["dataset"]
         dataset = catalog.get(name)
         note |= provenance.size_of(dataset, data) | {"origin": provenance.origin_of(dataset)}

@@ -307,12 +307,12 @@ def made_of(steps: Iterable[Mapping[str, Any]], folder: str | Path) -> dict[str,
     found: dict[str, dict[str, Any]] = {"load": {}, "save": {}}
     for step in steps:
         if origin := step.get("origin"):
-            found[step["action"]][step["dataset"].partition("@")[0]] = _from(f"{folder}/", origin)
+            name, origin = step["dataset"].partition("@")[0], _from(f"{folder}/", origin)
+            found[step["action"]][name] = hide_in(origin)  # a URL may hold a password
     loaded = {name: found["load"][name] for name in found["load"].keys() - found["save"].keys()}
     modules = [(n, m) for n, m in [*sys.modules.items()] if type(m) is ModuleType and "." not in n]
-    versions = {name: vars(m).get("__version__") for name, m in modules} | {
-        "python": platform.python_version()
-    }
+    versions = {name: vars(module).get("__version__") for name, module in modules}
+    versions["python"] = platform.python_version()
     told = versions.keys() - sys.stdlib_module_names
     packages = {name: versions[name] for name in told if isinstance(versions[name], str)}
     return {"loaded": loaded, "saved": found["save"], "packages": packages}
