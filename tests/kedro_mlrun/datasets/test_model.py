@@ -330,6 +330,18 @@ def test_the_same_code_gives_the_same_bytes(
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_equal_names_give_the_same_bytes(embedded: Store) -> None:
+    """Whether they are one object depends on threads, where a model was loaded before."""
+    hashes = set[str]()
+    for names in (["shared_", "shared_"], ["".join("shared_"), "".join("shared_")]):
+        models = [LogisticRegression(), Ridge()]
+        for model, name in zip(models, names, strict=True):
+            vars(model)[name] = 1
+        Dataset(key="model").save(make_pipeline(*models))
+        hashes.add(embedded.manager.project.get_artifact("model").metadata.hash)
+    assert len(hashes) == 1
+
+
 @pytest.mark.parametrize("model_format", ["pkl", "joblib", "ubj"])
 def test_models_of_earlier_versions_are_read(embedded: Store, model_format: str) -> None:
     """Law 1: `pkl` was joblib's format, and XGBoost's own had no notes."""

@@ -1,5 +1,6 @@
 """Pickles that can be read where the project's own classes can't be imported."""
 
+import copyreg
 import hashlib
 import io
 import logging
@@ -41,7 +42,23 @@ class _Pickler(pickle.Pickler):
                     code = _code(obj, package)
                 if code:
                     return _imported, (obj.__module__, obj.__qualname__, code)
+            return NotImplemented
+        return _with_names(obj)
+
+
+def _with_names(obj: Any) -> Any:
+    """Reduce an object to the same bytes, whichever of its equal names are the same object.
+
+    That depends on the class's other objects, for their dicts share keys.
+    """
+    is_plain = type(obj).__reduce_ex__ is object.__reduce_ex__ and hasattr(obj, "__dict__")
+    if not is_plain or type(obj) in copyreg.dispatch_table:
         return NotImplemented
+    made = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    if not isinstance(made, tuple) or len(made) < 3 or type(made[2]) is not dict:  # noqa: PLR2004
+        return made
+    state = {sys.intern(n) if type(n) is str else n: value for n, value in made[2].items()}
+    return *made[:2], state, *made[3:]
 
 
 def _code(obj: Any, package: str) -> bytes | None:
