@@ -51,8 +51,9 @@ def _with_names(obj: Any) -> Any:
 
     That depends on the class's other objects, for their dicts share keys.
     """
-    is_plain = type(obj).__reduce_ex__ is object.__reduce_ex__ and hasattr(obj, "__dict__")
-    if not is_plain or type(obj) in copyreg.dispatch_table:
+    reduce: Any = type(obj).__reduce_ex__
+    is_plain = reduce is object.__reduce_ex__ and type(obj) not in copyreg.dispatch_table
+    if not (is_plain and hasattr(obj, "__dict__")):
         return NotImplemented
     made = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
     if not isinstance(made, tuple) or len(made) < 3 or type(made[2]) is not dict:  # noqa: PLR2004
