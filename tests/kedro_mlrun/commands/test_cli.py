@@ -28,7 +28,7 @@ SUMMARY = {
 }
 ALL = """
     abort artifacts build compare delete doctor history init lineage logs models monitor open
-    promote push rollback runs schedules search serve show submit tag ui update workflow
+    promote push reproduce rollback runs schedules search serve show submit tag ui update workflow
 """.split()
 NOT_OF_RECORDS = {"init", "update"}
 

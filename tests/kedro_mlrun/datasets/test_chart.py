@@ -7,6 +7,7 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import figure, rcParams
 from PIL import Image
 
 draw_lines = import_module("kedro_mlrun.datasets.history").draw_lines
@@ -31,6 +32,19 @@ def test_anything_can_be_drawn(name: str) -> None:
     image.verify()
     assert image.format == "PNG"
     assert min(image.size) > 400
+
+
+def test_settings_of_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that draws at the same time in another thread draws as ever."""
+    seen, subplots = list[object](), figure.Figure.subplots
+
+    def look(self: figure.Figure, *args: object) -> object:
+        seen.append(dict(rcParams))
+        return subplots(self, *args)
+
+    monkeypatch.setattr(figure.Figure, "subplots", look)
+    draw_lines(FRAMES["names"], "loss")
+    assert seen == [dict(rcParams)]
 
 
 def test_lines_go_by_step() -> None:

@@ -301,6 +301,46 @@ def test_only_code_without_secrets_is_with_a_model(
         cloudpickle.unregister_pickle_by_value(package)
 
 
+SOURCE = """
+class Base:
+    kinds = None
+
+class Model(Base):
+    def predict(self, rows):
+        return [row in CONSTANT for row in rows]
+"""
+
+
+def test_the_same_code_gives_the_same_bytes(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Wherever it lies, and in whatever order this process has sets; other code gives others."""
+    name, hashes = f"{metadata().package_name}.others", []
+    for number, constant in enumerate(("{0, 8}", "{8, 0}", "{0, 9}")):
+        file = tmp_path / str(number) / "others.py"
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(file.parent)
+            patch.setitem(sys.modules, name, module := ModuleType(name))
+            module.__file__ = str(file)
+            exec(compile(SOURCE.replace("CONSTANT", constant), file, "exec"), vars(module))
+            Dataset(key="model").save(module.Model())
+        hashes.append(embedded.manager.project.get_artifact("model").metadata.hash)
+        model = Dataset(key="model").load()
+        assert (type(model).__mro__[1].__name__, model.predict([8])) == ("Base", [number < 2])
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_equal_names_are_written_once(embedded: Store) -> None:
+    """Else the bytes would depend on threads, for where a model was loaded, they may be several."""
+    models = [LogisticRegression(), Ridge()]
+    for model in models:
+        vars(model).update({"".join(["name_", "of_both_"]): 1})
+    Dataset(key="model").save(make_pipeline(*models))
+    artifact = embedded.manager.project.get_artifact("model")
+    content = (Path(artifact.target_path) / artifact.model_file).read_bytes()
+    assert content.count(b"name_of_both_") == 1
+
+
 @pytest.mark.parametrize("model_format", ["pkl", "joblib", "ubj"])
 def test_models_of_earlier_versions_are_read(embedded: Store, model_format: str) -> None:
     """Law 1: `pkl` was joblib's format, and XGBoost's own had no notes."""

@@ -239,9 +239,12 @@ class MLRunHooks:
         return perf_counter() - self._thread.started[node.name]
 
     def _note_data(self, catalog: CatalogProtocol, note: dict[str, Any], data: Any) -> None:
+        if not _run_id(catalog):
+            return  # of a run that isn't recorded; a file would be read for its hash
         name = note["dataset"]
         dataset = catalog.get(name)
-        recorded = self._note(catalog, note | provenance.size_of(dataset, data))
+        note |= provenance.size_of(dataset, data) | {"origin": provenance.origin_of(dataset)}
+        recorded = self._note(catalog, note)
         if any(fnmatchcase(name, pattern) for pattern in recorded):
             saved = note["action"] == "save"
             pipeline_run.record_dataset(_run_id(catalog), name, dataset, data, saved)

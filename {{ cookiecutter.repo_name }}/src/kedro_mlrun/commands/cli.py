@@ -14,6 +14,7 @@ COMMANDS = {
     "jobs": "abort build doctor logs schedules submit workflow",
     "models": "history promote rollback",
     "records": "artifacts compare delete lineage models open push runs show tag",
+    "reproduce": "reproduce",
     "search": "search",
     "serve": "monitor serve",
     "setup": "init update",

@@ -260,9 +260,8 @@ class MLRunAbstractDataset(RunDataset):
                 spec = found["spec"]
                 if not (spec.get("producer") or {}).get("uri", "").endswith(current.uid):
                     # Without a tag, which may move on to a later version.
-                    MLRunContextManager().add_input(
-                        spec["db_key"], artifact_uri(found), self.run_id
-                    )
+                    self.origin = artifact_uri(found)
+                    MLRunContextManager().add_input(spec["db_key"], self.origin, self.run_id)
             return data
 
     def load_version(self, record: Record) -> Any:

@@ -24,12 +24,8 @@ NUMPY = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float
 TYPES: dict[str, Any] = {"int": int, "float": float, "none": NoneType}
 TYPES |= {f"numpy.{name}": np.dtype(name).type for name in NUMPY}
 NAMES = {type_: name for name, type_ in TYPES.items()}
-# Names are shown as they are: a dollar sign is no formula.
-STYLE: Any = {"text.parse_math": False, "legend.frameon": False, "agg.path.chunksize": 10_000}
-STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "#e6e6e6"}
-STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
 FEW_POINTS, LONGEST_LEGEND = 30, 20
-DRAWING = Lock()  # Matplotlib's settings are the whole process's.
+DRAWING = Lock()  # Python's filters of warnings are the whole process's.
 LARGEST_DRAWN = 1e300  # Beyond this, Matplotlib's own arithmetic overflows.
 
 
@@ -152,28 +148,35 @@ def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
 def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
     """Draw a line for each column over the index, through all values that are finite, as PNG."""
     try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
+        from matplotlib import figure as figures
+        from matplotlib import ticker
     except ImportError:
         raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
     frame = frame.sort_index()
-    # The warnings are about letters that the font lacks.
-    with DRAWING, rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
+    # The warnings are about letters that the font lacks. Matplotlib's own settings stay as they
+    # are, for a node in another thread may be drawing, too.
+    with DRAWING, warnings.catch_warnings(action="ignore", category=UserWarning):
         # A figure of its own: `matplotlib.pyplot` would keep it, and may want a screen.
-        figure, image = Figure((8, 4.5), layout="constrained"), io.BytesIO()
+        figure, image = figures.Figure((8, 4.5), layout="constrained"), io.BytesIO()
         axes = figure.subplots()
+        axes.grid(color="#e6e6e6")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
         for number, (_, column) in enumerate(frame.astype("float64").items()):
             shown = column[column.abs() < LARGEST_DRAWN]
             style = ("-", "--", ":", "-.")[number // 10 % 4]
             marker = "." if len(shown) <= FEW_POINTS else None
             axes.plot(shown.index, shown, ls=style, marker=marker)
         if is_integer_dtype(frame.index):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(title, pad=12)
-        axes.set_xlabel(str(frame.index.name or "step"))
-        axes.set_ylabel(str(frame.columns.name or "value"))
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+        # A dollar sign is no formula in these.
+        axes.set_title(title, pad=12, parse_math=False)
+        axes.set_xlabel(str(frame.index.name or "step"), parse_math=False)
+        axes.set_ylabel(str(frame.columns.name or "value"), parse_math=False)
         if 1 < len(frame.columns) <= LONGEST_LEGEND:
-            figure.legend(axes.lines, map(str, frame.columns), loc="outside right upper")
+            names = [*map(str, frame.columns)]
+            legend = figure.legend(axes.lines, names, loc="outside right upper", frameon=False)
+            for text in legend.get_texts():
+                text.set_parse_math(False)
         figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
     return image.getvalue()

@@ -1,11 +1,14 @@
 """Pickles that can be read where the project's own classes can't be imported."""
 
+import copyreg
+import hashlib
+import io
 import logging
 import pickle
 import sys
 from pathlib import Path
 from threading import RLock
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
@@ -31,7 +34,7 @@ def dump(data: Any, file: Path) -> None:
 class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if obj is _imported:
-            return pickle.loads, (cloudpickle.dumps(obj),)
+            return pickle.loads, (_with_code(obj),)
         if isinstance(obj, type | FunctionType):
             package = str(obj.__module__).partition(".")[0]
             if package == project.PACKAGE_NAME:
@@ -39,7 +42,24 @@ class _Pickler(pickle.Pickler):
                     code = _code(obj, package)
                 if code:
                     return _imported, (obj.__module__, obj.__qualname__, code)
+            return NotImplemented
+        return _with_names(obj)
+
+
+def _with_names(obj: Any) -> Any:
+    """Reduce an object to the same bytes, whichever of its equal names are the same object.
+
+    That depends on the class's other objects, for their dicts share keys.
+    """
+    reduce: Any = type(obj).__reduce_ex__
+    is_plain = reduce is object.__reduce_ex__ and type(obj) not in copyreg.dispatch_table
+    if not (is_plain and hasattr(obj, "__dict__")):
         return NotImplemented
+    made = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    if not isinstance(made, tuple) or len(made) < 3 or type(made[2]) is not dict:  # noqa: PLR2004
+        return made
+    state = {sys.intern(n) if type(n) is str else n: value for n, value in made[2].items()}
+    return *made[:2], state, *made[3:]
 
 
 def _code(obj: Any, package: str) -> bytes | None:
@@ -53,7 +73,7 @@ def _code(obj: Any, package: str) -> bytes | None:
         cloudpickle.register_pickle_by_value(sys.modules[name])
     try:
         pickle.dumps(obj)  # which refuses what would come back by its name as something else
-        code: bytes = cloudpickle.dumps(obj)
+        code = _with_code(obj)
         if has_secret(code, *names, *map(vars, classes)):
             raise pickle.PicklingError("there is a secret in it")
     except Exception as error:
@@ -64,6 +84,50 @@ def _code(obj: Any, package: str) -> bytes | None:
         for name in ours:
             cloudpickle.unregister_pickle_by_value(sys.modules[name])
     return code
+
+
+def _with_code(obj: Any, ids: bool = True) -> bytes:
+    stream = io.BytesIO()
+    _CodePickler(stream, ids).dump(obj)
+    return stream.getvalue()
+
+
+class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's own, but the same code gives the same bytes wherever it lies."""
+
+    def __init__(self, stream: io.BytesIO, ids: bool) -> None:
+        super().__init__(stream)
+        self._ids = ids
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, CodeType):
+            constants = (_Sorted(c) if type(c) is frozenset else c for c in obj.co_consts)
+            code = obj.replace(co_filename=_place(obj.co_filename), co_consts=tuple(constants))
+            return self.dispatch_table[CodeType](code)
+        made = super().reducer_override(obj)
+        if made is NotImplemented or len(made) == 2:  # noqa: PLR2004
+            return made  # what is imported by its name, and built-in types
+        function, args, *rest = made
+        if isinstance(obj, FunctionType):
+            args[1].update({n: _place(args[1][n]) for n in args[1].keys() & {"__file__"}})
+            return made
+        # By its id a process knows a class again, in other pickles, too. cloudpickle's is random.
+        own = hashlib.sha1(_with_code(obj, ids=False)) if self._ids else None  # noqa: S324
+        return function, (*args[:-2], own and own.hexdigest(), args[-1]), *rest
+
+
+class _Sorted(frozenset[Any]):
+    """A constant of code, which else would be written in the order of this process's hashes."""
+
+    def __reduce__(self) -> Any:
+        return frozenset, (sorted(self, key=repr),)
+
+
+def _place(file: str) -> str:
+    """Give the path of a module's file from where Python looks for it, which may be anywhere."""
+    path = Path(file)
+    found = (path.relative_to(place) for place in sys.path if place and path.is_relative_to(place))
+    return min((each.as_posix() for each in found), key=len, default=file)
 
 
 def _imported(module: str, name: str, code: bytes) -> Any:

@@ -121,6 +121,9 @@ class MLRunResult(MLRunAbstractDataset):
             results = run["status"].get("results") or {}
             text = (run["metadata"].get("annotations") or {}).get(PATHS + self.key)
             if text or self.key in results:
+                current = MLRunContextManager().current_of(self.run_id)
+                uid = run["metadata"]["uid"]
+                self.origin = "" if current and current._uid == uid else uid
                 # What was logged without this dataset has no annotation.
                 return _nested(json.loads(text) if text else [[self.key, []]], results)
         where = f" in chain {chain}" if (chain := self._chain()) else ""

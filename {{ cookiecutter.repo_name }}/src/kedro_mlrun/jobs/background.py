@@ -140,13 +140,18 @@ def _absolute(path: str) -> str:
     return path if "://" in path else Path(path).absolute().as_posix()
 
 
+def inherited() -> dict[str, str]:
+    """Give the environment of this process as another run has it."""
+    # MLRun has put its file into the environment if it is imported.
+    told = os.environ | ({} if mlrun_loaded() else mlrun_env_file())
+    return {name: told[name] for name in told.keys() - NOT_INHERITED}
+
+
 def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a supervisor, which waits to be told what the job is."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    # MLRun has put its file into the environment if it is imported.
-    told = os.environ | ({} if mlrun_loaded() else mlrun_env_file())
-    inherited = {name: told[name] for name in told.keys() - NOT_INHERITED}
-    path = filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))
+    env = inherited()
+    path = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     own = settings.get("PYTHONPATH", os.pathsep.join(map(os.path.abspath, path)))
     # The package comes first on the path, so that the supervisor is this one.
     python_path = f"{Path(__file__).parents[2]}{os.pathsep}{own}"
@@ -158,7 +163,7 @@ def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[b
         supervisor = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-m", "kedro_mlrun.jobs.supervisor"],
             cwd=log.parent,
-            env={**inherited, **settings, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"},
+            env={**env, **settings, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

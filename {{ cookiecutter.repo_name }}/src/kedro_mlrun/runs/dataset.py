@@ -28,6 +28,7 @@ class RunDataset(AbstractDataset[Any, Any]):
     of_chain = True
     uses: Sequence[str] = ()  # the catalog entries whose data are recorded with what is saved
     sources: Mapping[str, AbstractDataset[Any, Any]] = {}  # these entries of its run
+    origin = ""  # of what it has loaded from an earlier run: an artifact's URI, or the run's id
 
     def see(self, inputs: Mapping[str, Any]) -> None:
         """Learn what the node has loaded that is about to make the data."""

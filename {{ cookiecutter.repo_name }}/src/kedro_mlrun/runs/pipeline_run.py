@@ -1,6 +1,7 @@
 """One run of a pipeline, from its catalog's creation to its end."""
 
 import itertools
+import json
 import logging
 import os
 import re
@@ -23,7 +24,7 @@ from kedro.runner import task
 
 from ..project import TrackingConfig
 from ..secrets import known as secrets
-from ..store.fields import OWN, flatten
+from ..store.fields import MADE_OF, OWN, flatten
 from ..store.store import Store
 from . import provenance, workers
 from .dataset import RunDataset, run_dataset
@@ -47,6 +48,7 @@ class PipelineRun:
     notes: list[dict[str, Any]] = field(default_factory=list)
     thread: threading.Thread = field(default_factory=threading.current_thread)
     partly: Pipeline | None = None  # of which Kedro runs only what makes missing outputs
+    folder: str = ""  # the project's
     side_by_side: bool = False  # by a runner that waits for its threads or processes
 
     def begin(self, pipeline: Pipeline, run_params: Mapping[str, Any]) -> None:
@@ -54,6 +56,7 @@ class PipelineRun:
         asked = provenance.in_order(run_params.get("pipeline_names") or [], pipeline)
         run_params = {**run_params, "pipeline_names": asked}
         names = provenance.ran(asked, pipeline)
+        self.folder = str(run_params["project_path"])
         runner = str(run_params.get("runner"))  # "None" is the sequential one
         self.side_by_side = not re.search("None|SequentialRunner|SearchRunner", runner)
         self.partly = pipeline if run_params.get("only_missing_outputs") else None
@@ -70,7 +73,8 @@ class PipelineRun:
             configured = provenance.config_yaml(self.parameters["parameters"])
             _save(self.run_id, f"{OWN}parameters", configured, "yaml")
         if self.tracking.catalog:
-            _save(self.run_id, f"{OWN}catalog", provenance.config_yaml(self.catalog), "yaml")
+            catalog = provenance.config_yaml(self.catalog, self.folder)
+            _save(self.run_id, f"{OWN}catalog", catalog, "yaml")
         if self.tracking.pipeline:
             with _extra("The pipeline's graph"):
                 _save(self.run_id, f"{OWN}pipeline", provenance.graph(pipeline), "json")
@@ -96,6 +100,9 @@ class PipelineRun:
                 # MLRun has no public way to take a parameter back.
                 for name in untaken:
                     context._parameters.pop(name, None)
+            with _extra("What the run was made of"):
+                made_of = provenance.made_of(steps, self.folder)
+                context.set_annotation(MADE_OF, json.dumps(made_of, sort_keys=True))
             if self.tracking.nodes and steps:
                 numbers = dict.fromkeys(("rows", "columns", "bytes"), "Int64")
                 table = pd.DataFrame(steps, columns=COLUMNS).astype(numbers)

@@ -1,16 +1,20 @@
-"""What is recorded of a Kedro run in MLRun: parameters, graph, labels and sizes."""
+"""What is recorded of a Kedro run in MLRun: parameters, graph, labels, sizes and origins."""
 
+import hashlib
 import json
 import math
 import os
+import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence, Set
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from inspect import isroutine
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from kedro.io.core import is_parameter
@@ -20,6 +24,7 @@ from pydantic_core import to_jsonable_python
 from .. import __version__
 from ..secrets.known import hide, hide_in
 from ..store.fields import flatten
+from .dataset import innermost, run_dataset
 
 LARGEST_VALUE = 64 * 1024  # bytes of JSON in a run's record, which is read with each list of runs
 DEFAULT = "__default__"  # Kedro's name of the pipeline that runs where none is named
@@ -120,16 +125,27 @@ def shortened(values: Mapping[str, Any], artifact: str = "parameters") -> dict[s
     return short
 
 
-def config_yaml(values: Mapping[str, Any]) -> str:
-    """Write parameters or a catalog as YAML, without secrets, sorted so that runs compare."""
+def config_yaml(values: Mapping[str, Any], folder: str | Path = "") -> str:
+    """Write parameters or a catalog as YAML, without secrets, sorted so that runs compare.
+
+    Paths in a folder, the project's own, are those from there.
+    """
     import yaml
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc]
         def represent_scalar(self, tag: str, value: str, style: str | None = None) -> Any:
             return super().represent_scalar(tag, value, "|" if "\n" in value else style)
 
-    ordered = dict(sorted(hide_in(plain(values)).items()))
+    ordered = dict(sorted(hide_in(_from(f"{folder}/", plain(values))).items()))
     return str(yaml.dump(ordered, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _from(folder: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _from(folder, each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_from(folder, each) for each in value]
+    return value.removeprefix(folder) if isinstance(value, str) and len(folder) > 1 else value
 
 
 def graph(pipeline: Pipeline) -> dict[str, Any]:
@@ -252,3 +268,51 @@ def file_of(dataset: Any) -> Path | None:
         if Path(str(path)).is_file():
             return Path(str(path))
     return None
+
+
+def origin_of(dataset: Any) -> Any:
+    """Tell where data are: a `RunDataset`'s origin, or a path and, of a file here, its SHA-1."""
+    if found := run_dataset(dataset):
+        return found.origin
+    inner = innermost(dataset)
+    with suppress(Exception):  # of somebody else's class, and of a file that is gone
+        if file := file_of(inner):
+            return [file.as_posix(), file_hash(file)]
+        path = getattr(inner, "_filepath", getattr(inner, "_path", None))
+        if getattr(inner, "_protocol", "file") in {"file", "local"} and path is not None:
+            return [str(path), ""]
+        # Not in a folder of this machine.
+        kind = f"{getattr(inner, '_protocol', type(inner).__name__)}://{path or ''}"
+        return None if inner._EPHEMERAL else [kind, ""]
+    return None
+
+
+def file_hash(file: Path) -> str:
+    """Give the SHA-1 of a file, which isn't read again as long as it doesn't change."""
+    stat = file.stat()
+    return _hash(file, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _hash(file: Path, _size: int, _time: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha1").hexdigest()
+
+
+def made_of(steps: Iterable[Mapping[str, Any]], folder: str | Path) -> dict[str, Any]:
+    """Tell what a run has loaded and from where, the files that it has saved, and its packages.
+
+    Paths in the project's folder are those from there. Packages are those that are imported.
+    """
+    found: dict[str, dict[str, Any]] = {"load": {}, "save": {}}
+    for step in steps:
+        if origin := step.get("origin"):
+            name, origin = step["dataset"].partition("@")[0], _from(f"{folder}/", origin)
+            found[step["action"]][name] = hide_in(origin)  # a URL may hold a password
+    loaded = {name: found["load"][name] for name in found["load"].keys() - found["save"].keys()}
+    modules = [(n, m) for n, m in [*sys.modules.items()] if type(m) is ModuleType and "." not in n]
+    versions = {name: vars(module).get("__version__") for name, module in modules}
+    versions["python"] = platform.python_version()
+    told = versions.keys() - sys.stdlib_module_names
+    packages = {name: versions[name] for name in told if isinstance(versions[name], str)}
+    return {"loaded": loaded, "saved": found["save"], "packages": packages}

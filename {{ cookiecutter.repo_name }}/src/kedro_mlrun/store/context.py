@@ -30,6 +30,8 @@ ADDED += [("status", "results"), ("status", "artifact_uris")]
 DICTS = [*ADDED, ("metadata", "labels"), ("spec", "parameters")]
 OTHERS = [("spec", "outputs"), ("status", "start_time"), ("status", "last_update")]
 OTHERS += [("status", "state"), ("status", "error")]
+# What a model's specification is without: where the model is from, and where it lies.
+OF_THE_RUN = {"tag", "tree", "producer", "sources", "src_path", "target_path"}
 JSON = {type(None), bool, int, float, str, list, dict}
 
 
@@ -364,12 +366,15 @@ class _Shared:
 
 
 def _write_specification(model: Record) -> None:
-    """Write a model's record beside it, where MLRun's model servers read it."""
+    """Write what a model is beside it, where MLRun's `get_model` reads it from the folder."""
     import yaml
 
-    metadata = {name: value for name, value in model["metadata"].items() if name != "tag"}
+    parts = {
+        part: {name: value for name, value in model[part].items() if name not in OF_THE_RUN}
+        for part in ("metadata", "spec")
+    }
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(as_json({**model, "metadata": metadata}), Dumper=dumper)
+    text = yaml.dump(as_json({**model, **parts}), Dumper=dumper)
     file = Path(model["spec"]["target_path"], "model_spec.yaml")
     file.write_text(text, encoding="utf-8")
 

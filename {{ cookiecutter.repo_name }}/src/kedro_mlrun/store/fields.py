@@ -17,6 +17,8 @@ PROCESS = "process"  # the label that tells which process of the host has the ru
 # each of its iterations, what that was given.
 SEARCH, IMPORTANCE, TRIAL = "kedro.search", "kedro.importance", "kedro.trial"
 SWEEP = "kedro.sweep"  # and of MLRun's own sweep, what the best of it is chosen by
+# The annotation of a pipeline's run with what it was made of, and the files that it saved.
+MADE_OF = "kedro.made-of"
 # The label of a run that gave a model's version an alias, or was to: the model's key.
 PROMOTION = "promotion"
 # The annotation of a run that a new job goes on with: what its record had before.

@@ -1,0 +1,176 @@
+"""`kedro mlrun reproduce`: a recorded run is made once more, and compared."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import KEDRO, Folder, changes, commit, give_pipelines
+
+REGISTRY = """
+import random, time
+from kedro.pipeline import Pipeline, node
+
+def scale(table, factor):
+    return table * factor, table * factor
+
+def count():
+    import measuring
+    return measuring.count()
+
+def register_pipelines():
+    first = Pipeline([
+        node(scale, ["table", "params:factor"], ["scaled", "written"]),
+        node(lambda scaled: float(scaled["x"].mean()), "scaled", "mean"),
+    ])
+    second = Pipeline([node(lambda old, mean: old["x"].max() / mean, ["old", "mean"], "share")])
+    third = Pipeline([
+        node(lambda: random.random(), None, "chance"),
+        node(lambda: time.perf_counter(), None, "fit.seconds"),
+    ])
+    timed = third.filter(to_outputs=["fit.seconds"])
+    counted = Pipeline([node(count, None, "counted")])
+    found = {"first": first, "second": second, "third": third, "timed": timed, "counted": counted}
+    return {**found, "__default__": first}
+"""
+CATALOG = """
+table:
+  type: pandas.CSVDataset
+  filepath: data/02_intermediate/table.csv
+written:
+  type: pandas.CSVDataset
+  filepath: data/03_primary/written.csv
+scaled:
+  type: kedro_mlrun.MLRunDataframeDataset
+old:
+  type: kedro_mlrun.MLRunDataframeDataset
+  key: scaled
+  load_args: {tag: latest}
+"{name}":
+  type: kedro_mlrun.MLRunResult
+"""
+
+
+@pytest.fixture
+def project(bake: Callable[..., Folder]) -> Folder:
+    """Give a project with a commit, and data that git ignores."""
+    project = bake()
+    give_pipelines(project, REGISTRY, "factor: 2", CATALOG)
+    table = project.path / "data/02_intermediate/table.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("x\n1\n2\n")
+    (project.path / "conf/local/mlrun.yml").write_text("project: local-project\n")
+    commit(project)
+    return project
+
+
+def run(project: Folder, pipeline: str, *options: str, **variables: str) -> None:
+    project.run(KEDRO, "run", f"--pipelines={pipeline}", *options, **variables)
+
+
+def reproduce(
+    project: Folder, which: str = "last", code: int = 0, **variables: str
+) -> tuple[Any, subprocess.CompletedProcess[str]]:
+    """Reproduce a run; give the differences' reasons by name, and the command's answer."""
+    done = project.run(KEDRO, "mlrun", "reproduce", which, "--json", ok=False, **variables)
+    assert done.returncode == code, done.stdout + done.stderr
+    told = json.loads(done.stdout or '{"differences": []}')
+    return {each["name"]: each["reason"] for each in told["differences"]}, done
+
+
+def test_code_parameters_and_data_are_those_of_the_record(project: Folder, tmp_path: Path) -> None:
+    """Laws 2, 11: whatever came later; and files, records and the temporary folder stay."""
+    temporary = project.at(tmp_path / "temporary").path
+    run(project, "first", "--params=factor=3")
+    run(project, "second")
+    run(project, "first", "--params=factor=5")
+    registry = project.path / "src/breast_cancer/pipeline_registry.py"
+    registry.write_text(REGISTRY.replace("table * factor", "table + factor"))
+    (project.path / "conf/base/parameters.yml").write_text("factor: 7\n")
+    project.run("git", "commit", "--all", "--quiet", "--message=Second")
+    before = project.files()
+    for which, equal in (
+        ("first~1", {"result": 1, "artifact": 1, "file": 1}),
+        ("second", {"result": 1}),
+    ):
+        differences, done = reproduce(project, which, TMPDIR=str(temporary))
+        assert (differences, json.loads(done.stdout)["equal"]) == ({}, equal)
+    assert [*temporary.iterdir()] == []
+    after = project.files()
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    # Where SQLite notes who reads.
+    assert (changed - {".mlrun/mlrun.db-shm"}, changes(project)) == (set(), "")
+
+    # Other data are named before anything is run.
+    (project.path / "data/02_intermediate/table.csv").write_text("x\n1\n4\n")
+    registry.write_text("raise SystemExit(7)\n")
+    _, done = reproduce(project, "first", code=1, TMPDIR=str(temporary))
+    assert (
+        "Input 'table': " in done.stderr
+        and "02_intermediate/table.csv has the SHA-1" in done.stderr
+    )
+
+
+def test_what_comes_out_otherwise_is_told(project: Folder, tmp_path: Path) -> None:
+    """Only a difference without a harmless reason is an error."""
+    run(project, "third")
+    differences, _ = reproduce(project, code=1)
+    assert differences == {"chance": "", "fit.seconds": "a time"}
+    run(project, "timed")
+    assert reproduce(project)[0] == {"fit.seconds": "a time"}
+
+    library = project.at(tmp_path / "library").path
+    module, path = library / "measuring.py", {"PYTHONPATH": str(library)}
+    module.write_text("__version__ = '1.0'\ndef count():\n    return 1\n")
+    run(project, "counted", **path)
+    module.write_text("__version__ = '2.0'\ndef count():\n    return 10\n")
+    differences, done = reproduce(project, **path)
+    assert differences == {"counted": "other packages"}
+    assert json.loads(done.stdout)["packages"] == ["measuring 2.0 (then 1.0)"]
+    module.unlink()
+    _, done = reproduce(project, code=1, **path)
+    assert "fails now: Node 'count" in done.stderr and "No module named 'measuring'" in done.stderr
+
+
+def test_a_run_of_no_commit_is_refused(project: Folder) -> None:
+    """Law 9: nothing is run where the code isn't known."""
+    (project.path / "README.md").write_text("changed")
+    run(project, "first")
+    assert "were in no commit. Commit them" in reproduce(project, code=1)[1].stderr
+
+
+def test_data_in_folders_and_elsewhere(project: Folder, tmp_path: Path) -> None:
+    """Laws 2, 9: a folder comes along, unchecked; what is saved elsewhere stays as it is."""
+    catalog, file = project.path / "conf/base/catalog.yml", tmp_path / "written.csv"
+    folder = "type: partitions.PartitionedDataset\n  path: data/02_intermediate\n"
+    folder += "  dataset: pandas.CSVDataset\n  filename_suffix: .csv"
+    entry = "type: pandas.CSVDataset\n  filepath: data/02_intermediate/table.csv"
+    catalog.write_text(CATALOG.replace(entry, folder))
+    loaded = "    [part] = table.values()\n    table = part()\n    return table * factor"
+    registry = project.path / "src/breast_cancer/pipeline_registry.py"
+    registry.write_text(REGISTRY.replace("    return table * factor", loaded))
+    project.run("git", "commit", "--all", "--quiet", "--message=A folder")
+    run(project, "first")
+    differences, done = reproduce(project)
+    assert (differences, json.loads(done.stdout)["unchecked"]) == ({}, ["table"])
+
+    catalog.write_text(catalog.read_text().replace("data/03_primary/written.csv", str(file)))
+    project.run("git", "commit", "--all", "--quiet", "--message=Elsewhere")
+    run(project, "first")
+    before = file.stat().st_mtime_ns
+    _, done = reproduce(project, code=1)
+    assert f"has saved 'written' as {file}, outside of the project" in done.stderr
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_run_on_an_api(project: Folder, api_url: str) -> None:
+    """Law 2: what it has loaded comes from there, and nothing is sent."""
+    on_api = {"MLRUN_DBPATH": api_url}
+    run(project, "first", **on_api)
+    run(project, "second", **on_api)
+    for which in "first", "second":
+        assert reproduce(project, which, **on_api)[0] == {}
+    listed = project.run(KEDRO, "mlrun", "runs", "--json", **on_api).stdout
+    assert [each["name"] for each in json.loads(listed)] == ["second", "first"]
