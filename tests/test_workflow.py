@@ -139,6 +139,14 @@ def test_a_job_has_the_resources_of_its_group(project: Folder):
         ["doubled", "second", "third"],
     ]
     assert not (project.path / ".mlrun" / "jobs").exists()
+    # Nor is another way to start the job of one pipeline different.
+    submit = (KEDRO, "mlrun", "submit", "--dry-run", "--json", "--pipelines")
+    for pipelines, limits in {"second": {"memory": "9Gi"}, "first,second": {}}.items():
+        function = json.loads(project.run(*submit, pipelines).stdout)["function"]
+        assert function["spec"]["resources"]["limits"] == limits
+    settings = project.path / "conf" / "base" / "mlrun.yml"
+    settings.write_text(settings.read_text().replace("{second: {res", "{secnd: {res"))
+    assert "has 'secnd', and no pipeline" in project.run(*submit, "first", ok=False).stderr
 
 
 def test_mlrun_runs_the_project_as_its_users_expect(project: Folder):

@@ -103,6 +103,12 @@ def test_a_model_is_promoted_by_hand_and_rolled_back(
     assert done.exit_code == 1 and done.stdout.split()[:3] == ["metric", "candidate", "previous"]
     assert done.stderr.startswith(f"Error: model of run {second} is not promoted to champion: roc_")
     assert done.stderr.endswith("To promote it nevertheless: --force\n")
+    # Nor is there another way, and what was refused is remembered.
+    done = kedro_mlrun("tag", "model@last", "champion")
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"kedro mlrun promote model@{second} --to champion\n")
+    assert kedro_mlrun("tag", "model@last", "mine").exit_code == 0
+    kedro_mlrun("delete", "--state", "error", "--yes")
     done = kedro_mlrun(*command, "--force")
     assert f"model of run {second} is model:champion now, instead of run {first}." in done.stdout
     done = kedro_mlrun("rollback")

@@ -281,3 +281,10 @@ def test_a_search_on_an_api_goes_on_as_well(project: Folder, api_url: str) -> No
     assert run["status"]["state"] == "completed"
     assert len(run["status"]["iterations"]) == 7
     assert counts(project)["split"] == 1
+
+
+def test_a_metric_that_the_parameters_do_not_reach_is_told(project: Folder) -> None:
+    """Law 9: else the first of many equal trials would be taken for the best."""
+    width = ("--set", "model.arguments.width=int(1, 9)", "--trials", "3")
+    done = project.run(KEDRO, "mlrun", "search", *width)
+    assert "3 trials have the same validation.score" in done.stderr + done.stdout

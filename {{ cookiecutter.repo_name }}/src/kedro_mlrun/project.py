@@ -73,8 +73,8 @@ class JobsConfig(BaseModel, extra="forbid", frozen=True):
     Args:
         at_once: how many jobs run at the same time on the embedded store; the others wait.
         largest_file: megabytes (of 1,000,000 bytes) that a file of the source may have.
-        overrides: what a workflow's jobs have otherwise than function.yaml, by the name of the
-            pipeline, namespace or tag that they are made from: a part of its `spec`.
+        overrides: what a job of one pipeline, or of a workflow's namespace or tag, has otherwise
+            than function.yaml, by that name: a part of its `spec`.
     """
 
     at_once: int = Field(default=2, ge=1)

@@ -16,7 +16,7 @@ from rich.console import Group
 
 from ..records import summaries
 from ..records.query import check_fields, select
-from ..records.records import LAST, RecordNotFoundError, Records
+from ..records.records import LAST, RecordNotFoundError, Records, is_promotion
 from ..records.summaries import (
     Record,
     artifact_key,
@@ -260,10 +260,14 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
 def tag(records: Records, which: str, name: str) -> Answer:
     """Tag a version of an artifact.
 
-    A tag names one version of a key: other versions lose it.
+    A tag names one version of a key: other versions lose it. An alias of a model that gates guard
+    is given by `promote`.
     """
+    from ..models import promote
+    from ..runs.manager import MLRunContextManager
+
     found = records.artifact(which)
-    records.tag(found, name)
+    promote.tag(records, found, name, MLRunContextManager().models)
     tagged = artifact_summary(records.artifact(f"{found['spec']['db_key']}:{name}"))
     tags = ", ".join(tagged["tags"])
     return Answer(tagged, f"{tagged['key']} of run {tagged['run']} is tagged {tags}")
@@ -285,14 +289,16 @@ def delete(
 ) -> Answer:
     """Delete runs: those that are named, or all in a state and for which a condition holds.
 
-    Their artifacts stay and can be loaded, unless --artifacts is given.
+    Their artifacts stay and can be loaded, unless --artifacts is given. Promotions, which are a
+    model's history, are deleted only if they are named.
     """
     if bool(which) == bool(states or where):
         raise click.UsageError("Name runs to delete, or choose them by --state and --where.")
     chosen = [records.run(name) for name in which]
     if not which:
         # Those that go on can't be deleted.
-        chosen = select(records, where, limit=None, states=[*(states or TERMINAL_STATES)])
+        found = select(records, where, limit=None, states=[*(states or TERMINAL_STATES)])
+        chosen = [run for run in found if not is_promotion(run)]
     runs = {uid_of(run): run for run in chosen}
     for run in runs.values():
         records.check_ended(run)

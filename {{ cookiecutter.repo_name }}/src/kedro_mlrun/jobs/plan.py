@@ -12,7 +12,7 @@ from typing import Any, cast
 from kedro.io import CatalogProtocol, DataCatalog, MemoryDataset
 from kedro.io.core import get_protocol_and_path
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 from kedro.pipeline.pipeline import CircularDependencyError, OutputNotUniqueError
 
 from ..lazy import mlrun
@@ -182,6 +182,8 @@ def make_plan(
     chain = {"chain_id": parameters.chain_id or chain_id() or None}
     parameters = parameters.model_copy(update=chain)
     pipeline = together(pipelines, parameters.pipeline or [DEFAULT], **parameters.filters)
+    if overrides is None:
+        overrides = job_overrides(pipelines, *parameters.pipeline or [DEFAULT])
     function, source = _function(project, overrides), project.source
     spec = function["spec"]
     if source == "image":
@@ -205,6 +207,23 @@ def make_plan(
     if source not in {None, "archive", "image"}:
         plan.give_source(source)
     return plan
+
+
+def job_overrides(pipelines: Mapping[str, Pipeline], *names: str) -> Mapping[str, Any]:
+    """Give what mlrun.yml has otherwise than function.yaml for the job of one pipeline or group."""
+    found = MLRunContextManager().jobs.overrides
+    nodes = {node for pipeline in pipelines.values() for node in pipeline.nodes}
+    known = {*pipelines}.union(*({node.name, *_namespace(node), *node.tags} for node in nodes))
+    for name in sorted(found.keys() - known):
+        raise JobError(
+            f"`jobs.overrides` of mlrun.yml has '{name}', and no pipeline, namespace, tag or node "
+            "is called so. Correct it."
+        )
+    return found.get(names[0], {}) if len(names) == 1 else {}
+
+
+def _namespace(node: Node) -> set[str]:
+    return {node.namespace.split(".")[0]} if node.namespace else set()
 
 
 def _function(project: Project, overrides: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from .checks import check
 from .function import on_cluster
 from .groups import Group, GroupBy, crossing, grouped
 from .parameters import JobError, JobParameters, Names, Text
-from .plan import Plan, make_plan, project_for
+from .plan import Plan, job_overrides, make_plan, project_for
 from .source import upload
 from .submit import run_here, submit, wait_for
 
@@ -99,10 +99,12 @@ def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -
 
         groups = grouped(pipelines, told.names, told.group_by or "pipeline")
         done = _done(str(told.resume), groups, earlier) if earlier else {}
-        overrides = MLRunContextManager().jobs.overrides
         plans, parts = dict[str, Plan](), {group.name: group.part for group in groups}
         for group in groups:
-            job, changed = common.model_copy(update=group.told), overrides.get(group.name)
+            job, changed = (
+                common.model_copy(update=group.told),
+                job_overrides(pipelines, group.name),
+            )
             plans[group.name] = make_plan(
                 project, job, name=group.name, overrides=changed, allow_lost=told.allow_lost
             )

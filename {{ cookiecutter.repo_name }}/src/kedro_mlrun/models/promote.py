@@ -126,6 +126,18 @@ def promote(
     return move.go(judge(records, candidate, move.model, previous, config), reason, force)
 
 
+def tag(records: Records, found: Record, name: str, config: ModelsConfig) -> None:
+    """Tag a version of an artifact, but for an alias of a model that gates guard."""
+    key = artifact_key(found)
+    if found["kind"] == "model" and config.gates:
+        if name == CHAMPION or any(done["to"] == name for done in history(records, key)):
+            raise click.UsageError(
+                f"'{name}' is an alias of {key}, and `models.gates` of mlrun.yml say who may have "
+                f"it. Promote it: kedro mlrun promote {key}@{producer(found)[:8]} --to {name}"
+            )
+    records.tag(found, name)
+
+
 def rollback(records: Records, key: str, alias: str = CHAMPION, reason: str = "") -> Record:
     """Give an alias back to the version that had it before; each time, one further back."""
     present = holder(records, key, alias)

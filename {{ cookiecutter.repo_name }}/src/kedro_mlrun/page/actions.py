@@ -35,7 +35,7 @@ def _version(page: Page, request: Request) -> tuple[Record, Response]:
 def tag(page: Page, request: Request) -> Response:
     """Tag a version of an artifact."""
     found, answer = _version(page, request)
-    page.records().tag(found, _given(request, "tag"))
+    promotions.tag(page.records(), found, _given(request, "tag"), page.changes["config"]())
     return answer
 
 

@@ -164,7 +164,7 @@ class Records:
             found = self.each_run(before + 1, **filters)
             if not filters.get("name"):
                 # The last run isn't what was done with its model.
-                found = (run for run in found if not _is_promotion(run))
+                found = (run for run in found if not is_promotion(run))
             return list(islice(found, before, before + 1))
 
         if name == LAST:
@@ -307,10 +307,10 @@ class Records:
         if not found:
             keys = [artifact_key(item) for item in self.versions(tag="latest")]
             of_key, hint = (f" --key {key}", "") if key in keys else ("", nearest(key, keys))
-            raise RecordNotFoundError(
-                f"Project '{self.project}' has no artifact '{which}'. {hint}To list what there is: "
-                f"kedro mlrun artifacts{of_key}"
-            )
+            what = f"{hint}To list what there is: kedro mlrun artifacts{of_key}"
+            if not keys:
+                what = "Nothing is recorded yet: make a run first (kedro run)"
+            raise RecordNotFoundError(f"Project '{self.project}' has no artifact '{which}'. {what}")
         return max(found, key=_written)
 
     def _tags(self, record: Record) -> list[str]:
@@ -356,7 +356,7 @@ class Records:
         for model in models:
             runs = [*users[uid_of(model)], self.producing_run(model) or {}]
             # A promotion's results are of two models.
-            every = [section(run, "status", "results") for run in runs if not _is_promotion(run)]
+            every = [section(run, "status", "results") for run in runs if not is_promotion(run)]
             found: Record = {}
             # What was found out last counts.
             for results in (*every, model["spec"].get("metrics") or {}):
@@ -478,7 +478,8 @@ def _node(name: str, record: Record | None, is_run: bool) -> Record:
     return {**made, "unshown": 0, "repeated": False, "cut": False, "follows": []}
 
 
-def _is_promotion(run: Mapping[str, Any]) -> bool:
+def is_promotion(run: Mapping[str, Any]) -> bool:
+    """Tell whether a run is a promotion or a rollback, and so of a model's history."""
     return fields.PROMOTION in section(run, "metadata", "labels")
 
 

@@ -34,6 +34,7 @@ from .work import YIELD, Prepared, Values, Work, is_generator, stem
 
 LOG = logging.getLogger(__name__)
 GIVE_UP = 3  # trials that fail before one that doesn't
+SAME = 3  # trials of the same value that make one wonder
 
 
 @dataclass
@@ -178,11 +179,20 @@ class SearchRunner(SequentialRunner):
                     return
                 yield number, params, study.limits()
 
+        values = []
         with _progress(config, study) as tell:
             for trial in chain(earlier, trials.run_all(asked(), search.jobs)):
                 is_best = study.tell(trial)
                 recorder.add(trial, is_best)
                 tell(trial, is_best)
+                values += [] if trial.value is None else [trial.value]
+                if len(values) == SAME and len({*values}) == 1:
+                    LOG.warning(
+                        "%d trials have the same %s, so it may be one that the parameters don't "
+                        "reach. Stop the search, and name another with --metric, unless it is "
+                        "meant so.",
+                        *(SAME, config.metric),
+                    )
 
 
 class _Trials:
