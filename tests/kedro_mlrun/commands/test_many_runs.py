@@ -385,9 +385,9 @@ def test_models_come_with_their_metrics_and_tags(store: Store) -> None:
     assert found["forest_model"]["metrics"] == {"test.forest.roc_auc": 0.45}
     assert found["model"]["run"] == other
     assert found["model"]["metrics"]["best"] == "xgboost"
-    kedro_mlrun("tag", "forest_model", "champion")
+    kedro_mlrun("tag", "forest_model", "mine")
     head, *rows = printed("models", "--key", "forest_model")
-    assert "test.roc_auc" in head and "0.4500" in rows[0] and "champion" in " ".join(rows[0])
+    assert "test.roc_auc" in head and "0.4500" in rows[0] and "mine" in " ".join(rows[0])
 
 
 def test_an_artifact_opens_on_a_terminal(

@@ -59,6 +59,11 @@ def test_a_run_tells_what_ran_on_what_with_which_result(page: Answers, make_run:
     assert "✕" not in user and "Error Node 'a': ValueError: no" in user and "Traceback …" in user
     assert link in page(f"/run?id={failed}").links("/artifact")
     assert f"of run {uid[:8]}" in user
+    # A job's command says nothing of what it is to run.
+    job = {"kedro.command": "mlrun run --from-env --handler=kedro_mlrun.jobs.handler.run"}
+    repeated = page(f"/run?id={make_run(params=job, labels={'git-commit': 'c0ffee'})}").words
+    repeated = repeated.partition("Repeat it")[2].partition("Options")[0]
+    assert "kedro mlrun reproduce" in repeated and "--from-env" not in repeated
     lineage = page(link)
     assert f"/run?id={failed}" in lineage.links("/run") and "evaluation" in lineage.text
 
@@ -114,6 +119,12 @@ def test_runs_are_compared(store: Store, page: Answers, make_run: MakeRun) -> No
     assert (loss["values"], loss["best"]) == (losses, 0.1)
     assert page(f"/compare?id={uids[8]},{uids[9]}").links("/image?key=chart")
     assert page(f"/compare?id={uids[0]}").status == 400
+    # The larger of these is best, the smaller, and of the last nobody knows.
+    values = {"neg_log_loss": -1.0, "fit.latency": 2.0, "of.rows": 3}
+    others = [make_run(results={name: n * value for name, value in values.items()}) for n in (1, 2)]
+    told = page(f"/compare/data?id={','.join(others)}").json()["results"]
+    best = {"neg_log_loss": -1.0, "fit.latency": 2.0, "of.rows": None}
+    assert {each["name"]: each["best"] for each in told} == best
 
 
 def test_runs_are_written_to_one_file(
@@ -159,7 +170,11 @@ def test_models_are_tagged_and_promoted(store: Store, page: Answers, make_run: M
     form = {"key": "forest", "uid": version["metadata"]["uid"]}
     assert page("/tag", {**form, "tag": "a b"}).status == 404
     assert page("/tag", {**form, "tag": "night"}).status == 303
-    assert page("/promote", {**form, "alias": "champion", "reason": "more data"}).status == 303
+    again = {**form, "alias": "champion", "reason": "more data"}
+    assert page("/promote", again).status == 303
+    assert "It is champion already." in page("/promote", again).words
+    # Which would leave no history.
+    assert "Promote it: kedro mlrun" in page("/tag", {**form, "tag": "champion"}).words
     models = page("/models").words
     assert all(text in models for text in ("night", "champion", "0.8750", "more data", "moved"))
     assert "0.8750" in page("/models?key=forest").words

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlrun.records.query import conditions, select
+from kedro_mlrun.records.query import Word, conditions, searched, select
 from kedro_mlrun.records.records import RecordNotFoundError, Records
 from kedro_mlrun.records.summaries import fields_of, summary, uid_of
 from kedro_mlrun.store import rows
@@ -188,3 +188,11 @@ def test_what_is_known_of_a_run_goes_with_it(tmp_path: Path) -> None:
     assert chosen(records, where=["x = 1"]) is None
     assert chosen(records, where=["a = 2"]) == []
     assert chosen(records, where=["a = 1", "y = 1"]) == ["iris-1"]
+
+
+def test_what_a_filter_cannot_say_is_refused() -> None:
+    """Law 9: else `or` would be a word that no run has, and the list be empty."""
+    for text in ("x = 1 or y = 2", "not x = 1"):
+        with pytest.raises(RecordNotFoundError, match="is no condition"):
+            searched(text)
+    assert searched("this or that") == [Word("this"), Word("or"), Word("that")]

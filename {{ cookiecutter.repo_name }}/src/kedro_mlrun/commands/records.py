@@ -260,14 +260,13 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
 def tag(records: Records, which: str, name: str) -> Answer:
     """Tag a version of an artifact.
 
-    A tag names one version of a key: other versions lose it. An alias of a model that gates guard
-    is given by `promote`.
+    A tag names one version of a key: other versions lose it. A model's alias, such as
+    champion, is given by `promote`.
     """
     from ..models import promote
-    from ..runs.manager import MLRunContextManager
 
     found = records.artifact(which)
-    promote.tag(records, found, name, MLRunContextManager().models)
+    promote.tag(records, found, name)
     tagged = artifact_summary(records.artifact(f"{found['spec']['db_key']}:{name}"))
     tags = ", ".join(tagged["tags"])
     return Answer(tagged, f"{tagged['key']} of run {tagged['run']} is tagged {tags}")

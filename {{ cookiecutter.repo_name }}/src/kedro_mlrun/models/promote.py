@@ -126,15 +126,17 @@ def promote(
     return move.go(judge(records, candidate, move.model, previous, config), reason, force)
 
 
-def tag(records: Records, found: Record, name: str, config: ModelsConfig) -> None:
-    """Tag a version of an artifact, but for an alias of a model that gates guard."""
+def tag(records: Records, found: Record, name: str) -> None:
+    """Tag a version of an artifact, but for a model's alias, of which there is a history."""
     key = artifact_key(found)
-    if found["kind"] == "model" and config.gates:
+    if found["kind"] == "model":
         if name == CHAMPION or any(done["to"] == name for done in history(records, key)):
             raise click.UsageError(
-                f"'{name}' is an alias of {key}, and `models.gates` of mlrun.yml say who may have "
-                f"it. Promote it: kedro mlrun promote {key}@{producer(found)[:8]} --to {name}"
+                f"'{name}' is an alias of {key}, which has a history and may have gates. Promote "
+                f"it: kedro mlrun promote {key}@{producer(found)[:8]} --to {name}"
             )
+    if name == LATEST:
+        raise click.UsageError(f"'{LATEST}' is what was saved last. Choose another tag.")
     records.tag(found, name)
 
 

@@ -35,7 +35,7 @@ def _version(page: Page, request: Request) -> tuple[Record, Response]:
 def tag(page: Page, request: Request) -> Response:
     """Tag a version of an artifact."""
     found, answer = _version(page, request)
-    promotions.tag(page.records(), found, _given(request, "tag"), page.changes["config"]())
+    promotions.tag(page.records(), found, _given(request, "tag"))
     return answer
 
 
@@ -45,7 +45,9 @@ def promote(page: Page, request: Request) -> Response:
     alias, reason, force = (_given(request, name) for name in ("alias", "reason", "force"))
     uri, config = artifact_uri(found), page.changes["config"]()
     told = promotions.promote(page.records(), uri, config, alias, reason, force == "1")
-    if told and told["state"] == "error":
+    if told is None:
+        raise click.ClickException(f"It is {alias} already.")
+    if told["state"] == "error":
         raise click.ClickException(promotions.sentence(told))
     return answer
 

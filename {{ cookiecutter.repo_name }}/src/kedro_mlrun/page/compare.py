@@ -2,6 +2,7 @@
 
 import base64
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,8 +25,11 @@ ALWAYS = ("labels.process", "labels.session")  # differ, and tell nothing
 MOST, FEW = 500, 8  # runs; how many are columns, and have images and texts beside each other
 POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 60, 500  # of all curves of a metric; of one
 ROOM = 5_000_000  # characters of all images in an exported file
-# Of what is best small; of all else, the largest is.
-SMALL = ("loss", "error", "rmse", "mse", "mae", "mape", "brier", "perplexity", "regret", "seconds")
+# What the last part of a result's name says of which value is best; of others nobody knows.
+SMALL = "loss error rmse mse mae mape brier perplexity regret seconds ms latency deviance fpr fnr"
+SMALL += " nll ece wer cer distance"
+LARGE = "accuracy precision recall f1 auc ap map score r2 iou dice ndcg kappa mcc specificity"
+LARGE += " sensitivity likelihood skill"
 
 
 def asked(records: Records, request: Request) -> list[Record]:
@@ -62,7 +66,11 @@ def _best(name: str, values: Sequence[Any]) -> Any:
     # Of what is alike, nothing is the best.
     if len(numbers) < 2:  # noqa: PLR2004
         return None
-    return min(numbers) if any(word in name.lower() for word in SMALL) else max(numbers)
+    words = {*re.split("[^a-z0-9]+", name.lower().rpartition(".")[2])}
+    is_small = not words.isdisjoint(SMALL.split())
+    if not is_small and words.isdisjoint(LARGE.split()):
+        return None
+    return max(numbers) if words & {"neg", "skill"} or not is_small else min(numbers)
 
 
 def compare(page: Page, request: Request) -> Response:

@@ -72,7 +72,7 @@ def searched(text: str) -> list[Condition | Word]:
             found.append(_condition(*compared))
         elif quoted:
             found.append(Word(quoted))
-        elif {*word} & {*"=<>!"}:
+        elif {*word} & {*"=<>!"} or (word.lower() in {"or", "not"} and {*text} & {*"=<>"}):
             conditions([text])  # which says what one is
         elif word.lower() != "and":
             found.append(Word(word))

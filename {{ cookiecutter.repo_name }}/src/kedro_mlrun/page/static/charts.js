@@ -162,9 +162,14 @@ function drag(element, within, moved) {
 }
 
 // ---- Metrics over steps.
-function smooth(values, weight) {
-  let mean = values[0];
-  return values.map((value) => { mean = weight * mean + (1 - weight) * value; return mean; });
+// The mean of what came before weighs by how far that is, however many points there are.
+function smooth(points, weight, unit) {
+  let [sum, weights, before] = [0, 0, null];
+  return points.map(([at, value]) => {
+    const kept = weight ** (before === null ? 1 : Math.max(0, at - before) / unit);
+    [sum, weights, before] = [kept * sum + (1 - kept) * value, kept * weights + (1 - kept), at];
+    return [at, weights ? sum / weights : value, value];
+  });
 }
 
 function curves(metric) {
@@ -172,8 +177,9 @@ function curves(metric) {
   const cursor = svg("path", { class: "cursor" });
   const found = (step, height) => shown.filter(({ points }) => points[0][0] <= step && step <= points.at(-1)[0])
     .map(({ run, points }) => {
-      const value = points[closest(points.map((each) => Math.abs(each[0] - step)))][1];
-      return { run, told: `${said(value)}  ${names[run]}`, far: Math.abs(y.at(value) - height) };
+      const [, mean, value] = points[closest(points.map((each) => Math.abs(each[0] - step)))];
+      const smoothed = mean === value ? "" : ` (smoothed ${said(mean)})`;
+      return { run, told: `${said(value)}${smoothed}  ${names[run]}`, far: Math.abs(y.at(mean) - height) };
     }).sort((a, b) => a.far - b.far);
   const element = chart({
     count: () => steps.length,
@@ -201,10 +207,12 @@ function curves(metric) {
     if (along !== zoom?.along) zoom = null;
     const own = metric.curves.filter((each) => each[along]);
     box = [56, 20, element.clientWidth - 18, element.clientHeight - 38];
-    const isSeen = ([at]) => at !== null && (!zoom || (zoom.from <= at && at <= zoom.to));
+    const isSeen = ([at]) => !zoom || (zoom.from <= at && at <= zoom.to);
+    const all = own.flatMap((each) => each[along]).filter((at) => at !== null);
+    const unit = (Math.max(...all) - Math.min(...all)) / 100 || 1;
     shown = own.map((each) => {
-      const values = smooth(each.y, Number($("#smoothing").value));
-      return { run: each.run, points: values.map((value, n) => [each[along][n], value]).filter(isSeen) };
+      const points = each.y.map((value, n) => [each[along][n], value]).filter(([at]) => at !== null);
+      return { run: each.run, points: smooth(points, Number($("#smoothing").value), unit).filter(isSeen) };
     }).filter((each) => each.points.length);
     const points = shown.flatMap((each) => each.points);
     steps = [...new Set(points.map((point) => point[0]))].sort((a, b) => a - b);

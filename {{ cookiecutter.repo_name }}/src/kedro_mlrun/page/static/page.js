@@ -157,9 +157,13 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "c" && checked.size > 1) $("#compare").click();
 });
 
-if ($("#runs")) {
-  // As the browser has kept them.
+addEventListener("pageshow", () => {
+  // As the browser has kept them, which it does after this script has begun.
   $$("tr[data-id] input:checked").forEach((box) => checked.add(box.value));
-  mark();
-}
+  if ($("#runs")) mark();
+});
+document.addEventListener("submit", ({ target }) => {
+  // What is typed is shown without another page.
+  if (target.id === "columns") target.elements.q.value = $("#q").value;
+});
 if ($("[data-log]")) log($("[data-log]"));
