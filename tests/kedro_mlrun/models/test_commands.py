@@ -108,6 +108,8 @@ def test_a_model_is_promoted_by_hand_and_rolled_back(
     assert done.exit_code == 2
     assert done.stderr.endswith(f"kedro mlrun promote model@{second} --to champion\n")
     assert kedro_mlrun("tag", "model@last", "mine").exit_code == 0
+    done = kedro_mlrun("promote", "model@last", "--to", "mine", "--reason", "to see")
+    assert done.exit_code == 1 and "at_least is 0.9" in done.stderr
     kedro_mlrun("delete", "--state", "error", "--yes")
     done = kedro_mlrun(*command, "--force")
     assert f"model of run {second} is model:champion now, instead of run {first}." in done.stdout
@@ -118,10 +120,11 @@ def test_a_model_is_promoted_by_hand_and_rolled_back(
         ("rollback", "completed", False),
         ("promote", "completed", True),
         ("promote", "error", False),
+        ("promote", "error", False),
         ("promote", "completed", False),
     ]
     table = kedro_mlrun("history", "model").stdout
-    assert "(was 0.9" in table and table.count("to see") == 2
+    assert "(was 0.9" in table and table.count("to see") == 3
     # Nor do promotions' parameters take the place of those that differ between trainings.
     assert "params." not in kedro_mlrun("runs").stdout
     done = kedro_mlrun("rollback", "model")

@@ -29,10 +29,11 @@ def reproduce(records: Records, which: str) -> Answer:
     It is made of its commit, parameters and data, if these are still the same, in a folder that is
     deleted afterwards; your files and records stay as they are. Results are compared by value,
     artifacts and files by hash. The exit code is 0 if all are equal, or differ for a reason with
-    which nothing is wrong: a duration, rounding, other versions of packages.
+    which nothing is wrong: a duration or rounding. Packages of other versions are named.
     """
     # What is left to do then is to delete the folder.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     run = records.run(which)
     told = of_jobs.reproduce(records, run, current_project())
     unexplained = any(not each["reason"] for each in told["differences"])

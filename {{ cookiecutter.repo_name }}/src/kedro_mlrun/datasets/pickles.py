@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import RLock
 from types import CodeType, FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import cloudpickle
 from kedro.framework import project
@@ -18,6 +19,10 @@ from ..secrets.known import has_secret
 
 # What cloudpickle takes with its code is known to the whole process.
 _registry = RLock()
+
+
+# What each class that goes with its code is called in pickles.
+_IDS: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
 def dump(data: Any, file: Path) -> None:
@@ -86,18 +91,25 @@ def _code(obj: Any, package: str) -> bytes | None:
     return code
 
 
-def _with_code(obj: Any, ids: bool = True) -> bytes:
-    stream = io.BytesIO()
-    _CodePickler(stream, ids).dump(obj)
-    return stream.getvalue()
+def _with_code(obj: Any) -> bytes:
+    # Each class once in a process, as cloudpickle does: they may be many that refer to each other.
+    for each in _CodePickler.dumped(obj, known=False).classes:
+        if each not in _IDS:
+            code = _CodePickler.dumped(each, known=False).stream.getvalue()
+            _IDS[each] = hashlib.sha1(code).hexdigest()  # noqa: S324
+    return _CodePickler.dumped(obj, known=True).stream.getvalue()
 
 
 class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's own, but the same code gives the same bytes wherever it lies."""
 
-    def __init__(self, stream: io.BytesIO, ids: bool) -> None:
-        super().__init__(stream)
-        self._ids = ids
+    @classmethod
+    def dumped(cls, obj: Any, known: bool) -> "_CodePickler":
+        stream = io.BytesIO()
+        pickler = cls(stream)
+        pickler.stream, pickler.classes, pickler.known = stream, list[type](), known
+        pickler.dump(obj)
+        return pickler
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, CodeType):
@@ -112,8 +124,8 @@ class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             args[1].update({n: _place(args[1][n]) for n in args[1].keys() & {"__file__"}})
             return made
         # By its id a process knows a class again, in other pickles, too. cloudpickle's is random.
-        own = hashlib.sha1(_with_code(obj, ids=False)) if self._ids else None  # noqa: S324
-        return function, (*args[:-2], own and own.hexdigest(), args[-1]), *rest
+        self.classes.append(obj)
+        return function, (*args[:-2], _IDS[obj] if self.known else None, args[-1]), *rest
 
 
 class _Sorted(frozenset[Any]):

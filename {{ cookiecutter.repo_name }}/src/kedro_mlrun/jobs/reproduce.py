@@ -30,8 +30,8 @@ from . import rerun
 from .background import inherited
 
 ROUNDING = 1e-9  # by which share numbers may differ that are sums, added up in another order
-# What has such a name is another one each time.
-_TIME = re.compile(r"(^|[._ ])(seconds|duration|elapsed|runtime|time|timestamp)$")
+# What has such a name is another one each time; `delivery_time` may be what is predicted.
+_TIME = re.compile(r"(^|[._ ])(seconds|duration|elapsed|timestamp)$|(^|[.])time$")
 # What is recorded in place of a parameter's value; that one is taken from the project's files.
 _STAND_INS = {REDACTED, "NaN", "Infinity", "-Infinity"}
 
@@ -107,6 +107,12 @@ def _unpack(folder: Path, commit: str, project: Path) -> None:
         raise ReproduceError(f"git can't give commit {commit[:12]} ({why}). Fetch it: git fetch")
     with tarfile.open(archive) as tar:
         tar.extractall(project, filter="tar")
+    # What is behind a link, such as to a disk of data, isn't this copy's.
+    for path in [*project.rglob("*")]:
+        if path.is_symlink() and not path.resolve().is_relative_to(project.resolve()):
+            path.unlink()
+            if (folder / path.relative_to(project)).is_dir():
+                path.mkdir()
     # Without this folder Kedro doesn't start.
     (project / settings.CONF_SOURCE / "local").mkdir(parents=True, exist_ok=True)
     for file in filter(Path.is_file, {*conf.glob("local/**/*"), *conf.rglob("*credentials*")}):
@@ -260,13 +266,12 @@ def _compared(before: Record, after: Record) -> Record:
             names = columns or [name]
             if None not in (then, now) and all(map(_TIME.search, names)):
                 reasons[name] = "a time"
-            elif share is not None and share < ROUNDING:
+            elif share is not None and share < ROUNDING and float in {type(then), type(now)}:
                 reasons[name] = "rounding, as of a sum in the order of threads"
             elif name.endswith(".chart"):
                 reasons[name] = reasons.get(name.removesuffix(".chart"), "")
-            reason = reasons.get(name) or ("other packages" if packages else "")
             each = {"kind": kind, "name": name, "recorded": then, "now": now}
-            differences.append({**each, "relative": share, "reason": reason})
+            differences.append({**each, "relative": share, "reason": reasons.get(name, "")})
     told = {"equal": dict(equal), "differences": differences, "packages": packages}
     return {**told, "unchecked": before["unchecked"]}
 

@@ -121,7 +121,11 @@ def promote(
     candidate = model_version(records, which)
     previous = holder(records, artifact_key(candidate), alias)
     if previous and uid_of(previous) == uid_of(candidate):
-        return None
+        uri = artifact_uri(candidate)
+        done = [each for each in history(records, artifact_key(candidate)) if each["moved"]]
+        if any(each["to"] == alias and each["candidate"]["uri"] == uri for each in done):
+            return None
+        previous = None  # it was tagged, and nothing has judged it
     move = Move(records, "promote", candidate, previous, alias)
     return move.go(judge(records, candidate, move.model, previous, config), reason, force)
 
