@@ -330,6 +330,23 @@ def test_the_same_code_gives_the_same_bytes(
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_many_classes_that_refer_to_each_other_go_with_a_model(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is looked at once: else so many would nest too deep for Python, and take minutes."""
+    name, count = f"{metadata().package_name}.many", 60
+    code = "class C{}:\n    def next(self):\n        return C{}()\n"
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, name, module := ModuleType(name))
+        exec("".join(code.format(n, (n + 1) % count) for n in range(count)), vars(module))
+        Dataset(key="model").save(
+            [each() for each in vars(module).copy().values() if type(each) is type]
+        )
+    models = Dataset(key="model").load()
+    assert len(models) == count and type(models[1]).__name__ == "C1"
+    assert type(models[0].next()) is type(models[1])
+
+
 def test_equal_names_are_written_once(embedded: Store) -> None:
     """Else the bytes would depend on threads, for where a model was loaded, they may be several."""
     models = [LogisticRegression(), Ridge()]
