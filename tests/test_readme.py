@@ -85,6 +85,7 @@ ELSEWHERE = {
         "is typed there",
         "kedro_mlrun/page/test_command: test_the_page_is_served_until_ctrl_c",
     ),
+    r"make docs": ("takes minutes: CI runs it", "docs/pages: test_page"),
     r"make life": ("takes long", "test_life: test_a_model_lives"),
     r"pre-commit install": (
         "is no package of the project; the hook's commands run",
