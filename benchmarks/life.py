@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 KEDRO = Path(sys.executable).with_name("kedro")
 ROWS, NEW, REQUESTS, TRIALS = 3_000, 500, 1_000, 20
 GATES = "gates: {roc_auc: {at_least: 0.7, worse_by: 0.02}}"
+PATIENCE = 30  # seconds for a server to follow an alias
 JSON = {"Content-Type": "application/json"}
 POOR = ",".join(f"{name}.model.arguments.n_estimators=1" for name in ("random_forest", "xgboost"))
 BETTER = "random_forest.model.instead.estimator=sklearn.linear_model.LogisticRegression"
@@ -212,22 +213,28 @@ def live(life: Life) -> None:
         def requests() -> str:
             return told_by(life.ask(url, rows, REQUESTS))
 
+        def swapped(before: Counter[str]) -> Counter[str]:
+            """Ask until another version answers than before."""
+            end = time.monotonic() + PATIENCE
+            while not (now := life.ask(url, rows, 1)).keys() - before.keys():
+                if time.monotonic() > end:
+                    raise SystemExit(f"The server hasn't followed the alias in {PATIENCE} seconds.")
+            return now
+
         def under_load() -> str:
-            found, said = Counter[str](), list[str]()
+            found, said = life.ask(url, rows, 50), list[str]()
+            before = found.copy()
             thread = threading.Thread(target=lambda: said.append(promote("model:challenger")))
             thread.start()
-            while thread.is_alive() or len(found) == 1:
+            while thread.is_alive():
                 found += life.ask(url, rows, 50)
-            return f"{''.join(said)} {told_by(found)}"
+            return f"{''.join(said)} {told_by(found + swapped(before))}"
 
         def rollback() -> str:
-            said, before = (
-                last_line(life.kedro("mlrun", "rollback", "model")),
-                life.ask(url, rows, 1),
-            )
-            while not (now := life.ask(url, rows, 1)).keys() - before.keys():
-                pass
-            return f"{said} {told_by(now)}"
+            # Before: afterwards, the server may have followed already.
+            before = life.ask(url, rows, 1)
+            said = last_line(life.kedro("mlrun", "rollback", "model"))
+            return f"{said} {told_by(swapped(before))}"
 
         life.step(f"serve {REQUESTS} requests, with a shadow", requests)
         life.step("promote the challenger under load", under_load)
