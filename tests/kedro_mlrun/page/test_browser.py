@@ -47,6 +47,8 @@ QUICK = "const slow = setInterval; window.setInterval = (work, time) => slow(wor
 CLICK = "mousePressed", "mouseReleased"
 NONE = "/run?id=nothing"
 AXE, SCREENSHOTS = os.environ.get("AXE", ""), os.environ.get("SCREENSHOTS")
+if SCREENSHOTS:
+    Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
 # Colours change nothing else.
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark") if AXE or SCREENSHOTS else ("light",)
 
