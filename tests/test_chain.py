@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from typing import Any
 
 from conftest import Folder, give_pipelines
 from test_runs import kedro, records
@@ -60,14 +59,21 @@ def test_a_chain_keeps_training_and_evaluation_together(bake: Callable[..., Fold
         folder = project.at(registry.parent / "pipelines" / name).path
         (folder / "__init__.py").write_text(code)
 
-    def run(pipeline: str, *arguments: str, **variables: str) -> dict[str, Any]:
+    def run(pipeline: str, *arguments: str, **variables: str) -> None:
         kedro(project, "run", f"--pipelines={pipeline}", *arguments, **variables)
-        return records(project)[0]
 
-    trained = run("training", "--chain-id=morning", "--params=rows=3")
-    newer = run("training", "--params=rows=5")
-    other = run("training", "--params=rows=7", MLRUN_CHAIN_ID="evening")
-    evaluated = run("evaluation", "--chain-id", "morning")
+    run("training", "--chain-id=morning", "--params=rows=3")
+    run("training", "--params=rows=5")
+    newer = records(project)[0]
+    run("training", "--params=rows=7", MLRUN_CHAIN_ID="evening")
+    run("evaluation", "--chain-id", "morning")
+    # Without a chain, the newest model of all; a chosen one goes before the chain's.
+    uid = newer["metadata"]["uid"]
+    run("evaluation", "--chain-id=morning", f"--load-versions=model:{uid}")
+    run("evaluation")
+    # What no run of a chain makes is loaded as without one.
+    run("evaluation", "--chain-id=night")
+    night, plain, chosen, evaluated, other, newer, trained = records(project)
 
     inputs = evaluated["spec"]["inputs"]
     assert inputs.keys() == {"model", "test_set"}
@@ -76,17 +82,10 @@ def test_a_chain_keeps_training_and_evaluation_together(bake: Callable[..., Fold
     assert evaluated["metadata"]["labels"]["workflow"] == "morning"
     assert other["metadata"]["labels"]["workflow"] == "evening"
     assert "workflow" not in newer["metadata"]["labels"]
-
-    # Without a chain, the newest model of all; a chosen one goes before the chain's.
-    uid = newer["metadata"]["uid"]
-    chosen = run("evaluation", "--chain-id=morning", f"--load-versions=model:{uid}")
     assert chosen["spec"]["inputs"]["model"] == newer["status"]["artifact_uris"]["model"]
-    assert run("evaluation")["spec"]["inputs"] == {
-        key: other["status"]["artifact_uris"][key] for key in inputs
-    }
+    assert plain["spec"]["inputs"] == {key: other["status"]["artifact_uris"][key] for key in inputs}
+    assert night["spec"]["inputs"]["model"]
 
-    # What no run of a chain makes is loaded as without one.
-    assert run("evaluation", "--chain-id=night")["spec"]["inputs"]["model"]
     run("training", "--chain-id=noon", "--nodes=split")
     printed = kedro(project, "run", "--pipelines=evaluation", "--chain-id=noon", ok=False)
     assert "chain noon has no artifact" in printed

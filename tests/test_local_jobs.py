@@ -90,7 +90,10 @@ print(json.dumps([statuses, left]))
 def test_jobs_that_end_badly_say_so(bake: Callable[..., Folder]) -> None:
     """They outlive what submitted them, and the record tells how each one ended."""
     project = bake()
-    (project.path / "src" / "kedro_mlrun" / "work.py").write_text(HANDLER)
+    package = project.path / "src" / "kedro_mlrun"
+    (package / "work.py").write_text(HANDLER)
+    patient = package / "jobs" / "supervisor.py"
+    patient.write_text(patient.read_text().replace("GRACE = 10\n", "GRACE = 2\n"))
     submitter = subprocess.Popen(
         [fork_server(PYTHON).environment / "bin" / "python", "-c", START + SUBMIT],
         cwd=project.path,
