@@ -16,6 +16,7 @@ from conftest import KEDRO, VENV, Folder
 from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from test_project import plain
 
 COOKIECUTTER = VENV / "bin" / "cookiecutter"
 GOOD = {
@@ -163,12 +164,14 @@ def test_accented_letters_work_where_they_can(bake: Callable[..., Folder]) -> No
     assert kedro["project_name"] == "Größe"
 
 
-def test_every_package_of_the_environment_is_reserved() -> None:
+def test_every_package_of_the_lock_is_reserved() -> None:
     """A package named like one of them would be imported, or installed, in its place."""
     lines = (ROOT / "{{ cookiecutter.repo_name }}" / "requirements.lock").read_text().splitlines()
-    locked = {line.split("==")[0] for line in lines if "==" in line}
-    names = {name for name in packages_distributions() if name.isidentifier()}
-    names |= {name.replace("-", "_").replace(".", "_") for name in locked}
+    locked = {plain(line.split("==")[0]) for line in lines if "==" in line}
+    # Of those here, some are for the starter alone.
+    imported = {n: {*map(plain, of)} for n, of in packages_distributions().items()}
+    names = {name for name, of in imported.items() if of & locked and name.isidentifier()}
+    names |= {name.replace("-", "_") for name in locked}
     free = {name for name in names if hook.find_fault(GOOD | {"python_package": name}) is None}
     assert not free, f"add to RESERVED in hooks/pre_gen_project.py: {sorted(free)}"
     assert hook.RESERVED.isdisjoint(sys.stdlib_module_names)
