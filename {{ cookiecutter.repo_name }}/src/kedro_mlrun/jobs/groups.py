@@ -15,7 +15,7 @@ from ..runs.dataset import run_dataset
 from ..runs.provenance import DEFAULT
 from .function import on_cluster
 from .parameters import JobError
-from .plan import MEMORY, Plan, stem, together
+from .plan import MEMORY, Plan, stem, together, top_namespace
 
 GroupBy = Literal["pipeline", "namespace", "tag"]
 Parts = Mapping[str, Pipeline]
@@ -64,7 +64,7 @@ def grouped(
     own = {name: {*pipelines[name].nodes} for name in named}
     groups_of: dict[GroupBy, Callable[[Node], list[str]]] = {
         "pipeline": lambda node: [name for name in named if node in own[name]],
-        "namespace": lambda node: [node.namespace.split(".")[0] if node.namespace else node.name],
+        "namespace": lambda node: [top_namespace(node)],
         "tag": lambda node: sorted(node.tags) or [node.name],
     }
     nodes: dict[str, list[str]] = {name: [] for name in named if by_pipeline}

@@ -173,17 +173,20 @@ def make_plan(
     parameters: JobParameters,
     inputs: Mapping[str, str] | None = None,
     name: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    group: str | None = None,
     allow_lost: Collection[str] = (),
 ) -> Plan:
-    """Make a job of the project, which `checks.check` has to look at before it is started."""
+    """Make a job of the project, which `checks.check` has to look at before it is started.
+
+    One of a workflow's group, or of one pipeline, has what mlrun.yml has for that name.
+    """
     from kedro.framework.project import pipelines
 
     chain = {"chain_id": parameters.chain_id or chain_id() or None}
     parameters = parameters.model_copy(update=chain)
-    pipeline = together(pipelines, parameters.pipeline or [DEFAULT], **parameters.filters)
-    if overrides is None:
-        overrides = job_overrides(pipelines, *parameters.pipeline or [DEFAULT])
+    named = parameters.pipeline or [DEFAULT]
+    pipeline = together(pipelines, named, **parameters.filters)
+    overrides = _overrides(pipelines).get(group or "+".join(named))
     function, source = _function(project, overrides), project.source
     spec = function["spec"]
     if source == "image":
@@ -209,21 +212,22 @@ def make_plan(
     return plan
 
 
-def job_overrides(pipelines: Mapping[str, Pipeline], *names: str) -> Mapping[str, Any]:
-    """Give what mlrun.yml has otherwise than function.yaml for the job of one pipeline or group."""
+def _overrides(pipelines: Mapping[str, Pipeline]) -> Mapping[str, Mapping[str, Any]]:
+    """Give what jobs have otherwise than function.yaml, by the name of what they run."""
     found = MLRunContextManager().jobs.overrides
     nodes = {node for pipeline in pipelines.values() for node in pipeline.nodes}
-    known = {*pipelines}.union(*({node.name, *_namespace(node), *node.tags} for node in nodes))
+    known = {*pipelines}.union(*({node.name, top_namespace(node), *node.tags} for node in nodes))
     for name in sorted(found.keys() - known):
         raise JobError(
             f"`jobs.overrides` of mlrun.yml has '{name}', and no pipeline, namespace, tag or node "
             "is called so. Correct it."
         )
-    return found.get(names[0], {}) if len(names) == 1 else {}
+    return found
 
 
-def _namespace(node: Node) -> set[str]:
-    return {node.namespace.split(".")[0]} if node.namespace else set()
+def top_namespace(node: Node) -> str:
+    """Give the outermost namespace of a node; that of one without is its name."""
+    return node.namespace.split(".")[0] if node.namespace else str(node.name)
 
 
 def _function(project: Project, overrides: Mapping[str, Any] | None) -> dict[str, Any]:

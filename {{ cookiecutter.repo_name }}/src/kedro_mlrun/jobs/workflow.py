@@ -25,7 +25,7 @@ from .checks import check
 from .function import on_cluster
 from .groups import Group, GroupBy, crossing, grouped
 from .parameters import JobError, JobParameters, Names, Text
-from .plan import Plan, job_overrides, make_plan, project_for
+from .plan import Plan, make_plan, project_for
 from .source import upload
 from .submit import run_here, submit, wait_for
 
@@ -101,12 +101,9 @@ def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -
         done = _done(str(told.resume), groups, earlier) if earlier else {}
         plans, parts = dict[str, Plan](), {group.name: group.part for group in groups}
         for group in groups:
-            job, changed = (
-                common.model_copy(update=group.told),
-                job_overrides(pipelines, group.name),
-            )
+            job, lost = common.model_copy(update=group.told), told.allow_lost
             plans[group.name] = make_plan(
-                project, job, name=group.name, overrides=changed, allow_lost=told.allow_lost
+                project, job, name=group.name, group=group.name, allow_lost=lost
             )
         what = told.model_dump(include={"names", "group_by", "env", "params"})
         for plan in plans.values():
