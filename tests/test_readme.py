@@ -222,3 +222,15 @@ def test_the_tests_elsewhere_exist() -> None:
         if named:
             file, name = named.split(": ")
             assert f"def {name}(" in (ROOT / "tests" / f"{file}.py").read_text(), named
+
+
+def test_the_accepted_versions_are_those_that_are_asked_for() -> None:
+    said = dict(
+        re.findall(r"^\| (Kedro|MLRun) \| .* \| (\S+, \S+) \|$", READMES[0].read_text(), re.M)
+    )
+    for file in (ROOT / "pyproject.toml", READMES[1].with_name("pyproject.toml")):
+        for name, accepted in said.items():
+            assert re.search(
+                rf'"{name.lower()}\S*?{re.escape(accepted.replace(" ", ""))}"', file.read_text()
+            )
+    assert len(said) == 2
