@@ -100,6 +100,16 @@ def test_a_graph_tells_how_each_node_went(store: Store, page: Answers, make_run:
     run = page(f"/run?id={going}")
     assert "load 1.50 s split 0:02:00 train ✕ failed score not run" in nodes_of(run.text)
     assert run.links("#error") and 'class="box data undone"' in run.text
+    # A node that yields nothing only loads, and others may have had no time for more.
+    for error, score in ((None, "0.50 s"), ("Node 'load': ValueError: no", "no result")):
+        whole = make_run(saves=saves, ends=False)
+        table = pd.DataFrame(
+            {"node": ["train", "score"], "action": ["run", "load"], "seconds": 0.5}
+        )
+        MLRunDataframeDataset("kedro.nodes").save(table)
+        store.manager.close_run(error)
+        told = nodes_of(page(f"/run?id={whole}").text)
+        assert f"split not run train 0.50 s score {score}" in told
     # Where it isn't recorded at all, only the error names one.
     killed = make_run(saves=saves, error="Node 'load' or 'split': ValueError: no rows")
     told = nodes_of(page(f"/run?id={killed}").text)

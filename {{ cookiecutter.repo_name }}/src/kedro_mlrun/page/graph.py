@@ -89,7 +89,7 @@ def drawn(boxes: Sequence[Box], edges: Lines) -> dict[str, Any]:
             free = [near[place] - left for place, left in zip(row, least, strict=True)]
             # Where places would overlap, those at the left and at the right give way alike.
             ways = zip(accumulate(free, max), [*accumulate(free[::-1], min)][::-1], strict=True)
-            x |= {p: left + fmean(way) for p, left, way in zip(row, least, ways, strict=True)}
+            x |= {p: left + sum(way) / 2 for p, left, way in zip(row, least, ways, strict=True)}
     left, right = min(x[p] - half[p] for p in x) - 1, max(x[p] + half[p] for p in x) + 1
     lines = []
     for start, end in parts:

@@ -124,29 +124,30 @@ def _pipeline(
     # What is damaged or lacks some of it has no graph, and all else is shown.
     with suppress(Exception):
         file = previews.local_file(saved[f"{OWN}pipeline"])
-        nodes, seconds = json.loads(file.read_bytes())["nodes"], _seconds(saved)
-        undone = "not finished" if state == "aborted" else "not run"
+        nodes, ended = json.loads(file.read_bytes())["nodes"], state == "completed"
+        seconds, made = _seconds(saved, ended), {*saved}
+        undone = "no result" if seconds is None or state == "aborted" else "not run"
         if seconds is None:
             # A node has run if something came of it, or if all have.
-            seconds, made, undone = dict[str, float](), {*saved}, "no result"
+            seconds = {}
             for node in reversed(nodes):
-                if state == "completed" or not made.isdisjoint(_data(node, "outputs")):
+                if ended or not made.isdisjoint(_data(node, "outputs")):
                     seconds[str(node["name"])] = 0
                     made.update(_data(node, "inputs"))
-        longest = max(seconds.values(), default=0) or 1
+        longest = max(filter(None, seconds.values()), default=1)
         # It begins with the names of the nodes that failed.
         failed = error.partition(": ")[0] if error.startswith("Node ") else ""
         boxes, edges = dict[str, graph.Box](), list[tuple[str, str]]()
         for node in nodes:
             title = str(node["name"])
-            name, time = f"node {title}", seconds.get(title, 0)
-            note = f"{time:.2f} s" if time < MINUTE else took(time)
-            kind, note, link = "node", note if time else "", ""
+            name, time, link = f"node {title}", seconds.get(title), ""
             if f"'{title}'" in failed:
                 kind, note, link = "node failed", "✕ failed", "#error"
-            elif title not in seconds:
-                kind, note = "node undone", undone
-            boxes[name] = graph.Box(name, kind, title, note, link, time / longest)
+            elif time is None:
+                kind, note = "node undone", "no result" if title in seconds else undone
+            else:
+                kind, note = "node", f"{time:.2f} s" if 0 < time < MINUTE else took(time or None)
+            boxes[name] = graph.Box(name, kind, title, note, link, (time or 0) / longest)
             for way in ("inputs", "outputs"):
                 for key in _data(node, way):
                     is_there = way == "inputs" or kind == "node" or key in links
@@ -163,16 +164,17 @@ def _data(node: Record, way: str) -> list[str]:
     return [name for name in names if not name.startswith("params:") and name != "parameters"]
 
 
-def _seconds(saved: Mapping[str, Record]) -> dict[str, float] | None:
-    """Give how long each node took that has run; None where that isn't recorded, or damaged."""
+def _seconds(saved: Mapping[str, Record], ended: bool) -> dict[str, float | None] | None:
+    """Give how long each node took, None for one that only loaded; None if that isn't recorded."""
     seconds, ran = Counter[str](), set[str]()
     with suppress(Exception):
         read = previews.table(saved[f"{OWN}nodes"], size=100_000)
         for row in read["rows"]:
             told = dict(zip(read["columns"], row, strict=True))
             seconds[told["node"]] += told["seconds"] or 0
-            ran |= {told["node"]} if told.get("action", "run") == "run" else set()
-        return {node: seconds[node] for node in ran}
+            # What is a generator, and yields nothing, only loads.
+            ran |= {told["node"]} if ended or told["action"] == "run" else set()
+        return {node: took if node in ran else None for node, took in seconds.items()}
     return None
 
 
