@@ -118,15 +118,16 @@ def test_a_graph_tells_how_each_node_went(store: Store, page: Answers, make_run:
     assert not {"failed", "result", "run"} & {*done.split()} and "score" in done
 
 
+@pytest.mark.parametrize("store", ["embedded"], indirect=True)
 def test_what_is_damaged_leaves_all_else(store: Store, page: Answers, make_run: MakeRun) -> None:
     """Whatever of a run can't be read."""
     nodes = [{"name": "train", "inputs": ["rows"], "outputs": []}]
-    good = {"kedro.pipeline": (json.dumps({"nodes": nodes}), "json")}
+    drawn = {"kedro.pipeline": (json.dumps({"nodes": nodes}), "json")}
     times = pd.DataFrame({"node": ["train"], "action": ["run"], "seconds": ["long"]})
     tables = [times, times.drop(columns="node"), times.assign(node=[["train"]])]
     of_nodes = [*(table.to_parquet() for table in tables), b"none"]
     graphs = b"{", b"[]", b'{"nodes": 3}', b'{"nodes": [{"name": "a"}]}', b"null"
-    saves = [good | {"kedro.nodes": (data, "parquet")} for data in of_nodes]
+    saves = [drawn | {"kedro.nodes": (data, "parquet")} for data in of_nodes]
     saves += [{"kedro.pipeline": (text, "json")} for text in graphs]
     found = [make_run(results={"auc": 0.5}, saves=each) for each in saves]
     for uid in found:
@@ -141,15 +142,16 @@ def test_what_is_damaged_leaves_all_else(store: Store, page: Answers, make_run: 
     run, asked = db.read_run(uid, store.project), {"metric": "auc", "direction": "maximize"}
     run["status"]["error"] = {"a": 1}
     rows = [["state", "iter", "output.auc"], ["completed", 1, 0.5]]
-    for iterations in ("text", 3, [3], [["state"], 3, ["completed"]], [*rows, ["completed", 2]]):
-        for search in ("{", "[]", json.dumps({"config": asked})):
-            run["metadata"]["annotations"] = {"kedro.search": search}
-            run["status"]["iterations"] = iterations
-            db.store_run(run, uid, store.project)
-            shown, trials = page(f"/run?id={uid}"), page(f"/trials?id={uid}")
-            assert (shown.status, trials.status) == (200, 200), (iterations, search)
-            assert "auc 0.5000" in shown.words
-            assert ("completed 1 0.5000" in trials.words) == (len(str(iterations)) > 40)
+    good, whole = json.dumps({"config": asked}), [*rows, ["completed", 2]]
+    damaged = [(each, good) for each in ("text", 3, [3], [["state"], 3, ["completed"]], whole)]
+    for iterations, search in [*damaged, (whole, "{"), (whole, "[]")]:
+        run["metadata"]["annotations"] = {"kedro.search": search}
+        run["status"]["iterations"] = iterations
+        db.store_run(run, uid, store.project)
+        shown, trials = page(f"/run?id={uid}"), page(f"/trials?id={uid}")
+        assert (shown.status, trials.status) == (200, 200), (iterations, search)
+        assert "auc 0.5000" in shown.words
+        assert ("completed 1 0.5000" in trials.words) == (iterations == whole)
 
 
 def test_a_run_that_goes_on_grows_and_a_deleted_one_goes(
