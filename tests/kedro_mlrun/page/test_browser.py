@@ -46,6 +46,7 @@ LISTEN = "addEventListener('message', (event) => { window.told = event.data; });
 QUICK = "const slow = setInterval; window.setInterval = (work, time) => slow(work, time / 10);"
 CLICK = "mousePressed", "mouseReleased"
 NONE = "/run?id=nothing"
+LOG = "document.querySelector('#log')"
 AXE, SCREENSHOTS = os.environ.get("AXE", ""), os.environ.get("SCREENSHOTS")
 if SCREENSHOTS:
     Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,9 @@ def seen(store: Store) -> SimpleNamespace:
         for key in ("curve", "curve.chart", "forest", "site")
     }
     error = "Node 'score': ValueError: no rows\n\nTraceback (most recent call last)"
-    runs.failed = make_run("evaluation", inputs={"forest": uri}, error=error)
+    scored = {"nodes": [{"name": "score", "inputs": ["forest"], "outputs": ["scores"]}]}
+    saved = {"kedro.pipeline": (json.dumps(scored), "json")}
+    runs.failed = make_run("evaluation", inputs={"forest": uri}, saves=saved, error=error)
     runs.search = make_run("search")
     record = manager.db.read_run(runs.search, store.project)
     header = ["state", "iter", "param.depth", *[f"output.of_a_long_name.{n}" for n in range(9)]]
@@ -290,12 +293,18 @@ def test_a_run_is_read(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     graph = tab.text("region", "Graph: Pipeline")
     assert "1.50 s" in graph and "train_set" in graph
     tab.wait(lambda: drawn(tab, "curve.chart"))
+    width = "document.querySelector('.graph svg').getBoundingClientRect()"
+    middle = tab.evaluate(f"(({{left, right}}) => (left + right) / 2)({width})")
+    assert middle == pytest.approx(1280 / 2)
+    tab.click("link", "Pipeline")
+    assert tab.evaluate("document.querySelector('#pipeline').getBoundingClientRect().top < 300")
 
     # Its model, and by that the run that has used it.
     tab.follow("link", "forest")
     tab.follow("link", f"evaluation {seen.failed[:8]}")
     problem = tab.text("region", "Error")
     assert "ValueError: no rows" in problem and "Traceback (most recent call last)" in problem
+    assert "score\n✕ failed" in tab.text("region", "Graph: Pipeline")
     tab.follow("link", "forest")
     tab.find("region", "Graph: Lineage")
 
@@ -303,7 +312,7 @@ def test_a_run_is_read(tab: Tab, url: str, seen: SimpleNamespace) -> None:
 def test_artifacts_are_looked_into(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     """A table by page, texts, and a recorded page that reaches nothing around it."""
     tab.goto(f"{url}/run?id={seen.first}")
-    tab.click("DisclosureTriangle", "Preview")
+    tab.click("DisclosureTriangle", "Preview of notes")
     tab.wait(lambda: "ends well" in tab.text("region", "Artifacts"))
     tab.follow("link", "settings")
     assert '"depth": 3' in tab.text("region", "Preview")
@@ -361,8 +370,15 @@ def test_runs_that_go_on_are_followed(
 
         tab.follow("link", f"going {uid[:8]}")
         tab.evaluate("window.stays = true")
-        store.manager.db.store_log(uid, store.project, b"epoch 1\n", append=True)
+        store.manager.db.store_log(uid, store.project, b"epoch 0\n" * 200, append=True)
+        tab.wait(lambda: "epoch 0" in tab.text("region", "Log"))
+        store.manager.db.store_log(uid, store.project, b"epoch 1\n" * 20, append=True)
         tab.wait(lambda: "epoch 1" in tab.text("region", "Log"))
+        # It is no longer than a part of the window, and its end is shown.
+        tab.wait(f"({LOG}.scrollHeight - {LOG}.scrollTop - {LOG}.clientHeight) < 4")
+        assert tab.evaluate(
+            f"{LOG}.scrollHeight > innerHeight && innerHeight > {LOG}.clientHeight * 2"
+        )
         store.manager.context.log_result("score", 0.25)
         store.manager.context.commit()
         tab.wait(lambda: "0.2500" in tab.text("region", "Results"))

@@ -52,7 +52,7 @@ class Tags(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         assert not any(name.startswith("on") or name == "style" for name in given), self.url
         links = [given[name] for name in ("href", "src", "action") if name in given]
-        own = ("/", "data:,", "#main")
+        own = ("/", "data:,", "#")
         assert all(link.startswith(own) and link[:2] != "//" for link in links), (self.url, links)
         if tag in {"script", "style", "iframe", "object", "embed", "base"}:
             assert links[0].startswith(("/static/", "/frame?")), self.url

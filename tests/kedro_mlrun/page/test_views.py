@@ -1,22 +1,25 @@
 """One run, its artifacts, models, comparison and what is done from the page."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import mlrun
 import pandas as pd
+import pytest
 from asked import Answers
 from click.testing import CliRunner
 from helpers import PROJECT, ROOT, Store
 from sklearn.linear_model import LogisticRegression
 
-from kedro_mlrun import MLRunDataframeDataset, MLRunModel
+from kedro_mlrun import MLRunDataframeDataset, MLRunMetricHistory, MLRunModel
 from kedro_mlrun.commands import cli
 from kedro_mlrun.models.prediction import Answer
 from kedro_mlrun.models.requests import RequestLog
 from kedro_mlrun.models.schema import Rows
 from kedro_mlrun.page import graph
+from kedro_mlrun.page import models as models_page
 from kedro_mlrun.records.records import Records
 from kedro_mlrun.records.summaries import uid_of
 from kedro_mlrun.store.fields import artifact_uri
@@ -28,7 +31,9 @@ def records_of(store: Store) -> Records:
     return Records(*store.manager.to_read())
 
 
-def test_a_run_tells_what_ran_on_what_with_which_result(page: Answers, make_run: MakeRun) -> None:
+def test_a_run_tells_what_ran_on_what_with_which_result(
+    store: Store, page: Answers, make_run: MakeRun
+) -> None:
     """Also what its error was, how to repeat it, and who used what it has saved."""
     nodes = [{"name": "train", "inputs": ["rows@pandas", "params:x"], "outputs": ["notes"]}]
     saves = {
@@ -36,9 +41,10 @@ def test_a_run_tells_what_ran_on_what_with_which_result(page: Answers, make_run:
         "kedro.pipeline": (json.dumps({"nodes": nodes}), "json"),
     }
     params = {"split.seed": 7, "kedro.command": "kedro run --params split.seed=7"}
-    uid = make_run(
-        params=params, results={"auc": 0.91234}, labels={"git-commit": "c0ffee"}, saves=saves
-    )
+    labels = {"git-commit": "c0ffee; x", "git-dirty": "false"}
+    uid = make_run(params=params, results={"auc": 0.91234}, labels=labels, saves=saves, ends=False)
+    store.manager.context.set_annotation("kedro.made-of", "{}")
+    store.manager.close_run()
     link = page(f"/run?id={uid}").links("/artifact?key=notes")[0]
     uri = page(link).words.partition(" uri ")[2].split()[0]
     failed = make_run(
@@ -48,8 +54,8 @@ def test_a_run_tells_what_ran_on_what_with_which_result(page: Answers, make_run:
     for text in (
         "0.9123",
         "split.seed 7",
-        "git checkout c0ffee",
-        "kedro run --params split.seed=7",
+        f"kedro mlrun reproduce {uid[:8]} ",
+        "git checkout 'c0ffee; x' kedro run --params split.seed=7",
     ):
         assert text in run.words, text
     assert f"used by evaluation {failed[:8]}" in run.words
@@ -63,9 +69,89 @@ def test_a_run_tells_what_ran_on_what_with_which_result(page: Answers, make_run:
     job = {"kedro.command": "mlrun run --from-env --handler=kedro_mlrun.jobs.handler.run"}
     repeated = page(f"/run?id={make_run(params=job, labels={'git-commit': 'c0ffee'})}").words
     repeated = repeated.partition("Repeat it")[2].partition("Options")[0]
-    assert "kedro mlrun reproduce" in repeated and "--from-env" not in repeated
+    assert "can't do that: this run tells nothing" in repeated and "--from-env" not in repeated
     lineage = page(link)
     assert f"/run?id={failed}" in lineage.links("/run") and "evaluation" in lineage.text
+
+
+def nodes_of(text: str) -> str:
+    """Give what a run's graph says of nodes."""
+    drawn = text.partition('aria-label="Graph: Pipeline"')[2].partition("</svg>")[0]
+    nodes = re.findall(r'<g class="box node.*?</title>(.*?)</g>', drawn, re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", " ".join(nodes)).split())
+
+
+def test_a_graph_tells_how_each_node_went(store: Store, page: Answers, make_run: MakeRun) -> None:
+    """By what is recorded at the end of a run; until then, by what has come of it."""
+    names = ["load", "split", "train", "score"]
+    nodes = [
+        {"name": name, "inputs": [f"d{n}", "params:x"], "outputs": [f"d{n + 1}"]}
+        for n, name in enumerate(names)
+    ]
+    saves = {"kedro.pipeline": (json.dumps({"nodes": nodes}), "json"), "d2": (b"x", "txt")}
+    going = make_run(saves=saves, ends=False)
+    assert "load split train no result score no result" in nodes_of(page(f"/run?id={going}").text)
+    steps = [(name, action) for name in names[:3] for action in ("load", "run", "save")][:7]
+    table = pd.DataFrame([*steps], columns=["node", "action"]).assign(
+        seconds=[0.5] * 4 + [60.0] * 3
+    )
+    MLRunDataframeDataset("kedro.nodes").save(table)
+    store.manager.close_run("Node 'train': ValueError: no rows\n\nTraceback …")
+    run = page(f"/run?id={going}")
+    assert "load 1.50 s split 0:02:00 train ✕ failed score not run" in nodes_of(run.text)
+    assert run.links("#error") and 'class="box data undone"' in run.text
+    # A node that yields nothing only loads, and others may have had no time for more.
+    for error, score in ((None, "0.50 s"), ("Node 'load': ValueError: no", "no result")):
+        whole = make_run(saves=saves, ends=False)
+        table = pd.DataFrame(
+            {"node": ["train", "score"], "action": ["run", "load"], "seconds": 0.5}
+        )
+        MLRunDataframeDataset("kedro.nodes").save(table)
+        store.manager.close_run(error)
+        told = nodes_of(page(f"/run?id={whole}").text)
+        assert f"split not run train 0.50 s score {score}" in told
+    # Where it isn't recorded at all, only the error names one.
+    killed = make_run(saves=saves, error="Node 'load' or 'split': ValueError: no rows")
+    told = nodes_of(page(f"/run?id={killed}").text)
+    assert "load ✕ failed split ✕ failed train no result score no result" in told
+    done = nodes_of(page(f"/run?id={make_run(saves=saves)}").text)
+    assert not {"failed", "result", "run"} & {*done.split()} and "score" in done
+
+
+@pytest.mark.parametrize("store", ["embedded"], indirect=True)
+def test_what_is_damaged_leaves_all_else(store: Store, page: Answers, make_run: MakeRun) -> None:
+    """Whatever of a run can't be read."""
+    nodes = [{"name": "train", "inputs": ["rows"], "outputs": []}]
+    drawn = {"kedro.pipeline": (json.dumps({"nodes": nodes}), "json")}
+    times = pd.DataFrame({"node": ["train"], "action": ["run"], "seconds": ["long"]})
+    tables = [times, times.drop(columns="node"), times.assign(node=[["train"]])]
+    of_nodes = [*(table.to_parquet() for table in tables), b"none"]
+    graphs = b"{", b"[]", b'{"nodes": 3}', b'{"nodes": [{"name": "a"}]}', b"null"
+    saves = [drawn | {"kedro.nodes": (data, "parquet")} for data in of_nodes]
+    saves += [{"kedro.pipeline": (text, "json")} for text in graphs]
+    found = [make_run(results={"auc": 0.5}, saves=each) for each in saves]
+    for uid in found:
+        shown = page(f"/run?id={uid}")
+        assert shown.status == 200 and "auc 0.5000" in shown.words
+        assert ("train" in nodes_of(shown.text)) == (uid in found[: len(of_nodes)])
+    uid, db = (
+        make_run(results={"auc": 0.5}, saves={"curve": (b"PAR1", "parquet")}),
+        store.manager.db,
+    )
+    assert "can't be read" in page(page(f"/run?id={uid}").links("/preview")[0]).words
+    run, asked = db.read_run(uid, store.project), {"metric": "auc", "direction": "maximize"}
+    run["status"]["error"] = {"a": 1}
+    rows = [["state", "iter", "output.auc"], ["completed", 1, 0.5]]
+    good, whole = json.dumps({"config": asked}), [*rows, ["completed", 2]]
+    damaged = [(each, good) for each in ("text", 3, [3], [["state"], 3, ["completed"]], whole)]
+    for iterations, search in [*damaged, (whole, "{"), (whole, "[]")]:
+        run["metadata"]["annotations"] = {"kedro.search": search}
+        run["status"]["iterations"] = iterations
+        db.store_run(run, uid, store.project)
+        shown, trials = page(f"/run?id={uid}"), page(f"/trials?id={uid}")
+        assert (shown.status, trials.status) == (200, 200), (iterations, search)
+        assert "auc 0.5000" in shown.words
+        assert ("completed 1 0.5000" in trials.words) == (iterations == whole)
 
 
 def test_a_run_that_goes_on_grows_and_a_deleted_one_goes(
@@ -157,10 +243,32 @@ def test_tables_are_shown_by_page(store: Store, page: Answers) -> None:
         assert "v99" in first.words and "v100" not in first.words and "<b>" in first.words
         assert "v249" in last.words and "v199" not in last.words and "201–250" in last.words
         assert "v250" not in page(f"{link}&page=3").words
+        assert "index" not in first.words
+    # An index that says more than the number of a row is shown, of a range, too.
+    days = pd.DataFrame({"x": [7, 8]}, index=pd.date_range("2026-01-01", periods=2, name="day"))
+    frames = {
+        "days": (days, "x 1 2026-01-01 00:00:00 7"),
+        "named": (frame[["x"]].rename(index=str), "index x 1 0 0"),
+        "part": (frame[["x"]].iloc[10:], "index x 1 10 10"),
+        "steps": (frame[["x"]].rename_axis("step"), "step x 1 0 0"),
+    }
+    for key, (table, _) in frames.items():
+        MLRunDataframeDataset(key).save(table)
+        MLRunDataframeDataset(f"{key}.csv", save_args={"format": "csv"}).save(table)
+    MLRunMetricHistory("curve").save({"loss": [0.5, 0.25]})
+    run = page(f"/run?id={store.manager.context.uid}")
+    for key, (_, words) in (frames | {"curve": ("", "step loss 1 0 0.5000 2 1 0.2500")}).items():
+        assert words in page(run.links(f"/preview?key={key}&")[0]).words, key
+    for key, words in {"days": "day x 1 2026-01-01 7", "part": "index x 1 10 10"}.items():
+        assert words in page(run.links(f"/preview?key={key}.csv")[0]).words, key
+    last = page(f"{run.links('/artifact?key=part&')[0]}&page=2")
+    assert "201 210 210" in last.words
     store.manager.close_run()
 
 
-def test_models_are_tagged_and_promoted(store: Store, page: Answers, make_run: MakeRun) -> None:
+def test_models_are_tagged_and_promoted(
+    store: Store, page: Answers, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the functions that the commands use, with what these record."""
     store.manager.open_run("training")
     MLRunModel("forest").save(LogisticRegression())
@@ -179,6 +287,18 @@ def test_models_are_tagged_and_promoted(store: Store, page: Answers, make_run: M
     assert all(text in models for text in ("night", "champion", "0.8750", "more data", "moved"))
     assert "0.8750" in page("/models?key=forest").words
     assert "0.8750" not in page("/models?key=other").words
+    own = page(page("/models").links("/artifact?key=forest")[0])
+    assert "test.auc 0.8750" in own.words.partition("Metrics")[2].partition("Lineage")[0]
+    # What stands at the top isn't said again.
+    assert own.words.count("model of run") == 1 and "created" not in own.words
+    # Who has an alias comes before newer versions, and if it is older than all that are shown.
+    store.manager.open_run("training")
+    MLRunModel("forest").save(LogisticRegression(C=2))
+    store.manager.close_run()
+    for size in (100, 1):
+        monkeypatch.setattr(models_page, "SIZE", size)
+        first, second = dict.fromkeys(page("/models").links("/artifact?key=forest"))
+        assert form["uid"] in first and form["uid"] not in second
     refused = page("/promote", {**form, "alias": "latest"})
     assert refused.status == 400 and "Choose another alias" in refused.words
 
@@ -212,7 +332,9 @@ def test_models_tell_where_they_are_served_and_used(
     # Where the store is embedded, there is no cluster.
     on_cluster = "function serve-forest ready cluster:30080" in of_older
     assert on_cluster == store.dbpath.startswith("http") and "function" not in of_newer
-    lineage = page(models.links(f"/artifact?key=forest&uid={uid_of(older)}")[0]).text
+    own = page(models.links(f"/artifact?key=forest&uid={uid_of(older)}")[0])
+    assert ("Served by function serve-forest" in own.words) == on_cluster
+    lineage = own.text
     graph = lineage.partition('aria-label="Lineage"')[2].partition("</svg>")[0]
     assert "training" in graph and "inference" in graph
 
@@ -256,9 +378,32 @@ def test_a_search_is_one_line_that_opens(store: Store, page: Answers, make_run: 
 
 def test_graphs_have_layers() -> None:
     """What follows stands below; a circle is drawn as well."""
-    rows = graph.layers("abcx", [("a", "b"), ("b", "c"), ("a", "c"), ("x", "c")])
-    assert [sorted(row) for row in rows] == [["a"], ["b", "x"], ["c"]]
-    assert sorted(sum(graph.layers("ab", [("a", "b"), ("b", "a")]), [])) == ["a", "b"]
+    rows, _ = graph.layers("abcx", [("a", "b"), ("b", "c"), ("a", "c"), ("x", "c")])
+    assert [{*row} for row in rows] == [{"a"}, {"b", "x", ("a", 1)}, {"c"}]
+    rows, _ = graph.layers("ab", [("a", "b"), ("b", "a")])
+    assert sorted(sum(rows, [])) == ["a", "b"]
+
+
+def test_no_line_of_a_graph_runs_behind_a_box() -> None:
+    """Nor does a box stand on another, and all are in the frame."""
+    chain = [(f"n{n}", f"n{n + 1}") for n in range(9)]
+    far = [("n0", "n9"), ("n0", "n5"), ("n2", "n7"), ("n2", "x"), ("y", "n8"), ("n1", "z")]
+    names = ["n0", *(end for _, end in chain), "x", "y", "z"]
+    told = graph.drawn([graph.Box(name, "node", name * 9) for name in names], chain + far)
+    places = {(x, y): box.width for box, (x, y) in told["boxes"]}
+    ends = [re.match(r"M(\S+) (\S+)C.* (\S+) (\S+?)(v|$)", line) for line in told["lines"]]
+    passing = 0
+    for end in ends:
+        assert end and float(end[4]) > float(end[2])
+        passing += end[5] == "v"
+        for (x, y), width in places.items():
+            is_beside = not x - 1 <= float(end[3]) <= x + width + 1
+            assert is_beside or y != float(end[4]) or end[5] != "v"
+    # In each of the layers between, and once for both that begin at n0.
+    assert passing == 8 + 4
+    for (x, y), width in places.items():
+        assert 0 <= x <= x + width <= told["size"][0] and y + told["height"] <= told["size"][1]
+        assert not any(x < other < x + width for other, at in places if at == y)
 
 
 def test_a_generated_project_has_the_page_as_it_is() -> None:

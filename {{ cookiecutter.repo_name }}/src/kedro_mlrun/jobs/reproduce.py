@@ -20,10 +20,10 @@ import yaml
 from kedro.io import AbstractDataset
 
 from ..records.records import RecordNotFoundError, Records
-from ..records.summaries import artifact_key, artifact_summary, uid_of
+from ..records.summaries import artifact_key, artifact_summary, uid_of, unreproducible
 from ..runs import provenance
 from ..secrets.known import REDACTED
-from ..store.fields import MADE_OF, OWN, SEARCH, SWEEP, artifact_uri, run_title, section
+from ..store.fields import MADE_OF, OWN, artifact_uri, run_title, section
 from ..store.rows import Record
 from ..store.store import Store
 from . import rerun
@@ -68,23 +68,7 @@ def _made_of(run: Record) -> Any:
 
 
 def _check(run: Record) -> None:
-    labels, notes = (section(run, "metadata", name) for name in ("labels", "annotations"))
-    state, parameters = run["status"].get("state"), section(run, "spec", "parameters")
-    wrong = {
-        "is a search. Reproduce a run with what it has found.": {SEARCH, SWEEP} & notes.keys(),
-        f"is {state}. Reproduce one that is completed.": state != "completed",
-        "tells nothing of what it was made of. Reproduce a later run of a pipeline.": (
-            MADE_OF not in notes
-        ),
-        "has made only what was missing. Reproduce one that has made all.": (
-            parameters.get(f"{OWN}only_missing_outputs")
-        ),
-        "is of no commit. Commit the project, and run it again.": "git-commit" not in labels,
-        "is of changes that were in no commit. Commit them, and run it again.": (
-            labels.get("git-dirty") != "false"
-        ),
-    }
-    for why in filter(wrong.get, wrong):
+    if why := unreproducible(run):
         raise ReproduceError(f"{_named(run)} {why}")
     for name, (path, _) in _made_of(run)["saved"].items():
         if Path(path).is_absolute() or "://" in path:

@@ -9,11 +9,11 @@ from starlette.responses import FileResponse, Response
 from ..records import previews
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record, uid_of
-from . import graph
+from . import graph, models
 from .app import Page, address, whole
 from .run import item
 
-ABOUT = ("kind", "framework", "size", "created", "run", "hash", "uri", "path")
+ABOUT = ("framework", "hash", "uri", "path")
 DEPTH = 4  # runs that a lineage goes each way
 # A page in a frame: its own scripts run in it, but reach neither this page nor any network.
 FRAME_POLICY = (
@@ -38,7 +38,10 @@ def artifact(page: Page, request: Request) -> Response:
     shown = _preview(record, whole(request, "page"))
     if request.url.path == "/preview":
         return page.html(request, "_preview.html", item=item(record), **shown)
-    told = item(record, records.runs_using(record))
+    if record["kind"] == "model":
+        [told] = models.versions(records, [record])
+    else:
+        told = item(record, records.runs_using(record))
     about = {name: told[name] for name in ABOUT if told.get(name) not in (None, "")}
     shown |= {"item": told, "about": about, "graph": _lineage(records, record)}
     return page.html(request, "artifact.html", **shown)
@@ -87,10 +90,13 @@ def _lineage(records: Records, start: Record) -> dict[str, Any] | None:
         if is_run:
             link, note = (address("/run", id=uid), uid[:8]) if uid else ("", "deleted")
         elif uid:
-            link, note = address("/artifact", key=node["name"], uid=uid), node["kind"]
-        uid = str(uid or node["name"])
-        kind, this = "node" if is_run else "data", uid == uid_of(start)
-        boxes.setdefault(uid, graph.Box(uid, kind, node["name"], note, link, this=this))
+            link = address("/artifact", key=node["name"], uid=uid)
+            note = f"{node['kind']}{' …' if node['cut'] else ''}"
+        uid, kind = str(uid or node["name"]), "node" if is_run else "data"
+        kind += " this" if uid == uid_of(start) else ""
+        if is_run and node["state"] == "error":
+            kind, note = "node failed", f"✕ {note}"
+        boxes.setdefault(uid, graph.Box(uid, kind, node["name"], note, link))
         others = [follow(each, back) for each in node["follows"]]
         if node["unshown"]:
             others.append(f"{uid} unshown")

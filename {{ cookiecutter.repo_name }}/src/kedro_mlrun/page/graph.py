@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
+from itertools import accumulate, pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
 
-WIDTH, HEIGHT, GAP, STEP = 190, 40, 20, 78
-SWEEPS = 4  # over all layers, after which there are few crossings left
+LETTER, LONGEST, HEIGHT, GAP, STEP = 7, 24, 40, 16, 78
+SWEEPS = 8  # over all layers, after which there are few crossings and bends left
+Place = str | tuple[str, int]  # a box, or where a layer is passed by the lines from a box
+Lines = Iterable[tuple[Place, Place]]
 
 
 class Box(NamedTuple):
@@ -19,55 +22,84 @@ class Box(NamedTuple):
     note: str = ""
     link: str = ""
     share: float = 0.0
-    this: bool = False
+
+    @property
+    def text(self) -> str:
+        """Cut a long label in the middle, for names differ in their ends."""
+        text, half = self.label, LONGEST // 2
+        return text if len(text) <= LONGEST else f"{text[:half]}…{text[1 - half :]}"
+
+    @property
+    def width(self) -> int:
+        """As wide as what is written in it."""
+        return LETTER * max(len(self.text), min(len(self.note), LONGEST), 6) + GAP
 
 
-def layers(names: Sequence[str], edges: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Put names into layers so that edges lead down; those of a circle come last."""
-    before, after = ({name: list[str]() for name in names} for _ in range(2))
-    for start, end in edges:
-        before[end].append(start)
-        after[start].append(end)
-    sorter, level, depth = TopologicalSorter(before), dict[str, int](), 0
+def layers(names: Sequence[str], edges: Lines) -> tuple[list[list[Place]], Lines]:
+    """Put names into layers so that edges lead down, and cut edges so that they pass each layer.
+
+    Those of a circle come last.
+    """
+    before, after = _beside(names, edges)
+    sorter, level, depth = TopologicalSorter(before), dict[Place, int](), 0
     with suppress(CycleError):
         sorter.prepare()
     while ready := sorter.get_ready():
         level |= dict.fromkeys(ready, depth)
         sorter.done(*ready)
         depth += 1
-    found: list[list[str]] = [[] for _ in range(depth + 1)]
+    level = {name: level.get(name, depth) for name in names}
     for name in names:
         if after[name] and not before[name]:
             # What nothing leads to stands right above what it leads to.
-            level[name] = min(level.get(end, depth) for end in after[name]) - 1
-        found[level.get(name, depth)].append(name)
-    for sweep in range(SWEEPS):
-        beside, way = (after, -1) if sweep % 2 else (before, 1)
-        for layer in found[::way]:
-            place = {name: n / len(each) for each in found for n, name in enumerate(each)}
-            middle = {name: fmean(place[n] for n in beside[name] or [name]) for name in layer}
-            layer.sort(key=middle.__getitem__)
-    return [layer for layer in found if layer]
-
-
-def drawn(boxes: Sequence[Box], edges: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Give boxes and lines with their places, for a template to draw."""
-    edges = dict.fromkeys(edges)
-    rows, places = layers([box.name for box in boxes], edges), dict[str, tuple[float, float]]()
-    wide = max(map(len, rows)) * (WIDTH + GAP)
-    for y, row in enumerate(rows):
-        left = (wide - len(row) * (WIDTH + GAP) + GAP) / 2
-        places |= {name: (left + n * (WIDTH + GAP), y * STEP + 4) for n, name in enumerate(row)}
-    lines = []
+            level[name] = min(level[end] for end in after[name]) - 1
+    lines = dict[tuple[Place, Place], None]()
     for start, end in edges:
-        (x1, y1), (x2, y2) = places[start], places[end]
-        x1, y1, x2 = x1 + WIDTH / 2, y1 + HEIGHT, x2 + WIDTH / 2
-        half = (y1 + y2) / 2
-        turns = f"{x1:.0f} {half:.0f} {x2:.0f} {half:.0f}"
-        lines.append(f"M{x1:.0f} {y1:.0f}C{turns} {x2:.0f} {y2:.0f}")
+        passed = [(str(start), n) for n in range(level[start] + 1, level[end])]
+        lines |= dict.fromkeys(pairwise([start, *passed, end]))
+        level |= {place: place[1] for place in passed}
+    found: list[list[Place]] = [[] for _ in range(max(level.values()) + 1)]
+    for place, n in level.items():
+        found[n].append(place)
+    return found, lines
+
+
+def _beside(places: Iterable[Place], lines: Lines) -> Any:
+    """Give what leads to each place, and what each place leads to."""
+    above, below = ({place: list[Place]() for place in places} for _ in range(2))
+    for start, end in lines:
+        above[end].append(start)
+        below[start].append(end)
+    return above, below
+
+
+def drawn(boxes: Sequence[Box], edges: Lines) -> dict[str, Any]:
+    """Give boxes and lines with their places, for a template to draw."""
+    rows, parts = layers([box.name for box in boxes], edges)
+    y = {place: n * STEP + 4 for n, row in enumerate(rows) for place in row}
+    x = {place: 100.0 * n for row in rows for n, place in enumerate(row)}  # of the middle
+    half = dict.fromkeys(x, 0.0) | {box.name: box.width / 2 for box in boxes}
+    beside = _beside(x, parts)
+    for sweep in range(SWEEPS):
+        for row in rows[:: -1 if sweep % 2 else 1]:
+            near = {p: fmean(x[n] for n in beside[sweep % 2][p] or [p]) for p in row}
+            row.sort(key=near.__getitem__)
+            steps = (half[one] + half[other] + GAP for one, other in pairwise(row))
+            least = [*accumulate(steps, initial=0.0)]
+            free = [near[place] - left for place, left in zip(row, least, strict=True)]
+            # Where places would overlap, those at the left and at the right give way alike.
+            ways = zip(accumulate(free, max), [*accumulate(free[::-1], min)][::-1], strict=True)
+            x |= {p: left + sum(way) / 2 for p, left, way in zip(row, least, ways, strict=True)}
+    left, right = min(x[p] - half[p] for p in x) - 1, max(x[p] + half[p] for p in x) + 1
+    lines = []
+    for start, end in parts:
+        x1, y1, x2, y2 = x[start] - left, y[start] + HEIGHT, x[end] - left, y[end]
+        turn = (y1 + y2) / 2
+        line = f"M{x1:.0f} {y1}C{x1:.0f} {turn:.0f} {x2:.0f} {turn:.0f} {x2:.0f} {y2}"
+        lines.append(line if isinstance(end, str) else f"{line}v{HEIGHT}")
     return {
-        "boxes": [{**box._asdict(), "at": places[box.name]} for box in boxes],
+        "boxes": [(box, (x[box.name] - half[box.name] - left, y[box.name])) for box in boxes],
         "lines": lines,
-        "size": (wide, len(rows) * STEP - STEP + HEIGHT + 8),
-        "box": (WIDTH, HEIGHT),
+        "size": (right - left, len(rows) * STEP - STEP + HEIGHT + 8),
+        "height": HEIGHT,
     }

@@ -1,5 +1,6 @@
 """Models: their versions with metrics, aliases, and what became of them."""
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from starlette.requests import Request
@@ -7,7 +8,9 @@ from starlette.responses import Response
 
 from ..models.promote import history
 from ..models.served import served
-from ..records.summaries import artifact_key, short_metric, uid_of
+from ..models.versions import CHAMPION
+from ..records.records import Records
+from ..records.summaries import Record, artifact_key, short_metric, uid_of
 from .app import Page
 from .run import item
 
@@ -15,11 +18,25 @@ SIZE = 100  # versions, and moves of aliases
 
 
 def models(page: Page, request: Request) -> Response:
-    """Show versions of models or of one, newest first, and the history of their aliases."""
+    """Show versions of models or of one, those with an alias first, and the aliases' history."""
     records, key = page.records(), request.query_params.get("key", "")
-    found = sorted(records.artifacts(key, kind="model", limit=SIZE), key=artifact_key)
+    found, moves = records.artifacts(key, kind="model", limit=SIZE), history(records, key)
+    for model, alias in sorted({(str(move["model"]), str(move["to"])) for move in moves}):
+        # What has one may be older than all those.
+        found += records.artifacts(model, kind="model", tag=alias, limit=1)
+    found = sorted({uid_of(each): each for each in found}.values(), key=artifact_key)
+    groups = []
+    for name, same in groupby(versions(records, found), lambda each: each["key"]):
+        rows = sorted(same, key=lambda each: (CHAMPION not in each["tags"], not each["tags"]))
+        heads = [*dict.fromkeys(metric for row in rows for metric in row["metrics"])]
+        groups.append({"key": name, "rows": rows, "heads": heads})
+    return page.html(request, "models.html", groups=groups, moves=moves[:SIZE])
+
+
+def versions(records: Records, found: Sequence[Record]) -> list[Record]:
+    """Give what is shown of versions of models: also their metrics, and where they are served."""
     metrics, using, serving = records.metrics(found), records.using(found), served(records, found)
-    versions = [
+    return [
         {
             **item(record, using[uid_of(record)]),
             "served": serving[uid_of(record)],
@@ -27,9 +44,3 @@ def models(page: Page, request: Request) -> Response:
         }
         for record, of in zip(found, metrics, strict=True)
     ]
-    groups = []
-    for name, same in groupby(versions, lambda each: each["key"]):
-        rows = [*same]
-        heads = [*dict.fromkeys(metric for row in rows for metric in row["metrics"])]
-        groups.append({"key": name, "rows": rows, "heads": heads})
-    return page.html(request, "models.html", groups=groups, moves=history(records, key)[:SIZE])

@@ -5,9 +5,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from shlex import quote
 from typing import Any
 
-import click
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,11 +20,14 @@ from ..records.summaries import (
     search_of,
     summary,
     uid_of,
+    unreproducible,
 )
 from ..store.fields import OWN, artifact_uid, flatten, run_title
 from ..store.rows import LATEST, TERMINAL_STATES
+from ..text import MINUTE, kedro_command, took
 from . import graph
 from .app import Page, address, whole
+from .shown import SHORT
 
 LOG_PART = 200_000  # bytes of a log in an answer
 
@@ -45,8 +48,12 @@ def run(page: Page, request: Request) -> Response:
     found = find(records, request.query_params.get("id", ""))
     told, saved = summary(found), records.artifacts_of(found)
     using = records.using(saved)
-    error, _, traceback = (told["error"] or "").strip().partition("\n\n")
+    error, _, traceback = str(told["error"] or "").strip().partition("\n\n")
     parameters = flatten(told["parameters"])
+    inputs = [_input(records, *each) for each in told["inputs"].items()]
+    items = [item(record, using[uid_of(record)]) for record in saved]
+    links = {each["name"]: each["link"] for each in inputs}
+    links |= {each["key"]: each["link"] for each in items}
     return page.html(
         request,
         "run.html",
@@ -58,18 +65,32 @@ def run(page: Page, request: Request) -> Response:
         parameters={n: v for n, v in parameters.items() if not n.startswith(OWN)},
         options={n.removeprefix(OWN): v for n, v in parameters.items() if n.startswith(OWN)},
         results=flatten(told["results"]),
-        inputs=[_input(records, *each) for each in told["inputs"].items()],
-        items=[item(record, using[uid_of(record)]) for record in saved],
-        graph=_pipeline({artifact_key(record): record for record in saved}),
+        inputs=inputs,
+        items=items,
+        graph=_pipeline(told["state"], error, {artifact_key(each): each for each in saved}, links),
+        why_not=unreproducible(found),
+        again=f"{kedro_command()} mlrun reproduce {quote(told['uid'][:SHORT])}",
+        commands=_commands(told),
         **trials(found),
     )
 
 
+def _commands(told: Record) -> list[str]:
+    """Give the commands that make a run again, as one types them."""
+    commit, command = told["labels"].get("git-commit"), told["parameters"].get(f"{OWN}command")
+    # A job's own command reads what to run from its environment, and a notebook's runs nothing.
+    is_one = str(command).startswith(("kedro ", "python -m ")) and "--from-env" not in command
+    return [f"git checkout {quote(str(commit))}"] * bool(commit) + [command] * is_one
+
+
 def trials(run: Record) -> Record:
     """Give what a search has tried, and which of that was the best."""
-    header, *rows = run["status"].get("iterations") or [[]]
-    history = search_of(run).get("history") or []
-    best = [row for row in rows if history and row[header.index("iter")] == history[-1]["trial"]]
+    told, best = run["status"].get("iterations"), []
+    listed = [row for row in told if isinstance(row, list)] if isinstance(told, list) else []
+    header, *rows = listed or [[]]
+    with suppress(Exception):  # It is no search, or its record is damaged.
+        trial = search_of(run)["history"][-1]["trial"]
+        best = [row for row in rows if row[header.index("iter")] == trial]
     heads = [str(name).removeprefix("param.").removeprefix("output.") for name in header]
     return {"heads": heads, "rows": rows, "best": best}
 
@@ -96,38 +117,65 @@ def _input(records: Records, name: str, uri: Any) -> Record:
     return {"name": name, "uri": uri, "link": "", "run": ""}
 
 
-def _pipeline(saved: Mapping[str, Record]) -> dict[str, Any] | None:
-    """Draw a run's pipeline, with how long each node took, as far as that is recorded."""
+def _pipeline(
+    state: str, error: str, saved: Mapping[str, Record], links: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Draw a run's pipeline, with how each node went, as far as that is recorded."""
     # What is damaged or lacks some of it has no graph, and all else is shown.
     with suppress(Exception):
         file = previews.local_file(saved[f"{OWN}pipeline"])
-        nodes, seconds = json.loads(file.read_bytes())["nodes"], _seconds(saved)
-        longest = max(seconds.values(), default=0) or 1
-        boxes, edges, datasets = list[graph.Box](), list[tuple[str, str]](), dict[str, graph.Box]()
+        nodes, ended = json.loads(file.read_bytes())["nodes"], state == "completed"
+        seconds, made = _seconds(saved, ended), {*saved}
+        undone = "no result" if seconds is None or state == "aborted" else "not run"
+        if seconds is None:
+            # A node has run if something came of it, or if all have.
+            seconds = {}
+            for node in reversed(nodes):
+                if ended or not made.isdisjoint(_data(node, "outputs")):
+                    seconds[str(node["name"])] = 0
+                    made.update(_data(node, "inputs"))
+        longest = max(filter(None, seconds.values()), default=1)
+        # It begins with the names of the nodes that failed.
+        failed = error.partition(": ")[0] if error.startswith("Node ") else ""
+        boxes, edges = dict[str, graph.Box](), list[tuple[str, str]]()
         for node in nodes:
             title = str(node["name"])
-            name, took = f"node {title}", seconds.get(title)
-            note = f"{took:.2f} s" if took is not None else ""
-            boxes.append(graph.Box(name, "node", title, note, share=(took or 0) / longest))
+            name, time, link = f"node {title}", seconds.get(title), ""
+            if f"'{title}'" in failed:
+                kind, note, link = "node failed", "✕ failed", "#error"
+            elif time is None:
+                kind, note = "node undone", "no result" if title in seconds else undone
+            else:
+                kind, note = "node", f"{time:.2f} s" if 0 < time < MINUTE else took(time or None)
+            boxes[name] = graph.Box(name, kind, title, note, link, (time or 0) / longest)
             for way in ("inputs", "outputs"):
-                for key in (str(each).partition("@")[0] for each in node[way]):
-                    if not key.startswith("params:") and key != "parameters":
-                        link = item(saved[key])["link"] if key in saved else ""
-                        datasets[key] = graph.Box(f"data {key}", "data", key, link=link)
-                        ends = (f"data {key}", name)
-                        edges.append(ends if way == "inputs" else ends[::-1])
-        return graph.drawn([*boxes, *datasets.values()], edges)
+                for key in _data(node, way):
+                    is_there = way == "inputs" or kind == "node" or key in links
+                    data, of = f"data {key}", "data" if is_there else "data undone"
+                    boxes.setdefault(data, graph.Box(data, of, key, link=links.get(key, "")))
+                    edges.append((data, name) if way == "inputs" else (name, data))
+        return graph.drawn([*boxes.values()], edges)
     return None
 
 
-def _seconds(saved: Mapping[str, Record]) -> Mapping[str, float]:
-    seconds = Counter[str]()
-    with suppress(KeyError, click.ClickException):
+def _data(node: Record, way: str) -> list[str]:
+    """Give a node's inputs or outputs but for parameters, transcoded data by one name."""
+    names = (str(each).partition("@")[0] for each in node[way])
+    return [name for name in names if not name.startswith("params:") and name != "parameters"]
+
+
+def _seconds(saved: Mapping[str, Record], ended: bool) -> dict[str, float | None] | None:
+    """Give how long each node took, None for one that only loaded; None if that isn't recorded."""
+    seconds, ran = Counter[str](), set[str]()
+    with suppress(Exception):
         read = previews.table(saved[f"{OWN}nodes"], size=100_000)
         for row in read["rows"]:
             told = dict(zip(read["columns"], row, strict=True))
             seconds[told["node"]] += told["seconds"] or 0
-    return seconds
+            # What is a generator, and yields nothing, only loads.
+            ran |= {told["node"]} if ended or told["action"] == "run" else set()
+        return {node: took if node in ran else None for node, took in seconds.items()}
+    return None
 
 
 def log(page: Page, request: Request) -> Any:

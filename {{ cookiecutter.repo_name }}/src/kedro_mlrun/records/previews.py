@@ -2,10 +2,10 @@
 
 import csv
 import hashlib
-import itertools
 import json
 from contextlib import suppress
 from functools import cache
+from itertools import count, islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -106,8 +106,11 @@ def _parquet(file: Path, start: int, size: int) -> Record:
 
     rows, first = list[Any](), 0
     with pq.ParquetFile(file) as opened:
-        meta, names = opened.metadata, opened.schema_arrow.names
+        meta, schema = opened.metadata, opened.schema_arrow
         total, skip = meta.num_rows, start
+        # pandas has a frame's index in the last columns, or, of a range, in no column.
+        index = (schema.pandas_metadata or {}).get("index_columns") or []
+        names = sorted(schema.names, key=index.__contains__, reverse=True)
         # Whole groups of rows needn't be read.
         while first < meta.num_row_groups and skip >= meta.row_group(first).num_rows:
             skip -= meta.row_group(first).num_rows
@@ -120,17 +123,26 @@ def _parquet(file: Path, start: int, size: int) -> Record:
             if len(rows) == size:
                 break
     heads = ["index" if name.startswith("__index_level_") else name for name in columns]
-    return {"columns": heads, "rows": rows, "total": total, "wide": len(names)}
+    steps, plain = index[0] if index else None, {"name": None, "start": 0, "step": 1}
+    if isinstance(steps, dict) and plain.items() - steps.items():
+        heads.insert(0, steps["name"] or "index")
+        numbers = count(steps["start"] + start * steps["step"], steps["step"])
+        rows = [(number, *row) for number, row in zip(numbers, rows, strict=False)]
+    return {"columns": heads, "rows": rows, "total": total, "wide": max(len(names), len(heads))}
 
 
 def _csv(file: Path, start: int, size: int) -> Record:
     with file.open(encoding="utf-8", errors="replace", newline="") as opened:
         lines = csv.reader(opened)
         header = next(lines, [])
-        rows = [*itertools.islice(lines, start, start + size + 1)]
+        rows = [*islice(lines, start, start + size + 1)]
     # One more tells that there is a next page.
     total = start + len(rows) if len(rows) <= size else None
     rows = [row[:MOST_COLUMNS] for row in rows[:size]]
+    if header[:1] == [""]:
+        header[0] = "index"
+        if all(row[:1] == [str(n)] for n, row in enumerate(rows, start)):
+            header, rows = header[1:], [row[1:] for row in rows]
     return {"columns": header[:MOST_COLUMNS], "rows": rows, "total": total, "wide": len(header)}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..lazy import mlrun
 from ..store.fields import (
     IMPORTANCE,
+    MADE_OF,
     OWN,
     PROMOTION,
     SEARCH,
@@ -86,6 +87,27 @@ def search_of(run: Mapping[str, Any]) -> Record:
         "importance": json.loads(annotations.get(IMPORTANCE) or "{}"),
         "history": history,
     }
+
+
+def unreproducible(run: Mapping[str, Any]) -> str:
+    """Tell why `kedro mlrun reproduce` can't make a run again, as far as its record says; or ""."""
+    labels, notes = (section(run, "metadata", name) for name in ("labels", "annotations"))
+    state, parameters = run["status"].get("state"), section(run, "spec", "parameters")
+    wrong = {
+        "is a search. Reproduce a run with what it has found.": {SEARCH, SWEEP} & notes.keys(),
+        f"is {state}. Reproduce one that is completed.": state != "completed",
+        "tells nothing of what it was made of. Reproduce a later run of a pipeline.": (
+            MADE_OF not in notes
+        ),
+        "has made only what was missing. Reproduce one that has made all.": (
+            parameters.get(f"{OWN}only_missing_outputs")
+        ),
+        "is of no commit. Commit the project, and run it again.": "git-commit" not in labels,
+        "is of changes that were in no commit. Commit them, and run it again.": (
+            labels.get("git-dirty") != "false"
+        ),
+    }
+    return next(filter(wrong.get, wrong), "")
 
 
 def fields_of(told: Record) -> Record:
