@@ -87,9 +87,9 @@ def metadata(predictor: "Predicting") -> dict[str, Any]:
     return {**told, "inputs": inputs, "outputs": outputs}
 
 
-def metrics(counts: Counts, followed: "list[Followed]", waiting: int, dropped: int) -> str:
+def metrics(counts: Counts, followed: "Followed", waiting: int, dropped: int) -> str:
     """Give the counts in Prometheus' format."""
-    total, below, name = sum(counts.requests.values()), 0, followed[0].source.name
+    total, below = sum(counts.requests.values()), 0
     lines = ["# TYPE kedro_mlrun_requests_total counter"]
     for status, number in sorted(counts.requests.items()):
         lines.append(f'kedro_mlrun_requests_total{{status="{status}"}} {number}')
@@ -102,16 +102,15 @@ def metrics(counts: Counts, followed: "list[Followed]", waiting: int, dropped: i
     lines.append(f"kedro_mlrun_request_seconds_count {total}")
     for kind, key, value in (
         ("counter", "rows_total", counts.rows),
-        ("counter", "swaps_total", sum(each.swaps for each in followed)),
+        ("counter", "swaps_total", followed.swaps),
         ("counter", "log_dropped_rows_total", dropped),
         ("gauge", "waiting_requests", waiting),
     ):
         lines += [f"# TYPE kedro_mlrun_{key} {kind}", f"kedro_mlrun_{key} {value}"]
-    lines.append("# TYPE kedro_mlrun_model_info gauge")
-    for each in followed:
-        labels = {"name": name, "tag": each.source.tag, "version": each.predictor.version}
-        told = ",".join(f"{label}={json.dumps(value)}" for label, value in labels.items())
-        lines.append(f"kedro_mlrun_model_info{{{told}}} 1")
+    source, version = followed.source, followed.predictor.version
+    labels = {"name": source.name, "tag": source.tag, "version": version}
+    told = ",".join(f"{label}={json.dumps(value)}" for label, value in labels.items())
+    lines += ["# TYPE kedro_mlrun_model_info gauge", f"kedro_mlrun_model_info{{{told}}} 1"]
     return "\n".join([*lines, ""])
 
 

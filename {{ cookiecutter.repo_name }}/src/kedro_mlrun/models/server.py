@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hmac import compare_digest
 from http import HTTPStatus
+from itertools import accumulate, pairwise
 from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from .. import __version__, web
 from ..web import make_server
@@ -101,14 +103,11 @@ def _answers(predictor: Any, batch: list[Any]) -> list[Any]:
     """Answer each request of a batch, with an answer or an error."""
     parts = [rows for rows, _ in batch]
     try:
-        answer, start, found = predictor.answer(Rows.joined(parts)), 0, list[Any]()
+        answer = predictor.answer(Rows.joined(parts))
         if len(parts) == 1:
             return [answer]
-        for rows in parts:
-            stop = start + len(rows)
-            found.append(answer.part(start, stop, rows.ignored))
-            start = stop
-        return found
+        spans = pairwise(accumulate(map(len, parts), initial=0))
+        return [answer.part(*each, part.ignored) for each, part in zip(spans, parts, strict=True)]
     except Exception as error:
         # One of them may be at fault, and the others are not to suffer from it.
         alone = len(batch) == 1
@@ -147,8 +146,7 @@ class App:
         self.followed, self.log, self.largest = followed, log, largest
         self.counts, self.batches = protocol.Counts(), Batches(followed, waiting)
         self._token = token.encode()
-        name = followed.source.name
-        self.name = name
+        name = self.name = followed.source.name
         model = f"/v2/models/{name}"
         self._gets: dict[str, Callable[[], Any]] = {
             "/": lambda: protocol.page(self.followed.predictor),
@@ -209,32 +207,23 @@ class App:
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Any) -> bytes:
         """Read a request's body; what is too large is read, too, so that the answer is."""
-        parts, size = [], 0
+        parts, size, has_more = [], 0, True
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > 10 * self.largest:
-            raise self._too_large()
-        while True:
+        announced = int(length) if length.isdigit() else 0
+        while has_more and max(size, announced) <= 10 * self.largest:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise RequestError("The request ended early.")
-            part = message.get("body", b"")
+            part, has_more = message.get("body", b""), message.get("more_body")
             size += len(part)
             if size <= self.largest:
                 parts.append(part)
-            elif size > 10 * self.largest:
-                raise self._too_large()
-            if not message.get("more_body"):
-                break
-        if size > self.largest:
-            raise self._too_large()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _too_large(self) -> RequestError:
-        megabytes = f"{self.largest / 1e6:g} MB"
-        return RequestError(
-            f"The request has more than {megabytes}. Send fewer rows at once.",
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        )
+        if has_more or size > self.largest:
+            raise RequestError(
+                f"The request has more than {self.largest / 1e6:g} MB. Send fewer rows at once.",
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            )
+        return b"".join(parts)
 
     def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         if not self._token or path in OPEN:
@@ -247,16 +236,12 @@ class App:
 
     def _without_version(self, path: str) -> str:
         """Give the path without the version in it, which must be the one that is served."""
-        parts = path.split("/")
-        place = 4  # /v2/models/NAME/versions/VERSION
-        if parts[place : place + 1] == ["versions"] and len(parts) > place + 1:
-            version = self.followed.predictor.version
-            if parts[place + 1] != version:
+        if found := re.match("(/v2/models/[^/]*)/versions/([^/]*)", path):
+            if found[2] != (version := self.followed.predictor.version):
                 raise RequestError(
-                    f"Version '{parts[place + 1][:64]}' isn't served, but {version}.",
-                    HTTPStatus.NOT_FOUND,
+                    f"Version '{found[2][:64]}' isn't served, but {version}.", HTTPStatus.NOT_FOUND
                 )
-            path = "/".join(parts[:place] + parts[place + 2 :])
+            path = found[1] + path[found.end() :]
         return path.rstrip("/") or "/"
 
     def _told(self, method: str, path: str) -> Any:
@@ -285,7 +270,10 @@ class App:
         if kind == CSV:
             rows = schema.csv(body)
         elif kind == JSON:
-            found = schema.read_json(body)
+            try:
+                found = from_json(body)
+            except ValueError as error:
+                raise RequestError(f"The body isn't JSON: {error}.") from None
             if isinstance(found, dict):
                 identifier, as_tensors = found.get("id"), is_tensors(found.get("inputs"))
             rows = schema.body(found)
@@ -302,7 +290,7 @@ class App:
 
     def _metrics(self) -> str:
         dropped = self.log.dropped if self.log else 0
-        return protocol.metrics(self.counts, [self.followed], self.batches.length, dropped)
+        return protocol.metrics(self.counts, self.followed, self.batches.length, dropped)
 
 
 def run(app: App, opened: socket.socket) -> None:
