@@ -33,11 +33,7 @@ def quick(model: Any) -> Quick | None:
 def _is(model: Any, *names: str) -> bool:
     """Tell whether an object is of one of these very classes, wherever in the library they are."""
     kind = type(model)
-    package, _, _ = kind.__module__.partition(".")
-    return any(
-        name.rpartition(".")[2] == kind.__name__ and name.partition(".")[0] == package
-        for name in names
-    )
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in names
 
 
 def _transform(step: Any) -> Step | None:
@@ -108,25 +104,20 @@ def _columns(step: Any) -> Step | None:
 
 def _answer(model: Any) -> Quick | None:
     """Make what answers for an estimator."""
+    if values := _values(model):
+        return lambda rows: (values(rows), None)
+    judge = model
     if _is(model, "sklearn.VotingClassifier"):
         if model.voting != "soft" or len(model.estimators_) != 1 or model.weights is not None:
             return None
         # The mean of one is itself; the vote is for the first of the most probable.
-        return _of_probabilities(_probabilities(model.estimators_[0]), model.classes_)
-    if probabilities := _probabilities(model):
-        return _of_probabilities(probabilities, model.classes_)
-    if values := _values(model):
-        return lambda rows: (values(rows), None)
-    return None
-
-
-def _of_probabilities(probabilities: Step | None, classes: np.ndarray) -> Quick | None:
-    if not probabilities:
+        judge = model.estimators_[0]
+    if not (probabilities := _probabilities(judge)):
         return None
 
     def answer(rows: np.ndarray) -> tuple[Any, Any]:
         found = probabilities(rows)
-        return classes.take(found.argmax(axis=1)), found
+        return model.classes_.take(found.argmax(axis=1)), found
 
     return answer
 
@@ -140,12 +131,8 @@ def _probabilities(model: Any) -> Step | None:
     if _is(model, "xgboost.XGBClassifier") and (values := _booster(model)):
         if model.n_classes_ != 2 or model.objective != "binary:logistic":  # noqa: PLR2004
             return values if model.objective == "multi:softprob" else None
-        return lambda rows: _both(values(rows))
+        return lambda rows: np.vstack((1.0 - (second := values(rows)), second)).transpose()
     return None
-
-
-def _both(second: np.ndarray) -> np.ndarray:
-    return np.vstack((1.0 - second, second)).transpose()
 
 
 def _values(model: Any) -> Step | None:
