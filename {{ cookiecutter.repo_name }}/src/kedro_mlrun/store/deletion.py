@@ -34,7 +34,11 @@ def delete_data(record: Mapping[str, Any], store: Rows | None) -> None:
         # A link in the path may lead anywhere; one at its end is deleted itself.
         real = path.parent.resolve() / path.name
         is_own = real.is_relative_to(Path(folder).resolve()) and not Path(folder).is_symlink()
-        is_own = is_own and not (store and _is_shared(real, record["metadata"]["uid"], store))
+        # Another store, such as a copy of this one, may have the same artifact's file.
+        others = other_stores(_near(real, store), store.path) if is_own and store else ()
+        is_own = is_own and not any(
+            _names(each, real, record["metadata"]["uid"]) for each in others
+        )
     if not is_own:
         raise mlrun.errors.MLRunInvalidArgumentError(
             f"{target} is not in a folder of the run that made it, or belongs to another store, so "
@@ -84,11 +88,6 @@ def other_stores(files: Iterable[Path], store: Path) -> list[Path]:
                 if number(connection, "application_id") == APPLICATION_ID:
                     found.append(path)
     return found
-
-
-def _is_shared(file: Path, uid: str, store: Rows) -> bool:
-    """Tell whether another store, such as a copy of this one, has the same artifact's file."""
-    return any(_names(path, file, uid) for path in other_stores(_near(file, store), store.path))
 
 
 def _near(file: Path, store: Rows) -> Iterator[Path]:

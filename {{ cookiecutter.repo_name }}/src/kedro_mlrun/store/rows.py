@@ -277,13 +277,11 @@ class Rows(Database):
             # Where all runs are meant, it has to begin with the index.
             join = f"{'' if matching else 'CROSS '}JOIN runs ON id = own.owner"
             for place, field in enumerate(fields):
-                find(
+                source, own = (
                     f"value FROM run_values AS own {join}",
                     f"own.name = {field} AND {part}",
-                    fields[:place],
-                    order,
-                    most,
                 )
+                find(source, own, fields[:place], order, most)
 
         # In the order of the index, so that only those are read that come first.
         find_all(NUMBER, by_value := f"value {'DESC' if largest else 'ASC'},", count)
