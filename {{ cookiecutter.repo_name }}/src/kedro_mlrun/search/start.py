@@ -178,10 +178,8 @@ class Start:
         if run := self._run:
             release(run)
             if not self.search.distributed:
-                of_run = uid_of(run), run["metadata"]["project"]
-                abort_jobs_of(
-                    MLRunContextManager().store, *of_run, "Its search goes on without it."
-                )
+                store, of = MLRunContextManager().store, run["metadata"]["project"]
+                abort_jobs_of(store, uid_of(run), of, "Its search goes on without it.")
 
     def _check_sendable(self, prepared: Prepared) -> None:
         """Refuse what can't be sent to the jobs of trials, or must not be."""
