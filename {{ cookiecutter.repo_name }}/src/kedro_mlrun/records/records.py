@@ -14,7 +14,7 @@ import click
 from ..lazy import mlrun
 from ..store import fields
 from ..store.deletion import delete_data
-from ..store.fields import section
+from ..store.fields import OWN, PARENT, section
 from ..store.rows import LATEST, ORDERS, TERMINAL_STATES
 from ..store.store import Store
 from ..store.values import Matching
@@ -111,11 +111,9 @@ class Records:
         if states:
             # Before 1.10, MLRun's API has another name for them, and lists all.
             found = (run for run in found if run["status"].get("state") in states)
-        if not any(fields.PARENT in label for label in filters.get("labels") or ()):
+        if not any(PARENT in label for label in filters.get("labels") or ()):
             # A search's trials are shown with it.
-            found = (
-                run for run in found if fields.PARENT not in section(run, "metadata", "labels")
-            )
+            found = (run for run in found if PARENT not in section(run, "metadata", "labels"))
         return (
             run
             for run in found
@@ -235,7 +233,7 @@ class Records:
             if key in {"", artifact_key(item)}
             and kind in {"", item["kind"]}
             and (not tag or tag in item["metadata"]["tags"])
-            and (key or run or not artifact_key(item).startswith(fields.OWN))
+            and (key or run or not artifact_key(item).startswith(OWN))
         )
         versions = list(islice(found, limit))
         for item in versions if tag else ():
@@ -254,18 +252,16 @@ class Records:
         """List what a run has saved, first saved first, all versions of a key included."""
         uid = run["metadata"]["uid"]
         # The runs of a chain share a tree, which is the workflow's.
-        trees = dict.fromkeys(
-            filter(None, (section(run, "metadata", "labels").get("workflow"), uid))
-        )
+        workflow = section(run, "metadata", "labels").get("workflow")
+        trees = dict.fromkeys(filter(None, (workflow, uid)))
         found = (item for name in trees for item in self.versions(tree=name, **filters))
         return sorted((item for item in found if fields.producer(item) == uid), key=_written)
 
     def version(self, key: str, uid: str) -> Record | None:
         """Give the version of an artifact with this uid, if there is one."""
         filters: Record = {"uid": uid} if self._store else {}
-        return next(
-            (item for item in self.versions(name=key, **filters) if uid_of(item) == uid), None
-        )
+        found = self.versions(name=key, **filters)
+        return next((item for item in found if uid_of(item) == uid), None)
 
     def artifact(self, which: str) -> Record:
         """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
@@ -402,14 +398,10 @@ class Records:
         return found
 
     def _came_of(self, record: Record, is_run: bool) -> dict[str, Record | None]:
-        following = (
-            self.artifacts_of(record, best_iteration=True) if is_run else self.runs_using(record)
-        )
-        return {
-            uid_of(each): each
-            for each in following
-            if not (is_run and artifact_key(each).startswith(fields.OWN))
-        }
+        if not is_run:
+            return {uid_of(run): run for run in self.runs_using(record)}
+        saved = self.artifacts_of(record, best_iteration=True)
+        return {uid_of(item): item for item in saved if not artifact_key(item).startswith(OWN)}
 
     def losses(
         self, run: Record, saved: Sequence[Record], others: Collection[str] = ()
@@ -439,7 +431,7 @@ class Records:
         self.check_ended(run)
         # The jobs of a search's trials are shown with it; no other run has such.
         if fields.SEARCH in section(run, "metadata", "annotations"):
-            for job in self.runs(None, labels=[f"{fields.PARENT}={uid_of(run)}"]):
+            for job in self.runs(None, labels=[f"{PARENT}={uid_of(run)}"]):
                 self.delete(job, artifacts)
         uid, deleted, kept, folders = uid_of(run), [], [], set[str]()
         for record in self.artifacts_of(run) if artifacts else ():
