@@ -98,23 +98,8 @@ class RunContext:
         self._annotations = self.annotations
 
     @classmethod
-    def new(
-        cls,
-        store: Store,
-        metadata: Record,
-        output_path: str,
-        parameters: Record,
-        connect: Callable[[], object],
-        **spec_of_job: Any,
-    ) -> RunContext:
-        """Open a run, with the record that MLRun gives a new one."""
-        return cls.again(
-            store, new_record(metadata, output_path, parameters, **spec_of_job), connect
-        )
-
-    @classmethod
-    def again(cls, store: Store, record: Record, connect: Callable[[], object]) -> RunContext:
-        """Open a run that has a record, and write that."""
+    def open(cls, store: Store, record: Record, connect: Callable[[], object]) -> RunContext:
+        """Open a run with its record, a new one or an earlier one, and write that."""
         made = cls(record, store, connect)
         store.store_run(record, made._uid, made.project)
         made._version = store.run_version(*made._place)
@@ -210,9 +195,8 @@ class RunContext:
             spec["sources"] = [{"name": key, "path": str(uri)} for key, uri in self.inputs.items()]
         # By name, for MLRun has them in another order; and past its interface, which lacks one.
         where: Record = {"project": self.project, "iter": self.iteration, "tree": self.tag}
-        stored = Store.store_artifact(
-            self._store, db_key, item, tag=tag, latest=self.is_latest, **where
-        )
+        where |= {"tag": tag, "latest": self.is_latest}
+        stored = Store.store_artifact(self._store, db_key, item, **where)
         self.add("status", "artifact_uris", {metadata["key"]: artifact_uri(stored, tag)})
         self.update_run()
         return stored
