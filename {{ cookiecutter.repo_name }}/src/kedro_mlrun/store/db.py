@@ -73,8 +73,7 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
     @as_mlrun
     def store_run(self, struct: Any, uid: str, project: str, iter: int = 0) -> None:
         """Write a run whole, replacing what was there."""
-        with self.transaction():
-            self.write_run(as_dict(struct), uid, project, iter)
+        super().store_run(as_dict(struct), uid, project, iter)
 
     @as_mlrun
     def update_run(self, updates: Record, uid: str, project: str, iter: int = 0) -> None:

@@ -122,6 +122,7 @@ class Database:
         self.url = str(url)
         self.path = Path(path).absolute()
         self.places = Places(self.path)
+        self._reserve = self.path.with_name(f"{self.path.name}-reserve")
         self._local = threading.local()
         # The rows of each table that are no record, each with the time at which it was written.
         self.broken: dict[str, set[tuple[int, str]]] = {}
@@ -233,10 +234,6 @@ class Database:
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
-
-    @property
-    def _reserve(self) -> Path:
-        return self.path.with_name(f"{self.path.name}-reserve")
 
     def _keep_reserve(self) -> None:
         with suppress(OSError):
