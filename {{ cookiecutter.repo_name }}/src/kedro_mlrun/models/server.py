@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
+from markupsafe import Markup
 from pydantic_core import from_json, to_json
 
 from .. import __version__, web
@@ -152,7 +153,7 @@ class App:
             "/": lambda: protocol.page(self.followed.predictor),
             "/openapi.json": lambda: protocol.openapi(self.followed.predictor),
             "/metadata": lambda: protocol.metadata(self.followed.predictor),
-            "/metrics": self._metrics,
+            "/metrics": lambda: protocol.metrics(self.counts, followed, self.batches.length, log),
             "/v2": lambda: {"name": "kedro-mlrun", "version": __version__, "extensions": []},
             "/v2/models": lambda: {"models": [name]},
             model: lambda: protocol.metadata(self.followed.predictor),
@@ -166,26 +167,23 @@ class App:
         """Answer a request."""
         if scope["type"] != "http":
             raise ValueError(f"a connection of type {scope['type']} is not served")
-        start, version = perf_counter(), ""
+        start, version, status = perf_counter(), "", HTTPStatus.OK.value
         try:
             path, headers = scope["path"], dict(scope["headers"])
             body = await self._body(headers, receive)
             self._check(path, headers)
             path = self._without_version(path)
             if scope["method"] == "POST" and path in self._posts:
-                answer, identifier, as_tensors = await self._predict(headers, body)
-                version = answer.version
-                told = protocol.said(answer, self.name, identifier, as_tensors)
+                version, content = await self._predict(headers, body)
             else:
-                told = self._told(scope["method"], path)
-            status, content = HTTPStatus.OK.value, told
+                content = self._told(scope["method"], path)
         except RequestError as error:
             status, content = error.status, {"error": error.message}
         except Exception as error:
             LOG.exception("A request failed.")
             status = HTTPStatus.INTERNAL_SERVER_ERROR.value
             content = {"error": f"The model failed with {type(error).__name__}. The log says why."}
-        kind = b"text/html; charset=utf-8" if isinstance(content, protocol.Page) else JSON
+        kind = b"text/html; charset=utf-8" if isinstance(content, Markup) else JSON
         if isinstance(content, str):
             kind = b"text/plain; version=0.0.4" if kind == JSON else kind
             body = content.encode()
@@ -258,9 +256,7 @@ class App:
             )
         raise RequestError(f"There is nothing at {path[:64]}. See /.", HTTPStatus.NOT_FOUND)
 
-    async def _predict(
-        self, headers: Mapping[bytes, bytes], body: bytes
-    ) -> tuple[Answer, Any, bool]:
+    async def _predict(self, headers: Mapping[bytes, bytes], body: bytes) -> tuple[str, Any]:
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         schema, identifier, as_tensors = self.followed.predictor.schema, None, False
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -286,11 +282,7 @@ class App:
         self.counts.rows += len(rows)
         if self.log:
             self.log.put(rows, answer, identifier, len(body))
-        return answer, identifier, as_tensors
-
-    def _metrics(self) -> str:
-        dropped = self.log.dropped if self.log else 0
-        return protocol.metrics(self.counts, self.followed, self.batches.length, dropped)
+        return answer.version, protocol.said(answer, self.name, identifier, as_tensors)
 
 
 def run(app: App, opened: socket.socket) -> None:
