@@ -37,7 +37,6 @@ def _is(model: Any, *names: str) -> bool:
 
 
 def _transform(step: Any) -> Step | None:
-    """Make a step of a preprocessing, for finite numbers."""
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return lambda rows: rows
     if _is(step, "sklearn.Pipeline"):
@@ -49,7 +48,8 @@ def _transform(step: Any) -> Step | None:
     if _is(step, "sklearn.SimpleImputer") and np.asarray(step.statistics_).dtype.kind == "f":
         return _imputer(step)
     if _is(step, "sklearn.StandardScaler"):
-        return _scaler(step)
+        mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
+        return lambda rows: (rows - mean) / scale
     return _columns(step) if _is(step, "sklearn.ColumnTransformer") else None
 
 
@@ -67,16 +67,6 @@ def _imputer(step: Any) -> Step | None:
     if not added:
         return lambda rows: rows
     return lambda rows: np.hstack([rows, np.zeros((len(rows), added))])
-
-
-def _scaler(step: Any) -> Step:
-    mean, scale = step.mean_ if step.with_mean else None, step.scale_ if step.with_std else None
-
-    def scaled(rows: np.ndarray) -> np.ndarray:
-        rows = rows if mean is None else rows - mean
-        return rows if scale is None else rows / scale
-
-    return scaled
 
 
 def _columns(step: Any) -> Step | None:
@@ -103,7 +93,6 @@ def _columns(step: Any) -> Step | None:
 
 
 def _answer(model: Any) -> Quick | None:
-    """Make what answers for an estimator."""
     if values := _values(model):
         return lambda rows: (values(rows), None)
     judge = model

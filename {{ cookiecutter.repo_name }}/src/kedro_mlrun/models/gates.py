@@ -93,8 +93,6 @@ def _unseen_rows(
     verdict: Verdict, records: Records, models: Models, config: ModelsConfig
 ) -> "pd.DataFrame":
     """Give the rows of the candidate's test set that none of the models was trained on."""
-    import numpy as np
-
     trained_on = {
         role: _saved_beside(records, config.training_set, record)
         for role, (record, _) in models.items()
@@ -103,14 +101,12 @@ def _unseen_rows(
     candidate, _ = models["candidate"]
     test_set = _saved_beside(records, config.test_set, candidate, trained_on["candidate"])
     verdict.inputs["test_set"] = artifact_uri(test_set)
-    rows = load_frame(test_set)
-    is_seen = np.zeros(len(rows), dtype=bool)
+    left = rows = load_frame(test_set)
     for record in trained_on.values():
         seen = load_frame(record)
         # With none in common it is another table, and the scores say what it lacks.
         if columns := [name for name in rows.columns if name in seen.columns]:
-            is_seen |= _hashes(rows[columns]).isin(_hashes(seen[columns])).to_numpy()
-    left = rows[~is_seen]
+            left = left[~_hashes(left[columns]).isin(_hashes(seen[columns]))]
     verdict.results |= {"rows": len(left), "rows_left_out": len(rows) - len(left)}
     if len(left) < FEWEST_ROWS:
         raise ModelError(
@@ -126,9 +122,8 @@ def _saved_beside(records: Records, key: str, *others: Record) -> Record:
         run = records.producing_run(other) or {}
         found = records.artifacts(key, run=run, limit=None) if run else []
         iteration = other["metadata"].get("iter")
-        found = [item for item in found if item["metadata"].get("iter") == iteration] or found
-        if not found:
-            found = [*records.versions(name=key, tree=other["metadata"]["tree"])]
+        same = [item for item in found if item["metadata"].get("iter") == iteration]
+        found = same or found or [*records.versions(name=key, tree=other["metadata"]["tree"])]
         if not found:
             uris = map(str, section(run, "spec", "inputs").values())
             named = (uri for uri in uris if artifact_named(uri).get("key") == key)

@@ -64,11 +64,11 @@ class Move:
         return self._end(record, "" if self._move() else lost)
 
     def _intent(self, verdict: Verdict, reason: str, force: bool) -> Record:
-        labels = {"owner": psutil.Process().username(), PROCESS: process_label()}
-        labels[PROMOTION] = self.key
+        owner = psutil.Process().username()
+        labels = {"owner": owner, PROCESS: process_label(), PROMOTION: self.key}
         metadata = {"name": self.action, "uid": uuid.uuid4().hex, "labels": labels}
-        metadata["project"] = self._records.project
-        metadata |= {"annotations": {REASON: hide(reason)} if reason else {}}
+        notes = {REASON: hide(reason)} if reason else {}
+        metadata |= {"project": self._records.project, "annotations": notes}
         parameters: Record = {"model": self.key, "to": self.alias}
         parameters |= {role: producer(version) for role, version in self._versions.items()}
         parameters |= {"force": True} if force else {}

@@ -169,7 +169,6 @@ class Schema:
         return Rows(self.names, self.kinds, columns, ignored=ignored)
 
     def _in_order(self, found: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Give the values of rows in the columns' order."""
         try:
             return [*map(self._ordered, found)]
         except KeyError:
@@ -319,7 +318,6 @@ def _times(values: Sequence[Any]) -> Any:
 
 
 def _from_text(name: str, kind: str, texts: Sequence[str]) -> list[Any]:
-    """Read a column of CSV."""
     if kind == "value":  # a number, where all are
         try:
             return _from_text(name, "number", texts)
