@@ -368,9 +368,15 @@ class Records:
         follow, seen = self._came_from if back else self._came_of, set[str]()
 
         def node(name: str, record: Record | None, is_run: bool, depth: int) -> Record:
-            made = _node(name, record, is_run)
-            made["repeated"] = made["uid"] in seen
             # What was deleted, or isn't of this project, has no record.
+            about = (summary if is_run else artifact_summary)(record) if record else {}
+            if record:
+                name = fields.run_title(about) if is_run else about["key"]
+            made: Record = {"type": "run" if is_run else "artifact", "name": name}
+            told = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
+            made |= {field: about.get(field) for field in told}
+            # How many more runs there are; whether what follows is elsewhere, or too far away.
+            made |= {"unshown": 0, "repeated": made["uid"] in seen, "cut": False, "follows": []}
             if not record or made["repeated"]:
                 return made
             seen.add(made["uid"])
@@ -456,18 +462,6 @@ class Records:
                 shutil.rmtree(folder, ignore_errors=True)
         self.db.del_run(uid, self.project)
         return {"deleted": sorted(deleted), "kept": kept}
-
-
-def _node(name: str, record: Record | None, is_run: bool) -> Record:
-    """Tell what a tree shows of a run or an artifact; of one without a record, its name."""
-    shown = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
-    about = (summary if is_run else artifact_summary)(record) if record else {}
-    if record:
-        name = fields.run_title(about) if is_run else about["key"]
-    made: Record = {"type": "run" if is_run else "artifact", "name": name}
-    made |= {field: about.get(field) for field in shown}
-    # How many more runs there are; whether what follows is elsewhere, or too far away.
-    return {**made, "unshown": 0, "repeated": False, "cut": False, "follows": []}
 
 
 def is_promotion(run: Mapping[str, Any]) -> bool:
