@@ -53,17 +53,10 @@ def _changed_parameters(
     feed = {name: catalog.load(name) for name in pipeline.inputs() if is_parameter(name)}
     flat = flatten(plain(taken(feed, pipeline)))
     now = shortened(parameters(flat, {}), f"{OWN}parameters")
-    of_job = JobParameters.model_fields
-    before, now = (
-        {
-            name: value
-            for name, value in values.items()
-            if not (f"{name}.".startswith((OWN, *searched)) or name in of_job)
-        }
-        for values in (before, now)
-    )
+    names = sorted((before.keys() | now.keys()) - JobParameters.model_fields.keys())
+    names = [name for name in names if not f"{name}.".startswith((OWN, *searched))]
     # None are recorded where mlrun.yml says so.
-    for name in sorted(before.keys() | now.keys()) if before else ():
+    for name in names if before.keys() & {*names} else ():
         if name not in before or name not in now:
             yield f"{name} is {'no parameter any more' if name in before else 'a new parameter'}"
         elif before[name] != now[name]:

@@ -16,8 +16,8 @@ from ..runs.manager import MLRunContextManager
 from ..runs.open_runs import Context, iteration_of, mlruns_own
 from ..runs.provenance import plain, shortened
 from ..secrets.known import hide, hide_in
-from ..store.fields import IMPORTANCE, SEARCH, TRIAL, flatten
-from ..store.rows import now
+from ..store.fields import IMPORTANCE, TRIAL, flatten
+from ..store.rows import Record, now
 from ..text import shown
 from .config import SearchConfig
 from .space import Params, filled
@@ -25,7 +25,6 @@ from .space import Params, filled
 if TYPE_CHECKING:
     import pandas as pd
 
-Record = dict[str, Any]
 Steps = dict[int, float]  # the metric after each step of a trial, or what it must not be worse than
 Asked = tuple[int, Params, Steps]  # a trial's number, and what it is to be
 STEPS = f"{TRIAL}.steps"  # an annotation of an iteration
@@ -147,11 +146,6 @@ class Recorder:
     def __init__(self, context: Context, config: SearchConfig, catalog: Any = None) -> None:
         self._context, self._config, self._catalog = context, config, catalog
         self._store, self._of_run = MLRunContextManager().store, (context._uid, context.project)
-
-    def begin(self, asked: Record) -> None:
-        """Note what is asked for, so that the search can go on if it is killed."""
-        self._context.set_annotation(SEARCH, json.dumps(asked))
-        self._context.commit()
 
     def trials(self) -> list[Trial]:
         """Give the trials that are recorded, in order."""
