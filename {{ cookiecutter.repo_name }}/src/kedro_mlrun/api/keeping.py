@@ -103,9 +103,8 @@ class KeepingRunDB(HTTPRunDB):  # type: ignore[misc]
 
     def _keep(self, name: str, arguments: dict[str, Any]) -> Any:
         of_run = name in {"store_run", "update_run"}
-        answer = getattr(self.kept, name)(
-            **(renamed(arguments, self.renamed) if of_run else arguments)
-        )
+        given = renamed(arguments, self.renamed) if of_run else arguments
+        answer = getattr(self.kept, name)(**given)
         if of_run and self.kept:
             run = {key: arguments[key] for key in arguments.keys() & {"uid", "project", "iter"}}
             # Each time, for MLRun writes all labels of a run anew.

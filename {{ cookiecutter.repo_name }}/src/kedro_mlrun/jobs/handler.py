@@ -18,7 +18,7 @@ from ..project import MLRunConfig, config_loader, current_project
 from ..runs.chain import in_chain
 from ..runs.manager import MLRunContextManager
 from ..secrets.known import hide
-from ..store.context import RunContext
+from ..store.context import RunContext, new_record
 from ..store.store import Store
 from .parameters import JobError, JobParameters, check_names, given
 
@@ -104,7 +104,7 @@ def run_task(task: dict[str, Any], store: Store) -> str:
     metadata, spec = task["metadata"], task["spec"]
     path, parameters = spec.pop("output_path"), spec.pop("parameters")
     connect = MLRunContextManager().connect
-    context = RunContext.new(store, metadata, path, parameters, connect, **spec)
+    context = RunContext.open(store, new_record(metadata, path, parameters, **spec), connect)
     from kedro.utils import load_obj
 
     try:

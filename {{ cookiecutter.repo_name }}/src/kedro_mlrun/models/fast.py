@@ -33,15 +33,10 @@ def quick(model: Any) -> Quick | None:
 def _is(model: Any, *names: str) -> bool:
     """Tell whether an object is of one of these very classes, wherever in the library they are."""
     kind = type(model)
-    package, _, _ = kind.__module__.partition(".")
-    return any(
-        name.rpartition(".")[2] == kind.__name__ and name.partition(".")[0] == package
-        for name in names
-    )
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in names
 
 
 def _transform(step: Any) -> Step | None:
-    """Make a step of a preprocessing, for finite numbers."""
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return lambda rows: rows
     if _is(step, "sklearn.Pipeline"):
@@ -53,7 +48,8 @@ def _transform(step: Any) -> Step | None:
     if _is(step, "sklearn.SimpleImputer") and np.asarray(step.statistics_).dtype.kind == "f":
         return _imputer(step)
     if _is(step, "sklearn.StandardScaler"):
-        return _scaler(step)
+        mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
+        return lambda rows: (rows - mean) / scale
     return _columns(step) if _is(step, "sklearn.ColumnTransformer") else None
 
 
@@ -71,16 +67,6 @@ def _imputer(step: Any) -> Step | None:
     if not added:
         return lambda rows: rows
     return lambda rows: np.hstack([rows, np.zeros((len(rows), added))])
-
-
-def _scaler(step: Any) -> Step:
-    mean, scale = step.mean_ if step.with_mean else None, step.scale_ if step.with_std else None
-
-    def scaled(rows: np.ndarray) -> np.ndarray:
-        rows = rows if mean is None else rows - mean
-        return rows if scale is None else rows / scale
-
-    return scaled
 
 
 def _columns(step: Any) -> Step | None:
@@ -107,26 +93,20 @@ def _columns(step: Any) -> Step | None:
 
 
 def _answer(model: Any) -> Quick | None:
-    """Make what answers for an estimator."""
+    if values := _values(model):
+        return lambda rows: (values(rows), None)
+    judge = model
     if _is(model, "sklearn.VotingClassifier"):
         if model.voting != "soft" or len(model.estimators_) != 1 or model.weights is not None:
             return None
         # The mean of one is itself; the vote is for the first of the most probable.
-        return _of_probabilities(_probabilities(model.estimators_[0]), model.classes_)
-    if probabilities := _probabilities(model):
-        return _of_probabilities(probabilities, model.classes_)
-    if values := _values(model):
-        return lambda rows: (values(rows), None)
-    return None
-
-
-def _of_probabilities(probabilities: Step | None, classes: np.ndarray) -> Quick | None:
-    if not probabilities:
+        judge = model.estimators_[0]
+    if not (probabilities := _probabilities(judge)):
         return None
 
     def answer(rows: np.ndarray) -> tuple[Any, Any]:
         found = probabilities(rows)
-        return classes.take(found.argmax(axis=1)), found
+        return model.classes_.take(found.argmax(axis=1)), found
 
     return answer
 
@@ -140,12 +120,8 @@ def _probabilities(model: Any) -> Step | None:
     if _is(model, "xgboost.XGBClassifier") and (values := _booster(model)):
         if model.n_classes_ != 2 or model.objective != "binary:logistic":  # noqa: PLR2004
             return values if model.objective == "multi:softprob" else None
-        return lambda rows: _both(values(rows))
+        return lambda rows: np.vstack((1.0 - (second := values(rows)), second)).transpose()
     return None
-
-
-def _both(second: np.ndarray) -> np.ndarray:
-    return np.vstack((1.0 - second, second)).transpose()
 
 
 def _values(model: Any) -> Step | None:

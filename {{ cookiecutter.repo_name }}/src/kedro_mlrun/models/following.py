@@ -2,44 +2,23 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..records.records import RecordNotFoundError
 from ..store.errors import is_not_found
-from .prediction import Answer
-from .schema import Rows, Schema
+from .prediction import ModelSource, Predictor, first_line
 from .versions import ModelError
+
+if TYPE_CHECKING:
+    from .pipelines import PipelinePredictor, PipelineSource
 
 LOG = logging.getLogger(__name__)
 SECONDS = 1.0  # between two looks at a tag
 
 
-class Predicting(Protocol):
-    """What answers rows: a model, or a pipeline."""
-
-    name: str
-    version: str
-    schema: Schema
-    together: bool
-    seconds: float
-    classes: Sequence[Any]
-
-    def answer(self, rows: Rows) -> Answer:
-        """Answer rows that the schema has checked."""
-
-
-class Source(Protocol):
-    """Where what is served comes from."""
-
-    name: str
-    tag: str
-
-    def version(self) -> str:
-        """Find out which version is to be served now."""
-
-    def load(self) -> Predicting:
-        """Load and verify it."""
+Predicting: TypeAlias = "Predictor | PipelinePredictor"  # what answers rows
+Source: TypeAlias = "ModelSource | PipelineSource"  # where that comes from
 
 
 class Followed:
@@ -58,7 +37,7 @@ class Followed:
             version = self.source.version()
         except Exception as error:
             is_gone = is_not_found(error) or isinstance(error, RecordNotFoundError)
-            why = "was deleted" if is_gone else f"can't be looked up ({_line(error)})"
+            why = "was deleted" if is_gone else f"can't be looked up ({first_line(error)})"
             self._say(f"{self.source.name}:{self.source.tag} {why}")
             return
         if version in {now.version, self._refused}:
@@ -71,7 +50,8 @@ class Followed:
                 raise ModelError("it takes other columns, so that requests would fail")
         except Exception as error:
             self._refused = version
-            self._say(f"Version {version[:8]} of {self.source.name} isn't served: {_line(error)}")
+            what = f"Version {version[:8]} of {self.source.name}"
+            self._say(f"{what} isn't served: {first_line(error)}")
             return
         self.predictor, self._said, self._refused = new, "", ""
         self.swaps += 1
@@ -82,10 +62,6 @@ class Followed:
         if what != self._said:
             self._said = what
             LOG.warning("%s. Version %s is served on.", what, self.predictor.version[:8])
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def follow(each: list[Followed], seconds: float = SECONDS) -> Callable[[], Any]:

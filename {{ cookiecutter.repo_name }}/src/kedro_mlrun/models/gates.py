@@ -43,17 +43,18 @@ def judge(
 ) -> Verdict:
     """Judge a candidate, which is `model` when loaded, and the version that it is to replace."""
     verdict, gates = Verdict(), config.gates
+    if not gates:
+        return verdict
     scorers = _scorers(gates)
     try:
-        if gates:
-            models = {"candidate": (candidate, model)}
-            if previous:
-                models["previous"] = (previous, load_model(previous))
-            rows = _unseen_rows(verdict, records, models, config)
-            for role, (record, each) in models.items():
-                scores = _scores(record, each, rows, scorers)
-                verdict.results |= {f"{role}.{name}": value for name, value in scores.items()}
-            verdict.refusals += _refusals(gates, verdict.results)
+        models = {"candidate": (candidate, model)}
+        if previous:
+            models["previous"] = (previous, load_model(previous))
+        rows = _unseen_rows(verdict, records, models, config)
+        for role, (record, each) in models.items():
+            scores = _scores(record, each, rows, scorers)
+            verdict.results |= {f"{role}.{name}": value for name, value in scores.items()}
+        verdict.refusals += _refusals(gates, verdict.results)
     except click.ClickException as error:
         verdict.refusals.append(error.message.rstrip("."))
     verdict.results = plain(verdict.results)
@@ -61,8 +62,6 @@ def judge(
 
 
 def _scorers(gates: Mapping[str, GateConfig]) -> dict[str, Any]:
-    if not gates:
-        return {}
     from sklearn.metrics import get_scorer, get_scorer_names
 
     for name in gates:
@@ -94,8 +93,6 @@ def _unseen_rows(
     verdict: Verdict, records: Records, models: Models, config: ModelsConfig
 ) -> "pd.DataFrame":
     """Give the rows of the candidate's test set that none of the models was trained on."""
-    import numpy as np
-
     trained_on = {
         role: _saved_beside(records, config.training_set, record)
         for role, (record, _) in models.items()
@@ -104,14 +101,12 @@ def _unseen_rows(
     candidate, _ = models["candidate"]
     test_set = _saved_beside(records, config.test_set, candidate, trained_on["candidate"])
     verdict.inputs["test_set"] = artifact_uri(test_set)
-    rows = load_frame(test_set)
-    is_seen = np.zeros(len(rows), dtype=bool)
+    left = rows = load_frame(test_set)
     for record in trained_on.values():
         seen = load_frame(record)
         # With none in common it is another table, and the scores say what it lacks.
         if columns := [name for name in rows.columns if name in seen.columns]:
-            is_seen |= _hashes(rows[columns]).isin(_hashes(seen[columns])).to_numpy()
-    left = rows[~is_seen]
+            left = left[~_hashes(left[columns]).isin(_hashes(seen[columns]))]
     verdict.results |= {"rows": len(left), "rows_left_out": len(rows) - len(left)}
     if len(left) < FEWEST_ROWS:
         raise ModelError(
@@ -127,9 +122,8 @@ def _saved_beside(records: Records, key: str, *others: Record) -> Record:
         run = records.producing_run(other) or {}
         found = records.artifacts(key, run=run, limit=None) if run else []
         iteration = other["metadata"].get("iter")
-        found = [item for item in found if item["metadata"].get("iter") == iteration] or found
-        if not found:
-            found = [*records.versions(name=key, tree=other["metadata"]["tree"])]
+        same = [item for item in found if item["metadata"].get("iter") == iteration]
+        found = same or found or [*records.versions(name=key, tree=other["metadata"]["tree"])]
         if not found:
             uris = map(str, section(run, "spec", "inputs").values())
             named = (uri for uri in uris if artifact_named(uri).get("key") == key)
@@ -162,13 +156,13 @@ def _scores(
     """Score a model by its own schema: what it takes, what it answers, and its classes' names."""
     from sklearn.metrics import mean_squared_error
 
-    key, spec = artifact_key(record), record["spec"]
-    features = [each["name"] for each in spec.get("inputs") or ()]
-    outputs = spec.get("outputs") or []
+    from .schema import Schema
+
+    key, schema = artifact_key(record), Schema(record["spec"])
+    features, target, labels = schema.names, schema.output, schema.labels
     advice = "save it with `save_args: {training_set: …}`, and label_column, in the catalog"
-    if not features or len(outputs) != 1:
+    if not features or len(schema.outputs) != 1:
         raise ModelError(f"{key} is recorded without its features and one target: {advice}")
-    target = outputs[0]["name"]
     if missing := [name for name in [*features, target] if name not in rows]:
         known = ", ".join(map(str, rows.columns))
         raise ModelError(
@@ -176,11 +170,8 @@ def _scores(
             f"{advice}"
         )
     actual, scored = rows[target], model
-    if labels := outputs[0].get("labels"):
-        names = [labels[number] for number in sorted(labels, key=int)]
-        actual = (
-            actual.astype(object).map(str).map(dict(zip(names, range(len(names)), strict=True)))
-        )
+    if labels:
+        actual = actual.astype(object).map(str).map({name: n for n, name in enumerate(labels)})
         if unknown := sorted({*rows[target][actual.isna()].map(str)}):
             raise ModelError(f"{key} doesn't know the class '{unknown[0]}' of its test set")
         actual, scored = actual.astype("int64"), _numbered(model)

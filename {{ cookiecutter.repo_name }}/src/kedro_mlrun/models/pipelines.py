@@ -89,19 +89,18 @@ class PipelineSource:
         inputs = sorted(self.pipeline.inputs())
         self.parameters = [each for each in inputs if is_parameter(each)]
         datasets = {each: innermost(self.catalog.get(each)) for each in inputs}
-        models = {n: each for n, each in datasets.items() if isinstance(each, MLRunModel)}
-        self._models: dict[str, MLRunModel] = models
-        others = [each for each in inputs if each not in {*self.parameters, *self._models}]
-        if len(others) > 1:
-            others = [each for each in others if not isinstance(datasets[each], RunDataset)]
+        self._models = {n: each for n, each in datasets.items() if isinstance(each, MLRunModel)}
+        free = [each for each in inputs if each not in {*self.parameters, *self._models}]
+        others = free
+        if len(free) > 1:
+            others = [each for each in free if not isinstance(datasets[each], RunDataset)]
         if len(others) != 1:
             raise ModelError(
                 f"Pipeline '{name}' must have one input whose rows a request can bring, beside "
                 f"models, artifacts and parameters. It has: {', '.join(others) or 'none'}."
             )
         [self.rows] = others
-        known = {self.rows, *self.parameters, *self._models}
-        self._others = [each for each in inputs if each not in known]
+        self._others = [each for each in free if each != self.rows]
         if len(outputs := sorted(self.pipeline.outputs())) != 1:
             raise ModelError(
                 f"Pipeline '{name}' must have one output, the answer. It has: {', '.join(outputs)}."
@@ -121,9 +120,8 @@ class PipelineSource:
 
     def load(self) -> PipelinePredictor:
         """Load and verify its models, and what else it needs."""
-        records, loaded = self._records(), {}
-        for name, record in zip(self._models, records, strict=True):
-            loaded[name] = load_model(record)
+        records = self._records()
+        loaded = dict(zip(self._models, map(load_model, records), strict=True))
         loaded |= {name: self.catalog.load(name) for name in self._others}
         spec = {} if len(records) != 1 else records[0]["spec"]
         return PipelinePredictor(self, loaded, self._version(records), spec)

@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..runs.manager import MLRunContextManager
 from ..store.rows import Record
 from ..store.store import Store
 from .fast import Quick, quick
-from .schema import RequestError, Rows, Schema
+from .schema import MATRIX, RequestError, Rows, Schema
 from .versions import ModelError, load_model, model_version
 
 CHECKED = 64  # rows on which the quick way is compared with the model's own
@@ -34,9 +35,8 @@ class Answer:
     def part(self, start: int, stop: int, ignored: Sequence[str]) -> "Answer":
         """Give the answer to some of the rows."""
         told = None if self.probabilities is None else self.probabilities[start:stop]
-        return Answer(
-            self.outputs[start:stop], told, self.classes, self.version, ignored, self.output
-        )
+        outputs = self.outputs[start:stop]
+        return replace(self, outputs=outputs, probabilities=told, ignored=ignored)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -88,14 +88,10 @@ class Predictor:
             self.together, self.seconds = False, math.inf
             return
         self.together = all(_same(_cut(expected, n), one) for n, one in enumerate(one_by_one))
-        found = quick(self.model) if rows.matrix is not None else None
-        if found and rows.matrix is not None:
-            try:
-                same = _same(found(rows.matrix), expected)
-                same = same and _same(found(rows.matrix[:1]), _cut(expected, 0))
-            except Exception:
-                same = False
-            self._quick = found if same else None
+        if (matrix := rows.matrix) is not None and (found := quick(self.model)):
+            with suppress(Exception):
+                if _same(found(matrix), expected) and _same(found(matrix[:1]), _cut(expected, 0)):
+                    self._quick = found
         start = time.perf_counter()
         self._ask(_row(rows, 0))
         self.seconds = time.perf_counter() - start
@@ -143,18 +139,21 @@ class Predictor:
         outputs = np.asarray(found).tolist()
         if self._named:
             outputs = [self._named[output] for output in outputs]
-        is_table = isinstance(told, np.ndarray) and told.ndim == 2  # noqa: PLR2004
-        told = told if is_table else None
+        told = told if isinstance(told, np.ndarray) and told.ndim == MATRIX else None
         output = self.schema.output
         return Answer(outputs, told, self.classes, self.version, rows.ignored, output)
 
 
+def first_line(error: Exception) -> str:
+    """Give the first line of an error, without a point at its end, or else its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def refusal(error: Exception) -> RequestError:
     """Say in one sentence why a model doesn't take rows."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, KeyError):  # which has the key alone
-        lines = [f"there is no {lines[0]}"]
-    return RequestError(f"The model doesn't take these rows: {lines[0][:300].rstrip('.:')}.")
+    # A KeyError has the key alone.
+    what = f"{'there is no ' * isinstance(error, KeyError)}{first_line(error)}"
+    return RequestError(f"The model doesn't take these rows: {what[:300].rstrip('.:')}.")
 
 
 def _row(rows: Rows, number: int) -> Rows:

@@ -6,7 +6,6 @@ went afterwards.
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -19,7 +18,7 @@ from ..secrets.known import hide
 from ..store.context import new_record
 from ..store.fields import PROCESS, PROMOTION, artifact_uid, artifact_uri, producer
 from ..store.process import process_label
-from ..store.rows import LATEST
+from ..store.rows import LATEST, now
 from ..store.store import Store
 from .gates import Verdict, judge
 from .versions import CHAMPION, ModelError, holder, load_model, model_version
@@ -47,7 +46,7 @@ class Move:
             self._versions["previous"] = previous
         # At once, so that one that was changed or lost is refused whatever the gates say.
         self.model = load_model(candidate)
-        self._begun = datetime.now(UTC).isoformat()
+        self._begun = now()
 
     def go(self, verdict: Verdict, reason: str, force: bool = False) -> Record:
         """Move the alias if the verdict lets it, or by force, and give what is recorded of it.
@@ -65,11 +64,11 @@ class Move:
         return self._end(record, "" if self._move() else lost)
 
     def _intent(self, verdict: Verdict, reason: str, force: bool) -> Record:
-        labels = {"owner": psutil.Process().username(), PROCESS: process_label()}
-        labels[PROMOTION] = self.key
+        owner = psutil.Process().username()
+        labels = {"owner": owner, PROCESS: process_label(), PROMOTION: self.key}
         metadata = {"name": self.action, "uid": uuid.uuid4().hex, "labels": labels}
-        metadata |= {"project": self._records.project}
-        metadata |= {"annotations": {REASON: hide(reason)} if reason else {}}
+        notes = {REASON: hide(reason)} if reason else {}
+        metadata |= {"project": self._records.project, "annotations": notes}
         parameters: Record = {"model": self.key, "to": self.alias}
         parameters |= {role: producer(version) for role, version in self._versions.items()}
         parameters |= {"force": True} if force else {}
@@ -79,9 +78,8 @@ class Move:
         return record
 
     def _write(self, record: Record) -> None:
-        record["status"]["last_update"] = datetime.now(UTC).isoformat()
-        uid, project = record["metadata"]["uid"], self._records.project
-        self._records.db.store_run(record, uid, project)
+        record["status"]["last_update"] = now()
+        self._records.db.store_run(record, record["metadata"]["uid"], self._records.project)
 
     def _end(self, record: Record, refused: str) -> Record:
         ended = {"state": "error", "error": hide(refused)} if refused else {"state": "completed"}
@@ -179,19 +177,18 @@ def promote_trained(records: Records, uid: str, config: ModelsConfig) -> list[st
     """
     found = records.artifacts_of(records.run(uid))
     saved = {artifact_key(item): item for item in found if item["kind"] == "model"}
-    clear = [key for key in saved if holder(records, key)] or [*saved]
+    held = [key for key in saved if holder(records, key)]
+    clear = held or [*saved]
     if saved and not config.gates:
         return ["No model is promoted: `models` in mlrun.yml has no gates."]
-    if len(clear) > 1 and not any(holder(records, key) for key in clear):
+    if len(clear) > 1 and not held:
         return [
             f"No model is promoted: none of {', '.join(clear)} has a champion yet. Choose one: "
             f"kedro mlrun promote {clear[0]}@{uid[:8]}"
         ]
-    lines = []
-    for key in clear:
-        told = promote(records, artifact_uri(saved[key]), config, reason="promote_if_better")
-        lines += [sentence(told)] if told else []
-    return lines
+    uris = (artifact_uri(saved[key]) for key in clear)
+    told = (promote(records, uri, config, reason="promote_if_better") for uri in uris)
+    return [*map(sentence, filter(None, told))]
 
 
 def sentence(told: Mapping[str, Any]) -> str:

@@ -1,18 +1,19 @@
 """What the server says: answers, metadata, metrics, and the page that describes all that."""
 
-import html
 import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from .prediction import Answer
 from .schema import KINDS
 
 if TYPE_CHECKING:
     from .following import Followed, Predicting
+    from .requests import RequestLog
 
 # MLRun's, and `infer` is the Open Inference Protocol's, too.
 OPERATIONS = ("infer", "predict", "infer_dict", "predict_dict")
@@ -35,15 +36,7 @@ class Counts:
         """Count a request."""
         self.requests[status] += 1
         self.seconds += seconds
-        bucket = next((limit for limit in BUCKETS if seconds <= limit), None)
-        if bucket:
-            self.buckets[bucket] += 1
-
-
-class Page(str):
-    """A text that is HTML."""
-
-    __slots__ = ()
+        self.buckets[next((limit for limit in BUCKETS if seconds <= limit), float("inf"))] += 1
 
 
 def said(answer: Answer, name: str, identifier: Any, as_tensors: bool) -> dict[str, Any]:
@@ -87,9 +80,9 @@ def metadata(predictor: "Predicting") -> dict[str, Any]:
     return {**told, "inputs": inputs, "outputs": outputs}
 
 
-def metrics(counts: Counts, followed: "list[Followed]", waiting: int, dropped: int) -> str:
+def metrics(counts: Counts, followed: "Followed", waiting: int, log: "RequestLog | None") -> str:
     """Give the counts in Prometheus' format."""
-    total, below, name = sum(counts.requests.values()), 0, followed[0].source.name
+    total, below = sum(counts.requests.values()), 0
     lines = ["# TYPE kedro_mlrun_requests_total counter"]
     for status, number in sorted(counts.requests.items()):
         lines.append(f'kedro_mlrun_requests_total{{status="{status}"}} {number}')
@@ -102,16 +95,15 @@ def metrics(counts: Counts, followed: "list[Followed]", waiting: int, dropped: i
     lines.append(f"kedro_mlrun_request_seconds_count {total}")
     for kind, key, value in (
         ("counter", "rows_total", counts.rows),
-        ("counter", "swaps_total", sum(each.swaps for each in followed)),
-        ("counter", "log_dropped_rows_total", dropped),
+        ("counter", "swaps_total", followed.swaps),
+        ("counter", "log_dropped_rows_total", log.dropped if log else 0),
         ("gauge", "waiting_requests", waiting),
     ):
         lines += [f"# TYPE kedro_mlrun_{key} {kind}", f"kedro_mlrun_{key} {value}"]
-    lines.append("# TYPE kedro_mlrun_model_info gauge")
-    for each in followed:
-        labels = {"name": name, "tag": each.source.tag, "version": each.predictor.version}
-        told = ",".join(f"{label}={json.dumps(value)}" for label, value in labels.items())
-        lines.append(f"kedro_mlrun_model_info{{{told}}} 1")
+    source, version = followed.source, followed.predictor.version
+    labels = {"name": source.name, "tag": source.tag, "version": version}
+    told = ",".join(f"{label}={json.dumps(value)}" for label, value in labels.items())
+    lines += ["# TYPE kedro_mlrun_model_info gauge", f"kedro_mlrun_model_info{{{told}}} 1"]
     return "\n".join([*lines, ""])
 
 
@@ -171,30 +163,26 @@ def openapi(predictor: "Predicting") -> dict[str, Any]:
     }
 
 
-def page(predictor: "Predicting") -> Page:
+def page(predictor: "Predicting") -> Markup:
     """Show the same to a person, with nothing loaded from elsewhere."""
-    told = openapi(predictor)
-    paths = "".join(
-        f"<tr><td>{method.upper()}</td><td><code>{html.escape(path)}</code></td>"
-        f"<td>{html.escape(each['summary'])}</td></tr>"
-        for path, methods in told["paths"].items()
+    row = Markup("<tr><td>{}</td><td><code>{}</code></td><td>{}</td></tr>").format
+    paths = Markup("").join(
+        row(method.upper(), path, each["summary"])
+        for path, methods in openapi(predictor)["paths"].items()
         for method, each in methods.items()
     )
     schema = predictor.schema
-    columns = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{kind}</td></tr>"
-        for name, kind in zip(schema.names, schema.kinds, strict=True)
-    )
-    body = html.escape(json.dumps({"inputs": [schema.example]}))
-    name, version = html.escape(predictor.name), html.escape(predictor.version)
-    return Page(
-        f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>
+    row = Markup("<tr><td>{}</td><td>{}</td></tr>").format
+    columns = Markup("").join(map(row, schema.names, schema.kinds))
+    body = json.dumps({"inputs": [schema.example]})
+    return Markup(
+        """<!doctype html><html lang="en"><meta charset="utf-8"><title>{predictor.name}</title>
 <style>body{{font:16px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}}
 td,th{{text-align:left;padding:.2em 1em .2em 0}}pre{{white-space:pre-wrap;overflow-wrap:anywhere;
 background:#f4f4f4;padding:1em}}</style>
-<h1>{name}</h1><p>Version {version}. The same for programs:
+<h1>{predictor.name}</h1><p>Version {predictor.version}. The same for programs:
 <a href="/openapi.json">/openapi.json</a></p>
 <h2>Ask it</h2><pre>curl --json '{body}' http://…/predict</pre>
 <h2>Paths</h2><table>{paths}</table><h2>Columns</h2><table>{columns}</table></html>
 """
-    )
+    ).format(predictor=predictor, body=body, paths=paths, columns=columns)

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Collection
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ..datasets.files import write
 from .following import Followed, Predicting
-from .prediction import Answer
+from .prediction import Answer, first_line
 from .schema import Rows
 from .served import FOLDER
 
@@ -88,17 +89,13 @@ class RequestLog:
     def _record(self, found: list[Any]) -> None:
         rows, size = sum(len(each) for _, each, *_ in found), sum(each for *_, each in found)
         try:
-            hours: dict[str, list[Any]] = {}
-            for item in found:
-                hours.setdefault(item[0].strftime("%Y-%m-%d/%H"), []).append(item)
-            for hour, items in hours.items():
-                self._write(hour, items)
+            for hour, items in groupby(found, lambda item: item[0].strftime("%Y-%m-%d/%H")):
+                self._write(hour, [*items])
             self._said = ""
         except Exception as error:
             with self._lock:
                 self.dropped += rows
-            line = (str(error).splitlines() or [type(error).__name__])[0]
-            if line != self._said:
+            if (line := first_line(error)) != self._said:
                 self._said = line
                 LOG.warning("Requests can't be recorded in %s: %s", self.folder, line)
         finally:

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import numpy as np
-from pydantic_core import from_json
 
 from ..store.rows import Record
 
@@ -82,7 +81,7 @@ class Rows:
             is_whole = kind == "whole number" and None not in values
             dtype: Any = "int64" if is_whole else "float64" if kind in NUMERIC[:2] else None
             if kind == "time":
-                made[name] = pd.to_datetime(pd.Series(values, dtype=object), format="ISO8601")
+                made[name] = _times(values)
             else:
                 made[name] = pd.Series(values, dtype=dtype or (object if kind == "text" else None))
         return pd.DataFrame(made)
@@ -122,7 +121,8 @@ class Schema:
         self.names = [str(feature["name"]) for feature in self.inputs]
         self.kinds = [KINDS.get(feature.get("value_type") or "", "text") for feature in self.inputs]
         self._floats = bool(self.names) and {*self.kinds} == {"number"}
-        self._ordered = itemgetter(*self.names) if len(self.names) > 1 else None
+        names = self.names
+        self._ordered = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
         output = self.outputs[0] if self.outputs else {}
         self.output = str(output.get("name") or "prediction")
         labels = output.get("labels") or {}
@@ -138,13 +138,6 @@ class Schema:
                 median = float(f"{self.stats[name]['50%']:.4g}")
                 row[n] = median if self.kinds[n] == "number" else round(median)
         return row
-
-    def read_json(self, body: bytes) -> Any:
-        """Read a body of JSON."""
-        try:
-            return from_json(body)
-        except ValueError as error:
-            raise RequestError(f"The body isn't JSON: {error}.") from None
 
     def rows(self, found: Any) -> Rows:
         """Check rows: a list of dicts, or of lists in the columns' order."""
@@ -172,27 +165,17 @@ class Schema:
             if np.isinf(numbers).any():
                 raise RequestError("A number is infinite, or too large for the model.")
             return Rows(self.names, self.kinds, numbers=numbers, ignored=ignored)
-        columns = [
-            self._column(name, kind, values)
-            for name, kind, values in zip(
-                self.names, self.kinds, zip(*found, strict=True), strict=True
-            )
-        ]
+        columns = [*map(self._column, self.names, self.kinds, zip(*found, strict=True))]
         return Rows(self.names, self.kinds, columns, ignored=ignored)
 
     def _in_order(self, found: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Give the values of rows in the columns' order."""
         try:
-            if self._ordered:
-                return [*map(self._ordered, found)]
-            return [(row[self.names[0]],) for row in found]
+            return [*map(self._ordered, found)]
         except KeyError:
             missing = [name for name in self.names if any(name not in row for row in found)]
-            raise self._lacks(missing) from None
-
-    def _lacks(self, missing: Sequence[str]) -> RequestError:
-        shown = ", ".join(f"'{name}'" for name in missing[:5]) + ", …" * (len(missing) > 5)  # noqa: PLR2004
-        return RequestError(f"The rows lack the column{'s' * (len(missing) > 1)} {shown}.")
+            shown = ", ".join(f"'{name}'" for name in missing[:5]) + ", …" * (len(missing) > 5)  # noqa: PLR2004
+            what = f"column{'s' * (len(missing) > 1)} {shown}"
+            raise RequestError(f"The rows lack the {what}.") from None
 
     def _column(self, name: str, kind: str, values: Sequence[Any]) -> Sequence[Any]:
         """Check the values of a column; what is missing becomes None."""
@@ -205,25 +188,20 @@ class Schema:
                 raise RequestError(f"Column '{name}' has an infinite number.")
             if any(map(math.isnan, floats)):
                 values = [None if value != value else value for value in values]  # noqa: PLR0124
-        if kind == "whole number":
-            if any(value % 1 for value in values if type(value) is float and value == value):  # noqa: PLR0124
-                raise RequestError(f"Column '{name}' has a fraction, and takes a whole number.")
-            values = [value if value is None else int(value) for value in values]
-        if kind in {"number", "whole number", "value"}:
+            if kind == "whole number":
+                if any(value % 1 for value in values if type(value) is float):
+                    raise RequestError(f"Column '{name}' has a fraction, and takes a whole number.")
+                values = [value if value is None else int(value) for value in values]
             large = 2**63 if kind == "whole number" else 10**308
             if any(type(value) is int and not -large <= value < large for value in values):
                 raise RequestError(f"Column '{name}' has a number that is too large for the model.")
         if kind == "time":
-            self._check_times(name, values)
+            try:
+                _times(values)
+            except (ValueError, OverflowError):
+                what = f"Column '{name}' takes times such as 2024-12-31T08:00."
+                raise RequestError(what) from None
         return values
-
-    def _check_times(self, name: str, values: Sequence[Any]) -> None:
-        import pandas as pd
-
-        try:
-            pd.to_datetime(pd.Series(values, dtype=object), format="ISO8601")
-        except (ValueError, OverflowError):
-            raise RequestError(f"Column '{name}' takes times such as 2024-12-31T08:00.") from None
 
     def _unknown(self, found: Sequence[Mapping[str, Any]]) -> Rows:
         """Take rows of whatever columns the first one has."""
@@ -252,31 +230,18 @@ class Schema:
         lengths = {array.shape[0] for array in arrays.values()}
         if len(lengths) > 1 or 0 in lengths:
             raise RequestError("The tensors must have the same number of rows, at least one.")
-        [only] = [*arrays.values()] if len(arrays) == 1 else [None]
-        if (
-            only is not None
-            and only.ndim == MATRIX
-            and (only.shape[1] != 1 or len(self.names) == 1)
-        ):
-            return self.rows(only.tolist())
+        first = next(iter(arrays.values()))
+        is_table = len(arrays) == 1 and first.ndim == MATRIX
+        if is_table and (first.shape[1] != 1 or len(self.names) == 1):
+            return self.rows(first.tolist())
         for name, array in arrays.items():
             if array.shape[1:] not in {(), (1,)}:
                 raise RequestError(
                     f"Tensor '{name[:64]}' has the shape {[*array.shape]}. Send one of the shape "
                     f"[rows, {len(self.names) or 'columns'}], or one for each column."
                 )
-        names = self.names if self.is_strict else [*arrays]
-        if missing := [name for name in names if name not in arrays]:
-            raise self._lacks(missing)
-        lists = [arrays[name].reshape(-1).tolist() for name in names]
-        if not self.is_strict:
-            return self._unknown(
-                [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
-            )
-        ignored = sorted(arrays.keys() - {*names})
-        rows = self.rows([[*row] for row in zip(*lists, strict=True)])
-        rows.ignored = ignored
-        return rows
+        each = zip(*(array.reshape(-1).tolist() for array in arrays.values()), strict=True)
+        return self.rows([dict(zip(arrays, row, strict=True)) for row in each])
 
     def csv(self, body: bytes) -> Rows:
         """Check CSV with a line of names at its beginning; as pandas does, take NA as missing."""
@@ -297,13 +262,9 @@ class Schema:
             )
         known = dict(zip(self.names, self.kinds, strict=True))
         other = "text" if self.is_strict else "value"
-        columns = {
-            name: _from_text(name, known.get(name, other), column)
-            for name, column in zip(names, zip(*values, strict=True), strict=True)
-        }
-        return self.rows(
-            [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        )
+        kinds = [known.get(name, other) for name in names]
+        each = zip(*map(_from_text, names, kinds, zip(*values, strict=True)), strict=True)
+        return self.rows([dict(zip(names, row, strict=True)) for row in each])
 
 
 def is_tensors(found: Any) -> bool:
@@ -320,19 +281,17 @@ def _array(name: str, tensor: Record) -> np.ndarray:
     shape, kind, data = tensor.get("shape"), tensor.get("datatype"), tensor.get("data")
     if not isinstance(kind, str) or kind not in DATATYPES:
         raise RequestError(f"Tensor '{name}' needs a `datatype`: {', '.join(DATATYPES)}.")
-    if not (
-        isinstance(shape, list)
-        and 0 < len(shape) <= MATRIX
-        and all(type(n) is int and 0 <= n < EXACT for n in shape)
-    ):
+    sizes = shape if isinstance(shape, list) else []
+    is_shape = 0 < len(sizes) <= MATRIX and all(type(n) is int and 0 <= n < EXACT for n in sizes)
+    if not is_shape:
         raise RequestError(f"Tensor '{name}' needs a `shape` of one or two whole numbers.")
     flat: list[Any] = [data]
     while flat and all(isinstance(part, list) for part in flat):
         flat = [*chain.from_iterable(flat)]
-    if not isinstance(data, list) or len(flat) != math.prod(shape):
+    count = math.prod(sizes)
+    if not isinstance(data, list) or len(flat) != count:
         raise RequestError(
-            f"Tensor '{name}' has {len(flat)} values, and its shape {shape} takes "
-            f"{math.prod(shape)}."
+            f"Tensor '{name}' has {len(flat)} values, and its shape {shape} takes {count}."
         )
     wanted: dict[str, set[type]] = {"BO": {bool}, "BY": {str, type(None)}}
     wanted["FP"] = {int, float, type(None)}
@@ -349,11 +308,16 @@ def _array(name: str, tensor: Record) -> np.ndarray:
         is_same = False
     if not is_same:
         raise RequestError(f"Tensor '{name}' has a number that is too large for {kind}.")
-    return made.reshape(shape)
+    return made.reshape(sizes)
+
+
+def _times(values: Sequence[Any]) -> Any:
+    import pandas as pd
+
+    return pd.to_datetime(pd.Series(values, dtype=object), format="ISO8601")
 
 
 def _from_text(name: str, kind: str, texts: Sequence[str]) -> list[Any]:
-    """Read a column of CSV."""
     if kind == "value":  # a number, where all are
         try:
             return _from_text(name, "number", texts)

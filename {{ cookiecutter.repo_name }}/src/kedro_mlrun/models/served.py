@@ -58,17 +58,13 @@ def _answered(key: str) -> dict[str, str]:
         hours = (hour for folder in folders for day in _newest(folder) for hour in _newest(day))
         files = (file for hour in hours for file in hour.glob("*.parquet"))
         for file in islice(files, FILES):
+            import pyarrow.parquet as pq
+
             day, hour = file.parts[-3:-1]
-            for uid in _versions(file):
-                found.setdefault(uid, f"{day} {hour}")
+            versions = pq.read_table(file, columns=["answer.version"])["answer.version"]
+            for uid in versions.unique().to_pylist():
+                found.setdefault(str(uid), f"{day} {hour}")
     return found
-
-
-def _versions(file: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(file, columns=["answer.version"])
-    return [str(uid) for uid in table["answer.version"].unique().to_pylist()]
 
 
 def _newest(folder: Path) -> list[Path]:

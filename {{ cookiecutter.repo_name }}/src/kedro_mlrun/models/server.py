@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hmac import compare_digest
 from http import HTTPStatus
+from itertools import accumulate, pairwise
 from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
-from pydantic_core import to_json
+from markupsafe import Markup
+from pydantic_core import from_json, to_json
 
 from .. import __version__, web
 from ..web import make_server
@@ -101,14 +104,11 @@ def _answers(predictor: Any, batch: list[Any]) -> list[Any]:
     """Answer each request of a batch, with an answer or an error."""
     parts = [rows for rows, _ in batch]
     try:
-        answer, start, found = predictor.answer(Rows.joined(parts)), 0, list[Any]()
+        answer = predictor.answer(Rows.joined(parts))
         if len(parts) == 1:
             return [answer]
-        for rows in parts:
-            stop = start + len(rows)
-            found.append(answer.part(start, stop, rows.ignored))
-            start = stop
-        return found
+        spans = pairwise(accumulate(map(len, parts), initial=0))
+        return [answer.part(*each, part.ignored) for each, part in zip(spans, parts, strict=True)]
     except Exception as error:
         # One of them may be at fault, and the others are not to suffer from it.
         alone = len(batch) == 1
@@ -147,14 +147,13 @@ class App:
         self.followed, self.log, self.largest = followed, log, largest
         self.counts, self.batches = protocol.Counts(), Batches(followed, waiting)
         self._token = token.encode()
-        name = followed.source.name
-        self.name = name
+        name = self.name = followed.source.name
         model = f"/v2/models/{name}"
         self._gets: dict[str, Callable[[], Any]] = {
             "/": lambda: protocol.page(self.followed.predictor),
             "/openapi.json": lambda: protocol.openapi(self.followed.predictor),
             "/metadata": lambda: protocol.metadata(self.followed.predictor),
-            "/metrics": self._metrics,
+            "/metrics": lambda: protocol.metrics(self.counts, followed, self.batches.length, log),
             "/v2": lambda: {"name": "kedro-mlrun", "version": __version__, "extensions": []},
             "/v2/models": lambda: {"models": [name]},
             model: lambda: protocol.metadata(self.followed.predictor),
@@ -168,26 +167,23 @@ class App:
         """Answer a request."""
         if scope["type"] != "http":
             raise ValueError(f"a connection of type {scope['type']} is not served")
-        start, version = perf_counter(), ""
+        start, version, status = perf_counter(), "", HTTPStatus.OK.value
         try:
             path, headers = scope["path"], dict(scope["headers"])
             body = await self._body(headers, receive)
             self._check(path, headers)
             path = self._without_version(path)
             if scope["method"] == "POST" and path in self._posts:
-                answer, identifier, as_tensors = await self._predict(headers, body)
-                version = answer.version
-                told = protocol.said(answer, self.name, identifier, as_tensors)
+                version, content = await self._predict(headers, body)
             else:
-                told = self._told(scope["method"], path)
-            status, content = HTTPStatus.OK.value, told
+                content = self._told(scope["method"], path)
         except RequestError as error:
             status, content = error.status, {"error": error.message}
         except Exception as error:
             LOG.exception("A request failed.")
             status = HTTPStatus.INTERNAL_SERVER_ERROR.value
             content = {"error": f"The model failed with {type(error).__name__}. The log says why."}
-        kind = b"text/html; charset=utf-8" if isinstance(content, protocol.Page) else JSON
+        kind = b"text/html; charset=utf-8" if isinstance(content, Markup) else JSON
         if isinstance(content, str):
             kind = b"text/plain; version=0.0.4" if kind == JSON else kind
             body = content.encode()
@@ -209,32 +205,23 @@ class App:
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Any) -> bytes:
         """Read a request's body; what is too large is read, too, so that the answer is."""
-        parts, size = [], 0
+        parts, size, has_more = [], 0, True
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > 10 * self.largest:
-            raise self._too_large()
-        while True:
+        announced = int(length) if length.isdigit() else 0
+        while has_more and max(size, announced) <= 10 * self.largest:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise RequestError("The request ended early.")
-            part = message.get("body", b"")
+            part, has_more = message.get("body", b""), message.get("more_body")
             size += len(part)
             if size <= self.largest:
                 parts.append(part)
-            elif size > 10 * self.largest:
-                raise self._too_large()
-            if not message.get("more_body"):
-                break
-        if size > self.largest:
-            raise self._too_large()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _too_large(self) -> RequestError:
-        megabytes = f"{self.largest / 1e6:g} MB"
-        return RequestError(
-            f"The request has more than {megabytes}. Send fewer rows at once.",
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        )
+        if has_more or size > self.largest:
+            raise RequestError(
+                f"The request has more than {self.largest / 1e6:g} MB. Send fewer rows at once.",
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            )
+        return b"".join(parts)
 
     def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         if not self._token or path in OPEN:
@@ -247,16 +234,12 @@ class App:
 
     def _without_version(self, path: str) -> str:
         """Give the path without the version in it, which must be the one that is served."""
-        parts = path.split("/")
-        place = 4  # /v2/models/NAME/versions/VERSION
-        if parts[place : place + 1] == ["versions"] and len(parts) > place + 1:
-            version = self.followed.predictor.version
-            if parts[place + 1] != version:
+        if found := re.match("(/v2/models/[^/]*)/versions/([^/]*)", path):
+            if found[2] != (version := self.followed.predictor.version):
                 raise RequestError(
-                    f"Version '{parts[place + 1][:64]}' isn't served, but {version}.",
-                    HTTPStatus.NOT_FOUND,
+                    f"Version '{found[2][:64]}' isn't served, but {version}.", HTTPStatus.NOT_FOUND
                 )
-            path = "/".join(parts[:place] + parts[place + 2 :])
+            path = found[1] + path[found.end() :]
         return path.rstrip("/") or "/"
 
     def _told(self, method: str, path: str) -> Any:
@@ -273,9 +256,7 @@ class App:
             )
         raise RequestError(f"There is nothing at {path[:64]}. See /.", HTTPStatus.NOT_FOUND)
 
-    async def _predict(
-        self, headers: Mapping[bytes, bytes], body: bytes
-    ) -> tuple[Answer, Any, bool]:
+    async def _predict(self, headers: Mapping[bytes, bytes], body: bytes) -> tuple[str, Any]:
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         schema, identifier, as_tensors = self.followed.predictor.schema, None, False
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -285,7 +266,10 @@ class App:
         if kind == CSV:
             rows = schema.csv(body)
         elif kind == JSON:
-            found = schema.read_json(body)
+            try:
+                found = from_json(body)
+            except ValueError as error:
+                raise RequestError(f"The body isn't JSON: {error}.") from None
             if isinstance(found, dict):
                 identifier, as_tensors = found.get("id"), is_tensors(found.get("inputs"))
             rows = schema.body(found)
@@ -298,11 +282,7 @@ class App:
         self.counts.rows += len(rows)
         if self.log:
             self.log.put(rows, answer, identifier, len(body))
-        return answer, identifier, as_tensors
-
-    def _metrics(self) -> str:
-        dropped = self.log.dropped if self.log else 0
-        return protocol.metrics(self.counts, [self.followed], self.batches.length, dropped)
+        return answer.version, protocol.said(answer, self.name, identifier, as_tensors)
 
 
 def run(app: App, opened: socket.socket) -> None:

@@ -14,7 +14,7 @@ import click
 from ..lazy import mlrun
 from ..store import fields
 from ..store.deletion import delete_data
-from ..store.fields import section
+from ..store.fields import OWN, PARENT, section
 from ..store.rows import LATEST, ORDERS, TERMINAL_STATES
 from ..store.store import Store
 from ..store.values import Matching
@@ -111,11 +111,9 @@ class Records:
         if states:
             # Before 1.10, MLRun's API has another name for them, and lists all.
             found = (run for run in found if run["status"].get("state") in states)
-        if not any(fields.PARENT in label for label in filters.get("labels") or ()):
+        if not any(PARENT in label for label in filters.get("labels") or ()):
             # A search's trials are shown with it.
-            found = (
-                run for run in found if fields.PARENT not in section(run, "metadata", "labels")
-            )
+            found = (run for run in found if PARENT not in section(run, "metadata", "labels"))
         return (
             run
             for run in found
@@ -235,7 +233,7 @@ class Records:
             if key in {"", artifact_key(item)}
             and kind in {"", item["kind"]}
             and (not tag or tag in item["metadata"]["tags"])
-            and (key or run or not artifact_key(item).startswith(fields.OWN))
+            and (key or run or not artifact_key(item).startswith(OWN))
         )
         versions = list(islice(found, limit))
         for item in versions if tag else ():
@@ -254,18 +252,16 @@ class Records:
         """List what a run has saved, first saved first, all versions of a key included."""
         uid = run["metadata"]["uid"]
         # The runs of a chain share a tree, which is the workflow's.
-        trees = dict.fromkeys(
-            filter(None, (section(run, "metadata", "labels").get("workflow"), uid))
-        )
+        workflow = section(run, "metadata", "labels").get("workflow")
+        trees = dict.fromkeys(filter(None, (workflow, uid)))
         found = (item for name in trees for item in self.versions(tree=name, **filters))
         return sorted((item for item in found if fields.producer(item) == uid), key=_written)
 
     def version(self, key: str, uid: str) -> Record | None:
         """Give the version of an artifact with this uid, if there is one."""
         filters: Record = {"uid": uid} if self._store else {}
-        return next(
-            (item for item in self.versions(name=key, **filters) if uid_of(item) == uid), None
-        )
+        found = self.versions(name=key, **filters)
+        return next((item for item in found if uid_of(item) == uid), None)
 
     def artifact(self, which: str) -> Record:
         """Find a version of an artifact, with all of its `metadata.tags`, however it is named."""
@@ -372,9 +368,15 @@ class Records:
         follow, seen = self._came_from if back else self._came_of, set[str]()
 
         def node(name: str, record: Record | None, is_run: bool, depth: int) -> Record:
-            made = _node(name, record, is_run)
-            made["repeated"] = made["uid"] in seen
             # What was deleted, or isn't of this project, has no record.
+            about = (summary if is_run else artifact_summary)(record) if record else {}
+            if record:
+                name = fields.run_title(about) if is_run else about["key"]
+            made: Record = {"type": "run" if is_run else "artifact", "name": name}
+            told = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
+            made |= {field: about.get(field) for field in told}
+            # How many more runs there are; whether what follows is elsewhere, or too far away.
+            made |= {"unshown": 0, "repeated": made["uid"] in seen, "cut": False, "follows": []}
             if not record or made["repeated"]:
                 return made
             seen.add(made["uid"])
@@ -402,14 +404,10 @@ class Records:
         return found
 
     def _came_of(self, record: Record, is_run: bool) -> dict[str, Record | None]:
-        following = (
-            self.artifacts_of(record, best_iteration=True) if is_run else self.runs_using(record)
-        )
-        return {
-            uid_of(each): each
-            for each in following
-            if not (is_run and artifact_key(each).startswith(fields.OWN))
-        }
+        if not is_run:
+            return {uid_of(run): run for run in self.runs_using(record)}
+        saved = self.artifacts_of(record, best_iteration=True)
+        return {uid_of(item): item for item in saved if not artifact_key(item).startswith(OWN)}
 
     def losses(
         self, run: Record, saved: Sequence[Record], others: Collection[str] = ()
@@ -439,7 +437,7 @@ class Records:
         self.check_ended(run)
         # The jobs of a search's trials are shown with it; no other run has such.
         if fields.SEARCH in section(run, "metadata", "annotations"):
-            for job in self.runs(None, labels=[f"{fields.PARENT}={uid_of(run)}"]):
+            for job in self.runs(None, labels=[f"{PARENT}={uid_of(run)}"]):
                 self.delete(job, artifacts)
         uid, deleted, kept, folders = uid_of(run), [], [], set[str]()
         for record in self.artifacts_of(run) if artifacts else ():
@@ -464,18 +462,6 @@ class Records:
                 shutil.rmtree(folder, ignore_errors=True)
         self.db.del_run(uid, self.project)
         return {"deleted": sorted(deleted), "kept": kept}
-
-
-def _node(name: str, record: Record | None, is_run: bool) -> Record:
-    """Tell what a tree shows of a run or an artifact; of one without a record, its name."""
-    shown = ("uid", "state", "start_time") if is_run else ("uid", "kind", "uri", "run")
-    about = (summary if is_run else artifact_summary)(record) if record else {}
-    if record:
-        name = fields.run_title(about) if is_run else about["key"]
-    made: Record = {"type": "run" if is_run else "artifact", "name": name}
-    made |= {field: about.get(field) for field in shown}
-    # How many more runs there are; whether what follows is elsewhere, or too far away.
-    return {**made, "unshown": 0, "repeated": False, "cut": False, "follows": []}
 
 
 def is_promotion(run: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ import psutil
 from ..api import client as api
 from ..lazy import mlrun
 from ..secrets.known import REDACTED, hide
-from ..store.context import ADDED, RunContext, is_tested
+from ..store.context import ADDED, RunContext, is_tested, new_record
 from ..store.fields import LONG_AGO, OWN, PROCESS, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from ..store.store import Store
@@ -88,7 +88,7 @@ def new_context(
     metadata = {"name": name, "uid": uid, "project": project, "labels": {"owner": owner, **labels}}
     output_path = run_folder(artifact_path, uid)
     if connect:
-        return RunContext.new(db, metadata, output_path, parameters, connect)
+        return RunContext.open(db, new_record(metadata, output_path, parameters), connect)
     spec = {"output_path": output_path, "parameters": parameters}
     # With a spec, MLRun gives a new context even where it keeps that of an earlier run.
     return mlrun.get_or_create_ctx(name, spec={"metadata": metadata, "spec": spec})
@@ -114,7 +114,7 @@ def resumed(
     for name in ("error", "status_text", "end_time", "artifacts"):
         status.pop(name, None)
     if connect and isinstance(db, Store) and is_tested():
-        return RunContext.again(db, record, connect)
+        return RunContext.open(db, record, connect)
     db.store_run(record, uid, project)
     return mlrun.MLClientCtx.from_dict(
         record, db, autocommit=True, store_run=False, include_status=True

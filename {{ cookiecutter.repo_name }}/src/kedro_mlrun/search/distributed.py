@@ -43,11 +43,7 @@ class TrialJobs:
 
     def taken_over(self, study: Study) -> Iterator[Trial]:
         """Follow the jobs that the search had started before it was killed."""
-        uid, project = self._of_run
-        found = self._store.list_runs(
-            project=project, labels=[f"{PARENT}={uid}"], start_time_from=LONG_AGO
-        )
-        for run in found:
+        for run in self._runs(labels=[f"{PARENT}={self._of_run[0]}"]):
             metadata = run["metadata"]
             number, params, *_ = trial_job.asked(metadata["annotations"])
             # One that was aborted is tried anew.
@@ -77,6 +73,9 @@ class TrialJobs:
     def _store(self) -> Any:
         # A job that was killed may have recorded no end.
         return MLRunContextManager().to_read()[0]
+
+    def _runs(self, **which: Any) -> Any:
+        return self._store.list_runs(project=self._of_run[1], start_time_from=LONG_AGO, **which)
 
     def _planner(self, prepared: Prepared) -> Callable[..., Plan]:
         uid, project_name = self._of_run
@@ -110,12 +109,8 @@ class TrialJobs:
         return plan
 
     def _ended(self) -> Iterator[Trial]:
-        """Wait for jobs, and give the trials of those that have ended."""
         time.sleep(POLL[not isinstance(self._store, Store)])
-        _, project = self._of_run
-        runs = self._store.list_runs(
-            project=project, uid=[*self._waiting], start_time_from=LONG_AGO
-        )
+        runs = self._runs(uid=[*self._waiting])
         ended = [run for run in runs if run["status"].get("state") in TERMINAL_STATES]
         trials = [self._trial(run) for run in ended]
         yield from sorted(trials, key=lambda trial: trial.number)

@@ -34,9 +34,11 @@ def check_unchanged(run: Record, pipeline: Pipeline, catalog: CatalogProtocol) -
     """Refuse to go on with a search whose trials would have other parameters or data now."""
     asked = json.loads(section(run, "metadata", "annotations")[SEARCH])
     searched = tuple(f"{name}." for name in asked["config"]["parameters"])
+    parameters, before = section(run, "spec", "parameters"), asked.get("files", {})
+    now = file_hashes(pipeline, catalog) if before else {}
     changed = [
-        *_changed_parameters(section(run, "spec", "parameters"), searched, pipeline, catalog),
-        *_changed_files(asked.get("files", {}), pipeline, catalog),
+        *_changed_parameters(parameters, searched, pipeline, catalog),
+        *(f"the data of '{name}' have changed" for name in before if before[name] != now.get(name)),
     ]
     if changed:
         raise SearchError(
@@ -51,30 +53,14 @@ def _changed_parameters(
     feed = {name: catalog.load(name) for name in pipeline.inputs() if is_parameter(name)}
     flat = flatten(plain(taken(feed, pipeline)))
     now = shortened(parameters(flat, {}), f"{OWN}parameters")
-    of_job = JobParameters.model_fields
-    before, now = (
-        {
-            name: value
-            for name, value in values.items()
-            if not (f"{name}.".startswith((OWN, *searched)) or name in of_job)
-        }
-        for values in (before, now)
-    )
+    names = sorted((before.keys() | now.keys()) - JobParameters.model_fields.keys())
+    names = [name for name in names if not f"{name}.".startswith((OWN, *searched))]
     # None are recorded where mlrun.yml says so.
-    for name in sorted(before.keys() | now.keys()) if before else ():
+    for name in names if before.keys() & {*names} else ():
         if name not in before or name not in now:
             yield f"{name} is {'no parameter any more' if name in before else 'a new parameter'}"
         elif before[name] != now[name]:
             yield f"{name} was {shown(before[name])} and is {shown(now[name])}"
-
-
-def _changed_files(
-    before: dict[str, str], pipeline: Pipeline, catalog: CatalogProtocol
-) -> Iterator[str]:
-    now = file_hashes(pipeline, catalog) if before else {}
-    return (
-        f"the data of '{name}' have changed" for name in before if before[name] != now.get(name)
-    )
 
 
 def versions_then(run: Record, pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:

@@ -62,19 +62,15 @@ class Search:
     trials: int = 0
 
     @classmethod
-    def again(cls, text: str, jobs: int = 1, **changes: Any) -> "Search":
+    def again(cls, text: str, **changes: Any) -> "Search":
         """Make a search of what is recorded of one, in this project."""
         asked = json.loads(text)
         loader = config_loader(current_project(), asked["env"], asked["params"])
         config = SearchConfig(**{**asked["config"], **changes})
-        return cls(config, loader["parameters"], asked | {"config": config.model_dump()}, jobs)
-
-    @classmethod
-    def of_job(cls, text: str) -> "Search":
-        """Make a search of what a job of one is told."""
-        search = cls.again(text)
-        search.jobs, search.distributed = (search.asked[name] for name in ("jobs", "distributed"))
-        return search
+        # Which a job is told, beside what is recorded.
+        told = {name: asked[name] for name in ("jobs", "distributed") if name in asked}
+        asked["config"] = config.model_dump()
+        return cls(config, loader["parameters"], asked, **told)
 
     @property
     def pipelines(self) -> list[str]:
@@ -113,16 +109,18 @@ class SearchRunner(SequentialRunner):
             )
 
         # A job has been told by its record, and so has one that goes on with an earlier one.
-        search = self._search = self._search or Search.of_job(context.annotations[SEARCH])
+        search = self._search = self._search or Search.again(context.annotations[SEARCH])
         take_back(context, json.loads(context.annotations.get(BEFORE) or "{}"))
 
         def run(node: Node) -> None:
-            task = Task(node, catalog, is_async=False, hook_manager=hook_manager, run_id=run_id)
-            task.execute()
+            Task(node, catalog, is_async=False, hook_manager=hook_manager, run_id=run_id).execute()
 
         recorder = Recorder(context, search.config, catalog)
         search.uid = context._uid
-        recorder.begin({"files": file_hashes(pipeline, catalog), **search.asked})
+        # So that it can go on if it is killed.
+        noted = {"files": file_hashes(pipeline, catalog), **search.asked}
+        context.set_annotation(SEARCH, json.dumps(noted))
+        context.commit()
         work = search.work(pipeline, catalog)
         study = Study(search.config, recorder.trials())
         trials = _Trials(work, catalog, context, run)
@@ -145,7 +143,12 @@ class SearchRunner(SequentialRunner):
         values = search.config.values(study.best.params)
         for name, value in work.with_values(values).items():
             catalog[name].save(value)
-        _note_parameters(context, values)
+        # MLRun has no public way to change the parameters that a run began with.
+        known = context._parameters
+        for other in [*known]:
+            if any(f"{other}.".startswith(f"{name}.") for name in values):
+                del known[other]
+        known.update(recorded_parameters(values))
         for node in pipeline.nodes:
             if node not in trials.ran_once:
                 is_made = node.outputs and made.keys() >= {*map(stem, node.outputs)}
@@ -275,25 +278,14 @@ def _giving(node: Node, made: Values) -> Node:
     given = copy.copy(node)
 
     def run(_: Any) -> dict[str, Any]:
-        values = {name: made[stem(name)].load() for name in node.outputs}
+        values = [made[stem(name)].load() for name in node.outputs]
         # Of what is yielded, Kedro saves each part.
-        return (
-            {name: iter([each]) for name, each in values.items()} if is_generator(node) else values
-        )
+        parts = [iter([each]) for each in values] if is_generator(node) else values
+        return dict(zip(node.outputs, parts, strict=True))
 
     # Not by its function, which gives a dict where the node names its outputs by one.
     vars(given)["run"] = run
     return given
-
-
-def _note_parameters(context: Any, values: Mapping[str, Any]) -> None:
-    """Let the run have the best trial's parameters in place of those that it began with."""
-    # MLRun has no public way to change parameters.
-    known = context._parameters
-    for name in values:
-        for other in [other for other in known if f"{other}.".startswith(f"{name}.")]:
-            del known[other]
-    known.update(recorded_parameters(dict(values)))
 
 
 def _short(error: str) -> str:

@@ -67,13 +67,15 @@ class Start:
             )
         self._run, self._versions = run, dict[str, str]()
         if run:
-            run = self._run = _whole(run)
+            # Also where a job that was to go on with it never began.
+            before = json.loads(section(run, "metadata", "annotations").get(BEFORE, "{}"))
+            run = self._run = dict(merge({}, before, run))
             if also := sorted(changes.keys() - {"trials", "seconds"}):
                 options = ", ".join(f"--{name}" for name in also)
                 raise SearchError(
                     f"A search goes on as it was begun: leave out {options}, or --resume."
                 )
-            self.search = Search.again(_asked(run), jobs, **changes)
+            self.search = Search.again(_asked(run), **changes)
         else:
             if hide_in(params) != params:
                 raise SearchError(
@@ -84,8 +86,8 @@ class Start:
             config = SearchConfig.load(loader, changes, sets)
             check_names(dict.fromkeys(config.parameters), loader)
             asked = {"config": config.model_dump(), "env": env, "params": params}
-            self.search = Search(config, loader["parameters"], asked, jobs)
-        self.search.distributed = distributed
+            self.search = Search(config, loader["parameters"], asked)
+        self.search.jobs, self.search.distributed = jobs, distributed
 
     def plan(self) -> Record:
         """Tell what would be run, how often; what can't be done is refused."""
@@ -178,10 +180,8 @@ class Start:
         if run := self._run:
             release(run)
             if not self.search.distributed:
-                of_run = uid_of(run), run["metadata"]["project"]
-                abort_jobs_of(
-                    MLRunContextManager().store, *of_run, "Its search goes on without it."
-                )
+                store, of = MLRunContextManager().store, run["metadata"]["project"]
+                abort_jobs_of(store, uid_of(run), of, "Its search goes on without it.")
 
     def _check_sendable(self, prepared: Prepared) -> None:
         """Refuse what can't be sent to the jobs of trials, or must not be."""
@@ -206,7 +206,6 @@ class Start:
 
 
 def _asked(run: Record) -> str:
-    """Give what a search was asked for that has to go on."""
     uid, state = uid_of(run)[:8], run["status"].get("state")
     text = (run["metadata"].get("annotations") or {}).get(SEARCH)
     if not text:
@@ -216,12 +215,6 @@ def _asked(run: Record) -> str:
             f"Search {uid} is {state}, so it can't go on. To begin another, leave out --resume."
         )
     return str(text)
-
-
-def _whole(run: Record) -> Record:
-    """Give a search's record, also where a job that was to go on with it never began."""
-    before = json.loads(section(run, "metadata", "annotations").get(BEFORE, "{}"))
-    return dict(merge({}, before, run))
 
 
 def _kept(run: Record) -> Record:

@@ -4,8 +4,7 @@ import copy
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import accumulate, islice
 from statistics import median
@@ -17,7 +16,8 @@ from ..runs.manager import MLRunContextManager
 from ..runs.open_runs import Context, iteration_of, mlruns_own
 from ..runs.provenance import plain, shortened
 from ..secrets.known import hide, hide_in
-from ..store.fields import IMPORTANCE, SEARCH, TRIAL, flatten
+from ..store.fields import IMPORTANCE, TRIAL, flatten
+from ..store.rows import Record, now
 from ..text import shown
 from .config import SearchConfig
 from .space import Params, filled
@@ -25,7 +25,6 @@ from .space import Params, filled
 if TYPE_CHECKING:
     import pandas as pd
 
-Record = dict[str, Any]
 Steps = dict[int, float]  # the metric after each step of a trial, or what it must not be worse than
 Asked = tuple[int, Params, Steps]  # a trial's number, and what it is to be
 STEPS = f"{TRIAL}.steps"  # an annotation of an iteration
@@ -60,12 +59,11 @@ class Study:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        learns = config.sampler == "tpe"
-        samplers = optuna.samplers
-        sampler: Any = samplers.TPESampler if learns else samplers.RandomSampler
+        kind = "TPESampler" if config.sampler == "tpe" else "RandomSampler"
         # With the seed alone, one that goes on would ask for the first ones again.
-        sampler = sampler(seed=config.seed + len(done))
+        sampler = getattr(optuna.samplers, kind)(seed=config.seed + len(done))
         self._optuna = optuna.create_study(direction=config.direction, sampler=sampler)
+        self._state = optuna.trial.TrialState
         self._config, self._asked = config, dict[int, Any]()
         self._tried = set[frozenset[Any]]()
         grid = islice(config.points(), config.trials) if config.sampler == "grid" else ()
@@ -81,17 +79,15 @@ class Study:
         """Give what a trial is to be, which none was before; None where there is no more."""
         if self._config.sampler == "grid":
             return self._ask(number, self._grid[number - 1]) if number <= len(self._grid) else None
-        from optuna.trial import TrialState
-
         for _ in range(ASKED):
             before, params = len(self._tried), self._ask(number)
             if len(self._tried) > before:
                 return params
-            self._optuna.tell(self._asked.pop(number), state=TrialState.FAIL)
+            self._optuna.tell(self._asked.pop(number), state=self._state.FAIL)
         # Optuna keeps to what is best, also where little is left beside it.
         points = self._config.points()
         try:
-            left = next((each for each in points if _key(each) not in self._tried), None)
+            left = next((p for p in points if frozenset(p.items()) not in self._tried), None)
         except ValueError:  # of a range without steps, which has always more
             return self._ask(number)
         return self._ask(number, left) if left else None
@@ -107,18 +103,16 @@ class Study:
         trial = self._asked[number] = self._optuna.ask()
         for name, space in self._config.space.items():
             filled(space, name, lambda name, each: each.suggest(trial, name))
-        self._tried.add(_key(trial.params))
+        self._tried.add(frozenset(trial.params.items()))
         return dict(trial.params)
 
     def tell(self, trial: Trial) -> bool:
         """Learn what came of a trial, and tell whether it is the best so far."""
-        from optuna.trial import TrialState
-
-        states = {"aborted": TrialState.PRUNED, "error": TrialState.FAIL}
+        states = {"aborted": self._state.PRUNED, "error": self._state.FAIL}
         asked = self._asked.pop(trial.number)
         for step, value in trial.steps.items():
             asked.report(value, step)
-        self._optuna.tell(asked, trial.value, states.get(trial.state, TrialState.COMPLETE))
+        self._optuna.tell(asked, trial.value, states.get(trial.state, self._state.COMPLETE))
         self.pruned += trial.state == "aborted"
         self._ended += [trial.steps] if trial.value is not None else []
         is_best = self._config.is_better(trial.value, self.best.value if self.best else None)
@@ -141,9 +135,8 @@ class Study:
     def importance(self) -> dict[str, float]:
         """Tell how much each parameter that all trials have counts for the metric, of 1."""
         from optuna.importance import get_param_importances
-        from optuna.trial import TrialState
 
-        values = {each.value for each in self._optuna.get_trials(states=[TrialState.COMPLETE])}
+        values = {each.value for each in self._optuna.get_trials(states=[self._state.COMPLETE])}
         return get_param_importances(self._optuna) if len(values) > 1 else {}
 
 
@@ -153,11 +146,6 @@ class Recorder:
     def __init__(self, context: Context, config: SearchConfig, catalog: Any = None) -> None:
         self._context, self._config, self._catalog = context, config, catalog
         self._store, self._of_run = MLRunContextManager().store, (context._uid, context.project)
-
-    def begin(self, asked: Record) -> None:
-        """Note what is asked for, so that the search can go on if it is killed."""
-        self._context.set_annotation(SEARCH, json.dumps(asked))
-        self._context.commit()
 
     def trials(self) -> list[Trial]:
         """Give the trials that are recorded, in order."""
@@ -172,8 +160,8 @@ class Recorder:
                 pruned = status.get("status_text") or ""
                 value = None if error or pruned else results.get(self._config.metric)
                 steps = {int(n): v for n, v in json.loads(annotations.get(STEPS) or "{}").items()}
-                trial = Trial(int(metadata["iteration"]), json.loads(text), value, results, error)
-                trials.append(replace(trial, steps=steps, pruned=pruned))
+                number, params = int(metadata["iteration"]), json.loads(text)
+                trials.append(Trial(number, params, value, results, error, "", steps, pruned))
         return sorted(trials, key=lambda trial: trial.number)
 
     def add(self, trial: Trial, is_best: bool) -> None:
@@ -184,9 +172,8 @@ class Recorder:
         record["metadata"] |= {"iteration": trial.number, "annotations": annotations}
         parameters = recorded_parameters(self._config.values(trial.params))
         record["spec"] |= {"parameters": parameters, "inputs": {}, "outputs": []}
-        now = datetime.now(UTC).isoformat()
         status = {"state": trial.state, "results": trial.results, "artifact_uris": {}}
-        status |= {"start_time": trial.started, "last_update": now}
+        status |= {"start_time": trial.started, "last_update": now()}
         status |= {"error": hide(trial.error)} if trial.error else {}
         record["status"] = status | ({"status_text": trial.pruned} if trial.pruned else {})
         if trial.kept:
@@ -292,10 +279,6 @@ def why_pruned(config: SearchConfig, steps: Steps, limits: Steps) -> str:
         return ""
     what = f"{config.metric} was {shown(best)} at best"
     return f"Pruned at step {step}: {what}, and the median of other trials is {shown(limit)}."
-
-
-def _key(params: Params) -> frozenset[Any]:
-    return frozenset(params.items())
 
 
 def recorded_parameters(values: Record) -> Record:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from inspect import isgeneratorfunction
 from typing import Any, cast
@@ -18,6 +17,7 @@ from kedro.validation import ParameterValidator
 
 from ..datasets.result import MLRunResult
 from ..runs.dataset import RunDataset, innermost
+from ..store.rows import now
 from ..text import nearest
 from .config import SearchConfig, SearchError
 from .space import Params
@@ -98,9 +98,8 @@ class Work:
     def _needed(self, entry: str) -> Pipeline:
         if self.config.keep == "best":
             return self._chooses.to_outputs(entry)
-        return self._chooses.to_nodes(
-            *(each.name for each in (self._chooses & self._reached).nodes)
-        )
+        names = [node.name for node in (self._chooses & self._reached).nodes]
+        return self._chooses.to_nodes(*names)
 
     def check_yields(self, entry: str) -> None:
         """Refuse nodes that yield to what a trial, in memory, has not."""
@@ -154,14 +153,16 @@ class Prepared:
 
         One that by a step is worse than the limit there is, by all of its steps, ends then.
         """
-        started, config = datetime.now(UTC).isoformat(), self.work.config
+        started, config = now(), self.work.config
         steps, pruned, made, value = Steps(), "", Values(), None
         results = dict[str, Any]()
         try:
             with _quiet():
                 for step, made in enumerate(self._make(config.values(params)), 1):
                     results = self.work.entries[self.entry].named(made[stem(self.entry)].load())
-                    value = self._metric(results)
+                    found: Any = results.get(config.metric)
+                    # NaN and infinity are text by now.
+                    value = float(found) if type(found) in {int, float} else None
                     if config.prune and value is not None:
                         steps[step] = value
                         if pruned := why_pruned(config, steps, limits or {}):
@@ -177,11 +178,6 @@ class Prepared:
         kept = {name: made[stem(name)] for name in sorted(self.work.kept) if stem(name) in made}
         trial = Trial(number, params, ended, results, "", started, steps, pruned)
         return (trial if pruned else replace(trial, kept=kept)), made
-
-    def _metric(self, results: Mapping[str, Any]) -> float | None:
-        # NaN and infinity are text by now.
-        value: Any = results.get(self.work.config.metric)
-        return float(value) if type(value) in {int, float} else None
 
     def _make(self, values: Mapping[str, Any]) -> Iterator[Values]:
         """Run a trial's nodes, and give what they have made: once, or after each step."""

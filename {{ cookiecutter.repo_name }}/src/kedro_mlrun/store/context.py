@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..lazy import mlrun
 from .fields import artifact_uri, as_json
-from .rows import Record
+from .rows import Record, now
 from .store import Store
 
 # MLRun's versions with which both contexts were found to record the same.
@@ -45,7 +44,7 @@ def new_record(
 ) -> Record:
     """Give the record that MLRun gives a new run."""
     labels = {"kind": "local", **metadata["labels"], "host": socket.gethostname()}
-    begun = _now()
+    begun = now()
     spec: Record = {"function": "", "log_level": "info", "handler": None}
     spec |= {"parameters": parameters, "output_path": output_path}
     spec |= {name: {} for name in EMPTY.split()}
@@ -87,41 +86,20 @@ class RunContext:
         self._added: Record = {}  # what isn't written yet
         self._others: tuple[Any, ...] = ()  # what there was beside it
         self._sent: dict[tuple[str, str], set[str]] = {}  # the names in each of `DICTS`, by then
-        metadata, spec, status = (record[part] for part in ("metadata", "spec", "status"))
+        metadata = record["metadata"]
         self._uid, self.iteration = str(metadata["uid"]), int(metadata.get("iteration") or 0)
         self._place = self._uid, str(metadata["project"]), self.iteration
         self.uid = f"{self._uid}-{self.iteration}" if self.iteration else self._uid
         self.name, self.project = str(metadata["name"]), str(metadata["project"])
-        self.artifact_path = str(spec.get("output_path") or "")
-        self.labels, self.annotations = (
-            metadata.setdefault(name, {}) for name in ("labels", "annotations")
-        )
+        self.artifact_path = str(record["spec"].get("output_path") or "")
+        dicts = [record[part].setdefault(name, {}) for part, name in DICTS]
+        self.annotations, self.inputs, self._results, self.artifact_uris = dicts[: len(ADDED)]
+        self.labels, self._parameters = dicts[len(ADDED) :]
         self._annotations = self.annotations
-        self._parameters, self.inputs = (
-            spec.setdefault(name, {}) for name in ("parameters", "inputs")
-        )
-        self._results, self.artifact_uris = (
-            status.setdefault(name, {}) for name in ("results", "artifact_uris")
-        )
 
     @classmethod
-    def new(
-        cls,
-        store: Store,
-        metadata: Record,
-        output_path: str,
-        parameters: Record,
-        connect: Callable[[], object],
-        **spec_of_job: Any,
-    ) -> RunContext:
-        """Open a run, with the record that MLRun gives a new one."""
-        return cls.again(
-            store, new_record(metadata, output_path, parameters, **spec_of_job), connect
-        )
-
-    @classmethod
-    def again(cls, store: Store, record: Record, connect: Callable[[], object]) -> RunContext:
-        """Open a run that has a record, and write that."""
+    def open(cls, store: Store, record: Record, connect: Callable[[], object]) -> RunContext:
+        """Open a run with its record, a new one or an earlier one, and write that."""
         made = cls(record, store, connect)
         store.store_run(record, made._uid, made.project)
         made._version = store.run_version(*made._place)
@@ -141,11 +119,9 @@ class RunContext:
             shared = mlrun.MLClientCtx.from_dict(
                 self.record, db, autocommit=True, store_run=False, include_status=True
             )
-            # Those that it copies; the others are the record's own.
-            shared._inputs, shared._artifacts_manager.artifact_uris = (
-                self.inputs,
-                self.artifact_uris,
-            )
+            # These it copies; the others are the record's own.
+            shared._inputs = self.inputs
+            shared._artifacts_manager.artifact_uris = self.artifact_uris
             shared._rundb = _Shared(db, self)
             self._full = shared
         return self._full
@@ -194,8 +170,7 @@ class RunContext:
         if not all(type(value) in JSON for value in results.values()):
             return self.full.log_results(results, commit)
         self.add("status", "results", results)
-        self.update_run()
-        return None
+        return self.update_run()
 
     def log_artifact(self, item: Any, *args: Any, **kwargs: Any) -> Any:
         """Record an artifact: by a record of it, `db_key` and `tag`, or as MLRun does."""
@@ -209,14 +184,10 @@ class RunContext:
         metadata |= {"project": self.project, "iter": self.iteration, "tree": self.tag}
         metadata |= {"tag": tag} if tag else {}
         spec["db_key"] = db_key
-        owner, workflow = self.labels.get("owner"), self.labels.get("workflow")
-        spec["producer"] = {
-            "name": self.name,
-            "kind": "run",
-            "uri": f"{self.project}/{self.uid}",
-            "owner": owner,
-        }
-        if workflow:
+        uri = f"{self.project}/{self.uid}"
+        spec["producer"] = {"name": self.name, "kind": "run", "uri": uri}
+        spec["producer"]["owner"] = self.labels.get("owner")
+        if workflow := self.labels.get("workflow"):
             spec["producer"]["workflow"] = metadata["labels"]["workflow-id"] = workflow
         if item["kind"] == "model":
             _write_specification(item)
@@ -224,9 +195,8 @@ class RunContext:
             spec["sources"] = [{"name": key, "path": str(uri)} for key, uri in self.inputs.items()]
         # By name, for MLRun has them in another order; and past its interface, which lacks one.
         where: Record = {"project": self.project, "iter": self.iteration, "tree": self.tag}
-        stored = Store.store_artifact(
-            self._store, db_key, item, tag=tag, latest=self.is_latest, **where
-        )
+        where |= {"tag": tag, "latest": self.is_latest}
+        stored = Store.store_artifact(self._store, db_key, item, **where)
         self.add("status", "artifact_uris", {metadata["key"]: artifact_uri(stored, tag)})
         self.update_run()
         return stored
@@ -242,9 +212,7 @@ class RunContext:
             status.update(state="error", error=str(error))
         elif execution_state and status["state"] != "error":
             status["state"] = execution_state
-        if commit:
-            self.update_run()
-        return None
+        return self.update_run() if commit else None
 
     def commit(self, message: str = "", completed: bool = False) -> None:
         """Write what is known of the run, and complete it if it is running."""
@@ -252,8 +220,7 @@ class RunContext:
             return self.full.commit(message, completed)
         if completed and self.state == "running":
             self.record["status"]["state"] = "completed"
-        self.update_run()
-        return None
+        return self.update_run()
 
     def update_run(self) -> None:
         """Write what this context knows of the run; what others have changed there stays."""
@@ -261,7 +228,7 @@ class RunContext:
         if sends:
             # MLRun's own context may have been told to end it.
             status["state"] = self.state
-            status["last_update"] = _now()
+            status["last_update"] = now()
         added, is_change = self._added, self._is_change()
         with self._store.transaction():
             is_known = self._store.run_version(*self._place) == self._version
@@ -335,9 +302,8 @@ class RunContext:
     def add(self, part: str, name: str, values: Mapping[str, Any]) -> None:
         """Add to one of the record's `DICTS`, which is written with what comes next."""
         known = self.record[part][name]
-        if name == "annotations" and any(
-            known.get(key, values[key]) != values[key] for key in values
-        ):
+        is_other = (known.get(key, value) != value for key, value in values.items())
+        if name == "annotations" and any(is_other):
             # That of another result, which has another name now.
             self._others = ()
         known.update(values)
@@ -377,7 +343,3 @@ def _write_specification(model: Record) -> None:
     text = yaml.dump(as_json({**model, **parts}), Dumper=dumper)
     file = Path(model["spec"]["target_path"], "model_spec.yaml")
     file.write_text(text, encoding="utf-8")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from mlrun import errors, utils
 from mlrun.artifacts.base import fill_artifact_object_hash
@@ -73,8 +73,7 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
     @as_mlrun
     def store_run(self, struct: Any, uid: str, project: str, iter: int = 0) -> None:
         """Write a run whole, replacing what was there."""
-        with self.transaction():
-            self.write_run(as_dict(struct), uid, project, iter)
+        super().store_run(as_dict(struct), uid, project, iter)
 
     @as_mlrun
     def update_run(self, updates: Record, uid: str, project: str, iter: int = 0) -> None:
@@ -141,6 +140,7 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
             connection.execute("INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", row)
 
     watch_log = as_mlrun(Store.watch_log)
+    artifact_hash = staticmethod(fill_artifact_object_hash)  # of a version of any kind
 
     @as_mlrun
     def store_artifact(
@@ -155,10 +155,6 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
         utils.validate_tag_name(tag or LATEST, "artifact.metadata.tag")
         utils.validate_artifact_key_name(key, "artifact.key")
         return super().store_artifact(key, body, project, iter, tag, tree)
-
-    def artifact_hash(self, body: Record, iteration: int, tree: str | None) -> str:
-        """Give MLRun's hash of a version, which may be of any kind."""
-        return cast(str, fill_artifact_object_hash(body, iteration, tree))
 
     def _mark_best_iteration(self, key: str, metadata: Record, spec: Record, project: str) -> None:
         key, best = spec.get("link_key") or key, spec.get("link_iteration")

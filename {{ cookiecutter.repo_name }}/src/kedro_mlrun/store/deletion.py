@@ -34,7 +34,10 @@ def delete_data(record: Mapping[str, Any], store: Rows | None) -> None:
         # A link in the path may lead anywhere; one at its end is deleted itself.
         real = path.parent.resolve() / path.name
         is_own = real.is_relative_to(Path(folder).resolve()) and not Path(folder).is_symlink()
-        is_own = is_own and not (store and _is_shared(real, record["metadata"]["uid"], store))
+        # Another store, such as a copy of this one, may have the same artifact's file.
+        others = other_stores(_near(real, store), store.path) if is_own and store else ()
+        uid = record["metadata"]["uid"]
+        is_own = is_own and not any(_names(each, real, uid) for each in others)
     if not is_own:
         raise mlrun.errors.MLRunInvalidArgumentError(
             f"{target} is not in a folder of the run that made it, or belongs to another store, so "
@@ -86,18 +89,10 @@ def other_stores(files: Iterable[Path], store: Path) -> list[Path]:
     return found
 
 
-def _is_shared(file: Path, uid: str, store: Rows) -> bool:
-    """Tell whether another store, such as a copy of this one, has the same artifact's file."""
-    return any(_names(path, file, uid) for path in other_stores(_near(file, store), store.path))
-
-
 def _near(file: Path, store: Rows) -> Iterator[Path]:
     """Give what may be another store: all where this one is or was, and stores above the file."""
-    homes = {
-        Path(os.fsdecode(folder.encode()))
-        for (folder,) in store.select("folder FROM homes", Where())
-    }
-    for folder in homes | {store.path.parent}:
+    homes = (row["folder"] for row in store.select("folder FROM homes", Where()))
+    for folder in {store.path.parent, *(Path(os.fsdecode(home.encode())) for home in homes)}:
         yield from folder.glob("*")
     for folder in file.parents:
         yield from folder.glob(f"*{store.path.suffix or '.db'}")

@@ -91,9 +91,7 @@ class Where:
     def labelled(self, table: str, labels: Any) -> Self:
         """Keep what has all of these labels, each `name`, `name=value` or parts, `~name=~value`."""
         if isinstance(labels, dict):
-            labels = [
-                name if value is None else f"{name}={value}" for name, value in labels.items()
-            ]
+            labels = [n if value is None else f"{n}={value}" for n, value in labels.items()]
         elif isinstance(labels, str):
             labels = labels.split(",")
         for label in filter(None, labels or ()):
@@ -277,13 +275,8 @@ class Rows(Database):
             # Where all runs are meant, it has to begin with the index.
             join = f"{'' if matching else 'CROSS '}JOIN runs ON id = own.owner"
             for place, field in enumerate(fields):
-                find(
-                    f"value FROM run_values AS own {join}",
-                    f"own.name = {field} AND {part}",
-                    fields[:place],
-                    order,
-                    most,
-                )
+                own = f"own.name = {field} AND {part}"
+                find(f"value FROM run_values AS own {join}", own, fields[:place], order, most)
 
         # In the order of the index, so that only those are read that come first.
         find_all(NUMBER, by_value := f"value {'DESC' if largest else 'ASC'},", count)

@@ -122,6 +122,7 @@ class Database:
         self.url = str(url)
         self.path = Path(path).absolute()
         self.places = Places(self.path)
+        self._reserve = self.path.with_name(f"{self.path.name}-reserve")
         self._local = threading.local()
         # The rows of each table that are no record, each with the time at which it was written.
         self.broken: dict[str, set[tuple[int, str]]] = {}
@@ -168,28 +169,25 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         with AT_WORK:
-            return self._opened()
-
-    def _opened(self) -> sqlite3.Connection:
-        connection = None
-        try:
-            if not self.path.parent.exists():
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                # Records are not committed, whatever the project's own .gitignore says.
-                (self.path.parent / ".gitignore").write_text("*\n")
-            connection = _connect(self.path, "rwc")
-            self._prepare(connection)
-        except (sqlite3.Error, OSError) as exc:
-            if connection:
-                connection.close()
-            self.say_if_damaged(exc)
-            if read_only := self._open_to_read(exc):
-                return read_only
-            raise mlrun.errors.MLRunInvalidArgumentError(
-                f"{self.path} can't be used as an embedded store: {exc}. Check its disk and "
-                "permissions, or name another file in MLRUN_DBPATH or mlrun.yml."
-            ) from exc
-        return connection
+            connection = None
+            try:
+                if not self.path.parent.exists():
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    # Records are not committed, whatever the project's own .gitignore says.
+                    (self.path.parent / ".gitignore").write_text("*\n")
+                connection = _connect(self.path, "rwc")
+                self._prepare(connection)
+            except (sqlite3.Error, OSError) as exc:
+                if connection:
+                    connection.close()
+                self.say_if_damaged(exc)
+                if read_only := self._open_to_read(exc):
+                    return read_only
+                raise mlrun.errors.MLRunInvalidArgumentError(
+                    f"{self.path} can't be used as an embedded store: {exc}. Check its disk and "
+                    "permissions, or name another file in MLRUN_DBPATH or mlrun.yml."
+                ) from exc
+            return connection
 
     def _open_to_read(self, exc: Exception) -> sqlite3.Connection | None:
         """Open a store that can't be written to: a read-only one, or one on a full disk."""
@@ -204,11 +202,9 @@ class Database:
         """Check the file before anything in it is changed, and make or migrate the store."""
         # In this order, for another process may make the store between the two.
         in_use = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        ((application,),) = connection.execute("PRAGMA application_id")
-        if in_use and application != APPLICATION_ID:
+        if in_use and number(connection, "application_id") != APPLICATION_ID:
             raise sqlite3.DatabaseError("it is the database of another application")
-        ((version,),) = connection.execute("PRAGMA user_version")
-        if version > VERSION:
+        if (version := number(connection, "user_version")) > VERSION:
             reason = f"it has schema {version}, and this project knows none newer than"
             raise sqlite3.DatabaseError(f"{reason} {VERSION} before it is updated")
         if not in_use:
@@ -222,8 +218,7 @@ class Database:
             return
         connection.execute("BEGIN IMMEDIATE")
         # Read again: another process may have migrated while this one waited.
-        ((version,),) = connection.execute("PRAGMA user_version")
-        if version == VERSION:
+        if number(connection, "user_version") == VERSION:
             connection.execute("COMMIT")
             return
         # As bytes, for a text that is none can't be given to a function.
@@ -239,10 +234,6 @@ class Database:
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
-
-    @property
-    def _reserve(self) -> Path:
-        return self.path.with_name(f"{self.path.name}-reserve")
 
     def _keep_reserve(self) -> None:
         with suppress(OSError):
@@ -261,52 +252,44 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write in a `with` block all or nothing, while no other process writes."""
-        with AT_WORK, self._transaction() as connection:
-            yield connection
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self.connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
-        except sqlite3.OperationalError as exc:
-            raise mlrun.errors.MLRunRuntimeError(
-                f"The embedded store {self.path} can't be written to: {exc}. "
-                "Check its disk and permissions, and whether another process holds it."
-            ) from exc
-        except sqlite3.DatabaseError as exc:
-            self.say_if_damaged(exc)
-            raise
-        finally:
-            # SQLite may have rolled back by itself: when the disk is full, for example.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        with AT_WORK:
+            connection = self.connection
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.OperationalError as exc:
+                raise mlrun.errors.MLRunRuntimeError(
+                    f"The embedded store {self.path} can't be written to: {exc}. "
+                    "Check its disk and permissions, and whether another process holds it."
+                ) from exc
+            except sqlite3.DatabaseError as exc:
+                self.say_if_damaged(exc)
+                raise
+            finally:
+                # SQLite may have rolled back by itself: when the disk is full, for example.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def give_back(self) -> None:
         """Give the space of what was deleted back to the disk, as far as that can be done now."""
         with AT_WORK:
-            self._give_back(self.connection)
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        ((mode,), (free,), (pages,)) = (
-            connection.execute(f"PRAGMA {name}").fetchone()
-            for name in ("auto_vacuum", "freelist_count", "page_count")
-        )
-        # Where others use the store, or a full disk has no place for it, the next deletion does it.
-        connection.execute("PRAGMA busy_timeout = 0")
-        with suppress(sqlite3.OperationalError):
-            if mode:
-                # As a script, for `execute` frees one page only.
-                connection.executescript("PRAGMA incremental_vacuum")
-            elif pages < 4 * free:
-                # An earlier version's store has to be written anew for that, once.
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-        self._keep_reserve()
+            connection = self.connection
+            names = "auto_vacuum", "freelist_count", "page_count"
+            mode, free, pages = (number(connection, name) for name in names)
+            # Where others use it, or a full disk has no place for it, the next deletion does it.
+            connection.execute("PRAGMA busy_timeout = 0")
+            with suppress(sqlite3.OperationalError):
+                if mode:
+                    # As a script, for `execute` frees one page only.
+                    connection.executescript("PRAGMA incremental_vacuum")
+                elif pages < 4 * free:
+                    # An earlier version's store has to be written anew for that, once.
+                    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                    connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+            self._keep_reserve()
 
 
 class _Own:

@@ -27,14 +27,10 @@ class Store(JobQueue):
     """
 
     kind = SCHEME
+    artifact_hash = staticmethod(artifact_hash)  # of the kinds that are recorded without MLRun
 
-    def list_runs(self, **query: Any) -> list[Record]:
-        """List runs, newest start first."""
-        return self.find_runs(**query)
-
-    def read_run(self, uid: str, project: str, iter: int = 0) -> Record:
-        """Read a run."""
-        return self.find_run(uid, project, iter)
+    list_runs, read_run = JobQueue.find_runs, JobQueue.find_run
+    list_artifacts = JobQueue.find_artifacts
 
     def store_run(self, struct: Record, uid: str, project: str, iter: int = 0) -> None:
         """Write a run whole, replacing what was there."""
@@ -104,10 +100,6 @@ class Store(JobQueue):
                 return state, offset
             time.sleep(LOG_INTERVAL)
 
-    def list_artifacts(self, **query: Any) -> list[Record]:
-        """List artifacts' records, last updated first; one of several tags comes once for each."""
-        return self.find_artifacts(**query)
-
     def store_artifact(
         self,
         key: str,
@@ -151,10 +143,6 @@ class Store(JobQueue):
                 self.tag(owner, name)
         metadata["tag"] = tag
         return body
-
-    def artifact_hash(self, body: Record, iteration: int, tree: str | None) -> str:
-        """Give MLRun's hash of a version, of the kinds that are recorded without MLRun."""
-        return artifact_hash(body, iteration, tree)
 
     def _artifact_uid(
         self, key: str, body: Record, project: str, iteration: int, tree: str | None
@@ -224,14 +212,12 @@ class Store(JobQueue):
         metadata, status = (function.setdefault(part, {}) for part in ("metadata", "status"))
         metadata |= {"tag": tag, "hash": _hash(function), "updated": now()}
         hash_key = str(metadata["hash"])
+        identity = {"project": project, "name": name}
+        identity["hash"] = hash_key if versioned else f"unversioned-{tag}"
         with self.transaction() as connection:
             owner = self.write(
                 "functions",
-                {
-                    "project": project,
-                    "name": name,
-                    "hash": hash_key if versioned else f"unversioned-{tag}",
-                },
+                identity,
                 function,
                 kind=function.get("kind") or "",
                 state=(status or {}).get("state") or "",
