@@ -1,6 +1,7 @@
 """How runs end, what ties them together, and which runners they had: in processes of their own."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -33,6 +34,7 @@ def fail(frame, db):
 
 
 def wait(frame):
+    logging.getLogger(__name__).info("waiting")
     Path("waiting").touch()
     for _ in range(600):
         if Path("go").exists():
@@ -50,11 +52,13 @@ def tell(db):
 
 
 def pass_on(frame):
+    logging.getLogger(__name__).info("passed on")
     time.sleep(0.01)
     return frame, float(frame["x"].mean())
 
 
 def double(number):
+    logging.getLogger(__name__).info("doubled %s", number)
     return 2 * number
 
 
@@ -167,6 +171,11 @@ def records(project: Folder) -> list[dict[str, Any]]:
     )
 
 
+def logged(project: Folder, run: str = "last") -> str:
+    """Give the log of a run."""
+    return project.run(KEDRO, "mlrun", "logs", run).stdout
+
+
 def start(project: Folder, pipeline: str, **variables: str) -> subprocess.Popen[str]:
     """Start a run, and wait until its last node is at work."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -184,6 +193,8 @@ def test_a_run_that_fails_is_stopped_or_killed_says_so(project: Folder) -> None:
     kedro(project, "run", "--pipelines=failing", ok=False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         process = start(project, "waiting")
+        while number == signal.SIGKILL and "waiting" not in logged(project):
+            time.sleep(0.1)
         process.send_signal(number)
         process.communicate(timeout=60)
         (project.path / "waiting").unlink()
@@ -201,12 +212,16 @@ def test_a_run_that_fails_is_stopped_or_killed_says_so(project: Folder) -> None:
         assert run["status"]["state"] == "aborted"
         assert run["status"]["error"].endswith(reason)
     uids = [run["metadata"]["uid"] for run in (failed, stopped, interrupted, killed)]
-    loaded = python(
+    loaded, logs = python(
         project,
-        "print(json.dumps([len(MLRunDataframeDataset('made', load_args={'uid': uid}).load())"
-        f"for uid in {uids}]))",
+        f"uids = {uids}\nprint(json.dumps(["
+        "[len(MLRunDataframeDataset('made', load_args={'uid': uid}).load()) for uid in uids], "
+        "[db.get_log(uid, project)[1].decode() for uid in uids]]))",
     )
     assert loaded == [7] * 4
+    ends = ["ValueError: no connection with *****", "stopped by SIGTERM.", "stopped by Ctrl-C."]
+    for log, end in zip(logs, [*ends, "breast_cancer.pipeline_registry: waiting"], strict=True):
+        assert end in log
     for run in (failed, stopped, interrupted):
         assert "kedro.nodes" in run["status"]["artifact_uris"]
 
@@ -226,12 +241,13 @@ def test_each_runner_records_all_of_a_run_once(project: Folder, runner: str) -> 
     assert run["status"]["results"] == {f"mean_{n}": 3.0 for n in range(1, 40)}
     assert run["metadata"]["labels"]["pipeline"] == "many"
     assert run["spec"]["parameters"]["kedro.runner"] == runner.partition(" ")[0]
-    stored, nodes = python(
+    stored, nodes, log = python(
         project,
         f"records = db.list_artifacts(project=project, tree={run['metadata']['uid']!r})\n"
         "nodes = MLRunDataframeDataset('kedro.nodes').load().to_json(orient='records')\n"
         "keys = [record['metadata']['key'] for record in records]\n"
-        "print(json.dumps([keys, json.loads(nodes)]))",
+        f"log = db.get_log({run['metadata']['uid']!r}, project)[1].decode()\n"
+        "print(json.dumps([keys, json.loads(nodes), log]))",
     )
     assert sorted(stored) == sorted(frames | own)
     for action in ("run", "load", "save"):
@@ -242,6 +258,7 @@ def test_each_runner_records_all_of_a_run_once(project: Folder, runner: str) -> 
             {"node_0"} if action == "load" else set()
         )
         assert all(step["seconds"] >= 0 for step in steps)
+    assert log.count("INFO breast_cancer.pipeline_registry: passed on") == 39
 
 
 def test_a_result_as_input_is_found_in_every_kind_of_process(project: Folder) -> None:
@@ -258,6 +275,7 @@ def test_a_result_as_input_is_found_in_every_kind_of_process(project: Folder) ->
     project.run(*command, **spawned)
     second, _ = records(project)
     assert second["status"]["results"] == {"mean_second": 28, "mean_third": 56}
+    assert re.findall(r"doubled (\d+)", logged(project, second["metadata"]["uid"])) == ["14", "28"]
     settings = project.path / "conf" / "base" / "mlrun.yml"
     skipped = settings.read_text().replace("skip_pipelines: []", "skip_pipelines: [second]")
     settings.write_text(skipped)
@@ -414,12 +432,15 @@ def test_nothing_is_lost_when_the_api_goes_away(project: Folder) -> None:
     assert kept["status"]["results"] == {"mean_late": 14}
     assert {"made", "frame_late"} <= kept["status"]["artifact_uris"].keys()
     # What was sent before, under other uids, is whole as well.
-    loaded = python(
+    *loaded, log = python(
         project,
-        "print(json.dumps([len(MLRunDataframeDataset(key, load_args="
-        f"{{'uid': {kept['metadata']['uid']!r}}}).load()) for key in ('made', 'frame_late')]))",
+        f"uid = {kept['metadata']['uid']!r}\n"
+        "loaded = [len(MLRunDataframeDataset(key, load_args={'uid': uid}).load()) "
+        "for key in ('made', 'frame_late')]\n"
+        "print(json.dumps([*loaded, db.get_log(uid, project)[1].decode()]))",
     )
     assert loaded == [7, 7]
+    assert "waiting" in log and "Completed node: count" in log
 
     # Later, from where MLRun is told to record now, it is sent; once.
     with stub_api(port) as api:

@@ -36,15 +36,15 @@ from .text import show_all
 if TYPE_CHECKING:
     from . import project
     from .models import after_run
-    from .runs import chain, pipeline_run, provenance, workers
+    from .runs import chain, log, pipeline_run, provenance, workers
     from .runs import dataset as entries
     from .runs import manager as run_manager
     from .secrets import known as secrets
 else:
     project, secrets = Lazy(f"{__package__}.project"), Lazy(f"{__package__}.secrets.known")
     after_run = Lazy(f"{__package__}.models.after_run")
-    rooms = ("chain", "dataset", "manager", "pipeline_run", "provenance", "workers")
-    chain, entries, run_manager, pipeline_run, provenance, workers = (
+    rooms = ("chain", "dataset", "log", "manager", "pipeline_run", "provenance", "workers")
+    chain, entries, log, run_manager, pipeline_run, provenance, workers = (
         Lazy(f"{__package__}.runs.{room}") for room in rooms
     )
 
@@ -193,14 +193,17 @@ class MLRunHooks:
     def before_node_run(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
         """Note what was loaded, and start the node's clock."""
         if multiprocessing.parent_process():
-            if (log := of_kedro.LOGGING).data is log:
+            if (config := of_kedro.LOGGING).data is config:
                 # Kedro 1.7 configures the log of a worker that isn't forked with itself, and the
                 # worker's next node would fail on that. This one changes nothing.
                 unchanged = {of_kedro.PACKAGE_NAME: dict[str, Any]()}
-                log.data = {"version": 1, "incremental": True, "loggers": unchanged}
+                config.data = {"version": 1, "incremental": True, "loggers": unchanged}
             # A worker that isn't forked knows no secrets yet. Data are never searched for them.
             secrets.register({name: inputs[name] for name in inputs if is_parameter(name)})
             secrets.install()
+            run_id = _run_id(catalog)
+            if run_id not in self._runs and workers.announced(run_id):
+                logging.getLogger().addHandler(log.of_worker(os.getpid()))
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):
@@ -256,7 +259,7 @@ class MLRunHooks:
             run.notes.append(note)
             return run.tracking.datasets
         if reference := workers.announced(run_id):
-            workers.leave_note(reference.uid, note)
+            workers.leave_note(reference.uid, note | {"log": log.of_worker(os.getpid()).take()})
             return reference.datasets
         return ()
 

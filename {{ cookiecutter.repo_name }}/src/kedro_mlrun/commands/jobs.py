@@ -264,11 +264,15 @@ def _planned(told: Mapping[str, Any]) -> Answer:
 @argument("which", metavar="RUN")
 @option("--follow", "-f", is_flag=True, help="Follow the log until the run ends.")
 def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], int]:
-    """Print the log of a job."""
+    """Print the log of a run."""
     uid = records.run(which)["metadata"]["uid"]
     if follow:
         return partial(_watch, uid, records)
-    text = records.db.get_log(uid, records.project)[1].decode(errors="replace")
+    log = b""
+    # An API gives a part at a time.
+    while part := records.db.get_log(uid, records.project, len(log))[1]:
+        log += part
+    text = log.decode(errors="replace")
     note = "" if text else f"Run {uid} has no log."
     return Answer({"uid": uid, "log": text}, text.rstrip("\n"), note)
 

@@ -32,6 +32,7 @@ from ..store.sqlite import SCHEME
 from ..store.store import Store
 from . import open_runs, workers
 from .chain import chain_id
+from .log import RunLog
 from .open_runs import Context, OpenRun, mlruns_own
 
 # A job finds its run in this variable from its first moment on. Later it may also be left over from
@@ -430,7 +431,7 @@ class MLRunContextManager:
                     )
             else:
                 open_runs.add_to_job(context, labels, parameters or {})
-            self._runs.append(OpenRun(context, run_id, owned))
+            self._runs.append(run := OpenRun(context, run_id, owned))
             if mlrun_loaded():
                 self.share_runs()
             if run_id:
@@ -438,6 +439,8 @@ class MLRunContextManager:
                 datasets = self._config.tracking.datasets
                 reference = workers.RunReference(*where, datasets, context.iteration)
                 workers.announce(run_id, reference)
+                if owned:
+                    run.log = RunLog(self.store, context, self.lock)
             if multiprocessing.parent_process():
                 # These end without the functions of `atexit`.
                 multiprocessing.util.Finalize(None, self._close_at_exit, exitpriority=0)
@@ -476,6 +479,8 @@ class MLRunContextManager:
                 self._stopped.add(run.run_id)
             if run.run_id:
                 open_runs.merge_workers(run.context, self.store)
+                if run.log:
+                    run.log.end(str(error or aborted))
                 workers.announce(run.run_id, None)
             self._runs.remove(run)
             ended = run.end(error, aborted, self.store)

@@ -22,6 +22,7 @@ from ..store.fields import LONG_AGO, OWN, PROCESS, run_folder, run_name
 from ..store.process import GOING_ON, lost, process_label
 from ..store.store import Store
 from . import workers
+from .log import RunLog
 from .provenance import shortened
 
 Context = Any  # what logs to a run: a RunContext, or MLRun's own (`mlrun.MLClientCtx`)
@@ -34,6 +35,7 @@ class OpenRun:
     context: Context
     run_id: str | None  # None for a run that was opened by saving something
     owned: bool  # False for the run of an MLRun job, which MLRun ends
+    log: RunLog | None = None  # of a pipeline's run; that of a job is what its process prints
 
     def end(self, error: BaseException | str | None, aborted: str, db: Any) -> bool:
         """Write down how the run went, and tell whether it has ended."""

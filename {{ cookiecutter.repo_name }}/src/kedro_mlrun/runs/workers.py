@@ -80,12 +80,13 @@ def have_written(uid: str) -> bool:
     return file is not None and file.exists()
 
 
-def notes(uid: str) -> list[dict[str, Any]]:
-    """Give what the workers of a run have told, in order."""
+def notes(uid: str, start: int = 0) -> list[dict[str, Any]]:
+    """Give what the workers of a run have told, in order, but for so many that are known."""
     if not have_written(uid):
         return []
     with one_at_a_time(uid) as connection:
-        rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
+        query = "SELECT body FROM notes ORDER BY rowid LIMIT -1 OFFSET ?"
+        rows = connection.execute(query, (start,)).fetchall()
     return [json.loads(body) for (body,) in rows]
 
 

@@ -1,6 +1,5 @@
 """The embedded store: MLRun's run database on one SQLite file, which MLRun's own SDK works on."""
 
-import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -105,6 +104,7 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
     paginated_list_runs = pages(_list_runs)
     del_run = as_mlrun(Store.del_run)
     get_log = as_mlrun(Store.get_log)
+    store_log = as_mlrun(Store.store_log)
 
     def submit_job(self, runspec: Any, schedule: Any = None) -> Record:
         """Start a run of a stored function as a background process of this machine."""
@@ -127,17 +127,6 @@ class LocalRunDB(Store, ApiOnly):  # type: ignore[misc]
         status = {"state": schemas.BackgroundTaskState.succeeded}
         metadata = {"name": f"abort-{uid}", "project": project}
         return schemas.BackgroundTask(metadata=metadata, spec={}, status=status)
-
-    @as_mlrun
-    def store_log(self, uid: str, project: str, body: Any = b"", append: bool = False) -> None:
-        """Write a run's log, or add to it."""
-        row = (project, uid, body.encode() if isinstance(body, str) else body)
-        with self.transaction() as connection:
-            if not append:
-                self.delete("logs", Where("project = ? AND uid = ?", project, uid))
-                with suppress(FileNotFoundError):
-                    os.truncate(self.log_file(uid, project), 0)
-            connection.execute("INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", row)
 
     watch_log = as_mlrun(Store.watch_log)
     artifact_hash = staticmethod(fill_artifact_object_hash)  # of a version of any kind

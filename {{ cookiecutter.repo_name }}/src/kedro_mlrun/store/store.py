@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -79,6 +80,16 @@ class Store(JobQueue):
             file.seek(max(0, offset - len(log)))
             text += file.read(-1 if size < 0 else size - len(text))
         return state, text
+
+    def store_log(self, uid: str, project: str, body: Any = b"", append: bool = False) -> None:
+        """Write a run's log, or add to it."""
+        row = (project, uid, body.encode() if isinstance(body, str) else body)
+        with self.transaction() as connection:
+            if not append:
+                self.delete("logs", Where("project = ? AND uid = ?", project, uid))
+                with suppress(FileNotFoundError):
+                    os.truncate(self.log_file(uid, project), 0)
+            connection.execute("INSERT INTO logs (project, uid, body) VALUES (?, ?, ?)", row)
 
     def watch_log(
         self, uid: str, project: str, watch: bool = True, offset: int = 0
