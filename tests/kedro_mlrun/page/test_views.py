@@ -180,7 +180,7 @@ def test_models_are_tagged_and_promoted(store: Store, page: Answers, make_run: M
     assert "0.8750" in page("/models?key=forest").words
     assert "0.8750" not in page("/models?key=other").words
     refused = page("/promote", {**form, "alias": "latest"})
-    assert refused.status == 400 and "Choose another alias" in refused.words
+    assert refused.status == 400 and "Choose another name" in refused.words
 
 
 def test_models_tell_where_they_are_served_and_used(
