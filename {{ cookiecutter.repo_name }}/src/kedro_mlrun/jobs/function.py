@@ -30,26 +30,21 @@ class _Build(BaseModel):
     commands: list[str] | None = None
 
 
+_Part = Literal["requests", "limits"]
 _Resource = Annotated[str, Field(pattern="^(cpu|memory|ephemeral-storage|hugepages-.+|.+/.+)$")]
 _QUANTITY = r"^(\d+\.?\d*|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?$"
 _Quantity = Annotated[str, BeforeValidator(str), Field(pattern=_QUANTITY)]
 # What MLRun takes in `spec` of function.yaml for certain: what the starter's has; with examples.
 FIELDS: dict[str, tuple[Any, str]] = {
-    "image": (str, "mlrun/mlrun"),
-    "default_handler": (str, "kedro_mlrun.jobs.handler.run"),
-    "workdir": (str, "src"),
+    **dict.fromkeys(["image", "default_handler", "workdir", "service_account"], (str, "name")),
+    "image_pull_secret": (str, "registry"),
     "build": (_Build, "{requirements: [lightgbm]}"),
-    "resources": (
-        dict[Literal["requests", "limits"], dict[_Resource, _Quantity]],
-        "{limits: {memory: 8Gi}}",
-    ),
+    "resources": (dict[_Part, dict[_Resource, _Quantity]], "{limits: {memory: 8Gi}}"),
     "node_selector": (dict[str, str], '{gpu: "true"}'),
     "tolerations": (list[dict[str, Any]], "[{key: gpu, operator: Exists}]"),
     "volumes": (list[_Named], "[{name: data, emptyDir: {}}]"),
     "volume_mounts": (list[_Named], "[{name: data, mountPath: /data}]"),
     "env": (list[_Named], '[{name: THREADS, value: "1"}]'),
-    "image_pull_secret": (str, "registry"),
-    "service_account": (str, "trainer"),
 }
 
 
