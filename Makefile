@@ -15,7 +15,7 @@ BIN := .venv/bin
 export RUFF_NO_CACHE := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help install demo life test check fix docs lock bench release matrix dist audit clean
+.PHONY: help install demo life test check fix docs lock bench release ready matrix dist audit clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -76,8 +76,12 @@ lock: .venv/installed  ## renew the generated project's requirements.lock
 bench: .venv/installed  ## measure costs beside peers', in 25 minutes: ONLY="frames store" REPEAT=3
 	@"$(BIN)/python" benchmarks/bench.py $${ONLY:+--only $$ONLY} $${REPEAT:+--repeat "$$REPEAT"}
 
-release: check test  ## write the version and the date, commit, build dist/ and tag: VERSION=0.3.0
+release: ready check test  ## write the version and the date, commit, build dist/ and tag: VERSION=0.3.0
 	@"$(BIN)/python" tools/release.py
+
+# Before what takes minutes.
+ready: .venv/installed
+	@"$(BIN)/python" tools/release.py --check
 
 dist: .venv/installed  ## build this commit's wheel, archive, bill of materials and checksums into dist/
 	@"$(BIN)/python" tools/release.py --build

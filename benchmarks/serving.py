@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import random
 import signal
 import socket
 import statistics
@@ -97,10 +98,11 @@ def started(
 
 
 def free_port() -> int:
-    """Find a port that nobody has."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Find a port that nobody has, and that no system gives others before the server has it."""
+    while True:
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("127.0.0.1", random.randrange(10_000, 30_000)))  # noqa: S311
+            return int(found.getsockname()[1])
 
 
 def measured(url: str, file: Path, connections: int) -> dict[str, float]:

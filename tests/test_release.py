@@ -40,7 +40,9 @@ def test_a_release_is_a_tag_and_what_can_be_checked(clone: Folder) -> None:
     assert f"0.3.0-test is {VERSION}" in done.stdout
     assert clone.run("git", "tag", "--list").stdout.split() == [f"v{VERSION}"]
     assert clone.run("git", "status", "--porcelain").stdout == ""
-    assert f"## [{VERSION}] - 20" in (clone.path / "CHANGELOG.md").read_text()
+    changed = clone.run("git", "show", "--format=", "--name-only").stdout.splitlines()
+    # What is new isn't released by it.
+    assert changed and not any(name.endswith("CHANGELOG.md") for name in changed)
     clone.run(sys.executable, "manifest.py", "--check")
 
     dist = clone.path / "dist"
@@ -53,7 +55,11 @@ def test_a_release_is_a_tag_and_what_can_be_checked(clone: Folder) -> None:
     with zipfile.ZipFile(dist / f"kedro_mlrun-{VERSION}-py3-none-any.whl") as wheel:
         assert "kedro_mlrun/hooks.py" in wheel.namelist()
     with tarfile.open(dist / f"{STARTER}.tar.gz") as archive:
-        assert f"{STARTER}/cookiecutter.json" in archive.getnames()
+        archive.extractall(clone.path.parent, filter="data")
+    unpacked = clone.at(clone.path.parent / STARTER)
+    assert not {"tests", "tools", ".github"} & {path.name for path in unpacked.path.iterdir()}
+    makes = [clone.at(generate(each, each.path / "build")).files() for each in (unpacked, clone)]
+    assert {**makes[0], ".cruft.json": None} == {**makes[1], ".cruft.json": None}
     materials = json.loads((dist / f"{STARTER}.cdx.json").read_text())
     assert (materials["bomFormat"], materials["specVersion"]) == ("CycloneDX", "1.6")
     refs = [component["bom-ref"] for component in materials["components"]]
@@ -63,31 +69,40 @@ def test_a_release_is_a_tag_and_what_can_be_checked(clone: Folder) -> None:
     clone.run("make", *DONE, "dist")
     assert sums == {name: hashlib.sha256((dist / name).read_bytes()).hexdigest() for name in sums}
 
+    done = release(clone, "0.3.0")
+    assert done.returncode == 0, done.stderr
+    assert clone.run("git", "tag", "--list").stdout.split() == ["v0.3.0", f"v{VERSION}"]
+    assert "## [0.3.0] - 20" in (clone.path / "CHANGELOG.md").read_text()
+    assert "0.3.0rc1 is before 0.3.0" in release(clone, "0.3.0rc1").stderr
+
 
 @pytest.mark.parametrize(
     ("change", "version", "said"),
     [
-        ("", "", "Name the version"),
-        ("", "0.3", "0.3 is no version such as"),
-        ("README.md", "0.3.0", "not committed"),
-        ("CHANGELOG.md", "0.3.0", "no section [Unreleased]"),
-        ("tag", "0.3.0", "a tag v0.3.0 already"),
+        ({}, "", "Name the version"),
+        ({}, "0.3", "0.3 is no version such as"),
+        ({"bad.py": "x=1"}, "0.3.0", "not committed"),
+        ({"CHANGELOG.md": "## [0.2.0] - 2026-01-01\n\n- A"}, "0.3.0", "no section [Unreleased]"),
+        ({"CHANGELOG.md": "## [Unreleased]\n\n### Added\n\n## [0.2.0]\n- A"}, "0.3.0", "is empty"),
+        ({"tag": "v0.3.0"}, "0.3.0", "a tag v0.3.0 already"),
+        ({"tag": "v0.4.0rc1"}, "0.4.0-test", "0.4.0.dev0 is before 0.4.0rc1"),
     ],
 )
 def test_what_is_not_ready_is_not_released(
-    clone: Folder, change: str, version: str, said: str
+    clone: Folder, change: dict[str, str], version: str, said: str
 ) -> None:
-    if change == "tag":
-        clone.run("git", "tag", "v0.3.0")
-    elif change:
-        file = clone.path / change
-        file.write_text(file.read_text().replace("unreleased", "2026-01-01", 1) + "\n")
-    if change == "CHANGELOG.md":
+    """That is said at once: the checks, which take minutes, would find the file's bad format."""
+    for name, text in change.items():
+        if name == "tag":
+            clone.run("git", "tag", text)
+        else:
+            (clone.path / name).write_text(f"{text}\n")
+    if "CHANGELOG.md" in change:
         clone.run("git", "commit", "--quiet", "--all", "--message=Change")
     before = clone.run("git", "rev-parse", "HEAD").stdout
-    done = release(clone, version)
+    done = clone.run("make", *DONE[2:], "release", f"VERSION={version}", ok=False)
     assert done.returncode and said in done.stderr
-    assert clone.run("git", "tag", "--list").stdout.split() == ["v0.3.0"] * (change == "tag")
+    assert clone.run("git", "tag", "--list").stdout.split() == [*filter(None, [change.get("tag")])]
     assert clone.run("git", "rev-parse", "HEAD").stdout == before
 
 

@@ -145,8 +145,14 @@ def test_a_job_has_the_resources_of_its_group(project: Folder):
         function = json.loads(project.run(*submit, pipelines).stdout)["function"]
         assert function["spec"]["resources"]["limits"] == limits
     settings = project.path / "conf" / "base" / "mlrun.yml"
-    settings.write_text(settings.read_text().replace("{second: {res", "{secnd: {res"))
+    text = settings.read_text()
+    settings.write_text(text.replace("{second: {res", "{secnd: {res"))
     assert "has 'secnd', and no pipeline" in project.run(*submit, "first", ok=False).stderr
+    settings.write_text(text.replace("9Gi", "9Gb"))
+    said = project.run(*submit, "first", ok=False).stderr
+    assert (
+        "'resources.limits.memory' in `jobs.overrides.second` of mlrun.yml can't be '9Gb'" in said
+    )
 
 
 def test_mlrun_runs_the_project_as_its_users_expect(project: Folder):

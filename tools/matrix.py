@@ -135,7 +135,9 @@ def main() -> None:
             ):
                 break
             first = lower
-        bad.append(f"{cell.package} {version(first, cell.package) or cell.which}")
+        # Of a repository it is another commit each night, and the same issue.
+        found = version(first, cell.package) if cell.which != "main" else ""
+        bad.append(f"{cell.package} {found or cell.which}")
     head = f"# Tested versions\n\nBy `make matrix`, {datetime.now(UTC):%Y-%m-%d}.\n"
     table = f"| package | | version | {' | '.join(COLUMNS)} |\n|---|---|---|---|---|---|---|"
     text = "\n".join([head, table, *rows, ""])

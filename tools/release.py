@@ -1,4 +1,7 @@
-"""Makes a release: a commit with its version, dist/, and a tag. With --build, dist/ alone."""
+"""Makes a release: a commit with its version, dist/, and a tag.
+
+With --check it tells whether that can be done, with --build it makes dist/ alone.
+"""
 
 import hashlib
 import os
@@ -16,28 +19,39 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "{{ cookiecutter.repo_name }}" / "src" / "kedro_mlrun" / "__init__.py"
 CHANGELOG = ROOT / "CHANGELOG.md"
 VERSION = re.compile(r'(?m)^__version__ = "(.+)"')
-UNRELEASED = re.compile(r"(?mi)^## \[(.+)\](?: - unreleased)?$")
+# What was added since the last release has the first one.
+SECTION = re.compile(r"(?ms)^(?P<title>## [^\n]*)\n(?P<text>.*?)(?=^## |\Z)")
+UNRELEASED = re.compile(r"(?i)## \[.+\](?: - unreleased)?")
 
 
-def release(asked: str) -> None:
-    """Write the version and the changelog's date, commit, build, and tag; in this order."""
+def ready(asked: str) -> Version:
+    """Give the version, if it can be released; what takes minutes comes afterwards."""
     version = spelled(asked)
-    if version != asked:
-        print(f"{asked} is {version} in Python's spelling (PEP 440).")
     if git("status", "--porcelain"):
         sys.exit("Some changes are not committed. Commit them first.")
     if git("tag", "--list", f"v{version}"):
         sys.exit(f"There is a tag v{version} already. Choose another version.")
+    # Of this branch: one for fixes of an older version has later ones beside it.
+    tags = git("tag", "--merged", "HEAD", "--list", "v[0-9]*").split()
+    if tags and version < (last := max(Version(tag) for tag in tags)):
+        sys.exit(f"{version} is before {last}, which is released. Choose a later version.")
+    section = SECTION.search(CHANGELOG.read_text(encoding="utf-8"))
+    title = section["title"] if section else ""
+    if not (UNRELEASED.fullmatch(title) or title.startswith(f"## [{version}] - 2")):
+        sys.exit(f"CHANGELOG.md begins with no section [Unreleased]. Say what {version} brings.")
+    if not re.search(r"(?m)^[-*] ", section["text"]):
+        sys.exit(f"The first section of CHANGELOG.md is empty. Say there what {version} brings.")
+    return version
+
+
+def release(version: Version) -> None:
+    """Write the version and the changelog's date, commit, build, and tag; in this order."""
     text = CHANGELOG.read_text(encoding="utf-8")
-    if f"## [{version}] - 2" not in text:
-        # What was added since the last release has the first heading.
-        title = re.search(r"(?m)^## .*", text)
-        if not title or not UNRELEASED.fullmatch(title[0]):
-            sys.exit(
-                f"CHANGELOG.md begins with no section [Unreleased]. Say what {version} brings."
-            )
+    title = SECTION.search(text)["title"]
+    # What a test release brings is not released yet.
+    if UNRELEASED.fullmatch(title) and not version.is_prerelease:
         dated = f"## [{version}] - {datetime.now(UTC):%Y-%m-%d}"
-        CHANGELOG.write_text(text.replace(title[0], dated, 1), encoding="utf-8")
+        CHANGELOG.write_text(text.replace(title, dated, 1), encoding="utf-8")
     source = SOURCE.read_text(encoding="utf-8")
     SOURCE.write_text(VERSION.sub(f'__version__ = "{version}"', source), encoding="utf-8")
     run(sys.executable, "manifest.py")
@@ -48,7 +62,7 @@ def release(asked: str) -> None:
     print(f"Tagged v{version}. To publish it: git push origin HEAD v{version}")
 
 
-def spelled(asked: str) -> str:
+def spelled(asked: str) -> Version:
     """Give a version as Python's packages spell it: 1.0.0-rc.1 is 1.0.0rc1, 1.0.0-test a .dev0."""
     if not asked:
         sys.exit("Name the version: make release VERSION=0.3.0")
@@ -60,7 +74,7 @@ def spelled(asked: str) -> str:
     # Each run has it as a label, where Kubernetes allows no "+".
     if not version or version.local or version.epoch or len(version.release) != 3:  # noqa: PLR2004
         sys.exit(f"{asked} is no version such as 0.3.0, 0.3.0rc1 or 0.3.0-test. Choose another.")
-    return str(version)
+    return version
 
 
 def build() -> None:
@@ -98,4 +112,12 @@ def run(*command: str, **variables: str) -> str:
 
 
 if __name__ == "__main__":
-    build() if sys.argv[1:] == ["--build"] else release(os.environ.get("VERSION", ""))
+    if sys.argv[1:] == ["--build"]:
+        build()
+    else:
+        asked = os.environ.get("VERSION", "")
+        version = ready(asked)
+        if sys.argv[1:] != ["--check"]:
+            release(version)
+        elif str(version) != asked:
+            print(f"{asked} is {version} in Python's spelling (PEP 440).")

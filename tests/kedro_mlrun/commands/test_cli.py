@@ -205,6 +205,10 @@ def test_tag(made):
     done = kedro_mlrun("tag", "model", "not a tag")
     assert (done.exit_code, "'not a tag' can't be a tag" in done.stderr) == (2, True)
     assert kedro_mlrun("tag", "model", "").exit_code == 2
+    # What else names a version: `--load-versions=model:RUN` would load the one that is tagged so.
+    for name in ("latest", "last", made.evaluation):
+        done = kedro_mlrun("tag", "model", name)
+        assert (done.exit_code, f"'{name}' is " in done.stderr) == (2, True)
 
 
 def test_delete(made):

@@ -119,7 +119,8 @@ def test_api(api: StubAPI, tmp_path: Path) -> None:
         assert checks["image"].state == "wrong"
         assert "has no Kedro" in checks["image"].found
         assert "kedro mlrun build" in checks["image"].fix
-        mounted: Any = {"image": "team/own:1", "volume_mounts": [{"mountPath": str(tmp_path)}]}
+        mount = {"name": "data", "mountPath": str(tmp_path)}
+        mounted = {"image": "team/own:1", "volume_mounts": [mount]}
         (tmp_path / "function.yaml").write_text(json.dumps({"kind": "job", "spec": mounted}))
         checks = {check.name: check for check in doctor.examine(tmp_path)}
         assert checks["artifact path"].state == checks["image"].state == "ok"
@@ -139,13 +140,13 @@ def test_function(embedded: Store, tmp_path: Path) -> None:
     ("spec", "told"),
     [
         ({"image": "own"}, "image own"),
-        ({"resources": 5}, "'int' object"),
+        ({"resources": 5}, "'resources' in `spec` of function.yaml can't be 5"),
         ({"gpus": 1}, "'gpus' in `spec` of function.yaml is not a field"),
         ({"priority_class_name": "high"}, "image mlrun/mlrun"),
     ],
 )
 def test_fields_of_a_function(embedded: Store, tmp_path: Path, spec: Any, told: str) -> None:
-    """MLRun is asked for what the starter's has not, or has otherwise; that it takes itself."""
+    """MLRun is asked for what the starter's has not."""
     assert functions.FIELDS.keys() <= {*mlrun.runtimes.KubejobRuntime().spec._dict_fields}
     function = yaml.safe_load((PROJECT / "function.yaml").read_text())
     assert function["spec"].keys() == functions.FIELDS.keys()

@@ -121,8 +121,46 @@ def test_overrides_go_over_the_function(embedded):
     assert function.spec.resources["limits"] == {"memory": "8Gi"}
     assert function.spec.resources["requests"]["cpu"] == "1"
     assert function.spec.node_selector == {"disk": "ssd"}
-    with pytest.raises(functions.JobError, match="'resource' in `overrides` of mlrun.yml"):
-        functions.load_function(PROJECT, {"resource": {}})
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("resource: {}", "'resource' in HERE is not a field that MLRun knows of a job. Did you"),
+        ("env: {A: hunter2}", "'env' in HERE can't be what it is now. Write it like env: [{name: "),
+        ("env: [{name: A, value: 1}]", "'env.0.value' in HERE can't be what it is now."),
+        ("resources: {limit: {cpu: 1}}", "'resources.limit' in HERE can't be 'limit'. Write it"),
+        ("resources: {limits: {memry: 1Gi}}", "'resources.limits.memry' in HERE can't be 'memry'"),
+        ("resources: {limits: {memory: 4Gb}}", "can't be '4Gb'. Write it like resources: {limits"),
+        ("resources: {limits: }", "'resources.limits' in HERE can't be None"),
+        (
+            "node_selector: {gpu: true}",
+            """can't be True. Write it like node_selector: {gpu: "true"}""",
+        ),
+        (
+            "volume_mounts: [{name: data, mountPath: 1}]",
+            "'volume_mounts.0.mountPath' in HERE can't",
+        ),
+        ("build: {commands: make}", "'build.commands' in HERE can't be 'make'"),
+        ("image_pull_secret: {name: registry}", "Write it like image_pull_secret: registry"),
+    ],
+)
+def test_what_kubernetes_would_not_take_is_refused(spec, said):
+    with pytest.raises(functions.JobError) as caught:
+        functions.check_spec(yaml.safe_load(spec), "HERE")
+    assert said in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "resources: {requests: {cpu: 500m, memory: 129e6}, limits: {cpu: 0.5, nvidia.com/gpu: 1}}",
+        "env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: db, key: token}}}]",
+        "{env: , build: {requirements: }, tolerations: [], affinity: {nodeAffinity: {}}}",
+    ],
+)
+def test_what_kubernetes_takes_is_not_refused(spec):
+    functions.check_spec(yaml.safe_load(spec), "HERE")
 
 
 def test_a_function_is_recorded_as_mlrun_does_it(embedded):
@@ -141,7 +179,8 @@ def test_a_function_is_recorded_as_mlrun_does_it(embedded):
         (None, "can't be read"),
         ("kind: [", "can't be read"),
         ("kind: serving", "not an MLRun function of kind 'job'"),
-        ("kind: job\nspec: {imag: a}", "Did you mean 'image'?"),
+        ("kind: job\nspec: [image]", "not an MLRun function of kind 'job'"),
+        ("kind: job\nspec: {imag: a}", "'imag' in `spec` of function.yaml is not a field"),
     ],
 )
 def test_a_function_that_can_not_be_used(embedded, tmp_path, text, reason):

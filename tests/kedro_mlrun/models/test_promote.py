@@ -168,7 +168,7 @@ def test_models_are_judged_by_their_own_schema(
     def told(run: str, *names: str) -> Any:
         gates = {name: GateConfig(at_least=0.5) for name in names}
         config = ModelsConfig(gates=gates)
-        return promote(records, f"model@{run}", config, alias=run)
+        return promote(records, f"model@{run}", config, alias=run[:8])
 
     named, coded = (told(train(coded=coded), "f1", "roc_auc") for coded in (False, True))
     assert named["results"] == coded["results"] and named["moved"]

@@ -300,7 +300,7 @@ def test_models_are_tagged_and_promoted(
         first, second = dict.fromkeys(page("/models").links("/artifact?key=forest"))
         assert form["uid"] in first and form["uid"] not in second
     refused = page("/promote", {**form, "alias": "latest"})
-    assert refused.status == 400 and "Choose another alias" in refused.words
+    assert refused.status == 400 and "Choose another name" in refused.words
 
 
 def test_models_tell_where_they_are_served_and_used(

@@ -25,7 +25,7 @@ from ..secrets import known as secrets
 from ..store.fields import run_name
 from ..text import nearest, plain_refusal
 from . import image
-from .function import on_cluster, on_volume, read_function
+from .function import check_spec, on_cluster, on_volume, read_function
 from .parameters import JobError, JobParameters, check_names
 from .source import Archive, git_source, pack_for
 
@@ -222,6 +222,8 @@ def _overrides(pipelines: Mapping[str, Pipeline]) -> Mapping[str, Mapping[str, A
             f"`jobs.overrides` of mlrun.yml has '{name}', and no pipeline, namespace, tag or node "
             "is called so. Correct it."
         )
+    for name, spec in found.items():
+        check_spec(spec, f"`jobs.overrides.{name}` of mlrun.yml")
     return found
 
 

@@ -4,6 +4,7 @@ Each promotion and each rollback is a run. It says what is meant before the alia
 went afterwards.
 """
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ import click
 import psutil
 
 from ..project import ModelsConfig
-from ..records.records import RecordNotFoundError, Records, check_tag
+from ..records.records import LAST, RecordNotFoundError, Records, check_tag
 from ..records.summaries import Record, artifact_key, summary, uid_of
 from ..secrets.known import hide
 from ..store.context import new_record
@@ -23,6 +24,7 @@ from ..store.store import Store
 from .gates import Verdict, judge
 from .versions import CHAMPION, ModelError, holder, load_model, model_version
 
+_ID = re.compile("[0-9a-f]{32}|[0-9a-f]{40}")  # of a run or of a version
 REASON = "reason"  # an annotation of the run
 MEANWHILE = "was given to another version meanwhile"
 
@@ -113,9 +115,7 @@ def promote(
 
     A refusal is the state `error` of what is given, and recorded.
     """
-    check_tag(alias)
-    if alias == LATEST:
-        raise click.UsageError(f"'{LATEST}' is what was saved last. Choose another alias.")
+    check_own(alias)
     candidate = model_version(records, which)
     previous = holder(records, artifact_key(candidate), alias)
     if previous and uid_of(previous) == uid_of(candidate):
@@ -137,9 +137,16 @@ def tag(records: Records, found: Record, name: str) -> None:
                 f"'{name}' is an alias of {key}, which has a history and may have gates. Promote "
                 f"it: kedro mlrun promote {key}@{producer(found)[:8]} --to {name}"
             )
-    if name == LATEST:
-        raise click.UsageError(f"'{LATEST}' is what was saved last. Choose another tag.")
+    check_own(name)
     records.tag(found, name)
+
+
+def check_own(name: str) -> None:
+    """Refuse a tag or an alias that says which version is meant in another way already."""
+    check_tag(name)
+    taken = {LATEST: "what was saved last", LAST: "what the last run saved"}
+    if what := taken.get(name) or (_ID.fullmatch(name) and "an id, as runs and versions have one"):
+        raise click.UsageError(f"'{name}' is {what}. Choose another name.")
 
 
 def rollback(records: Records, key: str, alias: str = CHAMPION, reason: str = "") -> Record:
