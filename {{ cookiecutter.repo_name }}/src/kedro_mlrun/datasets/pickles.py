@@ -35,15 +35,12 @@ def dump(data: Any, file: Path) -> None:
     stays here. A secret that goes by another name isn't noticed.
     """
     with file.open("wb") as stream:
-        _Pickler(stream).dump(data)
+        _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(data)
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
-        self.made = dict[int, Any]()
-
     def dump(self, obj: Any) -> None:
+        self.made = dict[int, Any]()
         super().dump(_ordered(obj, self.made))
 
     def reducer_override(self, obj: Any) -> Any:
