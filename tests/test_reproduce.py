@@ -29,7 +29,9 @@ def test_a_run_is_reproduced_here_and_in_a_clone(
     commit(project)
     project.run(KEDRO, "run", f"--params={PARAMS}")
     clone = project.at(tmp_path / "elsewhere" / "clone")
-    project.run("git", "clone", "--quiet", ".", str(clone.path))
+    # Where lines end as on Windows.
+    project.run("git", "clone", "--quiet", "--config=core.autocrlf=true", ".", str(clone.path))
+    assert b"\r\n" in (clone.path / "data/01_raw/new_measurements.csv").read_bytes()
     store = {"MLRUN_DBPATH": f"sqlite:///{project.path}/.mlrun/mlrun.db"}
     for folder, variables in (project, {}), (clone, store):
         done = folder.run(KEDRO, "mlrun", "reproduce", "last", "--json", **variables)

@@ -302,12 +302,24 @@ def test_only_code_without_secrets_is_with_a_model(
 
 
 SOURCE = """
-class Base:
-    kinds = None
+from collections import defaultdict
+from typing import Generic, TypeVar
 
-class Model(Base):
+T = TypeVar("T")
+KNOWN = CONSTANT
+GROUPS = {"all": [(KNOWN, frozenset(KNOWN))], "others": defaultdict(list, known=[KNOWN])}
+
+class Base:
+    kinds = CONSTANT
+
+class Model(Base, Generic[T]):
+    def __init__(self):
+        self.seen, self.tree = set(KNOWN), {"rows": [[set(KNOWN)]]}
+        self.tree["rows"][0] += [self.tree, self.seen]
+
     def predict(self, rows):
-        return [row in CONSTANT for row in rows]
+        known = GROUPS["all"][0][0] & self.kinds & self.seen
+        return [row in CONSTANT and row in known for row in rows]
 """
 
 
@@ -327,6 +339,12 @@ def test_the_same_code_gives_the_same_bytes(
         hashes.append(embedded.manager.project.get_artifact("model").metadata.hash)
         model = Dataset(key="model").load()
         assert (type(model).__mro__[1].__name__, model.predict([8])) == ("Base", [number < 2])
+        # What was one object is one again.
+        first, itself, seen = model.tree["rows"][0]
+        assert (type(first), itself is model.tree, seen is model.seen) == (set, True, True)
+        groups = model.predict.__globals__["GROUPS"]
+        assert groups["all"][0][0] is groups["others"]["known"][0]
+        assert [*map(type, groups["all"][0])] == [set, frozenset]
     assert hashes[0] == hashes[1] != hashes[2]
 
 

@@ -1,6 +1,7 @@
 """`kedro mlrun reproduce`: a recorded run is made once more, and compared."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from conftest import KEDRO, Folder, changes, commit, give_pipelines
 REGISTRY = """
 import random, time
 from kedro.pipeline import Pipeline, node
+from sklearn.linear_model import LinearRegression
 
 def scale(table, factor):
     return table * factor, table * factor
@@ -24,8 +26,12 @@ def register_pipelines():
     first = Pipeline([
         node(scale, ["table", "params:factor"], ["scaled", "written"]),
         node(lambda scaled: float(scaled["x"].mean()), "scaled", "mean"),
+        node(lambda scaled: LinearRegression().fit(scaled, scaled["x"]), "scaled", "model"),
     ])
-    second = Pipeline([node(lambda old, mean: old["x"].max() / mean, ["old", "mean"], "share")])
+    second = Pipeline([
+        node(lambda old, mean: old["x"].max() / mean, ["old", "mean"], "share"),
+        node(repr, "params:unusual", "shown"),
+    ])
     third = Pipeline([
         node(lambda: random.random(), None, "chance"),
         node(lambda: time.perf_counter(), None, "fit.seconds"),
@@ -44,6 +50,8 @@ written:
   filepath: data/03_primary/written.csv
 scaled:
   type: kedro_mlrun.MLRunDataframeDataset
+model:
+  type: kedro_mlrun.MLRunModel
 old:
   type: kedro_mlrun.MLRunDataframeDataset
   key: scaled
@@ -51,13 +59,18 @@ old:
 "{name}":
   type: kedro_mlrun.MLRunResult
 """
+# What JSON, as a run's own record, has as text alone.
+PARAMETERS = """
+factor: 2
+unusual: {text: "NaN", nan: .nan, infinite: [-.inf], classes: {0: a, 1: b}}
+"""
 
 
 @pytest.fixture
 def project(bake: Callable[..., Folder]) -> Folder:
     """Give a project with a commit, and data that git ignores."""
     project = bake()
-    give_pipelines(project, REGISTRY, "factor: 2", CATALOG)
+    give_pipelines(project, REGISTRY, PARAMETERS, CATALOG)
     table = project.path / "data/02_intermediate/table.csv"
     table.parent.mkdir(parents=True)
     table.write_text("x\n1\n2\n")
@@ -84,7 +97,7 @@ def test_code_parameters_and_data_are_those_of_the_record(project: Folder, tmp_p
     """Laws 2, 11: whatever came later; and files, records and the temporary folder stay."""
     temporary = project.at(tmp_path / "temporary").path
     run(project, "first", "--params=factor=3")
-    run(project, "second")
+    run(project, "second", "--params=unusual.large=123456789012345678901")
     run(project, "first", "--params=factor=5")
     registry = project.path / "src/breast_cancer/pipeline_registry.py"
     registry.write_text(REGISTRY.replace("table * factor", "table + factor"))
@@ -92,8 +105,8 @@ def test_code_parameters_and_data_are_those_of_the_record(project: Folder, tmp_p
     project.run("git", "commit", "--all", "--quiet", "--message=Second")
     before = project.files()
     for which, equal in (
-        ("first~1", {"result": 1, "artifact": 1, "file": 1}),
-        ("second", {"result": 1}),
+        ("first~1", {"result": 1, "artifact": 2, "file": 1}),
+        ("second", {"result": 2}),
     ):
         differences, done = reproduce(project, which, TMPDIR=str(temporary))
         assert (differences, json.loads(done.stdout)["equal"]) == ({}, equal)
@@ -132,6 +145,17 @@ def test_what_comes_out_otherwise_is_told(project: Folder, tmp_path: Path) -> No
     module.unlink()
     _, done = reproduce(project, code=1, **path)
     assert "fails now: Node 'count" in done.stderr and "No module named 'measuring'" in done.stderr
+
+    # What can't be made again is told before anything is run.
+    local = project.path / "conf/local/mlrun.yml"
+    local.write_text(f"{local.read_text()}tracking: {{parameters: false}}\n")
+    run(project, "timed", "--params=factor=123456789012345678901")
+    assert "was given parameters of which" in reproduce(project, code=1)[1].stderr
+    shutil.rmtree(project.path / ".git")
+    commit(project)
+    _, done = reproduce(project, "counted", code=1)
+    assert "git can't give the commit (fatal: " in done.stderr
+    assert "Fetch it: git fetch origin " in done.stderr
 
 
 def test_a_run_of_no_commit_is_refused(project: Folder) -> None:

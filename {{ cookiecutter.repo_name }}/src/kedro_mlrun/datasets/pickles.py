@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from threading import RLock
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import cloudpickle
@@ -21,8 +21,10 @@ from ..secrets.known import has_secret
 _registry = RLock()
 
 
-# What each class that goes with its code is called in pickles.
-_IDS: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+# What each class, or type variable, that goes with its code is called in pickles.
+_IDS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+_SETS = {set, frozenset}
+_CONTAINERS = {dict, list, tuple} | _SETS
 
 
 def dump(data: Any, file: Path) -> None:
@@ -37,6 +39,10 @@ def dump(data: Any, file: Path) -> None:
 
 
 class _Pickler(pickle.Pickler):
+    def dump(self, obj: Any) -> None:
+        self.made = dict[int, Any]()
+        super().dump(_ordered(obj, self.made))
+
     def reducer_override(self, obj: Any) -> Any:
         if obj is _imported:
             return pickle.loads, (_with_code(obj),)
@@ -48,7 +54,44 @@ class _Pickler(pickle.Pickler):
                 if code:
                     return _imported, (obj.__module__, obj.__qualname__, code)
             return NotImplemented
-        return _with_names(obj)
+        return _in_order(_with_names(obj), self.made)
+
+
+class _Set(tuple[Any, ...]):
+    """A set, as its type and items, that is written in an order which isn't this process's own."""
+
+    def __reduce__(self) -> Any:
+        return self[0], (sorted(self[1], key=repr),)  # a new list, for it may hold this very set
+
+
+def _ordered(value: Any, made: dict[int, Any]) -> Any:
+    """Give data with a `_Set` for each set in them; `made` are those of the same pickle."""
+    kind = type(value)
+    if kind not in _CONTAINERS or id(value) in made:
+        return made.get(id(value), [value])[0]
+    if kind in _SETS:
+        new: Any = _Set((kind, value))
+    elif not _CONTAINERS & {*map(type, value.values() if kind is dict else value)}:
+        return value
+    elif kind is tuple:
+        new = tuple(_ordered(each, made) for each in value)
+    else:
+        # Before what it holds, for that may hold it; with the data, for then their id stays theirs.
+        new = kind()
+        made[id(value)] = new, value
+        if kind is dict:
+            new.update((name, _ordered(each, made)) for name, each in value.items())
+        else:
+            new.extend(_ordered(each, made) for each in value)
+    return made.setdefault(id(value), (new, value))[0]
+
+
+def _in_order(reduced: Any, made: dict[int, Any]) -> Any:
+    """Do the same in what an object is reduced to."""
+    if type(reduced) is tuple:
+        first, rest = _ordered(reduced[:3], made), (part or () for part in reduced[3:5])
+        return *first, *((_ordered(each, made) for each in part) for part in rest), *reduced[5:]
+    return reduced  # a name
 
 
 def _with_names(obj: Any) -> Any:
@@ -57,8 +100,7 @@ def _with_names(obj: Any) -> Any:
     That depends on the class's other objects, for their dicts share keys.
     """
     reduce: Any = type(obj).__reduce_ex__
-    is_plain = reduce is object.__reduce_ex__ and type(obj) not in copyreg.dispatch_table
-    if not (is_plain and hasattr(obj, "__dict__")):
+    if reduce is not object.__reduce_ex__ or type(obj) in copyreg.dispatch_table:
         return NotImplemented
     made = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
     if not isinstance(made, tuple) or len(made) < 3 or type(made[2]) is not dict:  # noqa: PLR2004
@@ -95,7 +137,7 @@ def _with_code(obj: Any) -> bytes:
     # Each class once in a process, as cloudpickle does: they may be many that refer to each other.
     for each in _CodePickler.dumped(obj, known=False).classes:
         if each not in _IDS:
-            code = _CodePickler.dumped(each, known=False).stream.getvalue()
+            code = _CodePickler.dumped((each.__module__, each), known=False).stream.getvalue()
             _IDS[each] = hashlib.sha1(code).hexdigest()  # noqa: S324
     return _CodePickler.dumped(obj, known=True).stream.getvalue()
 
@@ -107,32 +149,31 @@ class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     def dumped(cls, obj: Any, known: bool) -> "_CodePickler":
         stream = io.BytesIO()
         pickler = cls(stream)
-        pickler.stream, pickler.classes, pickler.known = stream, list[type](), known
+        pickler.stream, pickler.classes, pickler.known = stream, list[Any](), known
+        pickler.made = dict[int, Any]()
         pickler.dump(obj)
         return pickler
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, CodeType):
-            constants = (_Sorted(c) if type(c) is frozenset else c for c in obj.co_consts)
-            code = obj.replace(co_filename=_place(obj.co_filename), co_consts=tuple(constants))
-            return self.dispatch_table[CodeType](code)
-        made = super().reducer_override(obj)
-        if made is NotImplemented or len(made) == 2:  # noqa: PLR2004
-            return made  # what is imported by its name, and built-in types
-        function, args, *rest = made
+            obj = obj.replace(co_filename=_place(obj.co_filename))
+        reduced = super().reducer_override(obj)
+        if reduced is NotImplemented and not isinstance(obj, type | FunctionType):
+            reduced = self.dispatch_table.get(type(obj), _with_names)(obj)
+        if type(reduced) is not tuple:
+            return reduced  # what is imported by its name
+        function, args, *rest = reduced
         if isinstance(obj, FunctionType):
-            args[1].update({n: _place(args[1][n]) for n in args[1].keys() & {"__file__"}})
-            return made
-        # By its id a process knows a class again, in other pickles, too. cloudpickle's is random.
-        self.classes.append(obj)
-        return function, (*args[:-2], _IDS[obj] if self.known else None, args[-1]), *rest
-
-
-class _Sorted(frozenset[Any]):
-    """A constant of code, which else would be written in the order of this process's hashes."""
-
-    def __reduce__(self) -> Any:
-        return frozenset, (sorted(self, key=repr),)
+            places = {n: _place(args[1][n]) for n in args[1].keys() & {"__file__"}}
+            places |= {n: [*map(_place, args[1][n])] for n in args[1].keys() & {"__path__"}}
+            args[1].update(places)
+        is_variable = isinstance(obj, TypeVar) and function is not getattr
+        if is_variable or (isinstance(obj, type) and rest):  # not a built-in type
+            # By its id a process knows it again, in other pickles, too. cloudpickle's is random.
+            self.classes.append(obj)
+            place = len(args) - (1 if is_variable else 2)
+            args = *args[:place], _IDS[obj] if self.known else None, *args[place + 1 :]
+        return _in_order((function, args, *rest), self.made)
 
 
 def _place(file: str) -> str:

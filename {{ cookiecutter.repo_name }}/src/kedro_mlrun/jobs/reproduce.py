@@ -32,8 +32,7 @@ from .background import inherited
 ROUNDING = 1e-9  # by which share numbers may differ that are sums, added up in another order
 # What has such a name is another one each time; `delivery_time` may be what is predicted.
 _TIME = re.compile(r"(^|[._ ])(seconds|duration|elapsed|timestamp)$|(^|[.])time$")
-# What is recorded in place of a parameter's value; that one is taken from the project's files.
-_STAND_INS = {REDACTED, "NaN", "Infinity", "-Infinity"}
+_PARAMETERS = f"{OWN}parameters"  # the artifact that has them as they were
 
 
 class ReproduceError(click.ClickException):
@@ -83,12 +82,15 @@ def _unpack(folder: Path, commit: str, project: Path) -> None:
     from kedro.framework.project import settings
 
     archive, conf = project.with_name("code.tar"), folder / settings.CONF_SOURCE
-    done = provenance.git(
-        folder, "archive", "--format=tar", f"--output={archive}", commit, seconds=3600
-    )
+    # As it is in the repository, wherever lines end otherwise in this clone.
+    plain = "-c", "core.autocrlf=false", "-c", "core.eol=lf"
+    arguments = "archive", "--format=tar", f"--output={archive}", commit
+    done = provenance.git(folder, *plain, *arguments, seconds=3600)
     if done.returncode:
         why = " ".join(done.stderr.split())
-        raise ReproduceError(f"git can't give commit {commit[:12]} ({why}). Fetch it: git fetch")
+        raise ReproduceError(
+            f"git can't give the commit ({why}). Fetch it: git fetch origin {commit}"
+        )
     with tarfile.open(archive) as tar:
         tar.extractall(project, filter="tar")
     # What is behind a link, such as to a disk of data, isn't this copy's.
@@ -177,19 +179,22 @@ def _run_again(
         [sys.executable, "-P", "-c", Path(rerun.__file__).read_text(encoding="utf-8")],
         cwd=project,
         env=inherited() | settings,
-        input=json.dumps(_told(run, inputs)),
+        input=yaml.safe_dump(_told(run, inputs)),
         capture_output=True,
         encoding="utf-8",
         errors="replace",
         check=False,
     )
     if done.returncode:
-        why = done.stderr.strip().rpartition("\n")[2]
-        with suppress(RecordNotFoundError):
-            why = str(own.run("last")["status"].get("error") or why).partition("\n\n")[0]
+        why, others = done.stderr.strip().rpartition("\n")[2], list[str]()
+        with suppress(RecordNotFoundError, KeyError):  # it has failed before its record
+            failed = own.run("last")
+            why = str(failed["status"].get("error") or why).partition("\n\n")[0]
+            others = _other_packages(_made_of(run), _made_of(failed))
         raise ReproduceError(
             f"{_named(run)} fails now: {why.rstrip('.')}. Look at what it needs beside its commit, "
-            "parameters and data: packages, services, files that no catalog entry names."
+            "parameters and data: services, files that no catalog entry names, packages"
+            f"{' such as ' if others else ''}{', '.join(others)}."
         )
     return own.run("last")
 
@@ -200,7 +205,7 @@ def _told(run: Record, inputs: Mapping[str, str]) -> Record:
     given = {name: parameters.get(f"{OWN}{name}") for name in provenance.OPTIONS}
     options = {provenance.OPTIONS[name]: value for name, value in given.items() if value}
     params = options.pop("runtime_params", {})
-    if uri := section(run, "status", "artifact_uris").get(f"{OWN}parameters"):
+    if uri := section(run, "status", "artifact_uris").get(_PARAMETERS):
         entry = {"type": "kedro_mlrun.MLRunAbstractDataset", "key": uri}
         params = yaml.safe_load(AbstractDataset.from_config("parameters", entry).load())
     told = {"env": options.pop("env", None), "runner": options.pop("runner"), "inputs": inputs}
@@ -211,11 +216,10 @@ def _told(run: Record, inputs: Mapping[str, str]) -> Record:
 
 
 def _recorded(params: Mapping[str, Any]) -> Record:
-    """Give parameters but for those that have stand-ins."""
+    """Give parameters but for secrets, which are taken from the project's files."""
     found = {}
     for name, value in params.items():
-        texts = value if isinstance(value, list) else [value]
-        if not any(isinstance(text, str) and text in _STAND_INS for text in texts):
+        if value != REDACTED and not (isinstance(value, list) and REDACTED in value):
             found[name] = _recorded(value) if isinstance(value, dict) else value
     return found
 
@@ -233,10 +237,14 @@ def _outcome(records: Records, run: Record) -> Record:
     }
 
 
+def _other_packages(before: Record, after: Record) -> list[str]:
+    """Name the packages of which two runs have had different versions."""
+    pairs = ((n, v, after["packages"].get(n, v)) for n, v in before["packages"].items())
+    return [f"{name} {now} (then {then})" for name, then, now in pairs if then != now]
+
+
 def _compared(before: Record, after: Record) -> Record:
     """Tell what two runs have made otherwise, and the reason where nothing is wrong with that."""
-    pairs = ((n, v, after["packages"].get(n, v)) for n, v in before["packages"].items())
-    packages = [f"{name} {now} (then {then})" for name, then, now in pairs if then != now]
     differences, reasons, equal = [], dict[str, str](), Counter[str]()
     for kind in ("result", "artifact", "file"):
         for name in dict.fromkeys([*before[kind], *after[kind]]):
@@ -256,6 +264,7 @@ def _compared(before: Record, after: Record) -> Record:
                 reasons[name] = reasons.get(name.removesuffix(".chart"), "")
             each = {"kind": kind, "name": name, "recorded": then, "now": now}
             differences.append({**each, "relative": share, "reason": reasons.get(name, "")})
+    packages = _other_packages(before, after)
     told = {"equal": dict(equal), "differences": differences, "packages": packages}
     return {**told, "unchecked": before["unchecked"]}
 

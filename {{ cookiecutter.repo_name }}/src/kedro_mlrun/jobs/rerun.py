@@ -4,7 +4,6 @@ That may be an earlier version of the project, with its own `kedro_mlrun`. So Py
 file's text, which imports only what any version has.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 def main() -> None:
     """Run it."""
     import kedro.runner
+    import yaml
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
-    told, folder = json.load(sys.stdin), Path.cwd()
+    told, folder = yaml.safe_load(sys.stdin), Path.cwd()
     bootstrap_project(folder)  # from here on, the project's own packages are found
     from kedro_mlrun import MLRunContextManager
 

@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ from ..store.fields import (
 )
 
 Record = dict[str, Any]
+
+# What a run's own record has in place of a value, as JSON.
+_STAND_IN = re.compile(r'"(\*{5}|NaN|-?Infinity|-?\d{19,}|\d+ KiB: see .*)"')
 
 # What is told of a run, and where its summary has it.
 ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time", "took": "seconds"}
@@ -101,6 +105,11 @@ def unreproducible(run: Mapping[str, Any]) -> str:
         ),
         "has made only what was missing. Reproduce one that has made all.": (
             parameters.get(f"{OWN}only_missing_outputs")
+        ),
+        "was given parameters of which its record has only a text. Reproduce one that has all: "
+        "`tracking: {parameters: true}` in mlrun.yml.": (
+            f"{OWN}parameters" not in section(run, "status", "artifact_uris")
+            and _STAND_IN.search(json.dumps(parameters.get(f"{OWN}params")))
         ),
         "is of no commit. Commit the project, and run it again.": "git-commit" not in labels,
         "is of changes that were in no commit. Commit them, and run it again.": (

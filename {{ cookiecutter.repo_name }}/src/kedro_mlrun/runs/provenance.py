@@ -136,16 +136,19 @@ def config_yaml(values: Mapping[str, Any], folder: str | Path = "") -> str:
         def represent_scalar(self, tag: str, value: str, style: str | None = None) -> Any:
             return super().represent_scalar(tag, value, "|" if "\n" in value else style)
 
-    ordered = dict(sorted(hide_in(_from(f"{folder}/", plain(values))).items()))
+    ordered = dict(sorted(hide_in(_from(f"{folder}/", values)).items()))
     return str(yaml.dump(ordered, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _from(folder: str, value: Any) -> Any:
+    """Copy what YAML has as it is, also keys and numbers that JSON lacks; paths from a folder."""
     if isinstance(value, dict):
         return {name: _from(folder, each) for name, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_from(folder, each) for each in value]
-    return value.removeprefix(folder) if isinstance(value, str) and len(folder) > 1 else value
+    if type(value) is str and len(folder) > 1:
+        return value.removeprefix(folder)
+    return value if type(value) in {str, bool, int, float} else plain(value)
 
 
 def graph(pipeline: Pipeline) -> dict[str, Any]:
