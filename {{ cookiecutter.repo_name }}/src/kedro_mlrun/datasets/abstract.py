@@ -26,7 +26,7 @@ from ..store.context import RunContext
 from ..store.errors import is_not_found
 from ..store.fields import artifact_named, artifact_uri, run_folder
 from ..store.rows import Record
-from .files import quiet, verified_bytes, verified_file
+from .files import verified_bytes, verified_file
 from .versions import of_origin, of_run, of_tree, of_uri
 
 # The label that tells which type was saved, and so how the bytes are to be read.
@@ -133,7 +133,7 @@ class MLRunAbstractDataset(RunDataset):
                 come back as it is, or the store can't be written to.
         """
         manager = MLRunContextManager()
-        with self._explained("saved"), quiet():
+        with self._explained("saved"):
             if not KEY.fullmatch(self.key):
                 raise DatasetError(
                     "a key to save under has letters, digits, hyphens, underscores and dots, with "

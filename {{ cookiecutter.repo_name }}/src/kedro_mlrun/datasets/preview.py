@@ -78,6 +78,7 @@ def preview_fields(
     }
 
 
+@np.errstate(all="ignore")  # nobody need be warned of infinities and the like
 def statistics(frame: pd.DataFrame) -> dict[Any, dict[str, Any]]:
     """Give what MLRun's `get_df_stats` does: `describe` of each column, and its histogram."""
     made, histograms = _of_numbers(frame)
@@ -97,7 +98,7 @@ def statistics(frame: pd.DataFrame) -> dict[Any, dict[str, Any]]:
         elif is_numeric_dtype(column := frame[name]):
             with suppress(Exception):  # of what has no finite range
                 # As NumPy does it, with a warning.
-                counted = column.to_numpy("u1") if column.dtype == bool else column
+                counted = column.to_numpy("u1") if is_bool_dtype(column) else column
                 hist, bins = np.histogram(counted, bins=20)
                 made[name]["hist"] = [hist.tolist(), bins.tolist()]
     return {name: made[name] for name in described}
