@@ -117,12 +117,12 @@ def test_function_yaml_is_mlruns(embedded):
 
 def test_overrides_go_over_the_function(embedded):
     memory = {"resources": {"limits": {"memory": "8Gi"}}, "node_selector": {"disk": "ssd"}}
-    function = functions.load_function(PROJECT, memory)
-    assert function.spec.resources["limits"] == {"memory": "8Gi"}
-    assert function.spec.resources["requests"]["cpu"] == "1"
-    assert function.spec.node_selector == {"disk": "ssd"}
+    spec = functions.read_function(PROJECT, memory)["spec"]
+    assert spec["resources"]["limits"] == {"memory": "8Gi"}
+    assert spec["resources"]["requests"]["cpu"] == "1"
+    assert spec["node_selector"] == {"disk": "ssd"}
     with pytest.raises(functions.JobError, match="'resource' in `overrides` of mlrun.yml"):
-        functions.load_function(PROJECT, {"resource": {}})
+        functions.read_function(PROJECT, {"resource": {}})
 
 
 def test_a_function_is_recorded_as_mlrun_does_it(embedded):
