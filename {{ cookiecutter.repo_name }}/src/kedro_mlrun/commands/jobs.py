@@ -36,7 +36,7 @@ from ..store.fields import flatten
 from ..store.rows import TERMINAL_STATES
 from ..text import kedro_command, nearest
 from . import tables
-from .base import Answer, command, one_sentence, tell, with_mlrun
+from .base import Answer, command, one_sentence, tell
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends
 # What MLRun's API can tell of the end of a run.
@@ -51,9 +51,6 @@ _ALLOW_LOST = option(
     help="Data that may be lost with the job: a name or a pattern.",
 )
 _CONTINUE = "To continue, add this to the command: --resume"
-
-
-_command = partial(command, opens=with_mlrun)
 
 
 def _pairs(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]:
@@ -286,7 +283,7 @@ def abort(records: Records, which: str) -> Answer:
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 
-@_command("schedules", "kedro mlrun schedules --remove training")
+@command("schedules", "kedro mlrun schedules --remove training")
 @option("--remove", metavar="NAME", help="Remove this schedule.")
 def schedules(records: Records, remove: str | None) -> Answer:
     """List the scheduled jobs."""
@@ -313,7 +310,7 @@ def schedules(records: Records, remove: str | None) -> Answer:
     return Answer(rows, tables.table(rows) if rows else "", note)
 
 
-@_command("build", "kedro mlrun build")
+@command("build", "kedro mlrun build")
 @option("--again", is_flag=True, help="Build it even if it exists.")
 @option("--with-code", is_flag=True, help="For kedro mlrun serve --deploy: with code and conf.")
 def build(_records: Records, again: bool, with_code: bool) -> Answer:
@@ -328,7 +325,7 @@ def build(_records: Records, again: bool, with_code: bool) -> Answer:
     return Answer({"image": name}, name)
 
 
-@command("doctor", "kedro mlrun doctor --store", opens=None)
+@command("doctor", "kedro mlrun doctor --store", asks=False)
 @option("--store", "of_store", is_flag=True, help="Check the embedded store's file, row by row.")
 def doctor(of_store: bool) -> Answer:
     """Check everything that runs and jobs need, and say how to fix what is wrong.

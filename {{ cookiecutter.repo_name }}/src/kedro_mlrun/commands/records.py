@@ -29,7 +29,7 @@ from ..records.summaries import (
 from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from . import tables
-from .base import Answer, command, tell, with_mlrun
+from .base import Answer, command, tell
 
 STATES = ("created", "pending", "running", "completed", "error", "aborted")
 _DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
@@ -338,7 +338,7 @@ def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> s
     return f" with {len(saved)} artifacts ({keys})"
 
 
-@command("push", "kedro mlrun push last", opens=with_mlrun)
+@command("push", "kedro mlrun push last")
 @argument("which", metavar="[RUN]…", nargs=-1)
 def push(records: Records, which: Sequence[str]) -> Answer:
     """Copy runs from the embedded store to an MLRun API.
