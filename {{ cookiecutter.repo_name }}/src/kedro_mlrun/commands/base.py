@@ -72,6 +72,14 @@ def to_read() -> "Records":
     return Records(*MLRunContextManager().to_read())
 
 
+def named_value(item: str, form: str) -> tuple[str, str]:
+    """Read NAME=VALUE; the `form` says how it is written."""
+    name, _, value = map(str.strip, item.partition("="))
+    if not (name and value):
+        raise click.BadParameter(f"'{item}' is not {form}.")
+    return name, value
+
+
 def command(name: str, example: str, asks: bool = True) -> Callable[..., click.Command]:
     """Make a command of a function of the records, or of one that asks none.
 

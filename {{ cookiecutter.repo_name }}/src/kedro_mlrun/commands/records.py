@@ -356,7 +356,11 @@ def push(records: Records, which: Sequence[str]) -> Answer:
     manager.abort_lost_runs(kept)
     sent = []
     for run in push_runs(Records(kept, records.project), which):
-        _tell(run)
+        told = run["reason"] or f"{run['address']} has {named_run(run)} already."
+        if run["state"] == "sent":
+            told = f"Sent {named_run(run)} with {_size([run])}, to {run['address']}"
+        # Of each when it is sent, for the next one may fail.
+        tell("\n".join([told, *run["warnings"]]))
         sent.append(run)
     refused = [run for run in sent if run["state"] == "refused" or (which and run["reason"])]
     done = [run for run in sent if run["state"] == "sent"]
@@ -365,14 +369,6 @@ def push(records: Records, which: Sequence[str]) -> Answer:
         text = f"Sent {len(done)} {'run' if len(done) == 1 else 'runs'} with {_size(done)}."
         text += f" {len(refused)} could not be sent." if refused else ""
     return Answer(sent, text, exit_code=bool(refused))
-
-
-def _tell(run: Record) -> None:
-    """Tell of each run when it is sent, for the next one may fail."""
-    told = run["reason"] or f"{run['address']} has {named_run(run)} already."
-    if run["state"] == "sent":
-        told = f"Sent {named_run(run)} with {_size([run])}, to {run['address']}"
-    tell("\n".join([told, *run["warnings"]]))
 
 
 def _size(runs: list[Record]) -> str:
