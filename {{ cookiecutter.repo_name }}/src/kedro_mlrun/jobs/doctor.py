@@ -94,7 +94,7 @@ def _packages(folder: Path) -> str:
     return shown
 
 
-def _store(_: Path) -> str:
+def _store(_folder: Path) -> str:
     manager = MLRunContextManager()
     if isinstance(store := manager.store, Store):
         _ = store.connection
