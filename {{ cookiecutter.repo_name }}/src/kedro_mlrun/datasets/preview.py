@@ -98,7 +98,7 @@ def statistics(frame: pd.DataFrame) -> dict[Any, dict[str, Any]]:
         elif is_numeric_dtype(column := frame[name]):
             with suppress(Exception):  # of what has no finite range
                 # As NumPy does it, with a warning.
-                counted = column.to_numpy("u1") if is_bool_dtype(column) else column
+                counted = column.to_numpy("u1") if column.dtype == bool else column
                 hist, bins = np.histogram(counted, bins=20)
                 made[name]["hist"] = [hist.tolist(), bins.tolist()]
     return {name: made[name] for name in described}
