@@ -65,11 +65,13 @@ def monitor(key: str, tag: str, minutes: int, env: str | None) -> str:
     once more, so that it sends its requests to them.
     """
     name, project = _name(key), MLRunContextManager().project
-    if not (deployed := _deployed(name, project.name)):
+    try:
+        deployed = mlrun.get_run_db().get_function(name, project.name)
+    except mlrun.errors.MLRunNotFoundError:
         raise SubmitError(
             f"There is no function {name}, so {key} isn't deployed. To deploy it: "
             f"kedro mlrun serve {key}:{tag} --deploy"
-        )
+        ) from None
     with _refused("monitor models"), suppress(mlrun.errors.MLRunConflictError):  # it does already
         project.enable_model_monitoring(base_period=minutes)
     # With the code that it has, and not what that is here by now.
@@ -78,12 +80,6 @@ def monitor(key: str, tag: str, minutes: int, env: str | None) -> str:
     with _refused(f"deploy {name}"):
         function.deploy()
     return name
-
-
-def _deployed(name: str, project: str) -> dict[str, Any]:
-    with suppress(mlrun.errors.MLRunNotFoundError):
-        return dict(mlrun.get_run_db().get_function(name, project))
-    return {}
 
 
 @contextmanager
