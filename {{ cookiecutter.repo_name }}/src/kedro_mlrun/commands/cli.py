@@ -1,7 +1,7 @@
 """The commands that Kedro finds: `kedro run`, and `kedro mlrun …`, imported when it is used."""
 
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import click
@@ -104,7 +104,7 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
     from ..runs.chain import in_chain
 
     try:
-        with in_chain(chain_id):
+        with in_chain(chain_id) if chain_id else nullcontext():
             # The function behind Kedro's own command.
             return kedro_run.callback(**options)  # type: ignore[misc]
     except Exception as exc:
