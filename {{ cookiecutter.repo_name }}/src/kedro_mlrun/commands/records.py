@@ -17,15 +17,7 @@ from rich.console import Group
 from ..records import summaries
 from ..records.query import check_fields, select
 from ..records.records import LAST, RecordNotFoundError, Records, is_promotion
-from ..records.summaries import (
-    Record,
-    artifact_key,
-    artifact_summary,
-    fields_of,
-    named_run,
-    summary,
-    uid_of,
-)
+from ..records.summaries import Record, artifact_summary, named_run, summary, uid_of
 from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from . import tables
@@ -83,7 +75,7 @@ def runs(records: Records, columns: str | None, **filters: Any) -> Answer:
     """
     found = [*map(summary, select(records, **filters))]
     if columns and columns != "auto":
-        check_fields(_names(columns), {name for run in found for name in fields_of(run)})
+        check_fields(_names(columns), {name for run in found for name in summaries.fields_of(run)})
     chosen = _names(_kept(columns)) or None
     if found:
         first = _names(filters["sort"])
@@ -334,7 +326,7 @@ def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> s
     saved = records.artifacts_of(run)
     for loss in records.losses(run, saved, others):
         tell(f"Warning: {loss}")
-    keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
+    keys = ", ".join(dict.fromkeys(map(summaries.artifact_key, saved)))
     return f" with {len(saved)} artifacts ({keys})"
 
 
