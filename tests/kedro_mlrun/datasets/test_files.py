@@ -2,7 +2,6 @@
 
 import pickle
 import sys
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -140,19 +139,6 @@ def test_what_is_read_is_what_was_verified(embedded: Store) -> None:
         path.unlink()
         path.write_bytes(pickle.dumps("evil"))
         assert pickle.load(stream) == (1, 2)
-
-
-def test_warnings_are_as_before(embedded: Store) -> None:
-    """Python's filters are the whole process's; one thread may begin before another one ends."""
-    before = [*warnings.filters]
-    first, second = files.quiet(), files.quiet()
-    first.__enter__()
-    during = [*warnings.filters]
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert [*warnings.filters] == during != before
-    second.__exit__(None, None, None)
-    assert [*warnings.filters] == before
 
 
 class Alone:

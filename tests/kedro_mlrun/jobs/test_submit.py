@@ -117,10 +117,10 @@ def test_function_yaml_is_mlruns(embedded):
 
 def test_overrides_go_over_the_function(embedded):
     memory = {"resources": {"limits": {"memory": "8Gi"}}, "node_selector": {"disk": "ssd"}}
-    function = functions.load_function(PROJECT, memory)
-    assert function.spec.resources["limits"] == {"memory": "8Gi"}
-    assert function.spec.resources["requests"]["cpu"] == "1"
-    assert function.spec.node_selector == {"disk": "ssd"}
+    spec = functions.read_function(PROJECT, memory)["spec"]
+    assert spec["resources"]["limits"] == {"memory": "8Gi"}
+    assert spec["resources"]["requests"]["cpu"] == "1"
+    assert spec["node_selector"] == {"disk": "ssd"}
 
 
 @pytest.mark.parametrize(

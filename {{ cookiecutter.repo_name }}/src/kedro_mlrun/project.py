@@ -232,10 +232,9 @@ def register_env_files(folder: Path) -> None:
     """Remember the secrets that a project's `.env` files have, by their names."""
     for file in filter(Path.is_file, folder.glob(".env*")):
         # What is committed as a pattern for others has placeholders: words of any text.
-        if not _PATTERNS.isdisjoint(file.name.split(".")):
-            continue
-        with suppress(OSError, UnicodeDecodeError):
-            register(dotenv.dotenv_values(file, interpolate=False))
+        if _PATTERNS.isdisjoint(file.name.split(".")):
+            with suppress(OSError, UnicodeDecodeError):
+                register(dotenv.dotenv_values(file, interpolate=False))
 
 
 def has_config(loader: Any) -> bool:
@@ -257,8 +256,7 @@ def find_config() -> tuple[MLRunConfig | None, Path]:
 def mlrun_setting(name: str) -> str:
     """Find out, without importing MLRun, what the environment tells it: MLRUN_DBPATH, …."""
     told = os.environ.get(name, "")
-    told = "" if told == NOT_TOLD else told
-    return told or mlrun_env_file().get(name, "")
+    return told if told not in {"", NOT_TOLD} else mlrun_env_file().get(name, "")
 
 
 def mlrun_env_file() -> dict[str, str]:

@@ -72,19 +72,16 @@ def to_read() -> "Records":
     return Records(*MLRunContextManager().to_read())
 
 
-def with_mlrun() -> "Records":
-    """Open the records by MLRun's run database, which also starts and ends jobs."""
-    from ..records.records import Records
-    from ..runs.manager import MLRunContextManager
+def named_value(item: str, form: str) -> tuple[str, str]:
+    """Read NAME=VALUE; the `form` says how it is written."""
+    name, _, value = map(str.strip, item.partition("="))
+    if not (name and value):
+        raise click.BadParameter(f"'{item}' is not {form}.")
+    return name, value
 
-    manager = MLRunContextManager()
-    return Records(manager.db, manager.project.metadata.name)
 
-
-def command(
-    name: str, example: str, opens: "Callable[[], Records] | None" = to_read
-) -> Callable[..., click.Command]:
-    """Make a command of a function of the records that `opens` gives, or of none.
+def command(name: str, example: str, asks: bool = True) -> Callable[..., click.Command]:
+    """Make a command of a function of the records, or of one that asks none.
 
     It gives an `Answer`, or a function that prints by itself and gives the exit code.
     """
@@ -95,11 +92,13 @@ def command(
             if env:
                 # As Kedro's own commands do it that have no session.
                 os.environ["KEDRO_ENV"] = env
-            # MLRun and Kedro log to stdout, where nothing belongs but the answer.
-            if as_json:
-                _log_to_stderr()
-            with one_sentence(), redirect_stdout(sys.stderr if opens else sys.stdout):
-                told = function(opens(), **options) if opens else function(**options)
+            # MLRun and Kedro log to stdout, where nothing belongs but the answer. To where plugins
+            # log after the command, too, no program looks for JSON.
+            for handler in logging.getLogger().handlers if as_json else ():
+                if isinstance(handler, RichHandler):
+                    handler.console = Console(stderr=True)
+            with one_sentence(), redirect_stdout(sys.stderr if asks else sys.stdout):
+                told = function(to_read(), **options) if asks else function(**options)
             if isinstance(told, Answer):
                 told.print(as_json)
             with one_sentence():
@@ -113,13 +112,6 @@ def command(
         return made
 
     return decorate
-
-
-def _log_to_stderr() -> None:
-    """Keep logs, also of plugins after the command, apart from JSON that a program reads."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, RichHandler):
-            handler.console = Console(stderr=True)
 
 
 @contextmanager

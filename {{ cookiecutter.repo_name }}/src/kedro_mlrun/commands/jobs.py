@@ -2,7 +2,7 @@
 
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from copy import copy
 from functools import partial
@@ -36,7 +36,7 @@ from ..store.fields import flatten
 from ..store.rows import TERMINAL_STATES
 from ..text import kedro_command, nearest
 from . import tables
-from .base import Answer, command, one_sentence, tell, with_mlrun
+from .base import Answer, command, named_value, one_sentence, tell
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends
 # What MLRun's API can tell of the end of a run.
@@ -53,18 +53,10 @@ _ALLOW_LOST = option(
 _CONTINUE = "To continue, add this to the command: --resume"
 
 
-_command = partial(command, opens=with_mlrun)
-
-
 def _pairs(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]:
     """Read NAME=VALUE, several with commas between them or each by itself."""
-    pairs = {}
-    for item in filter(None, map(str.strip, ",".join(values).split(","))):
-        name, _, value = map(str.strip, item.partition("="))
-        if not (name and value):
-            raise click.BadParameter(f"'{item}' is not NAME=VALUE, such as data=other.csv.")
-        pairs[name] = value
-    return pairs
+    items = filter(None, map(str.strip, ",".join(values).split(",")))
+    return dict(named_value(item, "NAME=VALUE, such as data=other.csv") for item in items)
 
 
 def _params(context: Any, given: Any, value: str) -> Any:
@@ -175,17 +167,12 @@ def _ended(completed: bool, uid: str, records: Records) -> int:
 
 
 def _watch(uid: str, records: Records) -> int:
-    """Follow a run to its end; Ctrl-C asks what is to become of it."""
+    """Follow a run to its end; Ctrl-C asks whether to abort it, and unasked it goes on."""
     try:
         with one_sentence(f". Run {uid} may go on. {_how_to_follow(uid)}"):
             return _ended(jobs.wait_for(uid, records.project), uid, records)
     except KeyboardInterrupt:
-        return _leave_or_abort(uid, records)
-
-
-def _leave_or_abort(uid: str, records: Records) -> int:
-    """Ask after Ctrl-C whether to abort the job that was followed; unasked, it goes on."""
-    tell("\n", nl=False)
+        tell("\n", nl=False)
     if sys.stdin.isatty() and click.confirm(f"Abort run {uid[:8]} as well?", err=True):
         with one_sentence(f". Run {uid} wasn't aborted. {_how_to_follow(uid)}"):
             run = dict(records.run(uid))
@@ -230,7 +217,12 @@ def workflow(
     dry_run, watch = options.pop("dry_run"), options.pop("watch")
     prepared = prepare_workflow(WorkflowParameters(names=[*names], env=env, **options), source)
     if dry_run:
-        return _planned(prepared.to_dict())
+        told = prepared.to_dict()
+        fields = {"job": "group", "completed by": "run", "after": "after", "nodes": "nodes"}
+        groups = tables.table(told["groups"], fields=fields)
+        of_data = tables.table(told["crossing"], fields={n: n for n in ("dataset", "from", "to")})
+        end = Text(f"\nRuns would be recorded in {told['store']}. Nothing was started.")
+        return Answer(told, Group(groups, Text(), of_data, end))
     note = "" if prepared.jobs else f"All jobs of workflow '{prepared.id}' are completed."
     try:
         told = run_workflow(prepared, engine, local, watch)
@@ -250,14 +242,6 @@ def workflow(
     state = tables.cell("state", told["state"])
     head = Text.assemble("\nWorkflow ", told["workflow"], ": ", state, "\n")
     return Answer(told, Group(head, tables.table(rows, fields=fields)), note, error)
-
-
-def _planned(told: Mapping[str, Any]) -> Answer:
-    fields = {"job": "group", "completed by": "run", "after": "after", "nodes": "nodes"}
-    groups = tables.table(told["groups"], fields=fields)
-    crossing = tables.table(told["crossing"], fields={n: n for n in ("dataset", "from", "to")})
-    end = Text(f"\nRuns would be recorded in {told['store']}. Nothing was started.")
-    return Answer(told, Group(groups, Text(), crossing, end))
 
 
 @command("logs", "kedro mlrun logs last --follow")
@@ -290,7 +274,7 @@ def abort(records: Records, which: str) -> Answer:
     return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
 
 
-@_command("schedules", "kedro mlrun schedules --remove training")
+@command("schedules", "kedro mlrun schedules --remove training")
 @option("--remove", metavar="NAME", help="Remove this schedule.")
 def schedules(records: Records, remove: str | None) -> Answer:
     """List the scheduled jobs."""
@@ -317,7 +301,7 @@ def schedules(records: Records, remove: str | None) -> Answer:
     return Answer(rows, tables.table(rows) if rows else "", note)
 
 
-@_command("build", "kedro mlrun build")
+@command("build", "kedro mlrun build")
 @option("--again", is_flag=True, help="Build it even if it exists.")
 @option("--with-code", is_flag=True, help="For kedro mlrun serve --deploy: with code and conf.")
 def build(_records: Records, again: bool, with_code: bool) -> Answer:
@@ -332,7 +316,7 @@ def build(_records: Records, again: bool, with_code: bool) -> Answer:
     return Answer({"image": name}, name)
 
 
-@command("doctor", "kedro mlrun doctor --store", opens=None)
+@command("doctor", "kedro mlrun doctor --store", asks=False)
 @option("--store", "of_store", is_flag=True, help="Check the embedded store's file, row by row.")
 def doctor(of_store: bool) -> Answer:
     """Check everything that runs and jobs need, and say how to fix what is wrong.

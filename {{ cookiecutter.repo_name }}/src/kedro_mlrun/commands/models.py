@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import click
 from click import argument, option
@@ -53,18 +52,14 @@ def promote(records: Records, model: str, alias: str, reason: str, force: bool) 
 
 
 def _metrics(told: Record) -> RenderableType:
-    results = told["results"]
+    results, roles = told["results"], ("candidate", "previous")
     names = [name.partition(".")[2] for name in results if name.startswith("candidate.")]
-    roles = {"candidate": "candidate", "previous": "previous"}
     rows = [
-        {"metric": name} | {role: _value(results.get(f"{role}.{name}")) for role in roles}
+        {"metric": name}
+        | {role: tables.value_text(results.get(f"{role}.{name}")) for role in roles}
         for name in names
     ]
     return tables.table(rows) if rows else ""
-
-
-def _value(value: Any) -> str | None:
-    return None if value is None else shown(value)
 
 
 @command("rollback", "kedro mlrun rollback xgboost_model --reason 'slow'")

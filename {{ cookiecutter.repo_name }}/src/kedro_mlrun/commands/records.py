@@ -17,19 +17,11 @@ from rich.console import Group
 from ..records import summaries
 from ..records.query import check_fields, select
 from ..records.records import LAST, RecordNotFoundError, Records, is_promotion
-from ..records.summaries import (
-    Record,
-    artifact_key,
-    artifact_summary,
-    fields_of,
-    named_run,
-    summary,
-    uid_of,
-)
+from ..records.summaries import Record, artifact_summary, named_run, summary, uid_of
 from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from . import tables
-from .base import Answer, command, tell, with_mlrun
+from .base import Answer, command, tell
 
 STATES = ("created", "pending", "running", "completed", "error", "aborted")
 _DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
@@ -83,7 +75,7 @@ def runs(records: Records, columns: str | None, **filters: Any) -> Answer:
     """
     found = [*map(summary, select(records, **filters))]
     if columns and columns != "auto":
-        check_fields(_names(columns), {name for run in found for name in fields_of(run)})
+        check_fields(_names(columns), {name for run in found for name in summaries.fields_of(run)})
     chosen = _names(_kept(columns)) or None
     if found:
         first = _names(filters["sort"])
@@ -334,11 +326,11 @@ def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> s
     saved = records.artifacts_of(run)
     for loss in records.losses(run, saved, others):
         tell(f"Warning: {loss}")
-    keys = ", ".join(dict.fromkeys(map(artifact_key, saved)))
+    keys = ", ".join(dict.fromkeys(map(summaries.artifact_key, saved)))
     return f" with {len(saved)} artifacts ({keys})"
 
 
-@command("push", "kedro mlrun push last", opens=with_mlrun)
+@command("push", "kedro mlrun push last")
 @argument("which", metavar="[RUN]…", nargs=-1)
 def push(records: Records, which: Sequence[str]) -> Answer:
     """Copy runs from the embedded store to an MLRun API.
@@ -356,7 +348,11 @@ def push(records: Records, which: Sequence[str]) -> Answer:
     manager.abort_lost_runs(kept)
     sent = []
     for run in push_runs(Records(kept, records.project), which):
-        _tell(run)
+        told = run["reason"] or f"{run['address']} has {named_run(run)} already."
+        if run["state"] == "sent":
+            told = f"Sent {named_run(run)} with {_size([run])}, to {run['address']}"
+        # Of each when it is sent, for the next one may fail.
+        tell("\n".join([told, *run["warnings"]]))
         sent.append(run)
     refused = [run for run in sent if run["state"] == "refused" or (which and run["reason"])]
     done = [run for run in sent if run["state"] == "sent"]
@@ -365,14 +361,6 @@ def push(records: Records, which: Sequence[str]) -> Answer:
         text = f"Sent {len(done)} {'run' if len(done) == 1 else 'runs'} with {_size(done)}."
         text += f" {len(refused)} could not be sent." if refused else ""
     return Answer(sent, text, exit_code=bool(refused))
-
-
-def _tell(run: Record) -> None:
-    """Tell of each run when it is sent, for the next one may fail."""
-    told = run["reason"] or f"{run['address']} has {named_run(run)} already."
-    if run["state"] == "sent":
-        told = f"Sent {named_run(run)} with {_size([run])}, to {run['address']}"
-    tell("\n".join([told, *run["warnings"]]))
 
 
 def _size(runs: list[Record]) -> str:

@@ -19,17 +19,11 @@ from ..search.runner import Search
 from ..search.start import Start
 from ..store.fields import flatten
 from ..text import kedro_command, shown
-from .base import Answer, command
+from .base import Answer, command, named_value
 
 
 def _ranges(_context: Any, _option: Any, values: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for item in values:
-        name, _, value = map(str.strip, item.partition("="))
-        if not (name and value):
-            raise click.BadParameter(f"'{item}' is not NAME=RANGE, such as depth=int(2,12).")
-        found[name] = value
-    return found
+    return dict(named_value(item, "NAME=RANGE, such as depth=int(2,12)") for item in values)
 
 
 @command("search", "kedro mlrun search --set 'random_forest.model.arguments.max_depth=int(2,12)'")

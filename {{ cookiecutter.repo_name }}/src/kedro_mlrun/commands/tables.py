@@ -126,7 +126,7 @@ def runs_table(
     wanted = [*first, *differing(told)] if columns is None else columns
     names = [*dict.fromkeys(full_name(name, known) for name in wanted if name not in about)]
     heads = _short(names, about, width)
-    more = {heads[name]: [_text(value_of(each, name)) for each in told] for name in names}
+    more = {heads[name]: [value_text(value_of(each, name)) for each in told] for name in names}
     if columns is not None:
         return _grid(shown_about | more)
     error = {"error": shown_about.pop("error")} if "error" in shown_about else {}
@@ -140,7 +140,8 @@ def runs_table(
     return Group(*parts)
 
 
-def _text(value: Any) -> Text:
+def value_text(value: Any) -> Text:
+    """Show a parameter or a result; nothing where there is none."""
     return Text("" if value is None else shown(value))
 
 
@@ -218,7 +219,7 @@ def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:
         for item in artifacts
     ]
     every = dict.fromkeys(name for each in metrics for name in each)
-    more = {name: [_text(each.get(name)) for each in metrics] for name in every}
+    more = {name: [value_text(each.get(name)) for each in metrics] for name in every}
     return _grid(found | _fitting(more, width, found))
 
 

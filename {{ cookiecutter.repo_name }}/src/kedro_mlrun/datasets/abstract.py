@@ -26,7 +26,7 @@ from ..store.context import RunContext
 from ..store.errors import is_not_found
 from ..store.fields import artifact_named, artifact_uri, run_folder
 from ..store.rows import Record
-from .files import quiet, verified_bytes, verified_file
+from .files import verified_bytes, verified_file
 from .versions import of_origin, of_run, of_tree, of_uri
 
 # The label that tells which type was saved, and so how the bytes are to be read.
@@ -112,8 +112,7 @@ class MLRunAbstractDataset(RunDataset):
         self._load_version = version.load if version else None
 
     def _check_names(self, given: Iterable[str], known: Iterable[str], where: str) -> None:
-        unknown = sorted(set(given) - set(known))
-        if unknown:
+        if unknown := sorted(set(given) - set(known)):
             raise DatasetError(
                 f"{where} of {type(self).__name__} '{self.key}' takes no "
                 f"{', '.join(map(repr, unknown))}. Use {', '.join(sorted(known))}."
@@ -133,7 +132,7 @@ class MLRunAbstractDataset(RunDataset):
                 come back as it is, or the store can't be written to.
         """
         manager = MLRunContextManager()
-        with self._explained("saved"), quiet():
+        with self._explained("saved"):
             if not KEY.fullmatch(self.key):
                 raise DatasetError(
                     "a key to save under has letters, digits, hyphens, underscores and dots, with "
@@ -150,7 +149,10 @@ class MLRunAbstractDataset(RunDataset):
         path = str(self._save_args.get("artifact_path") or context.artifact_path)
         of_mlrun = self._needs_mlrun(context, path)
         if of_mlrun:
-            known = self._known_to_mlrun()
+            log = getattr(mlrun.MLClientCtx, f"log_{self.KIND}")
+            # What MLRun's function hasn't it hands on to the artifact's class.
+            kind = mlrun.artifacts.manager.artifact_types[self.KIND]
+            known = (_parameters(log) | _parameters(kind)) - OURS
             self._check_names(self._save_args, known, "save_args")
             path = mlrun.utils.template_artifact_path(path, context.project, context.uid)
             tag = self._save_args.get("tag")
@@ -200,12 +202,6 @@ class MLRunAbstractDataset(RunDataset):
         is_plain = is_plain and (not tag or bool(PLAIN_TAG.fullmatch(str(tag))))
         db_key = str(self._save_args.get("db_key") or self.key)
         return not (isinstance(context, RunContext) and is_plain and KEY.fullmatch(db_key))
-
-    def _known_to_mlrun(self) -> set[str]:
-        """Give the arguments that MLRun's function has or hands on to the artifact's class."""
-        kind = mlrun.artifacts.manager.artifact_types[self.KIND]
-        log = getattr(mlrun.MLClientCtx, f"log_{self.KIND}")
-        return (_parameters(log) | _parameters(kind)) - OURS
 
     def _prepare(
         self, data: Any, temporary: Path, folder: str, arguments: Record
@@ -292,7 +288,6 @@ class MLRunAbstractDataset(RunDataset):
             return not path or "://" in path or Path(path).exists()
 
     def _find(self) -> Any:
-        """Find the artifact's record."""
         args, manager = self._load_args, MLRunContextManager()
         project = args.get("project") or manager.project_name
         path = args.get("path") or self.key

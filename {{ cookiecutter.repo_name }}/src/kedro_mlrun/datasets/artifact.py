@@ -62,12 +62,9 @@ class MLRunArtifactDataset(MLRunAbstractDataset):
         kind, path = self._dataset.get("type"), str(self._dataset.get("filepath") or "")
         self._type = str(getattr(kind, "__name__", kind))
         self._file_name = Path(path).name
-        kept_by_mlrun = "://" in path or {"credentials", "versioned"} & self._dataset.keys()
-        if (
-            kept_by_mlrun
-            or "format" in self._save_args
-            or not (kind and self._file_name.strip("."))
-        ):
+        of_mlrun = {"credentials", "versioned"} & self._dataset.keys()
+        of_mlrun |= {"format"} & self._save_args.keys()
+        if of_mlrun or "://" in path or not (kind and self._file_name.strip(".")):
             raise DatasetError(
                 f"MLRunArtifactDataset '{key}': `dataset` needs a `type` and, as `filepath`, a "
                 "file's name whose ending is the format: report.json. MLRun keeps the file and its "

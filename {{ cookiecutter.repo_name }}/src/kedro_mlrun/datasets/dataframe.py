@@ -11,20 +11,9 @@ from kedro.io import DatasetError
 
 from ..lazy import mlrun, mlrun_loaded
 from ..store.rows import Record
+from . import formats
 from .abstract import MLRunAbstractDataset, file_format, type_label
 from .files import verified_bytes, write
-from .formats import (
-    NOT_HELD,
-    as_class,
-    cast,
-    compare,
-    dtypes_of,
-    is_kept,
-    plain_names,
-    read_csv,
-    read_parquet,
-    write_parquet,
-)
 from .preview import MAX_LENGTH, ROWS, preview_fields
 
 SCHEMA = "schema"  # in the artifact's `extra_data`: the types of a CSV's columns
@@ -69,16 +58,24 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             kind = f"a data frame is expected and this is a {type(data).__name__}"
             raise DatasetError(f"{kind}. Use MLRunAbstractDataset, which keeps any object")
         file, spec, _ = super()._prepare(data, temporary, folder, arguments)
-        label, limits = arguments.pop("label_column", None), _limits(arguments, len(data))
-        shown = data
+        limits = {name: arguments.pop(name) for name in LIMITS if name in arguments}
+        label, shown = arguments.pop("label_column", None), data
         if len(data) >= MAX_LENGTH and not any(map(limits.get, ("stats", "ignore_preview_limits"))):
             # Of a large frame MLRun shows the first rows, and makes no statistics.
-            shown = data.head(limits.get("preview") or ROWS)
+            shown, limits["stats"] = data.head(limits.get("preview") or ROWS), False
+        if loaded := mlrun_loaded():
+            limits["max_columns"] = loaded.mlconf.artifacts.datasets.max_preview_columns
         shown = _for_preview(shown)
         if label is not None and label not in shown.columns:
             known = ", ".join(map(str, shown.columns))
             raise DatasetError(f"label_column '{label}' is no column of the data frame: {known}")
-        fields = self._preview(shown, limits)
+        try:
+            fields = preview_fields(shown, **limits)
+        except Exception as error:
+            message = "'%s' is recorded without preview and statistics, which can't be made: %s"
+            logging.getLogger(__name__).warning(message, self.key, error)
+            fields = preview_fields(pd.DataFrame(), stats=False)
+            fields["spec"]["header"] = [*shown.columns]
         spec |= {**fields["spec"], "length": len(data), "label_column": label}
         spec |= {name: arguments.pop(name, None) for name in ("column_metadata", "extra_data")}
         if (schema := temporary / SCHEMA).exists():
@@ -91,32 +88,22 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
             spec["extra_data"] = {**(spec["extra_data"] or {}), SCHEMA: url}
         return file, spec, fields["status"]
 
-    def _preview(self, shown: pd.DataFrame, limits: Record) -> dict[str, Record]:
-        try:
-            return preview_fields(shown, **limits)
-        except Exception as error:
-            message = "'%s' is recorded without preview and statistics, which can't be made: %s"
-            logging.getLogger(__name__).warning(message, self.key, error)
-            fields = preview_fields(pd.DataFrame(), stats=False)
-            fields["spec"]["header"] = [*shown.columns]
-            return fields
-
     def _write(self, data: Any, folder: Path) -> Path:
         ending = self._save_args.get("format") or "parquet"
         self._check_names([ending], ["parquet", "csv"], "format")
         file, schema = folder / f"data.{ending}", folder / SCHEMA
         try:
-            if unkept := [name for name, value in data.attrs.items() if not is_kept(name, value)]:
+            if unkept := [n for n, each in data.attrs.items() if not formats.is_kept(n, each)]:
                 raise ValueError(f"JSON can't keep {unkept} of its attrs as they are")
             if ending == "csv":
                 # CSV holds no types. They stand beside it, with the first row, for without one
                 # Parquet holds no categories.
-                write_parquet(data.iloc[:1], schema, checked=False)
-                data.set_axis(plain_names(data), axis=1).to_csv(file)
-                compare(data, read_csv(file.read_bytes(), schema.read_bytes()))
+                formats.write_parquet(data.iloc[:1], schema, checked=False)
+                data.set_axis(formats.plain_names(data), axis=1).to_csv(file)
+                formats.compare(data, formats.read_csv(file.read_bytes(), schema.read_bytes()))
             else:
-                write_parquet(data, file)
-        except NOT_HELD as exc:
+                formats.write_parquet(data, file)
+        except formats.NOT_HELD as exc:
             reason = " ".join(str(exc).split())
             raise DatasetError(
                 f"{ending} can't hold this data frame as it is ({reason}); convert what it names, "
@@ -126,37 +113,27 @@ class MLRunDataframeDataset(MLRunAbstractDataset):
 
     def _read(self, artifact: Record) -> pd.DataFrame:
         if file_format(artifact) in {"parquet", "pq"}:
-            frame = read_parquet(verified_bytes(artifact, hash_needed=False))
+            frame = formats.read_parquet(verified_bytes(artifact, hash_needed=False))
         elif schema := (artifact["spec"].get("extra_data") or {}).get(SCHEMA):
             digest = re.search(r"\.([0-9a-f]{40})\.schema\.", schema)  # not in earlier versions
             types = verified_bytes(artifact, schema, False, digest[1] if digest else "")
-            frame = read_csv(verified_bytes(artifact), types)
+            frame = formats.read_csv(verified_bytes(artifact), types)
         else:
             # MLRun itself wrote it, without a hash.
             file = mlrun.get_dataitem(artifact["spec"]["target_path"])
             frame = file.as_df(format=artifact["spec"].get("format") or None)
-        return as_class(frame, type_label(artifact))
-
-
-def _limits(arguments: Record, length: int) -> Record:
-    """Take from the arguments how much of a frame is shown."""
-    limits = {name: arguments.pop(name) for name in LIMITS if name in arguments}
-    if length >= MAX_LENGTH and not limits.get("ignore_preview_limits"):
-        limits["stats"] = bool(limits.get("stats"))
-    if mlrun := mlrun_loaded():
-        limits["max_columns"] = mlrun.mlconf.artifacts.datasets.max_preview_columns
-    return limits
+        return formats.as_class(frame, type_label(artifact))
 
 
 def _for_preview(frame: pd.DataFrame) -> pd.DataFrame:
     """Give a frame that MLRun can show: the index is a column there, and zones have a name."""
     shown, columns = frame, frame.columns
     if type(columns) is not pd.Index or columns.inferred_type != "string":
-        shown = frame.set_axis(plain_names(frame), axis=1, copy=False)
+        shown = frame.set_axis(formats.plain_names(frame), axis=1, copy=False)
     if {*shown.index.names} & {*shown.columns}:
         shown = shown.rename_axis([None] * shown.index.nlevels)
-    zones = {n: d for n, d in dtypes_of(shown).items() if isinstance(d, pd.DatetimeTZDtype)}
+    zones = {n: d for n, d in formats.dtypes_of(shown).items() if isinstance(d, pd.DatetimeTZDtype)}
     if unnamed := {n: d for n, d in zones.items() if not hasattr(d.tz, "zone")}:
         shown = shown.copy(deep=False)
-        cast(shown, {n: f"M8[{d.unit}, UTC]" for n, d in unnamed.items()})
+        formats.cast(shown, {n: f"M8[{d.unit}, UTC]" for n, d in unnamed.items()})
     return shown

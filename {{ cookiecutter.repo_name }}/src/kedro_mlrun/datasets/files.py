@@ -1,39 +1,16 @@
-"""The files of artifacts, read if they are what was recorded, and how they are written quietly."""
+"""The files of artifacts, read if they are what was recorded."""
 
 import hashlib
 import io
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from kedro.io import DatasetError
 
 from ..lazy import mlrun
 from ..store.rows import Record
-
-_lock = Lock()
-_quiet: list[Any] = []  # what restores the filters, for each thread in `quiet`
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Let nobody warn about statistics of booleans, infinities and such while data is saved."""
-    # The filters are the whole process's: the first thread changes them, the last restores them.
-    with _lock:
-        _quiet.append(_quiet[0] if _quiet else warnings.catch_warnings())
-        if len(_quiet) == 1:
-            _quiet[0].__enter__()
-            warnings.simplefilter("ignore", RuntimeWarning)
-    try:
-        yield
-    finally:
-        with _lock:
-            filters = _quiet.pop()
-            if not _quiet:
-                filters.__exit__(None, None, None)
 
 
 def write(url: str, content: bytes) -> None:

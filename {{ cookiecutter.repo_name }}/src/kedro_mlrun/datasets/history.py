@@ -58,8 +58,13 @@ class MLRunMetricHistory(MLRunDataframeDataset):
 
     @contextmanager
     def _written(self, context: Any, data: Any) -> Iterator[Callable[[], Any]]:
-        frame = _to_frame(data)
-        image = self._drawn(frame)
+        frame, image = _to_frame(data), b""
+        frame.astype("float64")  # which fails where values are no numbers
+        try:
+            image = draw_lines(frame, self.key)
+        except Exception as error:
+            message = "'%s' is recorded without a chart, which can't be drawn: %s"
+            logging.getLogger(__name__).warning(message, self.key, error)
         with super()._written(context, frame) as log, ExitStack() as charts:
             steps = [log]
             if image:
@@ -69,15 +74,6 @@ class MLRunMetricHistory(MLRunDataframeDataset):
                 chart = MLRunAbstractDataset(f"{self.key}.chart", None, save_args)
                 steps.append(charts.enter_context(chart._written(context, image)))
             yield lambda: [step() for step in steps]
-
-    def _drawn(self, frame: pd.DataFrame) -> bytes | None:
-        frame.astype("float64")  # which fails where values are no numbers
-        try:
-            return draw_lines(frame, self.key)
-        except Exception as error:
-            message = "'%s' is recorded without a chart, which can't be drawn: %s"
-            logging.getLogger(__name__).warning(message, self.key, error)
-        return None
 
     def _read(self, artifact: Record) -> Any:
         frame = super()._read(artifact)

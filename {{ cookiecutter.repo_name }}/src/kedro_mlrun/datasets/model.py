@@ -30,8 +30,6 @@ NOTE, NOTING = "kedro-mlrun", Lock()
 # MLRun's names of frameworks, by the packages of their classes.
 FRAMEWORKS = {"sklearn": "sklearn", "xgboost": "xgboost", "lightgbm": "lightgbm"}
 FRAMEWORKS |= {"catboost": "catboost", "torch": "pytorch"}
-
-
 # MLRun's names of types, by Arrow's and Python's.
 TYPES = {"bool": "bool", "int64": "int", "int32": "int32", "float": "float32", "double": "float"}
 OF_PYTHON = {"bool": "bool", "int": "int", "float": "float", "str": "str", "bytes": "bytes"}
@@ -117,18 +115,15 @@ class MLRunModel(MLRunAbstractDataset):
         labels = [*label] if isinstance(label, list | tuple) else labels
         for each in [None] if source is None else [source, None]:
             try:
-                frame = self._training_set(each) if isinstance(each, str) else each
+                frame = each
+                if isinstance(each, str) and (frame := self._at_hand.pop(each, None)) is None:
+                    frame = (self.sources.get(each) or MLRunDataframeDataset(each)).load()
                 return file, spec | _schema(data, frame, labels, spec), {}
             except Exception as error:
                 what = "" if each is None else " of its training set"
                 message = "'%s' is recorded without inputs and outputs%s: %s"
                 logging.getLogger(__name__).warning(message, self.key, what, error)
         return file, spec, {}
-
-    def _training_set(self, name: str) -> Any:
-        if name in self._at_hand:
-            return self._at_hand.pop(name)
-        return (self.sources.get(name) or MLRunDataframeDataset(name)).load()
 
     def see(self, inputs: Mapping[str, Any]) -> None:
         """Keep a training set that the node has loaded, so that it isn't read once more."""

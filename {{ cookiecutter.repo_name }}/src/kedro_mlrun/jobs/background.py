@@ -38,8 +38,21 @@ def submit(db: Any, run: Record, schedule: Any) -> Record:
     """Start a run of a stored function of kind `job`, which MLRun's launcher has made."""
     from ..store.interface import active
 
+    spec = run["spec"]
+    asked = {
+        "schedules": schedule,
+        "retries of runs": (spec.get("retry") or {}).get("count"),
+        "notifications": spec.get("notifications"),
+        "background jobs on this system": os.name != "posix",
+    }
+    for what in filter(asked.get, asked):
+        raise db.needs_api(what)
+    uri = spec.get("function") or ""
+    project, name, *which = mlrun.common.helpers.parse_versioned_object_uri(uri)
+    function = db.get_function(name, project, *which)
+    if function["kind"] != "job":
+        raise db.needs_api(f"functions of kind '{function['kind']}'")
     run["metadata"]["project"] = active(run["metadata"].get("project"))
-    function = _function_of(db, run, schedule)
     return start(db, run, function, mlrun.mlconf.artifact_path)
 
 
@@ -92,26 +105,6 @@ def start(
         # Neither by the command line nor by a file, where others could read it.
         told.write(json.dumps(job).encode())
     return db.read_run(uid, project)
-
-
-def _function_of(db: Any, run: Record, schedule: Any) -> Record:
-    """Give the function of a run that is to be a job, if such a job can run here."""
-    spec = run["spec"]
-    asked = {
-        "schedules": schedule,
-        "retries of runs": (spec.get("retry") or {}).get("count"),
-        "notifications": spec.get("notifications"),
-        "background jobs on this system": os.name != "posix",
-    }
-    for what, value in asked.items():
-        if value:
-            raise db.needs_api(what)
-    uri = spec.get("function") or ""
-    project, name, *which = mlrun.common.helpers.parse_versioned_object_uri(uri)
-    function = db.get_function(name, project, *which)
-    if function["kind"] != "job":
-        raise db.needs_api(f"functions of kind '{function['kind']}'")
-    return function
 
 
 def _job(run: Record, function: Record) -> Record:
@@ -177,8 +170,17 @@ def _start_supervisor(log: Path, settings: dict[str, str]) -> subprocess.Popen[b
 def abort(db: Any, run: Record, reason: str) -> None:
     """Abort a run, whatever runs it: the cluster, or a process of this machine; its jobs, too."""
     uid, project = run["metadata"]["uid"], run["metadata"]["project"]
+    kind = (run["metadata"].get("labels") or {}).get("kind")
+    on_cluster = kind in mlrun.runtimes.RuntimeKinds.runtime_with_handlers()
     try:
-        _abort(db, run, reason)
+        if on_cluster or isinstance(db, Store):
+            db.abort_run(uid, project, status_text=reason)
+        else:
+            # An API would change the record alone.
+            end_processes(db, run)
+            MLRunContextManager().abort_lost_runs(db)
+            if (state := db.read_run(uid, project)["status"]["state"]) != "aborted":
+                raise mlrun.errors.MLRunConflictError(f"Run {uid} has ended before: it is {state}.")
     finally:
         # After it, for it would start others in their place.
         abort_jobs_of(db, uid, project, reason)
@@ -202,32 +204,15 @@ def abort_jobs_of(db: Any, uid: str, project: str, reason: str) -> None:
                 db.abort_run(run["metadata"]["uid"], project, status_text=reason)
 
 
-def _abort(db: Any, run: Record, reason: str) -> None:
-    uid, project = run["metadata"]["uid"], run["metadata"]["project"]
-    kind = (run["metadata"].get("labels") or {}).get("kind")
-    on_cluster = kind in mlrun.runtimes.RuntimeKinds.runtime_with_handlers()
-    if on_cluster or isinstance(db, Store):
-        db.abort_run(uid, project, status_text=reason)
-        return
-    # An API would change the record alone.
-    end_processes(db, run)
-    MLRunContextManager().abort_lost_runs(db)
-    if (state := db.read_run(uid, project)["status"]["state"]) != "aborted":
-        raise mlrun.errors.MLRunConflictError(f"Run {uid} has ended before: it is {state}.")
-
-
 def release(run: Record) -> None:
     """Take away what a run that has ended was run by, for something else goes on with it.
 
     On a cluster that is its pod, by which MLRun tells a run's state.
     """
-    db, uid, project = (
-        MLRunContextManager().store,
-        run["metadata"]["uid"],
-        run["metadata"]["project"],
-    )
-    if not isinstance(db, Store) and (run["metadata"].get("labels") or {}).get("kind") == "job":
-        db.delete_runtime_resources(project=project, kind="job", object_id=uid, force=True)
+    db, metadata = MLRunContextManager().store, run["metadata"]
+    if not isinstance(db, Store) and (metadata.get("labels") or {}).get("kind") == "job":
+        of_job = {"project": metadata["project"], "object_id": metadata["uid"]}
+        db.delete_runtime_resources(kind="job", force=True, **of_job)
 
 
 def end_processes(db: Any, run: Record) -> None:

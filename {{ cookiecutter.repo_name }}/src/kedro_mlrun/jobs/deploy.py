@@ -8,20 +8,12 @@ from ..lazy import mlrun
 from ..project import config_loader, current_project
 from ..runs.manager import MLRunContextManager
 from ..store.fields import run_name
-from .function import SubmitError, load_function, on_cluster
+from .function import FIELDS, SubmitError, load_function, on_cluster
 from .image import CODE_FOLDER, is_stock, usable
 from .source import pack_for
 
-# What the function has of function.yaml's.
-FIELDS: tuple[str, ...] = (
-    "resources",
-    "node_selector",
-    "tolerations",
-    "volumes",
-    "volume_mounts",
-    "env",
-)
-FIELDS += ("image_pull_secret", "service_account")
+# What of function.yaml is for jobs alone.
+OF_JOBS = {"image", "default_handler", "workdir", "build"}
 # Where the server classes are, which MLRun imports there.
 SERVING = "kedro_mlrun.models.serving"
 
@@ -37,7 +29,7 @@ def make_function(
         image = usable(job, folder, pack_for(env, folder, config_loader(folder, env)))
     name, project = _name(pipeline or key), MLRunContextManager().project_name
     function = mlrun.new_function(name, project=project, kind="serving", image=image)
-    for field in FIELDS:
+    for field in FIELDS.keys() - OF_JOBS:
         if hasattr(function.spec, field) and (value := getattr(job.spec, field)):
             setattr(function.spec, field, value)
     function.set_env("PYTHONPATH", f"{CODE_FOLDER}/src")
@@ -73,11 +65,13 @@ def monitor(key: str, tag: str, minutes: int, env: str | None) -> str:
     once more, so that it sends its requests to them.
     """
     name, project = _name(key), MLRunContextManager().project
-    if not (deployed := _deployed(name, project.name)):
+    try:
+        deployed = mlrun.get_run_db().get_function(name, project.name)
+    except mlrun.errors.MLRunNotFoundError:
         raise SubmitError(
             f"There is no function {name}, so {key} isn't deployed. To deploy it: "
             f"kedro mlrun serve {key}:{tag} --deploy"
-        )
+        ) from None
     with _refused("monitor models"), suppress(mlrun.errors.MLRunConflictError):  # it does already
         project.enable_model_monitoring(base_period=minutes)
     # With the code that it has, and not what that is here by now.
@@ -86,12 +80,6 @@ def monitor(key: str, tag: str, minutes: int, env: str | None) -> str:
     with _refused(f"deploy {name}"):
         function.deploy()
     return name
-
-
-def _deployed(name: str, project: str) -> dict[str, Any]:
-    with suppress(mlrun.errors.MLRunNotFoundError):
-        return dict(mlrun.get_run_db().get_function(name, project))
-    return {}
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -40,16 +39,16 @@ class Check(NamedTuple):
 
 def examine(project_path: Path) -> Iterator[Check]:
     """Look at everything that may keep runs from being recorded, or jobs from running."""
-    wrong, place = list[str](), cache(_find_place)
+    wrong = list[str]()
     for name, (look, *needs) in CHECKS.items():
         state, fix = SKIPPED, ""
         if missing := [other for other in needs if other in wrong]:
             found = f"not looked at, because the {missing[0]} can't be used"
-        elif "api" in needs and not place().has_api:
+        elif "api" in needs and not on_cluster():
             found = "not needed on the embedded store, whose jobs run here"
         else:
             try:
-                state, found = OK, look(project_path, place)
+                state, found = OK, look(project_path)
             except click.ClickException as exc:
                 # The first sentence says what, the rest what to do.
                 found, _, fix = " ".join(exc.message.split()).partition(". ")
@@ -71,32 +70,7 @@ def embedded_store() -> Path:
     return folder / ".mlrun" / "mlrun.db"
 
 
-class Place(NamedTuple):
-    """Where runs are recorded: the run database (without MLRun if embedded), and its places."""
-
-    db: Any
-    url: str
-    project: str
-    artifact_path: str
-
-    @property
-    def has_api(self) -> bool:
-        """Whether it is an MLRun API, whose jobs run on its cluster."""
-        return self.url.startswith("http")
-
-
-Find = Callable[[], Place]
-
-
-def _find_place() -> Place:
-    manager = MLRunContextManager()
-    db = manager.store
-    if isinstance(db, Store):
-        _ = db.connection
-    return Place(db, *manager.told())
-
-
-def _packages(folder: Path, _: Find) -> str:
+def _packages(folder: Path) -> str:
     """Compare what is installed with what the image of jobs is built from."""
     file = image.requirements_file(folder)
     text = file.read_text(encoding="utf-8")
@@ -120,17 +94,20 @@ def _packages(folder: Path, _: Find) -> str:
     return shown
 
 
-def _store(_: Path, place: Find) -> str:
-    kind = "MLRun API at" if place().has_api else "embedded store"
-    return f"{kind} {api.address(place().url)}"
+def _store(_folder: Path) -> str:
+    manager = MLRunContextManager()
+    if isinstance(store := manager.store, Store):
+        _ = store.connection
+    kind = "MLRun API at" if on_cluster() else "embedded store"
+    return f"{kind} {api.address(manager.told()[0])}"
 
 
-def _files(_: Path, place: Find) -> str:
+def _files(_: Path) -> str:
     """Look whether the files are there that artifacts of this project are said to have."""
-    if place().has_api:
+    if on_cluster():
         return "where the MLRun API has them"
-    number, gone = 0, dict[str, str]()
-    for item in Records(place().db, place().project).versions():
+    manager, number, gone = MLRunContextManager(), 0, dict[str, str]()
+    for item in Records(manager.store, manager.told()[1]).versions():
         number += 1
         path = artifact_file(item).removeprefix("file://")
         if path and "://" not in path and not Path(path).exists():
@@ -144,7 +121,7 @@ def _files(_: Path, place: Find) -> str:
     )
 
 
-def _server(_: Path, _place: Find) -> str:
+def _server(_: Path) -> str:
     """Compare the versions of client and server as MLRun's client does, which only logs it."""
     client, server = version("mlrun"), str(MLRunContextManager().run_db.server_version)
     found = f"MLRun {server or 'of unknown version'}, and the client is {client}"
@@ -176,16 +153,16 @@ def check_artifact_path(function: "mlrun.runtimes.KubejobRuntime") -> str:
     return str(path)
 
 
-def _function(folder: Path, _: Find) -> str:
+def _function(folder: Path) -> str:
     """Give the image of function.yaml, if MLRun can read that."""
     function = read_function(folder)
     spec = function["spec"] if is_plain(function) else load_function(folder).spec.to_dict()
     return f"image {spec.get('image') or 'mlrun/mlrun'}"
 
 
-def _artifact_path(folder: Path, place: Find) -> str:
-    path = place().artifact_path.removeprefix("file://")
-    if place().has_api or "{{" in path:
+def _artifact_path(folder: Path) -> str:
+    path = MLRunContextManager().artifact_path.removeprefix("file://")
+    if on_cluster() or "{{" in path:
         path = check_artifact_path(load_function(folder))
     try:
         if "://" in path:
@@ -206,27 +183,22 @@ def _artifact_path(folder: Path, place: Find) -> str:
     return f"{path} can be written and read"
 
 
-def _source(folder: Path, _: Find) -> str:
+def _source(folder: Path) -> str:
     archive = source.pack(folder, MLRunContextManager().jobs.largest_file)
     size = len(archive.content) / source.MEGABYTE
     return f"{len(archive.files)} files, {size:.1f} MB as an archive"
 
 
 CHECKS: dict[str, Any] = {
-    "package": (lambda *_: manifest.version(),),
+    "package": (lambda _: manifest.version(),),
     "packages": (_packages,),
     "store": (_store,),
     "server": (_server, "store", "api"),
-    "project": (lambda _, place: place().project, "store"),
+    "project": (lambda _: MLRunContextManager().told()[1], "store"),
     "function": (_function,),
     "artifact path": (_artifact_path, "store", "function"),
     "files": (_files, "store"),
-    "image": (
-        lambda folder, _: image.usable(load_function(folder), folder),
-        "store",
-        "function",
-        "api",
-    ),
+    "image": (lambda path: image.usable(load_function(path), path), "store", "function", "api"),
     "source": (_source,),
 }
 """What looks, by name in their order, and which checks have to be right for it, or `api`."""

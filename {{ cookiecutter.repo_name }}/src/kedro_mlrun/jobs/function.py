@@ -59,11 +59,9 @@ def on_cluster() -> bool:
     return loaded is not None and str(loaded.mlconf.dbpath).startswith("http")
 
 
-def load_function(
-    folder: Path, overrides: Mapping[str, Any] | None = None
-) -> "mlrun.runtimes.KubejobRuntime":
+def load_function(folder: Path) -> "mlrun.runtimes.KubejobRuntime":
     """Make MLRun's function of what `read_function` reads."""
-    function = mlrun.new_function(runtime=read_function(folder, overrides))
+    function = mlrun.new_function(runtime=read_function(folder))
     function.metadata.project = mlrun.mlconf.active_project
     return function
 

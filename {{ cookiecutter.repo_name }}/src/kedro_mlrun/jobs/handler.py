@@ -140,13 +140,13 @@ def runner(name: str | None) -> Any:
     from kedro.runner import AbstractRunner
     from kedro.utils import load_obj
 
+    if not name:
+        return None
     try:
-        found = load_obj(name, "kedro.runner") if name else None
-        if found is not None and not (
-            isinstance(found, type) and issubclass(found, AbstractRunner)
-        ):
+        found = load_obj(name, "kedro.runner")
+        if not (isinstance(found, type) and issubclass(found, AbstractRunner)):
             raise ValueError("it is no subclass of Kedro's AbstractRunner")
-        return found() if found else None
+        return found()
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise JobError(
             f"There is no runner '{name}' ({error}). Use SequentialRunner, ThreadRunner, "

@@ -48,7 +48,7 @@ def build(
     change what is locked.
     """
     if not on_cluster():
-        raise mlrun.get_run_db().needs_api("images of its own")
+        raise MLRunContextManager().store.needs_api("images of its own")
     if not again and (image := built_image(function, project_path, code)):
         return image
     builder = _builder(function, project_path, code)

@@ -25,11 +25,12 @@ HANDLER = f"{handler.__name__}.run"
 
 def run_here(plan: Plan) -> bool:
     """Run a job in this process, and tell whether it completed."""
+    manager = MLRunContextManager()
     if _needs_no_mlrun(plan):
         run, _ = _recorded(plan, "local")
-        run["spec"]["output_path"] = run["spec"].get("output_path") or _artifact_path()
-        return not handler.run_task(run, MLRunContextManager().store)
-    _ = MLRunContextManager().project
+        run["spec"]["output_path"] = manager.artifact_path
+        return not handler.run_task(run, manager.store)
+    _ = manager.project
     _quiet()
     with suppress(mlrun.runtimes.utils.RunError):
         mlrun.new_function(runtime=plan.function).run(plan.task, local=True, watch=True)
@@ -60,6 +61,7 @@ def submit(
     An MLRun API runs it on its cluster, the embedded store in a process of its own. `notify` are
     kinds of notification, such as `slack`, with their parameters in MLRun.
     """
+    manager = MLRunContextManager()
     if schedule:
         try:
             mlrun.common.schemas.ScheduleCronTrigger.from_crontab(schedule)
@@ -69,9 +71,11 @@ def submit(
                 'month and day of the week, as in a crontab: "0 2 * * *" is each day at two.'
             ) from None
     if plan.project.archive:
-        plan.give_source(upload(plan.project.archive, MLRunContextManager().artifact_path))
+        plan.give_source(upload(plan.project.archive, manager.artifact_path))
     if _needs_no_mlrun(plan) and not (schedule or retry or notify):
-        _start(plan)
+        # What MLRun's launcher does for a job of an embedded store, without MLRun (law 7).
+        recorded = _recorded(plan)
+        background.start(manager.store, *recorded, manager.artifact_path, by_mlrun=False)
     else:
         _launch(plan, schedule, retry, notify)
 
@@ -89,17 +93,6 @@ def _needs_no_mlrun(plan: Plan) -> bool:
         and spec.get("default_handler") == HANDLER
         and not any(name.startswith("MLRUN_") for name in env)
     )
-
-
-def _start(plan: Plan) -> None:
-    """Do what MLRun's launcher does for a job of an embedded store, without MLRun (law 7)."""
-    background.start(
-        MLRunContextManager().store, *_recorded(plan), _artifact_path(), by_mlrun=False
-    )
-
-
-def _artifact_path() -> str:
-    return MLRunContextManager().artifact_path
 
 
 def _recorded(plan: Plan, kind: str = "") -> tuple[Record, Record]:
