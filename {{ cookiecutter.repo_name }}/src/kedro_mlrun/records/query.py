@@ -200,7 +200,7 @@ def _in_order(
 
     stop = min(stop or sys.maxsize, sys.maxsize)
     for names in _indexed(sort):
-        while known := records.values(names, not ascending, stop, matching, **filters):
+        while known := records.values(names, not ascending, stop, **filters, matching=matching):
             ranks = {uid: () if value == b"" else _rank(value) for uid, value in known.items()}
             unsure = [uid for uid, value in known.items() if value in (None, *WORDS)]
             ranks |= dict.fromkeys(unsure, ())
