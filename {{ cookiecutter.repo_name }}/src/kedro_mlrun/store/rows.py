@@ -16,8 +16,8 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 from .errors import not_found
-from .fields import TERMINAL_STATES as TERMINAL_STATES  # noqa: PLC0414 - others have it from here
 from .fields import PARENT, artifact_uid, moment
+from .fields import TERMINAL_STATES as TERMINAL_STATES  # noqa: PLC0414 - others have it from here
 from .sqlite import AT_WORK, Database
 from .values import LOOK, NOTHING, NUMBER, TEXT, WORDS, Matching, write_values
 
