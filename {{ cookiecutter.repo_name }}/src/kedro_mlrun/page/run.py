@@ -66,12 +66,28 @@ def run(page: Page, request: Request) -> Response:
 
 
 def trials(run: Record) -> Record:
-    """Give what a search has tried, and which of that was the best."""
+    """Give what a search has tried, its metric first, and apart what is the same in all trials."""
     header, *rows = run["status"].get("iterations") or [[]]
-    history = search_of(run).get("history") or []
-    best = [row for row in rows if history and row[header.index("iter")] == history[-1]["trial"]]
-    heads = [str(name).removeprefix("param.").removeprefix("output.") for name in header]
-    return {"heads": heads, "rows": rows, "best": best}
+    columns = dict(zip(map(str, header), zip(*rows, strict=False), strict=False))
+    found = search_of(run)
+    numbers, metric = columns.pop("iter", ()), f"output.{found.get('metric')}"
+    best = found["history"][-1]["trial"] if found.get("history") else None
+    if found and "state" in columns:
+        columns["state"] = ["pruned" if s == "aborted" else s for s in columns["state"]]
+    order = [metric, "state", *(name for name in columns if name.startswith("param."))]
+    names = [name for name in dict.fromkeys([*order, *columns]) if name in columns]
+    same = {name for name in names if len({*map(repr, columns[name])}) == 1 and len(rows) > 1}
+    heads = {name: name.removeprefix("param.").removeprefix("output.") for name in names}
+    shown = [name for name in names if name not in same or name == metric]
+    return {
+        "heads": ["trial", *(heads[name] for name in shown)],
+        "rows": [
+            (number, number == best, [(name, columns[name][at]) for name in shown])
+            for at, number in enumerate(numbers)
+        ],
+        "same": [(heads[name], columns[name][0]) for name in names if name not in shown],
+        "of": uid_of(run),
+    }
 
 
 def item(record: Record, users: Sequence[Record] = ()) -> Record:

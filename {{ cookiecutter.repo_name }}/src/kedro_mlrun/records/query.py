@@ -65,20 +65,18 @@ class Condition(NamedTuple):
 
 
 class Word(NamedTuple):
-    """What is in a run's name, id or state, or in a short text of its parameters and so on.
+    """What is in a run's name, id or state, a short text of its parameters and so on, or its error.
 
-    Or in the message of an error, which is no field that anybody could name: it has no name here.
+    The latter is no field that anybody could name: here its name is empty.
     """
 
     text: str
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Look for it, whatever its case."""
-        return any(
-            self.text.lower() in value.lower()
-            for name, value in fields.items()
-            if isinstance(value, str) and (len(value) <= LONGEST or not name)
-        )
+        texts = ((name, value) for name, value in fields.items() if isinstance(value, str))
+        short = (text for name, text in texts if len(text) <= LONGEST or not name)
+        return any(self.text.lower() in text.lower() for text in short)
 
     def matching(self) -> list[Matching]:
         """Give what the store may know of it; its `lower` is that of ASCII."""
@@ -200,10 +198,7 @@ def select(
 
 
 def count(records: Records, search: str, most: int) -> int | None:
-    """Count the runs that are looked for, without reading them; of a search about, up to so many.
-
-    None where only the runs themselves tell.
-    """
+    """Count runs, of a search about and up to so many; None where only a look at them tells."""
     wanted = searched(search)
     matching = [found for each in wanted for found in each.matching()]
     if not isinstance(records.db, Store) or len(matching) < len(wanted):

@@ -96,10 +96,8 @@ def equal(field: str, text: str) -> Matching:
 
 
 def containing(text: str) -> Matching:
-    """Find runs that have a text, of ASCII, in their name, id, state, error or another short text.
-
-    An error is in the record alone, which is read where a run has failed.
-    """
+    """Find runs with a text, of ASCII, in their name, id, state, error or another short text."""
+    # An error is in the record alone.
     failed = f"SELECT id FROM runs WHERE state IN {FAILED}"  # noqa: S608
     in_record = json.dumps(text.lower())[1:-1]
     names, text = "SELECT id FROM value_names", text.lower()
