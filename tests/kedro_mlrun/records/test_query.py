@@ -148,7 +148,7 @@ def test_a_field_is_known_that_only_a_run_that_is_not_shown_has(db: LocalRunDB) 
     assert found == expected == ["iris-2"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     runs=st.lists(RUNS, min_size=1, max_size=9),
     where=st.lists(CONDITIONS, max_size=2),

@@ -73,7 +73,8 @@ def trials(run: Record) -> Record:
     numbers, metric = columns.pop("iter", ()), f"output.{found.get('metric')}"
     best = found["history"][-1]["trial"] if found.get("history") else None
     if found and "state" in columns:
-        columns["state"] = ["pruned" if s == "aborted" else s for s in columns["state"]]
+        states = ("pruned" if state == "aborted" else state for state in columns["state"])
+        columns["state"] = tuple(states)
     order = [metric, "state", *(name for name in columns if name.startswith("param."))]
     names = [name for name in dict.fromkeys([*order, *columns]) if name in columns]
     same = {name for name in names if len({*map(repr, columns[name])}) == 1 and len(rows) > 1}
