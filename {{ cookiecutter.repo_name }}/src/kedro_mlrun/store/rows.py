@@ -255,6 +255,7 @@ class Rows(Database):
             else:
                 owners = {owner for (owner,) in rows}
                 few = owners if few is None else few & owners
+                most = len(few)  # for what holds for more of them is asked of these
         return few, others
 
     def run_fields(self, project: str) -> set[str]:
