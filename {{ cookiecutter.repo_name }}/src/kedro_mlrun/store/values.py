@@ -92,8 +92,8 @@ def equal(field: str, text: str) -> Matching:
     """Find runs of which a field in `COLUMNS` may be equal to a text, or begin with it as an id."""
     # A name of several pipelines is shown with a plus.
     other = text + chr(sys.maxunicode) if field == "id" else run_name(text)
-    query = f"SELECT id FROM runs WHERE {COLUMNS[field]}"  # noqa: S608
-    return f"SELECT owner FROM run_values WHERE name = 0 UNION ALL {query}", [text, other]
+    query = "SELECT owner FROM run_values WHERE name = 0 UNION ALL SELECT id FROM runs WHERE "
+    return query + COLUMNS[field], [text, other]
 
 
 def containing(text: str) -> Matching:
