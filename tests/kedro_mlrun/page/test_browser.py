@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from helpers import Store, new_store
 
 from kedro_mlrun import MLRunDataframeDataset, MLRunMetricHistory, MLRunModel
 from kedro_mlrun.commands import cli
+from kedro_mlrun.page import runs
 from kedro_mlrun.records.records import Records
 from kedro_mlrun.records.summaries import artifact_summary, uid_of
 
@@ -41,9 +43,14 @@ try { parent.document.title = told; } catch { told = "kept out"; }
 fetch("/").catch(() => { told += ", kept in"; }).finally(() => parent.postMessage(told, "*"));
 </script>"""
 ROWS = "[...document.querySelectorAll('tr[data-id]')].map((row) => row.dataset.id)"
+TRIALS = "[...document.querySelectorAll('.inner tbody th')].map((head) => head.innerText)"
 LISTEN = "addEventListener('message', (event) => { window.told = event.data; });"
 # Timers are ten times as quick, so that nobody waits.
 QUICK = "const slow = setInterval; window.setInterval = (work, time) => slow(work, time / 10);"
+# Few runs fill a table, too.
+LOW = """addEventListener("DOMContentLoaded", () => {
+  for (const each of document.querySelectorAll(".held")) each.style.maxHeight = "90px";
+});"""
 CLICK = "mousePressed", "mouseReleased"
 NONE = "/run?id=nothing"
 LOG = "document.querySelector('#log')"
@@ -98,7 +105,10 @@ def seen(store: Store) -> SimpleNamespace:
     runs.search = make_run("search")
     record = manager.db.read_run(runs.search, store.project)
     header = ["state", "iter", "param.depth", *[f"output.of_a_long_name.{n}" for n in range(9)]]
-    trials = [["completed", n, n + 2, *[n / 4 + 0.25] * 9] for n in (1, 2)]
+    trials = [["completed", n, n + 7, *[n / 4 + 0.25] * 9] for n in (1, 2)]
+    trials.append(["error", 3, 10, *[None] * 9])
+    asked = {"config": {"metric": "of_a_long_name.0", "direction": "maximize"}}
+    record["metadata"]["annotations"] = {"kedro.search": json.dumps(asked)}
     record["status"]["iterations"] = [header, *trials]
     manager.db.store_run(record, runs.search, store.project)
     return runs
@@ -120,6 +130,7 @@ def tab(opened: Tab) -> Iterator[Tab]:
     """A browser in which nothing may go wrong: no error, and nothing that a policy forbids."""
     opened.problems.clear()
     opened.looks(1280, "light")
+    opened.evaluate("try { sessionStorage.clear(); } catch { /* It is no page of ours. */ }")
     opened.ask("Network.clearBrowserCookies")
     yield opened
     # A recorded page tries what it must not, and a run is asked for that there isn't.
@@ -155,7 +166,7 @@ def test_runs_are_found(tab: Tab, url: str, seen: SimpleNamespace) -> None:
 
     tab.follow("link", "test.auc")
     assert tab.evaluate(ROWS)[:2] == [seen.first, seen.second]
-    tab.follow("link", "test.auc ↓")
+    tab.follow("link", "test.auc")
     assert tab.evaluate(ROWS)[:2] == [seen.second, seen.first]
     tab.follow("link", "Runs")
 
@@ -174,6 +185,13 @@ def test_runs_are_found(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     before = tab.evaluate(width)
     tab.click("button", "Trials of search")
     assert "0.7500" in tab.text("region", "Trials") and tab.evaluate(width) == before
+    for trials in (["3", "2 best", "1"], ["1", "2 best", "3"]):
+        # A text would put 10 before 9.
+        tab.click("button", "depth")
+        tab.wait(lambda trials=trials: tab.evaluate(TRIALS) == trials)
+    tab.click("button", "of_a_long_name.0")
+    tab.wait(lambda: tab.evaluate(TRIALS) == ["2 best", "1", "3"])
+    assert tab.evaluate("$('[data-trials-of] [aria-sort]').ariaSort") == "descending"
     tab.click("button", "Trials of search")
     tab.wait(lambda: not tab.all("region", "Trials"))
 
@@ -205,8 +223,47 @@ def test_what_is_checked_stays_checked_below_another_filter(
     tab.write("evaluation")
     tab.wait(lambda: tab.evaluate(ROWS) == [seen.failed])
     tab.click("checkbox", f"Check run evaluation {seen.failed[:8]}")
+    # So it does on the way to another page and back.
+    tab.follow("link", f"evaluation {seen.failed[:8]}")
+    tab.leave(lambda: tab.evaluate("history.back()"))
     tab.follow("button", "Compare 2")
     assert tab.text("heading", "2 runs compared")
+    tab.goto(url)
+    tab.click("button", "Uncheck all")
+    assert not tab.all("button", "Compare 2")
+
+
+def test_all_runs_are_checked_by_page_and_by_filter(
+    tab: Tab, url: str, seen: SimpleNamespace
+) -> None:
+    with patch.object(runs, "SIZE", 2):
+        tab.goto(url)
+        tab.find("StaticText", "1–2 of 4")
+        tab.click("checkbox", "Check all runs of this page")
+        tab.find("button", "Compare 2")
+        tab.click("button", "Check all that match")
+        tab.find("button", "Compare 4")
+        tab.follow("link", "Next")
+        assert tab.evaluate("$$('tr[data-id] input:checked').length") == 2
+        tab.click("checkbox", "Check all runs of this page")
+        tab.find("button", "Compare 2")
+
+
+def test_the_name_and_the_head_stay_in_view(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    """While one scrolls a table; and it is where it was when one comes back."""
+    place = "(({ x, y }) => [x, y])($('{}').getBoundingClientRect())"
+    name, head = ".runs tbody th", ".runs thead th:nth-of-type(3)"
+    tab.looks(390, "light")
+    with tab.script(LOW):
+        tab.goto(url)
+        before = [tab.evaluate(place.replace("{}", each)) for each in (name, head)]
+        tab.evaluate("$('#runs .wide').scrollTo(90, 30)")
+        after = [tab.evaluate(place.replace("{}", each)) for each in (name, head)]
+        assert before[0][0] == after[0][0] and before[0][1] > after[0][1]
+        assert before[1][0] > after[1][0] and before[1][1] == after[1][1]
+        tab.goto(f"{url}/models")
+        tab.leave(lambda: tab.evaluate("history.back()"))
+        tab.wait("$('#runs .wide').scrollLeft === 90 && $('#runs .wide').scrollTop === 30")
 
 
 def test_runs_are_compared(tab: Tab, url: str, seen: SimpleNamespace) -> None:
@@ -363,10 +420,12 @@ def test_runs_that_go_on_are_followed(
         tab.evaluate("window.stays = true")
         uid = run_maker(store)("going", ends=False)
         tab.wait(lambda: uid in tab.evaluate(ROWS))
+        tab.click("checkbox", f"Check run going {uid[:8]}")
+        tab.wait("Number(/^\\d+/.exec($('[data-since]').innerText)) > 1")
         store.manager.context.log_result("score", 0.125)
         store.manager.context.commit()
         tab.wait(lambda: "0.1250" in tab.text("table"))
-        assert tab.evaluate("window.stays")
+        assert tab.evaluate("window.stays && document.activeElement.matches('input')")
 
         tab.follow("link", f"going {uid[:8]}")
         tab.evaluate("window.stays = true")
@@ -412,11 +471,12 @@ def test_runs_are_deleted_after_a_question(
     assert "Delete this run?" in tab.names("heading") and uid in tab.text("main")
     tab.follow("link", "Keep")
     assert uid in tab.evaluate(ROWS)
-    tab.click("checkbox", f"Check run spare {uid[:8]}")
+    # What was checked still is.
     tab.follow("button", "Delete…")
     tab.click("checkbox", "Also delete what they saved: records and files")
     tab.follow("button", "Delete")
     assert uid not in tab.evaluate(ROWS)
+    assert not tab.all("button", "Uncheck all")
 
 
 def test_read_only_changes_nothing(tab: Tab, store: Store, seen: SimpleNamespace) -> None:

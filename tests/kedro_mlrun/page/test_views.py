@@ -364,15 +364,19 @@ def test_a_search_is_one_line_that_opens(store: Store, page: Answers, make_run: 
         "kedro.search": json.dumps({"config": {"metric": "auc", "direction": "maximize"}})
     }
     run["status"]["iterations"] = [
-        ["state", "iter", "param.depth", "output.auc"],
-        ["completed", 1, 3, 0.5],
-        ["completed", 2, 4, 0.75],
+        ["state", "iter", "param.depth", "param.kind", "output.loss", "output.auc"],
+        ["completed", 1, 3, "gini", 0.25, 0.5],
+        ["completed", 2, 4, "gini", 0.125, 0.75],
+        ["aborted", 3, 5, "gini", None, None],
+        ["error", 4, 6, "gini", None, None],
     ]
     db.store_run(run, uid, store.project)
     rows = page("/rows")
-    assert "2 trials" in rows.words and "0.7500" not in rows.words
+    assert "4 trials" in rows.words and "0.7500" not in rows.words
     trials = page(rows.links("/trials")[0])
-    assert "depth" in trials.words and '<tr class="best">' in trials.text
+    assert "Same in all trials: kind = gini trial auc state depth loss 1 0.5000" in trials.words
+    assert '<tr class="best"><th scope="row" title="2">2 <small>best' in trials.text
+    assert "3 pruned 5" in trials.words and "4 error 6" in trials.words
     assert "0.7500" in page(f"/run?id={uid}").words
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedro_mlrun.records.query import Word, conditions, searched, select
+from kedro_mlrun.records.query import Word, conditions, count, searched, select
 from kedro_mlrun.records.records import RecordNotFoundError, Records
 from kedro_mlrun.records.summaries import fields_of, summary, uid_of
 from kedro_mlrun.store import rows
@@ -33,9 +33,22 @@ RUNS = st.fixed_dictionaries(
         "results": SECTION,
         "later": st.just({}) | SECTION,
         "state": st.sampled_from(["completed", "completed", "error", "running"]),
+        "commit": st.sampled_from(["c0ffee", "c0de", "123", "C0F", 12]),
     }
 )
 FIELDS = st.sampled_from(["x", "x", "results.x", "parameters.x", "y", "id", "params.id", ODD])
+SEARCHES = [
+    "",
+    "boom",
+    '"boom 1"',
+    '": \\"é"',
+    "traceback",
+    "c0ff",
+    "git-commit = c0f",
+    "commit != c",
+]
+SEARCHES += ["git-commit = 12", "labels.git-commit <= c0f", "workflow = night", "id = iris-1"]
+SEARCHES += ["name = train", "name = 0", "state = error and x = 1", "state = err"]
 CONDITIONS = st.builds(
     "{} {} {}".format, st.sampled_from("xy"), st.sampled_from(OPERATORS), st.sampled_from("0123b")
 )
@@ -48,6 +61,12 @@ def store_runs(db: LocalRunDB, project: str, runs: list[dict[str, Any]]) -> None
             "metadata": {"name": "train", "labels": {"pipeline": f"{number % 2}"}},
             "spec": {"parameters": run["parameters"]},
             "status": {"state": run["state"], "results": run["results"]},
+        }
+        if run["state"] == "error":
+            body["status"]["error"] = f'Boom {number}: "é\\n"\n\nTraceback of x = 2'
+        body["metadata"]["labels"] |= {
+            "git-commit": run.get("commit", "c0ffee"),
+            "workflow": "nightly",
         }
         db.write_run(body, uid, project, 0)
         if run["later"]:
@@ -129,7 +148,7 @@ def test_a_field_is_known_that_only_a_run_that_is_not_shown_has(db: LocalRunDB) 
     assert found == expected == ["iris-2"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     runs=st.lists(RUNS, min_size=1, max_size=9),
     where=st.lists(CONDITIONS, max_size=2),
@@ -139,6 +158,7 @@ def test_a_field_is_known_that_only_a_run_that_is_not_shown_has(db: LocalRunDB) 
     skip=st.sampled_from([0, 0, 1, 3]),
     states=st.sampled_from([[], ["completed"]]),
     few=st.sampled_from([0, 1, 1_000]),
+    search=st.sampled_from(SEARCHES),
 )
 def test_the_index_changes_no_answer(
     db: LocalRunDB, runs: list[dict[str, Any]], few: int, states: list[str], **question: Any
@@ -169,7 +189,7 @@ def test_an_earlier_store_and_a_rescued_one_have_the_index(tmp_path: Path) -> No
     with db.transaction():
         store_runs(db, "iris", [*runs, {**runs[0], "state": "running"}])
     known = index(db.path)
-    assert len(known) == 4 * len(runs) + 1
+    assert len(known) == 6 * len(runs) + 1
     assert index(rescue(db.path)) == known
     for change in ("DROP TABLE run_values", "DROP TABLE value_names", "PRAGMA user_version = 5"):
         db.connection.execute(change)
@@ -188,6 +208,32 @@ def test_what_is_known_of_a_run_goes_with_it(tmp_path: Path) -> None:
     assert chosen(records, where=["x = 1"]) is None
     assert chosen(records, where=["a = 2"]) == []
     assert chosen(records, where=["a = 1", "y = 1"]) == ["iris-1"]
+
+
+def test_a_filter_finds_what_pages_and_terminals_show(tmp_path: Path) -> None:
+    """The beginning of an id or a commit, and a word of an error, without its traceback."""
+    db = LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
+    run = {"parameters": {"x": 1}, "results": {}, "later": {}, "state": "completed"}
+    with db.transaction():
+        store_runs(db, "iris", [run, {**run, "state": "error", "commit": "1234567"}] * 2)
+    for records in both(db):
+        for search, found in {
+            "git-commit = c0ff": [2, 0],
+            "git-commit = 12": [3, 1],
+            "git-commit != 12": [2, 0],
+            "id = iris-2": [2],
+            "workflow = night": [],
+            "BOOM": [3, 1],
+            '"boom 3"': [3],
+            "traceback": [],
+            "name = train and state = error": [3, 1],
+        }.items():
+            assert chosen(records, search=search) == [f"iris-{n}" for n in found], search
+    records = both(db)[0]
+    counts = {"": 4, "boom": 2, "git-commit = 12": 2, "took > 0": None, "x = 1": 4, "nothing": 0}
+    assert {search: count(records, search, 9) for search in counts} == counts
+    # As far as is asked.
+    assert count(records, "x = 1", 3) == 3
 
 
 def test_what_a_filter_cannot_say_is_refused() -> None:

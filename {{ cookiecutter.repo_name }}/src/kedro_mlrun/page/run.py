@@ -84,15 +84,32 @@ def _commands(told: Record) -> list[str]:
 
 
 def trials(run: Record) -> Record:
-    """Give what a search has tried, and which of that was the best."""
-    told, best = run["status"].get("iterations"), []
+    """Give what a search has tried, its metric first, and apart what is the same in all trials."""
+    told, found = run["status"].get("iterations"), Record()
     listed = [row for row in told if isinstance(row, list)] if isinstance(told, list) else []
     header, *rows = listed or [[]]
+    columns = dict(zip(map(str, header), zip(*rows, strict=False), strict=False))
     with suppress(Exception):  # It is no search, or its record is damaged.
-        trial = search_of(run)["history"][-1]["trial"]
-        best = [row for row in rows if row[header.index("iter")] == trial]
-    heads = [str(name).removeprefix("param.").removeprefix("output.") for name in header]
-    return {"heads": heads, "rows": rows, "best": best}
+        found = search_of(run)
+    numbers, metric = columns.pop("iter", ()), f"output.{found.get('metric')}"
+    best = found["history"][-1]["trial"] if found.get("history") else None
+    if found and "state" in columns:
+        states = ("pruned" if state == "aborted" else state for state in columns["state"])
+        columns["state"] = tuple(states)
+    order = [metric, "state", *(name for name in columns if name.startswith("param."))]
+    names = [name for name in dict.fromkeys([*order, *columns]) if name in columns]
+    same = {name for name in names if len({*map(repr, columns[name])}) == 1 and len(rows) > 1}
+    heads = {name: name.removeprefix("param.").removeprefix("output.") for name in names}
+    shown = [name for name in names if name not in same or name == metric]
+    return {
+        "heads": ["trial", *(heads[name] for name in shown)],
+        "rows": [
+            (number, number == best, [(name, columns[name][at]) for name in shown])
+            for at, number in enumerate(numbers)
+        ],
+        "same": [(heads[name], columns[name][0]) for name in names if name not in shown],
+        "of": uid_of(run),
+    }
 
 
 def item(record: Record, users: Sequence[Record] = ()) -> Record:

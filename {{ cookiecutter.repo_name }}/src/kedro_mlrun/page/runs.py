@@ -2,27 +2,30 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote, unquote
 
 from starlette.requests import Request
-from starlette.responses import Response
 
-from ..records.query import full_name, select, value_of
+from ..records.query import count, full_name, select, value_of
 from ..records.records import RecordNotFoundError
-from ..records.summaries import ABOUT, Record, differing, fields_of, summary
-from ..store.fields import section
+from ..records.summaries import ABOUT, Record, differing, fields_of, summary, uid_of
+from ..store.fields import moment, section
 from .app import Page, address, whole
 from .run import trials as of_search
 
-SIZE, FEW = 100, 8  # runs in a page, and columns that nobody has chosen
+SIZE, MOST, COUNTED = 100, 500, 1_000  # runs in a page, that are checked at once, and counted
+FEW, RESULTS = 8, 5  # columns that nobody has chosen, and how many of them are results
 COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
 
 
-def runs(page: Page, request: Request) -> Response:
-    """Show runs; of a part of the page that is asked for anew, the rows alone."""
+def runs(page: Page, request: Request) -> Any:
+    """Show runs; of a part of the page that is asked for anew, the rows alone, or `all` ids."""
     records, query, number = page.records(), request.query_params, whole(request, "page")
     is_part, ascending = request.url.path != "/", query.get("ascending") == "1"
     search, asked = query.get("q", ""), query.get("sort", "")
+    if "all" in query:
+        return [uid_of(run) for run in select(records, (), asked, ascending, MOST, search)]
     found, error, skip = list[Record](), "", SIZE * number
     try:
         found = select(records, (), asked, ascending, SIZE + 1, search, skip)
@@ -36,14 +39,22 @@ def runs(page: Page, request: Request) -> Response:
     chosen = [name for name in chosen if name not in {"", "auto"}]
     columns = [full_name(name, known) for name in chosen]
     if not columns:
+        names = differing(fields)
+        results = [name for name in names if name.startswith("results.")]
+        params = names[: min(len(names) - len(results), FEW - min(len(results), RESULTS))]
         # Results first, for these are what one looks for.
-        names = sorted(differing(fields), key=lambda name: not name.startswith("results."))
-        columns = [*dict.fromkeys([*({sort} - {*ABOUT}), *names])][:FEW]
+        columns = [*results[: FEW - len(params)], *params]
+        columns = columns if sort in {*columns, *ABOUT} else [sort, *columns][:FEW]
 
     def link(**changed: object) -> str:
         present = {"q": search, "sort": asked, "ascending": "1" if ascending else None}
         return address("/", **present | {"page": number or None} | changed)
 
+    end, has_more = skip + len(fields), len(found) > SIZE
+    number_of = count(records, search, COUNTED + 1) if has_more else end
+    total = f"{'about ' if has_more and search else ''}{number_of:,}" if number_of else ""
+    if number_of is None or (search and has_more and number_of > COUNTED):
+        total = f"more than {max(end, COUNTED if number_of else 0):,}"
     choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
     # Results, parameters, and labels.
     choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
@@ -57,8 +68,9 @@ def runs(page: Page, request: Request) -> Response:
         asked=asked,
         ascending=ascending,
         number=number,
-        first=skip + 1,
-        has_more=len(found) > SIZE,
+        shown=f"{skip + 1:,}–{end:,} of {total}",
+        checks="all" if number_of and number_of <= MOST else f"the first {MOST}",
+        has_more=has_more,
         error=error,
         rows=[row(run, own, columns) for run, own in zip(found, fields, strict=False)],
         columns=columns,
@@ -76,19 +88,20 @@ def runs(page: Page, request: Request) -> Response:
 def row(run: Record, fields: Record, columns: Sequence[str]) -> Record:
     """Give what a line of the table shows of a run."""
     told, labels = summary(run), section(run, "metadata", "labels")
-    commit = str(labels.get("git-commit") or "")
+    commit, began = str(labels.get("git-commit") or ""), moment(told["start_time"])
     return {
         **told,
         "title": fields["name"],
         "commit": commit[:8] + ("*" if labels.get("git-dirty") == "true" and commit else ""),
         "chain": labels.get("workflow"),
+        "since": began.timestamp() if began and not told["end_time"] else None,
         "trials": max(0, len((run.get("status") or {}).get("iterations") or []) - 1),
         "problem": (told["error"] or "").strip().partition("\n")[0],
         "values": [value_of(fields, name) for name in columns],
     }
 
 
-def trials(page: Page, request: Request) -> Response:
+def trials(page: Page, request: Request) -> Any:
     """Show what a search has tried, in place of a line that opens."""
     run = page.records().run(request.query_params.get("id", ""))
     return page.html(request, "_trials.html", **of_search(run))

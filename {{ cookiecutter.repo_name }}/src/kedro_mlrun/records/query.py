@@ -8,7 +8,19 @@ from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
-from ..store.values import LONGEST, WORDS, Matching, comparing, containing, is_text
+from ..store.store import Store
+from ..store.values import (
+    COLUMNS,
+    FAILED,
+    LONGEST,
+    SHORTENED,
+    WORDS,
+    Matching,
+    comparing,
+    containing,
+    equal,
+    is_text,
+)
 from ..text import nearest
 from .records import RecordNotFoundError, Records
 from .summaries import ABOUT, Record, fields_of, summary, uid_of
@@ -32,32 +44,39 @@ class Condition(NamedTuple):
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Compare as numbers where both are, else as texts; what a run lacks never holds."""
-        value, compare = value_of(fields, self.field), _OPERATORS[self.comparison]
+        name, compare = full_name(self.field, fields), _OPERATORS[self.comparison]
+        value, is_equal = fields.get(name), self.comparison in {"=", "!="}
         text, number = self.text, self.number
         if isinstance(value, int | float) and not isinstance(value, bool) and number is not None:
             return bool(compare(value, number))
         if isinstance(value, bool):
             value, text = str(value).lower(), text.lower()
-        if self.field == "id" and str(value).startswith(text):
-            text = str(value)  # of which a terminal shows the beginning
+        if is_equal and name in SHORTENED and str(value).startswith(text):
+            text = str(value)
         # A text is neither less nor more than a number.
-        fits = self.comparison in {"=", "!="} or (isinstance(value, str) and number is None)
+        fits = is_equal or (isinstance(value, str) and number is None)
         return value is not None and fits and bool(compare(str(value), text))
 
     def matching(self) -> list[Matching]:
-        """Give what the store may know of it, which is nothing of an id, name, state or time."""
+        """Give what the store may know of it, which is nothing of a time."""
+        if self.comparison == "=" and self.field in COLUMNS and is_text(self.text):
+            return [equal(self.field, self.text)]
         return [comparing(names, *self[1:]) for names in _indexed(self.field)]
 
 
 class Word(NamedTuple):
-    """What is in a run's name, id or state, or in a short text of its parameters and so on."""
+    """What is in a run's name, id or state, a short text of its parameters and so on, or its error.
+
+    The latter is no field that anybody could name: here its name is empty.
+    """
 
     text: str
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Look for it, whatever its case."""
-        texts = (value for value in fields.values() if isinstance(value, str))
-        return any(self.text.lower() in text.lower() for text in texts if len(text) <= LONGEST)
+        texts = ((name, value) for name, value in fields.items() if isinstance(value, str))
+        short = (text for name, text in texts if len(text) <= LONGEST or not name)
+        return any(self.text.lower() in text.lower() for text in short)
 
     def matching(self) -> list[Matching]:
         """Give what the store may know of it; its `lower` is that of ASCII."""
@@ -149,8 +168,11 @@ def select(
     matching = [found for each in wanted for found in each.matching()]
 
     def holds(run: Record) -> bool:
-        own = fields[uid_of(run)] = fields_of(summary(run))
-        return all(each.holds(own) for each in wanted)
+        told = summary(run)
+        own = fields[uid_of(run)] = fields_of(told)
+        # Without the traceback, which has the names of everything.
+        error = str(told["error"] or "").partition("\n\n")[0] if told["state"] in FAILED else ""
+        return all(each.holds({**own, "": error}) for each in wanted)
 
     if records.sorts_by(sort):
         filters["sort"], sort = f"{sort} ascending" if ascending else sort, ""
@@ -173,6 +195,16 @@ def select(
             known |= {*ABOUT} if known else set()
         check_fields(names, known)
     return chosen
+
+
+def count(records: Records, search: str, most: int) -> int | None:
+    """Count runs, of a search about and up to so many; None where only a look at them tells."""
+    wanted = searched(search)
+    matching = [found for each in wanted for found in each.matching()]
+    if not isinstance(records.db, Store) or len(matching) < len(wanted):
+        return None
+    most = most if wanted else sys.maxsize
+    return records.db.count_runs(most, project=records.project, matching=matching)
 
 
 def _in_order(
@@ -200,7 +232,7 @@ def _in_order(
 
     stop = min(stop or sys.maxsize, sys.maxsize)
     for names in _indexed(sort):
-        while known := records.values(names, not ascending, stop, matching, **filters):
+        while known := records.values(names, not ascending, stop, **filters, matching=matching):
             ranks = {uid: () if value == b"" else _rank(value) for uid, value in known.items()}
             unsure = [uid for uid, value in known.items() if value in (None, *WORDS)]
             ranks |= dict.fromkeys(unsure, ())

@@ -136,7 +136,7 @@ class Records:
 
         See `Store.run_values`; None where only the runs themselves tell.
         """
-        if not self._store or {*filters} - {"labels", "states"}:
+        if not self._store or {*filters} - {"labels", "states", "matching"}:
             return None
         return self._store.run_values(names, *order, project=self.project, **filters)
 

@@ -126,19 +126,31 @@ def fields_of(told: Record) -> Record:
 
 
 def differing(told: Sequence[Record]) -> list[str]:
-    """Name the project's parameters that differ between runs, by their `fields_of`, and results."""
+    """Name the project's parameters that differ between runs, by their `fields_of`, and results.
+
+    Of both, what hardly any of the runs has comes last, and what is the same in all that have it.
+    """
     # A promotion has others than the runs that one compares.
     told = [each for each in told if f"labels.{PROMOTION}" not in each]
-    names = [*dict.fromkeys(name for each in told for name in each)]
+    values = dict[str, list[str]]()
+    for name, value in (pair for each in told for pair in each.items()):
+        if value is not None and name.startswith(("params.", "results.")):
+            values.setdefault(name, []).append(repr(value))
+
+    def rank(name: str) -> tuple[Any, ...]:
+        own, is_training = values[name], re.match(r"results\.(.*[._])?train", name) is not None
+        is_rare, is_same = 10 * len(own) < len(told), len({*own}) == 1
+        # What sums up, such as `best_model`, has the shorter names.
+        return is_rare, is_same, is_training, -len(own), name.count(".")
+
+    names = sorted(values, key=rank)
     params = [
         name
         for name in names
         if name.startswith("params.") and not name.startswith("params.kedro.")
-        if len({repr(each.get(name)) for each in told}) > 1
+        if len({*values[name]}) > 1 or len(values[name]) < len(told)
     ]
-    # What sums up, such as `best_model`, has the shorter names.
-    results = [name for name in names if name.startswith("results.")]
-    return params + sorted(results, key=lambda name: name.count("."))
+    return params + [name for name in names if name.startswith("results.")]
 
 
 def artifact_summary(record: Mapping[str, Any]) -> Record:

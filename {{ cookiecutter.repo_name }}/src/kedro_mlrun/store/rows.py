@@ -16,8 +16,8 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 from .errors import not_found
+from .fields import PARENT, artifact_uid, moment
 from .fields import TERMINAL_STATES as TERMINAL_STATES  # noqa: PLC0414 - others have it from here
-from .fields import artifact_uid, moment
 from .sqlite import AT_WORK, Database
 from .values import LOOK, NOTHING, NUMBER, TEXT, WORDS, Matching, write_values
 
@@ -29,6 +29,7 @@ UNREADABLE = (
     "To see what else is damaged, and rescue the rest: kedro mlrun doctor --store"
 )
 FEW = 1_000  # runs that are found one by one; more are met on the way through all
+MANY = 50_000  # ids of runs that SQLite can be given in a query
 
 # The changes in the order in which they came.
 CHANGES = (
@@ -179,29 +180,42 @@ class Rows(Database):
         )
         return cursor.rowcount == 1
 
-    def where(self, table: str, query: Record) -> Where:
-        """Take from a query what several lists have: project, name, labels, `beginning` of ids."""
+    def where(self, table: str, query: Record, few: int | None = None) -> Where:
+        """Take from a query what several lists have: project, name, labels, `beginning` of ids.
+
+        And of runs what they are `matching`.
+        """
         key = "key" if table == "artifacts" else "name"
+        matching = query.pop("matching", None) or ()
+        owners, matching = self._few(matching, FEW if few is None else few)
         # With the plus, here and below, SQLite takes another index that leads to the few.
-        project = "+project" if query.keys() & {"using", "owners"} else "project"
+        project = "+project" if "using" in query or owners is not None else "project"
         where = Where().equal(**{project: query.pop("project", None), key: query.pop("name", None)})
         if beginning := query.pop("beginning", None):
             where.add("uid BETWEEN ? AND ?", beginning, beginning + chr(sys.maxunicode))
+        if owners is not None:
+            where.add(f"id IN ({', '.join(map(str, owners))})")
+        for clause, values in matching:
+            where.add(f"EXISTS (SELECT 1 FROM ({clause}) WHERE owner = runs.id)", *values)  # noqa: S608
         return where.labelled(table, query.pop("labels", None))
 
     def find_runs(self, **query: Any) -> list[Record]:
         """List runs, newest start first; `newest` of each name; `using` an artifact's uid."""
+        order = _order(query.pop("sort", True))
+        return self.records("runs", self._of_runs(query), order, **query)
+
+    def count_runs(self, most: int, **query: Any) -> int:
+        """Count what `find_runs` finds, up to so many, but for those that a run has started."""
+        lacks = "NOT EXISTS (SELECT 1 FROM run_labels WHERE owner = runs.id AND name = ?)"
+        where = self._of_runs(query).add(lacks, PARENT)
+        return len(self.select("1 FROM runs", where, f"LIMIT {most:d}"))
+
+    def _of_runs(self, query: Record) -> Where:
+        """Take from a query what tells which runs are meant."""
         # Of those that go on there are few, too: a lost one is looked for whenever a run begins.
         go_on = {*(query.get("states") or TERMINAL_STATES)}.isdisjoint(TERMINAL_STATES)
-        matching = query.pop("matching", None) or ()
-        if (owners := self._few(matching)) is not None:
-            query["owners"] = owners
-        few = go_on or query.keys() & {"uid", "using", "owners"}
+        few = go_on or query.keys() & {"uid", "using"}
         where = self.where("runs", query)
-        if query.pop("owners", None) is not None:
-            where.add(f"id IN ({', '.join(map(str, owners or ()))})")
-        for clause, values in matching:
-            where.add(f"EXISTS (SELECT 1 FROM ({clause}) WHERE owner = runs.id)", *values)  # noqa: S608
         where.equal(uid=query.pop("uid", None), state=query.pop("states", None))
         if using := query.pop("using", None):
             where.add("id IN (SELECT owner FROM run_inputs WHERE artifact_uid = ?)", using)
@@ -224,16 +238,23 @@ class Rows(Database):
             # Beside a maximum, SQLite gives the other columns of its row.
             newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
             where.add(f"id IN (SELECT id FROM ({newest}))", *where.values)  # noqa: S608
-        return self.records("runs", where, _order(query.pop("sort", True)), **query)
+        return where
 
-    def _few(self, matching: Iterable[Matching]) -> set[int] | None:
-        """Give the ids of the runs that match what the fewest do, if those are few."""
-        few, most = None, FEW
+    def _few(
+        self, matching: Iterable[Matching], most: int
+    ) -> tuple[set[int] | None, list[Matching]]:
+        """Give the ids of the runs that match, as far as those are few, and what else has to."""
+        few, others = None, list[Matching]()
         for query, values in matching:
-            rows = self.select(f"owner FROM ({query})", Where("1", *values), f"LIMIT {most + 1}")
-            if len(rows) <= most:
-                few, most = {owner for (owner,) in rows}, len(rows)
-        return few
+            found = Where("1", *values)
+            rows = self.select(f"DISTINCT owner FROM ({query})", found, f"LIMIT {most + 1}")
+            if len(rows) > most:
+                others.append((query, values))
+            else:
+                owners = {owner for (owner,) in rows}
+                few = owners if few is None else few & owners
+                most = len(few)  # for what holds for more of them is asked of these
+        return few, others
 
     def run_fields(self, project: str) -> set[str]:
         """Give the fields that runs of a project are known to have."""
@@ -247,7 +268,6 @@ class Rows(Database):
         names: Sequence[str],
         largest: bool,
         count: int,
-        matching: Iterable[Matching] = (),
         **query: Any,
     ) -> dict[str, Any]:
         """Give the ids of so many runs that come first by a field, the newest start first.
@@ -255,10 +275,9 @@ class Rows(Database):
         Each has its value, of the first of these names that it has: b"" where there is none, and
         None or one of `WORDS` where one has to look at the run, which is then given in any case.
         """
-        where = self.where("runs", query).equal(state=query.pop("states", None))
+        # All that match, for they are asked for several times.
+        where = self.where("runs", query, few=MANY).equal(state=query.pop("states", None))
         where.add("iteration = 0")
-        for clause, values in matching:
-            where.add(f"id IN ({clause})", *values)
         rows, found = self.select("* FROM value_names", Where().equal(name=[*names])), list[Any]()
         known = {row["name"]: row["id"] for row in rows}
         fields = [0, *(known[name] for name in names if name in known)]
@@ -272,8 +291,7 @@ class Rows(Database):
             found.extend(self.select(f"uid, start_time, id, {source}", own, tail))
 
         def find_all(part: str, order: str, most: int) -> None:
-            # Where all runs are meant, it has to begin with the index.
-            join = f"{'' if matching else 'CROSS '}JOIN runs ON id = own.owner"
+            join = "CROSS JOIN runs ON id = own.owner"  # it has to begin with the index
             for place, field in enumerate(fields):
                 own = f"own.name = {field} AND {part}"
                 find(f"value FROM run_values AS own {join}", own, fields[:place], order, most)
@@ -309,13 +327,12 @@ class Rows(Database):
         """Read records, those of artifacts and functions once for each tag, which is put in."""
         for argument in filter(others.get, others):
             raise self.needs_api(f"'{argument}' of lists")
-        tail = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
         found = None
         while found is None:
-            found = self._readable(table, where, tail)
+            found = self._readable(table, where, order, f"LIMIT {limit:d} OFFSET {offset:d}")
         return found
 
-    def _readable(self, table: str, where: Where, tail: str) -> list[Record] | None:
+    def _readable(self, table: str, where: Where, order: str, part: str) -> list[Record] | None:
         """Read records; None where some of them turn out to be none, for then others take part."""
         source = f"{CHANGES} FROM runs"
         if table != "runs":
@@ -328,8 +345,12 @@ class Rows(Database):
             rows = ", ".join(["(?, ?)"] * known)
             readable = Where(str(where), *where.values)
             readable.add(f"(id, updated) NOT IN (VALUES {rows})", *chain(*broken))
+        if table == "runs":
+            # By their ids, or whole records would be sorted.
+            ids = f"SELECT id FROM runs WHERE {readable} ORDER BY {order} {part}"  # noqa: S608
+            readable, part = Where(f"id IN ({ids})", *readable.values), ""
         found = []
-        for row in self.select(source, readable, tail):
+        for row in self.select(source, readable, f"ORDER BY {order} {part}"):
             try:
                 body = self.places.load(table, row["body"])
                 for text in json.loads(row["changes"]) if table == "runs" else ():

@@ -3,12 +3,14 @@
 It may name too many runs, never too few: whoever asks looks at each of them.
 """
 
+import json
 import sqlite3
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .fields import TERMINAL_STATES, as_json, run_fields, section
+from .fields import TERMINAL_STATES, as_json, run_fields, run_name, section
 
 LONGEST = 100  # characters of a text that is kept
 LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
@@ -17,6 +19,8 @@ LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
 # As SQLite sorts values of any type.
 NUMBER, TEXT, NOTHING = "value < ''", "value >= '' AND value < x''", "value >= x''"
 WORDS = ("true", "false", "nan")  # which may be True, False and NaN, and are no texts then
+SHORTENED = ("id", "labels.git-commit")  # of which people see the beginning
+FAILED = ("error", "aborted")  # states of runs that tell why
 
 
 def write_values(connection: sqlite3.Connection, owner: int, run: Mapping[str, Any]) -> None:
@@ -70,15 +74,33 @@ def comparing(names: Sequence[str], comparison: str, text: str, number: float | 
     if comparison == "=":
         if number is None:
             number = _number(text)
-        return _matching(names, ("value IN (?, ?, ?)", *texts, _kept(number)))
+        conditions: list[Any] = [("value IN (?, ?, ?)", *texts, _kept(number))]
+        if {*names} & {*SHORTENED}:
+            conditions.append(("value BETWEEN ? AND ?", text, text + chr(sys.maxunicode)))
+        return _matching(names, *conditions)
     if number is not None:
         return _matching(names, (f"value {comparison} ? AND {NUMBER}", number))
     bound = (max if "<" in comparison else min)(texts)
     return _matching(names, (f"value {comparison} ? AND {TEXT}", bound))
 
 
+COLUMNS = {"id": "uid BETWEEN ? AND ?", "name": "name IN (?, ?)", "state": "state IN (?, ?)"}
+"""Which of a run's columns tell whether a field of its own may be equal to a text."""
+
+
+def equal(field: str, text: str) -> Matching:
+    """Find runs of which a field in `COLUMNS` may be equal to a text, or begin with it as an id."""
+    # A name of several pipelines is shown with a plus.
+    other = text + chr(sys.maxunicode) if field == "id" else run_name(text)
+    query = "SELECT owner FROM run_values WHERE name = 0 UNION ALL SELECT id FROM runs WHERE "
+    return query + COLUMNS[field], [text, other]
+
+
 def containing(text: str) -> Matching:
-    """Find runs that have a text, of ASCII, in their name, id, state or another short text."""
+    """Find runs with a text, of ASCII, in their name, id, state, error or another short text."""
+    # An error is in the record alone.
+    failed = f"SELECT id FROM runs WHERE state IN {FAILED}"  # noqa: S608
+    in_record = json.dumps(text.lower())[1:-1]
     names, text = "SELECT id FROM value_names", text.lower()
     # A column of `runs` in each query, for an index has it.
     return " UNION ALL ".join(
@@ -88,9 +110,10 @@ def containing(text: str) -> Matching:
             " AND instr(lower(value), ?)",
             *(f"SELECT id FROM runs WHERE instr({name}, ?)" for name in ("state", "uid")),  # noqa: S608
             "SELECT id FROM runs WHERE instr(lower(name), ?)",
+            f"SELECT id FROM runs WHERE id IN ({failed}) AND instr(lower(body), ?)",  # noqa: S608
         ]
         # A name of several pipelines is shown with a plus.
-    ), [text, text, text, text.replace("+", "-")]
+    ), [text, text, text, text.replace("+", "-"), in_record]
 
 
 def _matching(names: Sequence[str], *conditions: tuple[Any, ...]) -> Matching:

@@ -4,7 +4,10 @@ const $ = (selector, inside = document) => inside.querySelector(selector);
 const $$ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const EVERY = 2000;
 const GOES_ON = ["running", "pending", "created"];
-const checked = new Set(); // runs, also on other pages and below other filters
+const FOCUSED = "a, button, input";
+// Runs, also on other pages and below other filters.
+const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
+const orders = {}; // of tables of trials, each with the name of a head
 const opened = new Set(); // searches
 let here = null; // the run that keys are for
 let shown = {};
@@ -33,14 +36,53 @@ async function ask(url, show) {
 }
 
 function mark() {
-  for (const row of $$("tr[data-id]")) {
+  const rows = $$("tr[data-id]");
+  for (const row of rows) {
     $("input", row).checked = checked.has(row.dataset.id);
     row.classList.toggle("here", row.dataset.id === here);
   }
+  const on = $$("tr[data-id] input:checked").length;
+  if ($("#all")) {
+    Object.assign($("#all"), { hidden: false, checked: on === rows.length });
+    $("#all").indeterminate = on > 0 && on < rows.length;
+    $("#none").hidden = !checked.size;
+  }
+  if ($("#match")) $("#match").hidden = on < rows.length;
   for (const button of $$("#chosen .bar button")) {
     button.disabled = checked.size < (button.id === "compare" ? 2 : 1);
   }
   if ($("#count")) $("#count").textContent = checked.size || "";
+  sessionStorage.checked = JSON.stringify([...checked]);
+  grow();
+}
+
+// How long goes on what goes on.
+function grow() {
+  for (const each of $$("[data-since]")) {
+    const seconds = Math.max(0, Date.now() / 1000 - each.dataset.since);
+    const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
+    const clock = parts.map((part, n) => String(part).padStart(n && 2, "0")).join(":");
+    each.textContent = `${seconds < 60 ? `${parts[2]} s` : clock}…`;
+  }
+}
+
+// Sort trials as was asked for, also when they have come anew: what is empty is last.
+function sortTrials() {
+  for (const table of $$("table[data-trials-of]")) {
+    const { name, up } = orders[table.dataset.trialsOf] ?? {};
+    const heads = $$("th", table.tHead);
+    const at = heads.findIndex((head) => head.innerText === name);
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    if (at < 0) continue;
+    heads[at].ariaSort = up ? "ascending" : "descending";
+    const [body] = table.tBodies;
+    const valueOf = ({ cells }) => cells[at].title || cells[at].innerText.trim();
+    const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
+    body.append(...[...body.rows].sort((...both) => {
+      const [a, b] = both.map(valueOf);
+      return a && b ? compare(a, b) * (up ? 1 : -1) : !a - !b;
+    }));
+  }
 }
 
 function move(row) {
@@ -60,15 +102,20 @@ async function toggle(button, isOpen) {
   const cell = `<td colspan="${row.children.length}"></td>`;
   row.insertAdjacentHTML("afterend", `<tr class="inner">${cell}</tr>`);
   $("td", row.nextElementSibling).innerHTML = await textOf(button.dataset.trials);
+  sortTrials();
 }
 
+const at = () => [$("#runs .wide")?.scrollLeft ?? 0, $("#runs .wide")?.scrollTop ?? 0];
+
 function showRows(text) {
-  const scrolled = $("#runs .wide")?.scrollLeft ?? 0;
-  const focused = $("#runs").contains(document.activeElement);
+  const scrolled = at();
+  const id = document.activeElement.closest("tr[data-id]")?.dataset.id;
+  const around = () => (id ? $(`tr[data-id="${CSS.escape(id)}"]`) : $("#runs"));
+  const focused = $$(FOCUSED, around()).indexOf(document.activeElement);
   $("#runs").innerHTML = text;
-  $("#runs .wide")?.scrollTo(scrolled, 0);
+  $("#runs .wide")?.scrollTo(...scrolled);
   mark();
-  if (focused) $("tr.here a")?.focus({ preventScroll: true });
+  if (focused >= 0 && around()) $$(FOCUSED, around())[focused]?.focus({ preventScroll: true });
   $$(".opens").filter((button) => opened.has(button.closest("tr").dataset.id))
     .forEach((button) => toggle(button, true));
 }
@@ -80,6 +127,7 @@ function showRun(text) {
   const open = $$("#live details").map((each) => each.open);
   $("#live").innerHTML = fresh.innerHTML;
   $$("#live details").forEach((each, n) => { each.open ||= open[n]; });
+  sortTrials();
 }
 
 setInterval(() => {
@@ -87,6 +135,7 @@ setInterval(() => {
   if ($("#runs")) ask(`/rows${location.search}`, showRows);
   if ($("[data-live]")) ask(location.pathname + location.search, showRun);
 }, EVERY);
+setInterval(grow, EVERY / 2);
 
 async function log(element) {
   let told = { offset: 0 };
@@ -121,7 +170,8 @@ document.addEventListener("input", (event) => {
 });
 document.addEventListener("change", ({ target }) => {
   if (!target.closest("#chosen")) return;
-  checked[target.checked ? "add" : "delete"](target.value);
+  const boxes = target.id === "all" ? $$("tr[data-id] input") : [target];
+  boxes.forEach((box) => checked[target.checked ? "add" : "delete"](box.value));
   mark();
 });
 document.addEventListener("formdata", ({ target, formData }) => {
@@ -129,9 +179,21 @@ document.addEventListener("formdata", ({ target, formData }) => {
   formData.delete("id");
   checked.forEach((id) => formData.append("id", id));
 });
-document.addEventListener("click", ({ target }) => {
-  const button = target.closest(".opens");
-  if (button) toggle(button, button.ariaExpanded !== "true");
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest("button");
+  if (button?.matches(".opens")) toggle(button, button.ariaExpanded !== "true");
+  if (button?.matches(".sorts")) {
+    const { innerText: name, ariaSort } = button.closest("th");
+    orders[button.closest("table").dataset.trialsOf] = { name, up: ariaSort === "descending" };
+    sortTrials();
+  }
+  if (button?.id === "none") checked.clear();
+  if (button?.id === "match") {
+    const all = new URLSearchParams(location.search);
+    all.set("all", "1");
+    JSON.parse(await textOf(`/rows?${all}`)).forEach((id) => checked.add(id));
+  }
+  if (button?.matches("#none, #match")) mark();
 });
 document.addEventListener("toggle", async ({ target }) => {
   const { part } = target.dataset;
@@ -158,12 +220,17 @@ document.addEventListener("keydown", (event) => {
 });
 
 addEventListener("pageshow", () => {
-  // As the browser has kept them, which it does after this script has begun.
-  $$("tr[data-id] input:checked").forEach((box) => checked.add(box.value));
+  // After the browser has filled the form in as it has kept it.
   if ($("#runs")) mark();
+  $("#runs .wide")?.scrollTo(...(history.state ?? [0, 0]));
 });
+addEventListener("pagehide", () => { if ($("#runs")) history.replaceState(at(), ""); });
 document.addEventListener("submit", ({ target }) => {
   // What is typed is shown without another page.
   if (target.id === "columns") target.elements.q.value = $("#q").value;
+  if (target.matches('[action="/delete"]')) {
+    $$("[name=id]", target).forEach(({ value }) => checked.delete(value));
+    sessionStorage.checked = JSON.stringify([...checked]);
+  }
 });
 if ($("[data-log]")) log($("[data-log]"));
