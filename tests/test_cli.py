@@ -25,6 +25,12 @@ def test_a_run_is_looked_at(bake: Callable[..., Folder]) -> None:
     assert "xgboost_model" in found["artifacts"]
     path = project.run(KEDRO, "mlrun", "open", "xgboost_model").stdout.strip()
     assert Path(path).is_file()
+    # Law 7: the page's file is written without MLRun.
+    timed = (sys.executable, "-X", "importtime", "-m", "kedro", "mlrun")
+    done = project.run(*timed, "ui", "--export", "run.html", "--last", "1")
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "jinja2" in imported and "mlrun" not in imported
+    assert "<h1>1 run</h1>" in (project.path / "run.html").read_text(encoding="utf-8")
     done = project.run(KEDRO, "mlrun", "show", "nothing", ok=False)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 

@@ -1,7 +1,6 @@
 """Text that was recorded by others reaches no terminal as a command, and no page as HTML."""
 
 import ast
-import html
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import mlrun
 import pytest
 from click.testing import CliRunner, Result
 from helpers import PROJECT, Store
+from markupsafe import escape
 
 from kedro_mlrun.commands import cli as commands
 from kedro_mlrun.jobs.submit import wait_for
@@ -110,7 +110,7 @@ def test_a_page_of_compared_runs_has_no_html_of_others(
     page = file.read_text()
     assert "alert(" in page
     assert SCRIPT not in page and "<script>alert" not in page
-    assert html.escape(SCRIPT) in page
+    assert escape(SCRIPT) in page
 
 
 def test_ordinary_text_stays_as_it_is() -> None:

@@ -274,7 +274,7 @@ def test_runs_are_compared(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     tab.follow("button", "Compare 2")
     table = tab.text("region", "What differs")
     assert "test.auc" in table and "model" not in table
-    assert "best:\n0.9000" in table and "best:\n0.1000" in table
+    assert "best:\n0.9000" in table and "best:\n0.1000" in table and "0.8000 -0.1000" in table
     assert "-split.seed: " in tab.text() and "+split.seed: " in tab.text()
     for uid in (seen.first, seen.second):
         tab.wait(lambda uid=uid: drawn(tab, f"curve.chart of run {uid[:8]}"))
@@ -306,6 +306,9 @@ def try_charts(tab: Tab) -> None:
     tab.wait(lambda: tab.evaluate(drawn)[0].count("L") < before[0].count("L"))
     tab.click(*chart, count=2)
     tab.wait(lambda: tab.evaluate(drawn) == before)
+    tab.click("checkbox", "Log scale")
+    assert "(log)" in tab.text("region", "Metrics over steps") and tab.evaluate(drawn) != before
+    tab.click("checkbox", "Log scale")
     tab.evaluate("document.querySelector('#over').focus()")
     tab.keys(*"time")
     tab.point(*chart, across=0.6)
@@ -320,6 +323,7 @@ def try_charts(tab: Tab) -> None:
     assert tab.evaluate("document.querySelectorAll('.out').length") == 0
     tab.click("DisclosureTriangle", "Axes")
     tab.click("checkbox", "results.loss")
+    tab.click("DisclosureTriangle", "Axes")
     assert tab.evaluate("document.querySelectorAll('.axis').length") == 2
 
     tab.find("image", "loss over split.seed of 2 runs")
@@ -337,6 +341,49 @@ def test_charts_answer(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     place = tab.point(*chart, *part_of(tab, "#scatter svg", '#scatter [data-run="1"]'))
     tab.leave(lambda: [tab.mouse(kind, place, clickCount=1) for kind in CLICK])
     assert f"training {seen.second[:8]}" in tab.text("heading")
+
+
+def test_a_table_of_many_runs_is_sorted(tab: Tab, url: str, store: Store) -> None:
+    """By the head of a column, largest first; what is lacking is last, both ways."""
+    make_run, losses = run_maker(store), [0.5, None, 0.001, *range(1, 8)]
+    given = ({} if loss is None else {"loss": loss} for loss in losses)
+    uids = [make_run("many", params={"n": n}, results=each) for n, each in enumerate(given)]
+    tab.goto(f"{url}/compare?id={','.join(uids)}")
+    order = "[...document.querySelectorAll('.sorted tr')].map((row) => Number(row.dataset.run))"
+    largest_first = [9, 8, 7, 6, 5, 4, 3, 0, 2]
+    tab.click("button", "loss")
+    assert tab.evaluate(order) == [*largest_first, 1]
+    tab.click("button", "loss ↓")
+    assert tab.evaluate(order) == [*largest_first[::-1], 1]
+    tab.click("button", "run")
+    assert {*tab.evaluate(order)} == {*range(10)} and len(tab.all("row")) == 11
+    # Values over more than two decades, which is said, and can be undone.
+    scatter = ("region", "Scatter")
+    assert "loss (log)" in tab.text(*scatter)
+    tab.evaluate("document.querySelector('#log-scatter').click()")
+    assert "(log)" not in tab.text(*scatter) and "loss (log)" in tab.text(
+        "region", "Parallel coordinates"
+    )
+    records = Records(*store.manager.to_read())
+    for uid in uids:
+        records.delete(records.run(uid))
+
+
+def test_trials_and_curves_are_drawn_on_their_pages(
+    tab: Tab, url: str, seen: SimpleNamespace
+) -> None:
+    """Of a search, a run and an artifact."""
+    tab.goto(f"{url}/run?id={seen.search}")
+    tab.point("image", "Parallel coordinates of 2 trials", 0.5, 0.9)
+    tab.find("image", "of_a_long_name.0 over depth of 2 trials")
+    tab.wait(lambda: not tab.all("heading", "Metrics over steps"))
+    for place in f"run?id={seen.first}", f"artifact?key=curve&uid={seen.artifacts['curve']}":
+        tab.goto(f"{url}/{place}")
+        tab.point("image", "curve of 2 curves", 0.5)
+        told = tab.wait("document.querySelector('#tip').innerText")
+        assert told.startswith("step ") and "train" in told and "test" in told
+        assert "train" in tab.text("region", "Metrics over steps")
+        assert not tab.all("heading", "Scatter")
 
 
 def test_a_run_is_read(tab: Tab, url: str, seen: SimpleNamespace) -> None:
@@ -523,7 +570,7 @@ def looked_at(tab: Tab, pages: dict[str, str]) -> Iterator[str]:
     """Show each page at a window's and a telephone's width, light and dark."""
     for name, address in pages.items():
         tab.goto(address)
-        tab.wait("!document.querySelector('#charts') || !!document.querySelector('#curves svg')")
+        tab.wait("!document.querySelector('#charts') || !!document.querySelector('#charts svg')")
         for width, scheme in product(WIDTHS, SCHEMES):
             tab.looks(width, scheme)
             yield f"{name}-{width}-{scheme}"

@@ -165,17 +165,26 @@ def test_a_summary(records, made):
 
 
 def test_runs_are_compared():
-    """What differs is told, of numbers by how much; NaN is equal to itself, True isn't 1."""
+    """What differs is told, of numbers by how much; NaN is equal to itself, True isn't 1.
+
+    Which labels differ from run to run, and what only Kedro calls a parameter, is told with all.
+    """
     runs = [
         {"spec": {"parameters": {"trees": 10, "depth": 3, "on": True, "same": [1]}}},
         {"spec": {"parameters": {"trees": 12, "depth": "3", "on": 1, "same": [1]}}},
     ]
-    for run in runs:
-        run["status"] = {"results": {"auc": float("nan")}}
+    for number, run in enumerate(runs):
+        run["status"] = {"results": {"auc": float("nan"), "loss": number}}
+        run["metadata"] = {"labels": {"process": number}}
+        run["spec"]["parameters"] |= {"kedro.command": number, "of": {"one": number}}
     compared = summaries.compare(runs)
     differences = {row["name"]: row["differences"] for row in compared["parameters"]}
-    assert differences == {"trees": [0, 2], "depth": [0, None], "on": [None, None]}
-    assert compared["results"] == []
+    found = {"trees": [0, 2], "depth": [0, None], "on": [None, None], "of.one": [0, 1]}
+    assert differences == found
+    assert [(row["name"], row["best"]) for row in compared["results"]] == [("loss", 0)]
+    assert compared["labels"] == []
+    names = [row["field"] for row in summaries.compare(runs, everything=True)["parameters"]]
+    assert {"params.same", "params.kedro.command"} <= {*names}
 
 
 # ---- artifacts

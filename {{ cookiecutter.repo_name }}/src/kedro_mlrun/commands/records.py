@@ -22,6 +22,7 @@ from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from . import tables
 from .base import Answer, command, tell
+from .ui import export
 
 STATES = ("created", "pending", "running", "completed", "error", "aborted")
 _DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
@@ -127,7 +128,12 @@ def show(records: Records, which: str) -> Answer:
 @option("--last", type=IntRange(2), help="Compare so many of the newest runs.")
 @_WHERE
 @option("--all", "everything", is_flag=True, help="Also show what doesn't differ.")
-@option("--html", type=click.Path(dir_okay=False, writable=True), help="Write a plot to this file.")
+@option(
+    "--html",
+    metavar="FILE.html",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write tables, charts and images to this file, as `ui --export` does.",
+)
 def compare(
     records: Records,
     which: Sequence[str],
@@ -136,10 +142,9 @@ def compare(
     everything: bool,
     html: str | None,
 ) -> Answer:
-    """Show how the parameters and results of runs differ.
+    """Show how the parameters, results and labels of runs differ.
 
-    Each number is followed by its difference to the first run's. The plot of --html is MLRun's
-    parallel coordinates.
+    Each number is followed by its difference to the first run's, and of results the best is green.
     """
     runs, same = dict[str, Record](), ""
     for name in which:
@@ -154,7 +159,7 @@ def compare(
     found = [*runs.values()]
     compared = summaries.compare(found, everything)
     if html:
-        summaries.plot(found, html)
+        export(records, found, html)
     return Answer(compared, html or partial(tables.comparison, compared), same)
 
 

@@ -185,12 +185,11 @@ def comparison(compared: Record, width: int) -> RenderableType:
     """Show what differs between runs side by side, as many runs at a time as fit."""
     heads = [run["uid"][:SHORT] for run in compared["runs"]]
     parts: list[RenderableType] = [runs_table(compared["runs"], width, [*ABOUT])]
-    for title in ("parameters", "results"):
-        # Kedro's dict of the parameters that were given would say the same again.
-        rows = [row for row in compared[title] if row["name"] != "kedro.params"]
+    for title in ("parameters", "results", "labels"):
+        rows = compared[title]
         parts += [Text(f"\n{title.capitalize()}" if rows else f"\nNo {title} differ.", "bold")]
         names = {"name": [Text(row["name"]) for row in rows]}
-        cells = ([*map(_compared, row["values"], row["differences"])] for row in rows)
+        cells = ([_compared(row, number) for number in range(len(heads))] for row in rows)
         rest = dict(zip(heads, map(list, zip(*cells, strict=True)), strict=False))
         while rest:
             # What is wider than a terminal is folded.
@@ -200,11 +199,11 @@ def comparison(compared: Record, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _compared(value: Any, difference: Any) -> Text:
-    sign = "+" if difference and difference > 0 else ""
-    return Text.assemble(
-        shown(value), (f" {sign}{shown(difference)}" if difference else "", "cyan")
-    )
+def _compared(row: Record, number: int) -> Text:
+    value, difference = row["values"][number], row["differences"][number]
+    style = "bold green" if value is not None and value == row["best"] else ""
+    text = f" {'+' * (difference > 0)}{shown(difference)}" if difference else ""
+    return Text.assemble((shown(value), style), (text, "cyan"))
 
 
 def artifacts_table(artifacts: Sequence[Record], width: int) -> Table:

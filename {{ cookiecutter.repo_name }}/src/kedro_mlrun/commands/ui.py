@@ -11,6 +11,7 @@ from click import IntRange, option
 
 from ..records.query import select
 from ..records.records import Records
+from ..records.summaries import Record
 from ..web import LOOPBACK, TOKEN, bound, make_server, run
 from .base import Answer, command, tell, to_read
 
@@ -24,6 +25,7 @@ PORT = 5055
 @option("--read-only", is_flag=True, help="Without tags, promotions, deletions and aborts.")
 @option(
     "--export",
+    "to_file",
     metavar="FILE.html",
     type=click.Path(dir_okay=False, writable=True),
     help="Write runs and their comparison to this file, and start no server.",
@@ -36,7 +38,7 @@ def ui(
     port: int | None,
     token: str | None,
     read_only: bool,
-    export: str | None,
+    to_file: str | None,
     last: int,
     where: Sequence[str],
 ) -> Answer | Callable[[], int]:
@@ -45,19 +47,13 @@ def ui(
     Only this machine reaches the page. At another --host others do, who have the token that is
     printed.
     """
-    try:
-        from ..page import views
-    except ImportError as error:
-        raise click.ClickException(
-            f"The page needs {error.name}. Install it: pip install jinja2 starlette uvicorn"
-        ) from None
-    from ..runs.manager import MLRunContextManager
-
-    place = MLRunContextManager().location
-    if export:
+    if to_file:
         runs = select(records, where, limit=last)
-        Path(export).write_text(views.exported(records, runs, place), encoding="utf-8")
-        return Answer({"file": export, "runs": len(runs)}, export)
+        if not runs:
+            raise click.UsageError("No run matches. To list all: kedro mlrun runs")
+        export(records, runs, to_file)
+        return Answer({"file": to_file, "runs": len(runs)}, to_file)
+    views, place = _page()
     token = token or ("" if host in LOOPBACK else secrets.token_urlsafe(24))
     changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
     server = make_server(views.make(to_read, changes, place, token))
@@ -75,6 +71,25 @@ def ui(
         return 0
 
     return go
+
+
+def export(records: Records, runs: Sequence[Record], file: str) -> None:
+    """Write runs and their comparison to a file that needs no server."""
+    views, place = _page()
+    Path(file).write_text(views.exported(records, runs, place), encoding="utf-8")
+
+
+def _page() -> tuple[Any, str]:
+    """Give the page's views, whose libraries not every project has, and the store in words."""
+    try:
+        from ..page import views
+    except ImportError as error:
+        raise click.ClickException(
+            f"The page needs {error.name}. Install it: pip install jinja2 starlette uvicorn"
+        ) from None
+    from ..runs.manager import MLRunContextManager
+
+    return views, MLRunContextManager().location
 
 
 def _config() -> Any:

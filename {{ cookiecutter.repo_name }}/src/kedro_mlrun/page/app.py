@@ -43,7 +43,7 @@ class Page:
     ) -> None:
         self.records, self.changes = records, changes or {}
         # Every text is `visible`, and none is HTML.
-        self._environment = Environment(
+        self.environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
             undefined=StrictUndefined,
@@ -51,12 +51,12 @@ class Page:
             lstrip_blocks=True,
             finalize=_finalized,
         )
-        self._environment.filters |= FILTERS
-        self._environment.globals |= {"where": where, "changes": self.changes}
+        self.environment.filters |= FILTERS
+        self.environment.globals |= {"where": where, "changes": self.changes}
 
     def render(self, name: str, **context: Any) -> str:
         """Write a template."""
-        return self._environment.get_template(name).render(context)
+        return self.environment.get_template(name).render(context)
 
     def html(self, request: Request, name: str, status: int = 200, **context: Any) -> Response:
         """Answer with a template; with nothing if the browser has the very same."""

@@ -2,135 +2,198 @@
 
 import base64
 import difflib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import click
 import yaml
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..records import previews
+from ..records import previews, summaries
 from ..records.records import Records
-from ..records.summaries import Record, artifact_key, fields_of, summary, uid_of
-from ..store.fields import flatten, run_title
-from .app import Page
+from ..records.summaries import (
+    Record,
+    artifact_key,
+    fields_of,
+    histories,
+    short_metric,
+    summary,
+    uid_of,
+)
+from ..store.fields import OWN, artifact_uid, flatten, run_title
+from .app import Page, address, whole
 from .run import item
+from .run import trials as of_search
 from .runs import row
-from .shown import is_number
 
-ALWAYS = ("labels.process", "labels.session")  # differ, and tell nothing
 MOST, FEW = 500, 8  # runs; how many are columns, and have images and texts beside each other
-POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 60, 500  # of all curves of a metric; of one
-ROOM = 5_000_000  # characters of all images in an exported file
-# What the last part of a result's name says of which value is best; of others nobody knows.
-SMALL = "loss error rmse mse mae mape brier perplexity regret seconds ms latency deviance fpr fnr"
-SMALL += " nll ece wer cer distance"
-LARGE = "accuracy precision recall f1 auc ap map score r2 iou dice ndcg kappa mcc specificity"
-LARGE += " sensitivity likelihood skill"
+POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 30, 500  # of all metrics over steps; of a curve
+# What an exported file has at most: characters of all images, and of all trials; versions; points.
+ROOM, ROOM_OF_TRIALS, MODELS, POINTS_OF_FILE = 5_000_000, 60_000, 30, 5_000
+UNDRAWN = ("NaN", "Infinity", "-Infinity")  # as results that are these are recorded
 
 
-def asked(records: Records, request: Request) -> list[Record]:
+def asked(records: Records, request: Request, least: int = 1) -> list[Record]:
     """Find the runs that an address names."""
     uids = [uid for given in request.query_params.getlist("id") for uid in given.split(",") if uid]
     uids = [*dict.fromkeys(uids)]
     if len(uids) > MOST:
         raise click.UsageError(f"{len(uids)} runs are too many to compare. Check {MOST} at most.")
     found = [*records.runs_of(uids)]
-    if len(found) < 2:  # noqa: PLR2004
+    if len(found) < least:
         raise click.UsageError("Check two runs or more to compare them.")
     return found
-
-
-def differences(runs: Sequence[Record]) -> Record:
-    """Give what differs between runs: names, each with a value of every run, and the best."""
-    told = [fields_of(summary(run)) for run in runs]
-    names = dict.fromkeys(name for each in told for name in each)
-    found: Record = {"params": [], "results": [], "labels": []}
-    for name in names:
-        part, _, rest = name.partition(".")
-        values = [each.get(name) for each in told]
-        # As texts, for NaN isn't equal to itself, and True is to 1.
-        if part not in found or rest.startswith("kedro.") or name in ALWAYS:
-            continue
-        if len({*map(repr, values)}) > 1:
-            best = _best(rest, values) if part == "results" else None
-            found[part].append({"name": rest, "field": name, "values": values, "best": best})
-    return found
-
-
-def _best(name: str, values: Sequence[Any]) -> Any:
-    numbers = {value for value in values if is_number(value)}
-    # Of what is alike, nothing is the best.
-    if len(numbers) < 2:  # noqa: PLR2004
-        return None
-    words = {*re.split("[^a-z0-9]+", name.lower().rpartition(".")[2])}
-    is_small = not words.isdisjoint(SMALL.split())
-    if not is_small and words.isdisjoint(LARGE.split()):
-        return None
-    return max(numbers) if words & {"neg", "skill"} or not is_small else min(numbers)
 
 
 def compare(page: Page, request: Request) -> Response:
     """Show what differs between runs."""
     records = page.records()
-    found = asked(records, request)
-    ids = ",".join(map(uid_of, found))
-    return page.html(request, "compare.html", ids=ids, **compared(records, found))
+    found = asked(records, request, 2)
+    ids, first = ",".join(map(uid_of, found)), whole(request, "first")
+    link, data = (partial(address, path, id=ids) for path in ("/compare", "/compare/data"))
+    shown = compared(records, found, first)
+    return page.html(request, "compare.html", link=link, charts=data(), **shown)
 
 
-def compared(records: Records, runs: Sequence[Record], room: int | None = None) -> Record:
-    """Give what is shown of runs; with `room`, images are part of the page, as far as they fit."""
-    parts, few = differences(runs), runs[:FEW]
-    columns = [each for part in ("results", "params", "labels") for each in parts[part]]
-    names = [each["field"] for each in columns]
+def compared(
+    records: Records, runs: Sequence[Record], first: int = 0, room: int | None = None
+) -> Record:
+    """Give what is shown of runs, of one all that it has.
+
+    Eight have their images and texts beside each other, from the first on that is asked for. With
+    `room`, images are part of the page, as far as they fit.
+    """
+    parts, few = summaries.compare(runs, len(runs) == 1), runs[first : first + FEW]
+    told = parts.pop("runs")
     return {
         "parts": parts,
-        "columns": columns,
-        "rows": [row(run, fields_of(summary(run)), names) for run in runs],
+        "columns": [each for rows in parts.values() for each in rows],
+        "rows": [row(run, fields_of(of), ()) for run, of in zip(runs, told, strict=True)],
         "as_columns": len(runs) <= FEW,
-        "diffs": [diff(few[0], other) for other in few[1:]],
+        "first": first,
+        "few": FEW,
+        "diffs": [diff(runs[0], other) for other in few if other is not runs[0]],
         "images": images(records, few, room),
     }
 
 
+def of_file(page: Page, runs: Sequence[Record]) -> Record:
+    """Give what an exported file tells besides, for it has no links: trials, and models."""
+    records, trials, room = page.records(), dict[str, Markup](), ROOM_OF_TRIALS
+    for run in runs:
+        if (run.get("status") or {}).get("iterations"):
+            text = page.render("_trials.html", **of_search(run))
+            room -= len(text)
+            # What doesn't fit is only named.
+            trials[_named(run)] = Markup(text if room > 0 else "")  # noqa: S704 - it is escaped
+    models = [
+        each
+        for run in runs
+        for each in records.artifacts_of(run, kind="model", best_iteration=True)
+    ]
+    models.sort(key=lambda each: not item(each)["tags"])  # those with an alias first
+    metrics = [
+        {short_metric(name, artifact_key(model)): value for name, value in of.items()}
+        for model, of in zip(models, records.metrics(models[:MODELS]), strict=False)
+    ]
+    return {
+        "trials": trials,
+        "models": [*zip(map(item, models), metrics, strict=False)],
+        "saved": len(models),
+        "heads": [*dict.fromkeys(name for of in metrics for name in of)],
+    }
+
+
+def charts_of(page: Page, uid: str, artifact: str = "") -> str:
+    """Give the address of a run's or an artifact's charts; "" if it has no curves or trials."""
+    with suppress(Exception):  # Without charts, all else is shown.
+        [run] = page.records().runs_of([uid])
+        saved, keys = summary(run)["artifacts"], histories(summary(run))
+        of = [k for k in keys if artifact in map(artifact_uid, (saved[k], saved[f"{k}.chart"]))]
+        if of or (not artifact and (keys or run["status"].get("iterations"))):
+            return address("/compare/data", id=uid, key=of)
+    return ""
+
+
 def data(page: Page, request: Request) -> Any:
     """Give `chart_data` as JSON, or `curves`, which take longer."""
-    records = page.records()
+    records, key = page.records(), request.query_params.get("key", "")
     found = asked(records, request)
-    return curves(records, found) if "curves" in request.query_params else chart_data(found)
+    if "curves" in request.query_params:
+        return curves(records, found, key)
+    return chart_data([] if key else found)
 
 
 def chart_data(runs: Sequence[Record]) -> Record:
-    """Give what charts are drawn from: runs, and each field's values in their order."""
-    told = [{**summary(run), "title": run_title(summary(run))} for run in runs]
-    about = [{name: run[name] for name in ("uid", "title", "seconds")} for run in told]
-    return {"runs": about, **differences(runs)}
+    """Give what charts are drawn from: runs, and each field's values in their order.
+
+    Of a search alone, that is of its trials.
+    """
+    what = "runs" if len(runs) > 1 else "trials"
+    compared = summaries.compare(runs if len(runs) > 1 else [*_trials(runs)])
+    about = [
+        {"uid": run["uid"], "title": run_title(run), "seconds": run["seconds"]}
+        for run in compared.pop("runs")
+    ]
+    for rows in compared.values():
+        for each in rows:
+            del each["differences"]
+            each["values"] = [None if value in UNDRAWN else value for value in each["values"]]
+    return {"what": what, "runs": about, **compared}
 
 
-def curves(records: Records, runs: Sequence[Record]) -> list[Record]:
-    """Give metrics over steps, each with a curve of every run that has recorded it."""
+def _trials(runs: Iterable[Record]) -> Iterator[Record]:
+    """Give what searches have tried as runs."""
+    for run in runs:
+        header, *rows = run["status"].get("iterations") or [[]]
+        for values in rows:
+            trial = dict(zip(header, values, strict=True))
+            parts: dict[str, Record] = {"param": {}, "output": {}}
+            for name, value in trial.items():
+                kind, _, rest = name.partition(".")
+                parts.get(kind, {})[rest] = value
+            about = {"name": f"trial {trial['iter']}", "labels": {"state": trial["state"]}}
+            status = {"results": parts["output"], "state": trial["state"]}
+            yield {"metadata": about, "spec": {"parameters": parts["param"]}, "status": status}
+
+
+def curves(
+    records: Records, runs: Sequence[Record], key: str = "", points: int = POINTS
+) -> list[Record]:
+    """Give metrics over steps, each with a curve of every run that has recorded it.
+
+    Of one run, that is of every metric that it has recorded together.
+    """
+    kept = [
+        (number, saved, uri)
+        for number, run in enumerate(runs)
+        for saved, uri in histories(summary(run)).items()
+        if key in {"", saved}
+    ]
     found = dict[str, Record]()
-    most = min(MOST_POINTS, max(LEAST_POINTS, POINTS // max(1, len(runs))))
-    for number, run in enumerate(runs):
-        saved = summary(run)["artifacts"]
-        for key in [key for key in saved if f"{key}.chart" in saved]:
-            with suppress(Exception):  # Without a file that is gone, all else is shown.
-                for name, over, curve in _history(records.artifact(str(saved[key])), most):
-                    metric = found.setdefault(name, {"name": name, "over": over, "curves": []})
-                    metric["curves"].append({"run": number, **curve})
+    most = min(MOST_POINTS, max(LEAST_POINTS, points // max(1, len(kept))))
+    for number, saved, uri in kept:
+        with suppress(Exception):  # Without a file that is gone, all else is shown.
+            for part, over, curve in _history(records.artifact(str(uri)), most):
+                name = f"{saved}.{part}" if part else saved
+                if len(runs) == 1:
+                    name, curve["name"] = saved, part or saved
+                metric = found.setdefault(name, {"name": name, "over": over, "curves": []})
+                metric["curves"].append({"run": number, **curve})
     return [*found.values()]
 
 
 def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
-    """Read a metric history: each curve's name, what it is over, and at most so many points."""
+    """Read a metric history: each curve's name, if there are several; what it is over; points."""
     import numpy as np
     import pandas as pd
     import pyarrow.parquet as pq
 
-    file, key = previews.local_file(record), artifact_key(record)
+    file = previews.local_file(record)
     if file.suffix == ".csv":
         frame = pd.read_csv(file, index_col=0)
     else:
@@ -150,10 +213,13 @@ def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
             parts = np.array_split(kept, most // 2)
             ends = [{part[ys[part].argmin()], part[ys[part].argmax()]} for part in parts]
             kept = sorted(set().union(*ends))
-        curve: Record = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.6g}") for n in kept]}
+        curve: Record = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.5g}") for n in kept]}
         curve["time"] = times and [times[n] for n in kept]
-        whole = f"{key}.{name}" if len(frame.columns) > 1 else key
-        yield whole, str(frame.index.name or "step"), curve
+        yield str(name) if len(frame.columns) > 1 else "", str(frame.index.name or "step"), curve
+
+
+def _named(run: Record) -> str:
+    return f"{run_title(summary(run))} {uid_of(run)[:8]}"
 
 
 def diff(*runs: Record) -> Record:
@@ -161,9 +227,9 @@ def diff(*runs: Record) -> Record:
     texts = []
     for run in runs:
         values = flatten(summary(run)["parameters"])
-        plain = {name: value for name, value in values.items() if not name.startswith("kedro.")}
+        plain = {name: value for name, value in values.items() if not name.startswith(OWN)}
         texts.append(yaml.safe_dump(plain, sort_keys=True, allow_unicode=True).splitlines())
-    names = [f"{run_title(summary(run))} {uid_of(run)[:8]}" for run in runs]
+    names = [*map(_named, runs)]
     (left, right), (old, new) = texts, names
     lines = difflib.unified_diff(left, right, old, new, lineterm="", n=2)
     return {"title": " → ".join(names), "lines": [(line[:1], line) for line in lines]}
@@ -171,9 +237,9 @@ def diff(*runs: Record) -> Record:
 
 def images(
     records: Records, runs: Sequence[Record], room: int | None = None
-) -> dict[str, list[Record | None]]:
-    """Give the images of runs side by side; see `compared`."""
-    found = dict[str, list[Record | None]]()
+) -> dict[str, list[tuple[int, Record]]]:
+    """Give the images of runs by their keys, each with its run's number; see `compared`."""
+    found = dict[str, list[tuple[int, Record]]]()
     for number, run in enumerate(runs):
         for record in records.artifacts_of(run):
             if previews.kind(record) == "image":
@@ -181,7 +247,7 @@ def images(
                 if room is not None:
                     each["image"] = _inline(record, room)
                     room -= len(each["image"])
-                found.setdefault(artifact_key(record), [None] * len(runs))[number] = each
+                found.setdefault(artifact_key(record), []).append((number, each))
     return found
 
 

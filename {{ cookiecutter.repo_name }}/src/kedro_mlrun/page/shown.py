@@ -1,7 +1,6 @@
 """How values of records are written in a page."""
 
 import json
-import math
 from typing import Any
 
 from rich.filesize import decimal
@@ -25,12 +24,6 @@ def short(value: Any) -> str:
     """Write a value as a cell has room for it."""
     text = "" if value is None else shown(value)
     return f"{text[:LONG]}…" if len(text) > LONG else text
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a value is a number that can be compared and drawn."""
-    is_one = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_one and math.isfinite(value)
 
 
 def as_json(value: Any) -> Any:

@@ -68,6 +68,7 @@ def make(
 ) -> Guard:
     """Make the page's ASGI application; see `Page`, and for the token `Guard`."""
     page = Page(records, changes, where)
+    page.environment.globals["charts_of"] = partial(compare.charts_of, page)
 
     def route(path: str, view: View, method: str = "GET") -> Route:
         async def answer(request: Request) -> Response:
@@ -104,9 +105,11 @@ def _answer(page: Page, view: View, request: Request) -> Response:
 
 def exported(records: Records, found: Sequence[Record], where: str) -> str:
     """Write runs and their comparison as one file, that needs no server and no other file."""
-    data = {**compare.chart_data(found), "curves": compare.curves(records, found)}
-    text = dumps(as_json(data)).replace("<", "\\u003c")
+    data = compare.chart_data(found)
+    data["curves"] = compare.curves(records, found, points=compare.POINTS_OF_FILE)
+    text = dumps(as_json(data), separators=(",", ":")).replace("<", "\\u003c")
     style, script = ((HERE / "static" / name).read_text("utf-8") for name in FILES)
     parts = {"data": Markup(text), "style": Markup(style), "script": Markup(script)}  # noqa: S704 - own files
-    parts |= compare.compared(records, found, compare.ROOM)
-    return Page(lambda: records, where=where).render("compare.html", ids="", **parts)
+    page = Page(lambda: records, where=where)
+    parts |= compare.compared(records, found, room=compare.ROOM) | compare.of_file(page, found)
+    return page.render("compare.html", link=None, charts="", **parts)

@@ -1,13 +1,11 @@
 """What a person or a script wants to know of a run, a version of an artifact, or several runs."""
 
-import html
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..lazy import mlrun
 from ..store.fields import (
     IMPORTANCE,
     MADE_OF,
@@ -32,6 +30,12 @@ _STAND_IN = re.compile(r'"(\*{5}|NaN|-?Infinity|-?\d{19,}|\d+ KiB: see .*)"')
 
 # What is told of a run, and where its summary has it.
 ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time", "took": "seconds"}
+ALWAYS = ("labels.process", "labels.session")  # differ, and tell nothing
+# What the last part of a result's name says of which value is best; of others nobody knows.
+SMALL = "loss error rmse mse mae mape brier perplexity regret seconds ms latency deviance fpr fnr"
+SMALL += " nll ece wer cer distance"
+LARGE = "accuracy precision recall f1 auc ap map score r2 iou dice ndcg kappa mcc specificity"
+LARGE += " sensitivity likelihood skill"
 
 
 def summary(run: Mapping[str, Any]) -> Record:
@@ -193,49 +197,53 @@ def short_metric(name: str, key: str) -> str:
     return ".".join(p for p in name.split(".") if not begins(p.replace("_", ".") + ".")) or name
 
 
-def compare(runs: Sequence[Mapping[str, Any]], everything: bool = False) -> Record:
-    """List the parameters and results that differ, with each number's difference to the first.
+def histories(told: Record) -> Record:
+    """Give, of a run's summary, the URIs of metrics over steps, by their keys."""
+    saved = told["artifacts"]
+    return {key: uri for key, uri in saved.items() if f"{key}.chart" in saved}
 
-    With `everything`, those that don't differ are listed, too.
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a number that can be compared and drawn."""
+    is_one = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_one and math.isfinite(value)
+
+
+def compare(runs: Sequence[Mapping[str, Any]], everything: bool = False) -> Record:
+    """Give the parameters, results and labels that differ between runs, and which value is best.
+
+    Each has a value of every run, and a number's difference to the first run's. With `everything`,
+    what doesn't differ is listed, too, and what only Kedro calls a parameter.
     """
-    compared: Record = {"runs": [summary(run) for run in runs]}
-    for title in ("parameters", "results"):
-        dicts = [run[title] for run in compared["runs"]]
-        compared[title] = []
-        for name in dict.fromkeys(name for values in dicts for name in values):
-            values = [values.get(name) for values in dicts]
-            # As texts, for NaN isn't equal to itself, and True is to 1.
-            if everything or len(set(map(repr, values))) > 1:
-                differences = [_difference(value, values[0]) for value in values]
-                row = {"name": name, "values": values, "differences": differences}
-                compared[title].append(row)
+    compared: Record = {"runs": [*map(summary, runs)]}
+    compared |= {title: [] for title in ("results", "parameters", "labels")}
+    told = [
+        run_fields(run["parameters"], run["results"], run["labels"]) for run in compared["runs"]
+    ]
+    for field in dict.fromkeys(name for each in told for name in each):
+        part, _, name = field.partition(".")
+        values = [each.get(field) for each in told]
+        is_own = name.startswith(OWN) or field in ALWAYS
+        # As texts, for NaN isn't equal to itself, and True is to 1.
+        if everything or (not is_own and len({*map(repr, values)}) > 1):
+            row: Record = {"name": name, "field": field, "values": values}
+            row["differences"] = [_difference(value, values[0]) for value in values]
+            row["best"] = _best(name, values) if part == "results" else None
+            compared["parameters" if part == "params" else part].append(row)
     return compared
 
 
 def _difference(*pair: Any) -> Any:
-    are_numbers = all(type(value) in {int, float} and math.isfinite(value) for value in pair)
-    return pair[0] - pair[1] if are_numbers else None
+    return pair[0] - pair[1] if all(map(is_number, pair)) else None
 
 
-def _escaped(value: Any) -> Any:
-    """Give a record in which no text is HTML."""
-    if isinstance(value, Mapping):
-        return {_escaped(name): _escaped(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [*map(_escaped, value)]
-    return html.escape(value) if isinstance(value, str) else value
-
-
-def plot(runs: Iterable[Record], file: str) -> None:
-    """Write MLRun's own comparison of runs, parallel coordinates, as HTML."""
-    found = mlrun.lists.RunList()
-    # MLRun puts texts into the page as they are.
-    for run in map(_escaped, runs):
-        for part, field in ("spec", "parameters"), ("status", "results"):
-            values = section(run, part, field)
-            scalars = {
-                k: v if isinstance(v, int | float | str) else str(v) for k, v in values.items()
-            }
-            run[part] = {**run[part], field: scalars}
-        found.append(run)
-    found.compare(show=False, filename=file)
+def _best(name: str, values: Sequence[Any]) -> Any:
+    numbers = {value for value in values if is_number(value)}
+    # Of what is alike, nothing is the best.
+    if len(numbers) < 2:  # noqa: PLR2004
+        return None
+    words = {*re.split("[^a-z0-9]+", name.lower().rpartition(".")[2])}
+    is_small = not words.isdisjoint(SMALL.split())
+    if not is_small and words.isdisjoint(LARGE.split()):
+        return None
+    return max(numbers) if words & {"neg", "skill"} or not is_small else min(numbers)

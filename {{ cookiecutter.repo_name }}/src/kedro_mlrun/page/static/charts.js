@@ -1,4 +1,5 @@
-// Charts of the compared runs, from what the page is asked for or an exported file has in it.
+// Charts of compared runs, of one run's metrics over steps, and of a search's trials: from what the
+// page is asked for, or an exported file has in it.
 const $ = (selector) => document.querySelector(selector);
 const $$ = (selector) => [...document.querySelectorAll(selector)];
 const FEW = 8; // runs, or texts, that have a colour of their own
@@ -21,25 +22,30 @@ function said(value, most = 40) {
   return text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
 }
 
+// Numbers by their size, all else as texts.
+const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b
+  : whole(a).localeCompare(whole(b), "en", { numeric: true }));
+
 const place = $("#charts");
-const url = place.dataset.compare;
+const { url } = place.dataset;
 // When the page is left, no answer comes, and there is nothing more to do.
 const load = (address) => fetch(address).then((answer) => answer.json()).catch(() => new Promise(() => {}));
 const data = url ? await load(url) : JSON.parse($("#data").textContent);
-const { runs } = data;
-const names = runs.map((run) => `${said(run.title)} ${said(run.uid.slice(0, 8))}`);
-const seconds = runs.map((run) => run.seconds);
-const fields = [{ name: "run", values: names }, { name: "seconds", values: seconds },
-  ...data.results, ...data.params, ...data.labels]; // as the page lists them
+const { runs, what } = data;
+const names = runs.map((run) => `${said(run.title)} ${said(run.uid.slice(0, 8))}`.trim());
+const field = (name, values) => ({ name, field: name, values });
+const fields = [field("run", names), field("seconds", runs.map((run) => run.seconds)),
+  ...data.results, ...data.parameters, ...data.labels]; // as the page lists them
 const picked = (id) => fields[$(id).value];
 const drawings = [];
 
 // Tell where values are between two pixels: numbers in their distances, texts in their order.
-function scale(values, from, to, mayBeLog = true) {
+// A scale is logarithmic if the largest value is that many times the smallest.
+function scale(values, from, to, many = Infinity) {
   const known = values.filter((value) => value !== null);
   const room = Math.abs(to - from) / (from < to ? 90 : 45); // how many numbers can be read
   if (!known.length || known.some((value) => typeof value !== "number")) {
-    const texts = [...new Set(known.map(whole))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    const texts = [...new Set(known.map(whole))].sort(order);
     const places = new Map(texts.map((text, n) => [text, from + ((to - from) * (n + 0.5)) / texts.length]));
     const read = texts.filter((_, n) => n % Math.ceil(texts.length / room / 2) === 0);
     const at = (value) => places.get(whole(value));
@@ -48,19 +54,24 @@ function scale(values, from, to, mayBeLog = true) {
   let [low, high] = [Math.min, Math.max].map((pick) => known.reduce((a, b) => pick(a, b)));
   const around = Math.abs(low / 2) || 1;
   if (low === high) [low, high] = [low - around, high + around];
-  const isLog = mayBeLog && low > 0 && high / low >= 100;
+  const isLog = low > 0 && high / low >= many;
   const [along, back] = isLog ? [Math.log10, (value) => 10 ** value] : [Number, Number];
   const [first, last] = [along(low), along(high)];
   const unit = (to - from) / (last - first);
   const at = (value) => (value === null ? undefined : from + (along(value) - first) * unit);
-  const least = Math.max(isLog ? 1 : 0, (last - first) / Math.max(2, room));
+  const inPowers = isLog && last - first >= 2;
+  const [start, end] = inPowers ? [first, last] : [low, high];
+  const least = Math.max(inPowers ? 1 : 0, (end - start) / Math.max(2, room));
   const step = [1, 2, 5, 10].map((n) => n * 10 ** Math.floor(Math.log10(least))).find((n) => n > least * 0.999);
   const ticks = [];
-  for (let n = Math.ceil(first / step); n * step <= last; n += 1) ticks.push(back(n * step));
+  for (let n = Math.ceil(start / step); n * step <= end; n += 1) ticks.push(inPowers ? back(n * step) : n * step);
   const valueAt = (pixel) => back(first + (pixel - from) / unit);
-  return { at, valueAt, ends: [low, high], ticks: ticks.map((n) => [at(n), said(n)]) };
+  return { at, valueAt, isLog, ends: [low, high], ticks: ticks.map((n) => [at(n), said(n)]) };
 }
 
+const DECADES = 100;
+const wanted = (id, many = DECADES) => ($(id).checked ? many : Infinity);
+const label = (name, { isLog }, most) => said(name, most) + (isLog ? " (log)" : "");
 const text = (x, y, anchor, inner, kind = "") => svg("text", { x, y, "text-anchor": anchor, class: kind }, inner);
 function axes(x, y, [left, top, right, bottom], xName, yName = "") {
   return [...y.ticks.map(([at]) => svg("path", { class: "rule", d: `M${left},${at}H${right}` })),
@@ -71,26 +82,25 @@ function axes(x, y, [left, top, right, bottom], xName, yName = "") {
 
 // A run's colour: a text has one of a few, a number is between two.
 let look = () => ({});
+const coded = (n) => ({ stroke: `var(--c${n % FEW})`, "stroke-dasharray": DASHES[n % DASHES.length] });
+const key = (style, told) => html("span", {},
+  svg("svg", { width: 26, height: 8, "aria-hidden": true }, svg("path", { class: "line", d: "M0,4H26", ...style })), ` ${told}`);
 function recolour() {
   const { values } = picked("#colour");
-  const { at, ends, texts } = scale(values, 0, 100);
+  const { at, ends, texts, isLog } = scale(values, 0, 100, DECADES);
   const styled = (value) => {
     if (value === null) return { stroke: "var(--dim)" };
-    const n = texts?.indexOf(whole(value));
-    return texts ? { stroke: `var(--c${n % FEW})`, "stroke-dasharray": DASHES[n % DASHES.length] }
+    return texts ? coded(texts.indexOf(whole(value)))
       : { stroke: `color-mix(in oklab, var(--high) ${at(value).toFixed()}%, var(--low))` };
   };
   look = (run) => styled(values[run]);
-  const sample = (value) => svg("path", { class: "line", d: "M0,4H26", ...styled(value) });
-  const keys = texts?.slice(0, FEW) ?? ends;
-  $("#legend").replaceChildren(...keys.map((value) => html("span", {},
-    svg("svg", { width: 26, height: 8, "aria-hidden": true }, sample(value)), ` ${said(value)}`)),
-  ...(texts?.length > FEW ? [`… of ${texts.length}`] : []));
+  $("#legend").replaceChildren(...(texts?.slice(0, FEW) ?? ends).map((value) => key(styled(value), said(value))),
+    isLog ? "(log)" : "", texts?.length > FEW ? `… of ${texts.length}` : "");
 }
-function line(run, points) {
+function line(run, points, style = look(run)) {
   const parts = points.map(([x, y], n) => `${n ? "L" : "M"}${x.toFixed(1)},${y.toFixed(1)}`);
   if (parts.length === 1) parts.push("h5");
-  return svg("path", { class: "line", "data-run": run, d: parts.join(""), ...look(run) });
+  return svg("path", { class: "line", "data-run": run, d: parts.join(""), ...style });
 }
 
 // ---- A chart: a pointer, or arrow keys, point at one of the things that are in it.
@@ -108,8 +118,9 @@ const facts = (run, chosen) => [names[run], ...[...new Set(chosen)].filter((fiel
 
 function openRun(run, event) {
   const target = event.ctrlKey || event.metaKey ? "_blank" : "_self";
+  if (what === "trials") return; // which have no page
   if (url) window.open(`/run?id=${encodeURIComponent(runs[run].uid)}`, target);
-  else set($(`tr[data-run="${run}"]`), { tabindex: -1 }).focus(); // a file has no page of the run
+  else set($(`tr[data-run="${run}"]`), { tabindex: -1 }).focus(); // nor has a file
 }
 function local(element, event) {
   const box = element.getBoundingClientRect();
@@ -173,13 +184,17 @@ function smooth(points, weight, unit) {
 }
 
 function curves(metric) {
+  const title = said(metric.name, 80);
+  // Of a run alone, curves have names, and numbers that no run has.
+  const given = metric.curves.map((each, n) => ({ ...each,
+    ...(each.name ? { run: ~n, style: coded(n), name: said(each.name) } : { name: names[each.run] }) }));
   let [shown, steps, zoom, x, y, box] = [[], [], null, null, null, []];
   const cursor = svg("path", { class: "cursor" });
   const found = (step, height) => shown.filter(({ points }) => points[0][0] <= step && step <= points.at(-1)[0])
-    .map(({ run, points }) => {
+    .map(({ run, name, points }) => {
       const [, mean, value] = points[closest(points.map((each) => Math.abs(each[0] - step)))];
       const smoothed = mean === value ? "" : ` (smoothed ${said(mean)})`;
-      return { run, told: `${said(value)}${smoothed}  ${names[run]}`, far: Math.abs(y.at(mean) - height) };
+      return { run, told: `${said(value)}${smoothed}  ${name}`, far: Math.abs(y.at(mean) - height) };
     }).sort((a, b) => a.far - b.far);
   const element = chart({
     count: () => steps.length,
@@ -205,26 +220,28 @@ function curves(metric) {
   drawings.push(() => {
     const along = $("#over").value;
     if (along !== zoom?.along) zoom = null;
-    const own = metric.curves.filter((each) => each[along]);
+    const timed = given.filter((each) => each[along]);
     box = [56, 20, element.clientWidth - 18, element.clientHeight - 38];
     const isSeen = ([at]) => !zoom || (zoom.from <= at && at <= zoom.to);
-    const all = own.flatMap((each) => each[along]).filter((at) => at !== null);
+    const all = timed.flatMap((each) => each[along]).filter((at) => at !== null);
     const unit = (Math.max(...all) - Math.min(...all)) / 100 || 1;
-    shown = own.map((each) => {
+    shown = timed.map((each) => {
       const points = each.y.map((value, n) => [each[along][n], value]).filter(([at]) => at !== null);
-      return { run: each.run, points: smooth(points, Number($("#smoothing").value), unit).filter(isSeen) };
+      return { ...each, points: smooth(points, Number($("#smoothing").value), unit).filter(isSeen) };
     }).filter((each) => each.points.length);
     const points = shown.flatMap((each) => each.points);
     steps = [...new Set(points.map((point) => point[0]))].sort((a, b) => a - b);
-    x = scale(zoom ? [zoom.from, zoom.to] : steps, box[0], box[2], false);
-    y = scale(points.map((point) => point[1]), box[3], box[1], false);
+    x = scale(zoom ? [zoom.from, zoom.to] : steps, box[0], box[2]);
+    y = scale(points.map((point) => point[1]), box[3], box[1], wanted("#log-curves", 1));
     element.replaceChildren(...axes(x, y, box, along === "x" ? said(metric.over) : "seconds",
-      own.length ? "" : "Its times aren't recorded."),
-      ...shown.map((each) => line(each.run, each.points.map(([a, b]) => [x.at(a), y.at(b)]))),
+      timed.length ? label("", y) : "Its times aren't recorded."),
+      ...shown.map(({ run, points, style }) => line(run, points.map(([a, b]) => [x.at(a), y.at(b)]), style)),
       set(cursor, { d: "" }));
-    element.setAttribute("aria-label", `${said(metric.name, 80)} of ${shown.length} runs`);
+    element.setAttribute("aria-label", `${title} of ${shown.length} ${given[0].style ? "curves" : "runs"}`);
   });
-  return html("figure", {}, html("figcaption", {}, said(metric.name, 80)), element);
+  const keys = given.length > 1 ? given.filter((each) => each.style) : [];
+  return html("figure", {}, html("figcaption", { class: "legend" }, title,
+    ...keys.map((each) => key(each.style, each.name))), element);
 }
 
 // ---- Parallel coordinates.
@@ -234,13 +251,13 @@ let isOut = () => false;
 
 function brush() {
   const out = runs.map((_, run) => isOut(run));
-  for (const each of $$("[data-run]")) each.classList.toggle("out", out[each.dataset.run]);
+  for (const each of $$("[data-run]")) each.classList.toggle("out", out[each.dataset.run] ?? false);
   const inside = out.filter((each) => !each).length;
-  $("#brushed").textContent = brushes.size ? `${inside} of ${runs.length} runs` : "";
+  $("#brushed").textContent = brushes.size ? `${inside} of ${runs.length} ${what}` : "";
   $("#unbrush").hidden = !brushes.size;
 }
 
-function axis(field, n, isLast, ticks, element) {
+function axis(field, n, isLast, scaled, ticks, element) {
   const range = svg("rect", { class: "brush", x: -8, width: 16 });
   const grip = svg("rect", { class: "grip", x: -16, y: TOP - 10, width: 32, height: NONE - TOP + 20 });
   const mark = ([from, to] = [0, 0]) => set(range, { y: from, height: to - from });
@@ -253,7 +270,7 @@ function axis(field, n, isLast, ticks, element) {
   });
   const [x, anchor] = isLast ? [22, "end"] : [n ? 0 : -84, n ? "middle" : "start"];
   return [svg("title", {}, whole(field.name)), svg("path", { class: "rule", d: `M0,${n % 2 ? 34 : 16}V${BOTTOM}` }),
-    text(x, n % 2 ? 30 : 12, anchor, said(field.name, 32), "name"),
+    text(x, n % 2 ? 30 : 12, anchor, label(field.name, scaled, 32), "name"),
     ...ticks.map(([at, told]) => text(-5, at + 4, "end", told)), range, grip];
 }
 
@@ -271,12 +288,12 @@ function parallel(parent) {
   });
   parent.append(element);
   drawings.push(() => {
-    shown = $$("#parallel input:checked").map((each) => fields[each.value]);
+    shown = $$("#parallel .menu input:checked").map((each) => fields[each.value]);
     shown.sort((a, b) => data.results.includes(a) - data.results.includes(b));
     for (const field of brushes.keys()) if (!shown.includes(field)) brushes.delete(field);
     const width = Math.max(parent.clientWidth, shown.length * 100);
     x = (n) => 86 + (n * (width - 110)) / Math.max(1, shown.length - 1);
-    const scales = shown.map((field) => scale(field.values, BOTTOM, TOP));
+    const scales = shown.map((field) => scale(field.values, BOTTOM, TOP, wanted("#log-parallel")));
     places = runs.map((_, run) => shown.map((field, n) => scales[n].at(field.values[run]) ?? NONE));
     isOut = (run) => shown.some((field, n) => {
       const [from, to] = brushes.get(field) ?? [0, NONE];
@@ -285,8 +302,8 @@ function parallel(parent) {
     const marks = (n) => [...scales[n].ticks, ...(places.some((ys) => ys[n] === NONE) ? [[NONE, "none"]] : [])];
     element.replaceChildren(...places.map((ys, run) => line(run, ys.map((y, n) => [x(n), y]))),
       ...shown.map((field, n) => svg("g", { class: "axis", transform: `translate(${x(n)} 0)` },
-        ...axis(field, n, n === shown.length - 1, marks(n), element))));
-    set(element, { width, "aria-label": `Parallel coordinates of ${runs.length} runs` });
+        ...axis(field, n, n === shown.length - 1, scales[n], marks(n), element))));
+    set(element, { width, "aria-label": `Parallel coordinates of ${runs.length} ${what}` });
   });
 }
 
@@ -304,12 +321,13 @@ function scatter(parent) {
   drawings.push(() => {
     const box = [92, 20, element.clientWidth - 18, element.clientHeight - 38];
     const [a, b] = ["#x", "#y"].map(picked);
-    const [x, y] = [scale(a.values, box[0] + 8, box[2]), scale(b.values, box[3], box[1])];
+    const many = wanted("#log-scatter");
+    const [x, y] = [scale(a.values, box[0] + 8, box[2], many), scale(b.values, box[3], box[1], many)];
     points = runs.map((_, run) => ({ run, x: x.at(a.values[run]), y: y.at(b.values[run]) }))
       .filter((each) => each.x !== undefined && each.y !== undefined);
-    element.replaceChildren(...axes(x, y, box, said(a.name), said(b.name)), ...points.map((each) =>
+    element.replaceChildren(...axes(x, y, box, label(a.name, x), label(b.name, y)), ...points.map((each) =>
       svg("circle", { cx: each.x, cy: each.y, r: 5, "data-run": each.run, fill: look(each.run).stroke })));
-    element.setAttribute("aria-label", `${said(b.name)} over ${said(a.name)} of ${points.length} runs`);
+    element.setAttribute("aria-label", `${said(b.name)} over ${said(a.name)} of ${points.length} ${what}`);
   });
 }
 
@@ -319,26 +337,52 @@ function draw() {
   brush();
 }
 
+// ---- The table whose rows are runs: a head sorts by its column, largest first.
+const heads = $$(".compared:has(.sorted) thead th");
+const rows = $$(".sorted tr");
+heads.forEach((head, n) => {
+  const { values } = fields[n && n + 1]; // of which the second has no column
+  const lacks = (run) => values[run] === null;
+  const button = html("button", { type: "button", class: "sorts" }, ...head.childNodes);
+  head.append(button);
+  button.onclick = () => {
+    const sign = head.ariaSort === "descending" ? 1 : -1;
+    for (const each of heads) each.ariaSort = each === head ? `${sign > 0 ? "a" : "de"}scending` : null;
+    $(".sorted").append(...[...rows.keys()].sort((a, b) => lacks(a) - lacks(b)
+      || (lacks(a) ? 0 : sign * order(values[a], values[b]))).map((run) => rows[run]));
+  };
+});
+
 // What is chosen at first: what differs, of the results those that sum up.
 const varied = (list) => list.filter(({ values }) => new Set(values.filter((value) => value !== null)).size > 1);
 const isNumber = ({ values }) => values.some((value) => typeof value === "number");
 const depth = (field) => field.name.split(".").length;
-const [params, results] = [varied(data.params), varied(data.results).sort((a, b) => depth(a) - depth(b))];
+const [params, results] = [varied(data.parameters), varied(data.results).sort((a, b) => depth(a) - depth(b))];
 const first = [...params.slice(0, 5), ...results.slice(0, 4)];
 if (first.length < 2) first.push(...fields.slice(0, 2));
-for (const each of $$("#parallel input")) each.checked = first.includes(fields[each.value]);
+fields.forEach((each, n) => {
+  const told = said(each.field, 80);
+  for (const select of $$("select.field")) select.append(new Option(told, n));
+  const box = html("input", { type: "checkbox", value: n });
+  box.checked = first.includes(each);
+  $("#parallel .menu div").append(html("label", {}, box, ` ${told}`));
+});
 $("#x").value = fields.indexOf(params.find(isNumber) ?? first[0]);
 $("#y").value = fields.indexOf(results.find(isNumber) ?? first[1]);
 $("#colour").value = runs.length > FEW ? $("#y").value : 0;
+$("#colour").closest("div").hidden = !runs.length;
 $("#unbrush").onclick = () => { brushes.clear(); draw(); };
 place.hidden = false;
 place.classList.toggle("many", runs.length > 50);
 place.addEventListener("input", draw);
 window.addEventListener("resize", draw);
-parallel($("#parallel .wide"));
-scatter($("#scatter"));
+if (fields.length > 2 && runs.length > 1) {
+  parallel($("#parallel .wide"));
+  scatter($("#scatter"));
+} else $("#parallel").hidden = $("#scatter").hidden = true;
 draw();
 const metrics = data.curves ?? await load(`${url}&curves=1`);
+$("#curves").hidden = !metrics.length && what === "trials";
 $("#curves .tools").hidden = !metrics.length;
 $("#curves .dim").hidden = metrics.length > 0;
 $("#over").parentNode.hidden = !metrics.some((metric) => metric.curves.some((each) => each.time));
