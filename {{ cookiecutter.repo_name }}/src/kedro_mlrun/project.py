@@ -73,7 +73,7 @@ class JobsConfig(BaseModel, extra="forbid", frozen=True):
     Args:
         at_once: how many jobs run at the same time on the embedded store; the others wait.
         largest_file: megabytes (of 1,000,000 bytes) that a file of the source may have.
-        overrides: what a job of one pipeline, or of a workflow's namespace or tag, has otherwise
+        overrides: what a job that runs a pipeline, or a workflow's namespace or tag, has otherwise
             than function.yaml, by that name: a part of its `spec`.
     """
 

@@ -10,6 +10,7 @@ import click
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105 - where a token may be
 _PORTS = 100  # that are tried
+REFUSED = (5060, 5061, 6000, *range(6665, 6670), 6697, 10080)  # by browsers, of those above 5000
 SECONDS = 60.0  # that a request has to come, and once more as many
 
 
@@ -21,6 +22,8 @@ def bound(host: str, port: int, next_free: bool) -> socket.socket:
     """Open the port, or the next free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for number in range(port, port + (_PORTS if next_free else 1)):
+        if next_free and number in REFUSED:
+            continue
         # With the protocol's number, without which asyncio lets an answer wait for 40 ms (Nagle).
         found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
 """A job, made whole before it is checked and sent: what runs, with which function and source."""
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +14,7 @@ from kedro.io.core import get_protocol_and_path
 from kedro.io.shared_memory_dataset import SharedMemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.pipeline.pipeline import CircularDependencyError, OutputNotUniqueError
+from mergedeep import merge  # type: ignore[import-untyped]
 
 from ..lazy import mlrun
 from ..project import MLRunConfig, TrackingConfig, config_loader, current_project
@@ -22,7 +23,7 @@ from ..runs.dataset import innermost, is_run_type, run_dataset
 from ..runs.manager import MLRunContextManager
 from ..runs.provenance import DEFAULT, git_labels, ran
 from ..secrets import known as secrets
-from ..store.fields import run_name
+from ..store.fields import flatten, run_name
 from ..text import nearest, plain_refusal
 from . import image
 from .function import check_spec, on_cluster, on_volume, read_function
@@ -178,7 +179,8 @@ def make_plan(
 ) -> Plan:
     """Make a job of the project, which `checks.check` has to look at before it is started.
 
-    One of a workflow's group, or of one pipeline, has what mlrun.yml has for that name.
+    One of a workflow's group has what mlrun.yml has for that name, another one what it has for each
+    of the pipelines that it runs.
     """
     from kedro.framework.project import pipelines
 
@@ -186,7 +188,7 @@ def make_plan(
     parameters = parameters.model_copy(update=chain)
     named = parameters.pipeline or [DEFAULT]
     pipeline = together(pipelines, named, **parameters.filters)
-    overrides = _overrides(pipelines).get(group or "+".join(named))
+    overrides = _overrides(pipelines, pipeline, [group] if group else named)
     function, source = _function(project, overrides), project.source
     spec = function["spec"]
     if source == "image":
@@ -212,8 +214,10 @@ def make_plan(
     return plan
 
 
-def _overrides(pipelines: Mapping[str, Pipeline]) -> Mapping[str, Mapping[str, Any]]:
-    """Give what jobs have otherwise than function.yaml, by the name of what they run."""
+def _overrides(
+    pipelines: Mapping[str, Pipeline], pipeline: Pipeline, names: Sequence[str]
+) -> dict[str, Any]:
+    """Give what a job has otherwise than function.yaml, by the names of what it runs."""
     found = MLRunContextManager().jobs.overrides
     nodes = {node for pipeline in pipelines.values() for node in pipeline.nodes}
     known = {*pipelines}.union(*({node.name, top_namespace(node), *node.tags} for node in nodes))
@@ -224,7 +228,21 @@ def _overrides(pipelines: Mapping[str, Pipeline]) -> Mapping[str, Mapping[str, A
         )
     for name, spec in found.items():
         check_spec(spec, f"`jobs.overrides.{name}` of mlrun.yml")
-    return found
+    if DEFAULT in names and DEFAULT not in found:
+        own, whole = {*pipeline.nodes}, {*pipelines[DEFAULT].nodes}
+        parts = {name: {*pipelines[name].nodes} for name in found if name in pipelines}
+        names = [name for name, nodes in parts.items() if nodes <= whole and nodes & own]
+    given = dict[str, tuple[str, Any]]()
+    for name in names:
+        for field, value in flatten(found.get(name, {})).items():
+            other, before = given.setdefault(field, (name, value))
+            if before != value:
+                raise JobError(
+                    f"This job runs '{other}' and '{name}', for which `jobs.overrides` of mlrun.yml "
+                    f"has not the same {field}: {before!r} and {value!r}. To run them as jobs of "
+                    f"their own: kedro mlrun workflow {other} {name}"
+                )
+    return dict(merge({}, *(found.get(name, {}) for name in names)))
 
 
 def top_namespace(node: Node) -> str:
