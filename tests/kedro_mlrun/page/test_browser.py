@@ -44,6 +44,7 @@ fetch("/").catch(() => { told += ", kept in"; }).finally(() => parent.postMessag
 </script>"""
 ROWS = "[...document.querySelectorAll('tr[data-id]')].map((row) => row.dataset.id)"
 TRIALS = "[...document.querySelectorAll('.inner tbody th')].map((head) => head.innerText)"
+NAMES_OF_RUNS = "[...document.querySelectorAll('tr[data-run] th')].map((head) => head.innerText)"
 LISTEN = "addEventListener('message', (event) => { window.told = event.data; });"
 # Timers are ten times as quick, so that nobody waits.
 QUICK = "const slow = setInterval; window.setInterval = (work, time) => slow(work, time / 10);"
@@ -191,7 +192,7 @@ def test_runs_are_found(tab: Tab, url: str, seen: SimpleNamespace) -> None:
         tab.wait(lambda trials=trials: tab.evaluate(TRIALS) == trials)
     tab.click("button", "of_a_long_name.0")
     tab.wait(lambda: tab.evaluate(TRIALS) == ["2 best", "1", "3"])
-    assert tab.evaluate("$('[data-trials-of] [aria-sort]').ariaSort") == "descending"
+    assert tab.evaluate("$('[data-sorts] [aria-sort]').ariaSort") == "descending"
     tab.click("button", "Trials of search")
     tab.wait(lambda: not tab.all("region", "Trials"))
 
@@ -252,7 +253,7 @@ def test_all_runs_are_checked_by_page_and_by_filter(
 def test_the_name_and_the_head_stay_in_view(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     """While one scrolls a table; and it is where it was when one comes back."""
     place = "(({ x, y }) => [x, y])($('{}').getBoundingClientRect())"
-    name, head = ".runs tbody th", ".runs thead th:nth-of-type(3)"
+    name, head = "#chosen tbody th", "#chosen thead th:nth-of-type(3)"
     tab.looks(390, "light")
     with tab.script(LOW):
         tab.goto(url)
@@ -349,11 +350,11 @@ def test_a_table_of_many_runs_is_sorted(tab: Tab, url: str, store: Store) -> Non
     given = ({} if loss is None else {"loss": loss} for loss in losses)
     uids = [make_run("many", params={"n": n}, results=each) for n, each in enumerate(given)]
     tab.goto(f"{url}/compare?id={','.join(uids)}")
-    order = "[...document.querySelectorAll('.sorted tr')].map((row) => Number(row.dataset.run))"
+    order = "[...document.querySelectorAll('tr[data-run]')].map((row) => Number(row.dataset.run))"
     largest_first = [9, 8, 7, 6, 5, 4, 3, 0, 2]
     tab.click("button", "loss")
     assert tab.evaluate(order) == [*largest_first, 1]
-    tab.click("button", "loss ↓")
+    tab.click("button", "loss")
     assert tab.evaluate(order) == [*largest_first[::-1], 1]
     tab.click("button", "run")
     assert {*tab.evaluate(order)} == {*range(10)} and len(tab.all("row")) == 11
@@ -374,7 +375,7 @@ def test_trials_and_curves_are_drawn_on_their_pages(
 ) -> None:
     """Of a search, a run and an artifact."""
     tab.goto(f"{url}/run?id={seen.search}")
-    tab.point("image", "Parallel coordinates of 2 trials", 0.5, 0.9)
+    tab.point("image", "Parallel coordinates of 3 trials", 0.5, 0.9)
     tab.find("image", "of_a_long_name.0 over depth of 2 trials")
     tab.wait(lambda: not tab.all("heading", "Metrics over steps"))
     for place in f"run?id={seen.first}", f"artifact?key=curve&uid={seen.artifacts['curve']}":
@@ -551,6 +552,10 @@ def test_an_exported_file_shows_the_same(tab: Tab, seen: SimpleNamespace, export
     assert seen.first[:8] in runs and seen.second[:8] in runs and COMMAND in runs
     assert "best:\n0.9000" in tab.text("region", "What differs")
     assert drawn(tab, f"curve.chart of run {seen.first[:8]}")
+    for uid in (seen.second, seen.first):
+        tab.click("button", "started")
+        names = tab.evaluate(NAMES_OF_RUNS)
+        assert uid[:8] in names[0] and len(names) == 2
     try_charts(tab)
 
 

@@ -158,8 +158,9 @@ def test_an_exported_file_tells_what_a_link_would(
     text = views.exported(records, runs, "here")
     assert "Node &#39;train&#39;: ValueError: no rows</summary>" in text
     assert "Traceback: &lt;b&gt;\nin train</pre>" in text and "<bdi>31</bdi>" in text
+    assert f'data-sorts="{search}"' in text
     # Those with an alias are first.
-    head = '<th scope="col"><bdi>test.auc</bdi></th></tr>'
+    head = "<bdi>test.auc</bdi></button></th></tr>"
     first, second = text.partition(head)[2].partition("</table>")[0].split("</tr>")[:2]
     assert "champion" in first and "0.6250" in first and "0.8750" in second
     monkeypatch.setattr(compare, "ROOM_OF_TRIALS", 10)

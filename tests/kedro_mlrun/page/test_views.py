@@ -226,7 +226,7 @@ def test_runs_are_written_to_one_file(
     assert done.exit_code == 0, done.output
     text = (tmp_path / "runs.html").read_text(encoding="utf-8")
     assert all(uid[:8] in text for uid in uids[1:]) and uids[0][:8] not in text
-    assert "best: </span>0.2500" in text
+    assert "best: </span><bdi>0.2500" in text
     assert "src=" not in text and text.count("</script>") == text.count("<script") == 2
     refused = CliRunner().invoke(cli.mlrun_group, ["ui", *words, "--where", "split.seed > 9"])
     assert refused.exit_code == 2 and "No run matches." in refused.output

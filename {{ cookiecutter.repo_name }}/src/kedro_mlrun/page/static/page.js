@@ -1,13 +1,10 @@
 "use strict";
 // Without this file the page works as well: it only saves loading, and lets what goes on grow.
-const $ = (selector, inside = document) => inside.querySelector(selector);
-const $$ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const EVERY = 2000;
 const GOES_ON = ["running", "pending", "created"];
 const FOCUSED = "a, button, input";
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
-const orders = {}; // of tables of trials, each with the name of a head
 const opened = new Set(); // searches
 let here = null; // the run that keys are for
 let shown = {};
@@ -36,23 +33,22 @@ async function ask(url, show) {
 }
 
 function mark() {
+  sessionStorage.checked = JSON.stringify([...checked]);
+  if (!$("#chosen")) return;
   const rows = $$("tr[data-id]");
   for (const row of rows) {
     $("input", row).checked = checked.has(row.dataset.id);
     row.classList.toggle("here", row.dataset.id === here);
   }
   const on = $$("tr[data-id] input:checked").length;
-  if ($("#all")) {
-    Object.assign($("#all"), { hidden: false, checked: on === rows.length });
-    $("#all").indeterminate = on > 0 && on < rows.length;
-    $("#none").hidden = !checked.size;
-  }
-  if ($("#match")) $("#match").hidden = on < rows.length;
+  const [isAll, isSome] = [on === rows.length, on > 0 && on < rows.length];
+  Object.assign($("#all"), { hidden: false, checked: isAll, indeterminate: isSome });
+  if ($("#match")) $("#match").hidden = !isAll;
+  $("#none").hidden = !checked.size;
   for (const button of $$("#chosen .bar button")) {
     button.disabled = checked.size < (button.id === "compare" ? 2 : 1);
   }
-  if ($("#count")) $("#count").textContent = checked.size || "";
-  sessionStorage.checked = JSON.stringify([...checked]);
+  $("#count").textContent = checked.size || "";
   grow();
 }
 
@@ -63,25 +59,6 @@ function grow() {
     const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
     const clock = parts.map((part, n) => String(part).padStart(n && 2, "0")).join(":");
     each.textContent = `${seconds < 60 ? `${parts[2]} s` : clock}…`;
-  }
-}
-
-// Sort trials as was asked for, also when they have come anew: what is empty is last.
-function sortTrials() {
-  for (const table of $$("table[data-trials-of]")) {
-    const { name, up } = orders[table.dataset.trialsOf] ?? {};
-    const heads = $$("th", table.tHead);
-    const at = heads.findIndex((head) => head.innerText === name);
-    heads.forEach((head) => head.removeAttribute("aria-sort"));
-    if (at < 0) continue;
-    heads[at].ariaSort = up ? "ascending" : "descending";
-    const [body] = table.tBodies;
-    const valueOf = ({ cells }) => cells[at].title || cells[at].innerText.trim();
-    const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
-    body.append(...[...body.rows].sort((...both) => {
-      const [a, b] = both.map(valueOf);
-      return a && b ? compare(a, b) * (up ? 1 : -1) : !a - !b;
-    }));
   }
 }
 
@@ -102,7 +79,7 @@ async function toggle(button, isOpen) {
   const cell = `<td colspan="${row.children.length}"></td>`;
   row.insertAdjacentHTML("afterend", `<tr class="inner">${cell}</tr>`);
   $("td", row.nextElementSibling).innerHTML = await textOf(button.dataset.trials);
-  sortTrials();
+  $$("[data-sorts]").forEach(sort);
 }
 
 const at = () => [$("#runs .wide")?.scrollLeft ?? 0, $("#runs .wide")?.scrollTop ?? 0];
@@ -127,7 +104,7 @@ function showRun(text) {
   const open = $$("#live details").map((each) => each.open);
   $("#live").innerHTML = fresh.innerHTML;
   $$("#live details").forEach((each, n) => { each.open ||= open[n]; });
-  sortTrials();
+  $$("[data-sorts]").forEach(sort);
 }
 
 setInterval(() => {
@@ -182,11 +159,6 @@ document.addEventListener("formdata", ({ target, formData }) => {
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("button");
   if (button?.matches(".opens")) toggle(button, button.ariaExpanded !== "true");
-  if (button?.matches(".sorts")) {
-    const { innerText: name, ariaSort } = button.closest("th");
-    orders[button.closest("table").dataset.trialsOf] = { name, up: ariaSort === "descending" };
-    sortTrials();
-  }
   if (button?.id === "none") checked.clear();
   if (button?.id === "match") {
     const all = new URLSearchParams(location.search);
@@ -230,7 +202,7 @@ document.addEventListener("submit", ({ target }) => {
   if (target.id === "columns") target.elements.q.value = $("#q").value;
   if (target.matches('[action="/delete"]')) {
     $$("[name=id]", target).forEach(({ value }) => checked.delete(value));
-    sessionStorage.checked = JSON.stringify([...checked]);
+    mark();
   }
 });
 if ($("[data-log]")) log($("[data-log]"));
