@@ -20,12 +20,12 @@ from ..records.summaries import (
     artifact_key,
     fields_of,
     histories,
-    short_metric,
     summary,
     uid_of,
 )
 from ..store.fields import OWN, artifact_uid, flatten, run_title
 from .app import Page, address, whole
+from .models import versions
 from .run import item
 from .run import trials as of_search
 from .runs import row
@@ -96,16 +96,9 @@ def of_file(page: Page, runs: Sequence[Record]) -> Record:
         for each in records.artifacts_of(run, kind="model", best_iteration=True)
     ]
     models.sort(key=lambda each: not item(each)["tags"])  # those with an alias first
-    metrics = [
-        {short_metric(name, artifact_key(model)): value for name, value in of.items()}
-        for model, of in zip(models, records.metrics(models[:MODELS]), strict=False)
-    ]
-    return {
-        "trials": trials,
-        "models": [*zip(map(item, models), metrics, strict=False)],
-        "saved": len(models),
-        "heads": [*dict.fromkeys(name for of in metrics for name in of)],
-    }
+    shown = versions(records, models[:MODELS])
+    heads = [*dict.fromkeys(name for each in shown for name in each["metrics"])]
+    return {"trials": trials, "models": shown, "saved": len(models), "heads": heads}
 
 
 def charts_of(page: Page, uid: str, artifact: str = "") -> str:

@@ -6,7 +6,6 @@ const FOCUSED = "a, button, input";
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
 const opened = new Set(); // searches
-let here = null; // the run that keys are for
 let shown = {};
 let asking = null;
 
@@ -36,10 +35,7 @@ function mark() {
   sessionStorage.checked = JSON.stringify([...checked]);
   if (!$("#chosen")) return;
   const rows = $$("tr[data-id]");
-  for (const row of rows) {
-    $("input", row).checked = checked.has(row.dataset.id);
-    row.classList.toggle("here", row.dataset.id === here);
-  }
+  for (const row of rows) $("input", row).checked = checked.has(row.dataset.id);
   const on = $$("tr[data-id] input:checked").length;
   const [isAll, isSome] = [on === rows.length, on > 0 && on < rows.length];
   Object.assign($("#all"), { hidden: false, checked: isAll, indeterminate: isSome });
@@ -60,14 +56,6 @@ function grow() {
     const clock = parts.map((part, n) => String(part).padStart(n && 2, "0")).join(":");
     each.textContent = `${seconds < 60 ? `${parts[2]} s` : clock}…`;
   }
-}
-
-function move(row) {
-  if (!row) return;
-  here = row.dataset.id;
-  mark();
-  row.scrollIntoView({ block: "nearest" });
-  $("a", row).focus({ preventScroll: true });
 }
 
 // Show the trials of a search below it, or no more.
@@ -177,15 +165,17 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape" && typing) event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("#runs")) return;
+  // Keys are for the run that has the focus.
   const rows = $$("tr[data-id]");
-  const at = rows.findIndex((row) => row.dataset.id === here);
+  const at = rows.findIndex((row) => row.contains(document.activeElement));
+  const go = (n) => rows[n] && $("a", rows[n]).focus();
   if (event.key === "/") {
     event.preventDefault();
     $("#q").focus();
     $("#q").select();
   }
-  if (event.key === "j") move(rows[Math.min(at + 1, rows.length - 1)]);
-  if (event.key === "k") move(rows[Math.max(at - 1, 0)]);
+  if (event.key === "j") go(Math.min(at + 1, rows.length - 1));
+  if (event.key === "k") go(Math.max(at - 1, 0));
   if (event.key === "x" && at >= 0) $("input", rows[at]).click();
   if (event.key === "o" && at >= 0) $(".opens", rows[at])?.click();
   if (event.key === "c" && checked.size > 1) $("#compare").click();
