@@ -1,11 +1,9 @@
 "use strict";
 // Without this file the page works as well: it only saves loading, and lets what goes on grow.
 const EVERY = 2000;
-const GOES_ON = ["running", "pending", "created"];
 const FOCUSED = "a, button, input";
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
-const opened = new Set(); // searches
 let shown = {};
 let asking = null;
 
@@ -59,11 +57,11 @@ function grow() {
 }
 
 // Show the trials of a search below it, or no more.
-async function toggle(button, isOpen) {
+async function toggle(button) {
   const row = button.closest("tr");
-  opened[isOpen ? "add" : "delete"](row.dataset.id);
-  button.setAttribute("aria-expanded", isOpen);
-  if (!isOpen) return row.nextElementSibling.remove();
+  const wasOpen = button.ariaExpanded === "true";
+  button.ariaExpanded = !wasOpen;
+  if (wasOpen) return row.nextElementSibling.remove();
   const cell = `<td colspan="${row.children.length}"></td>`;
   row.insertAdjacentHTML("afterend", `<tr class="inner">${cell}</tr>`);
   $("td", row.nextElementSibling).innerHTML = await textOf(button.dataset.trials);
@@ -74,6 +72,7 @@ const at = () => [$("#runs .wide")?.scrollLeft ?? 0, $("#runs .wide")?.scrollTop
 
 function showRows(text) {
   const scrolled = at();
+  const opened = $$(".opens[aria-expanded=true]").map((button) => button.dataset.trials);
   const id = document.activeElement.closest("tr[data-id]")?.dataset.id;
   const around = () => (id ? $(`tr[data-id="${CSS.escape(id)}"]`) : $("#runs"));
   const focused = $$(FOCUSED, around()).indexOf(document.activeElement);
@@ -81,8 +80,7 @@ function showRows(text) {
   $("#runs .wide")?.scrollTo(...scrolled);
   mark();
   if (focused >= 0 && around()) $$(FOCUSED, around())[focused]?.focus({ preventScroll: true });
-  $$(".opens").filter((button) => opened.has(button.closest("tr").dataset.id))
-    .forEach((button) => toggle(button, true));
+  $$(".opens").filter((button) => opened.includes(button.dataset.trials)).forEach(toggle);
 }
 
 function showRun(text) {
@@ -102,23 +100,17 @@ setInterval(() => {
 }, EVERY);
 setInterval(grow, EVERY / 2);
 
-async function log(element) {
-  let told = { offset: 0 };
-  element.textContent = "";
-  do {
-    try {
-      const headers = { Accept: "application/json" };
-      const answer = await fetch(`${element.dataset.log}&offset=${told.offset}`, { headers });
-      told = await answer.json();
-    } catch { told = { text: "", offset: told.offset, state: "running" }; }
-    const atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 4;
-    element.append(told.error ?? told.text);
-    if (atEnd) element.scrollTop = element.scrollHeight;
-    if (GOES_ON.includes(told.state) && !told.more) {
-      await new Promise((go) => { setTimeout(go, EVERY / 2); });
-    }
-  } while (told.more || GOES_ON.includes(told.state));
-  element.textContent ||= "This run has no log.";
+async function log(element, offset = 0) {
+  if (!offset) element.textContent = "";
+  const headers = { Accept: "application/json" };
+  const told = await fetch(`${element.dataset.log}&offset=${offset}`, { headers })
+    .then((answer) => answer.json()).catch(() => ({ text: "", offset, state: "running" }));
+  const atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 4;
+  element.append(told.error ?? told.text);
+  if (atEnd) element.scrollTop = element.scrollHeight;
+  const goesOn = ["running", "pending", "created"].includes(told.state);
+  if (told.more || goesOn) setTimeout(log, told.more ? 0 : EVERY / 2, element, told.offset);
+  else element.textContent ||= "This run has no log.";
 }
 
 let waiting = 0;
@@ -146,7 +138,7 @@ document.addEventListener("formdata", ({ target, formData }) => {
 });
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("button");
-  if (button?.matches(".opens")) toggle(button, button.ariaExpanded !== "true");
+  if (button?.matches(".opens")) toggle(button);
   if (button?.id === "none") checked.clear();
   if (button?.id === "match") {
     const all = new URLSearchParams(location.search);

@@ -15,7 +15,8 @@ function sort(table) {
   heads[at].ariaSort = up ? "ascending" : "descending";
   const [body] = table.tBodies;
   const valueOf = ({ cells }) => cells[at].title || cells[at].textContent.trim();
-  const order = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b, "en", { numeric: true }) : a - b);
+  const order = (a, b) => (isNaN(a) || isNaN(b)
+    ? a.localeCompare(b, "en", { numeric: true }) : a - b);
   body.append(...[...body.rows].sort((...both) => {
     const [a, b] = both.map(valueOf);
     return a && b ? order(a, b) * (up ? 1 : -1) : !a - !b;
