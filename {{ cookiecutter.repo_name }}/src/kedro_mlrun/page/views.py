@@ -23,7 +23,7 @@ from .guard import Guard
 from .shown import as_json
 
 LOG = logging.getLogger(__name__)
-FILES = "page.css", "charts.js"
+FILES = "page.css", "tables.js", "charts.js"
 TYPES = {".css": "text/css", ".js": "text/javascript"}
 View = Callable[[Page, Request], Any]
 
@@ -108,8 +108,9 @@ def exported(records: Records, found: Sequence[Record], where: str) -> str:
     data = compare.chart_data(found)
     data["curves"] = compare.curves(records, found, points=compare.POINTS_OF_FILE)
     text = dumps(as_json(data), separators=(",", ":")).replace("<", "\\u003c")
-    style, script = ((HERE / "static" / name).read_text("utf-8") for name in FILES)
-    parts = {"data": Markup(text), "style": Markup(style), "script": Markup(script)}  # noqa: S704 - own files
+    style, *scripts = ((HERE / "static" / name).read_text("utf-8") for name in FILES)
+    own = {"data": text, "style": style, "script": "".join(scripts)}
+    parts = {name: Markup(each) for name, each in own.items()}  # noqa: S704 - own files
     page = Page(lambda: records, where=where)
     parts |= compare.compared(records, found, room=compare.ROOM) | compare.of_file(page, found)
     return page.render("compare.html", link=None, charts="", **parts)

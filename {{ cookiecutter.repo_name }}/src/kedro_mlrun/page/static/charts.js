@@ -1,7 +1,5 @@
 // Charts of compared runs, of one run's metrics over steps, and of a search's trials: from what the
 // page is asked for, or an exported file has in it.
-const $ = (selector) => document.querySelector(selector);
-const $$ = (selector) => [...document.querySelectorAll(selector)];
 const FEW = 8; // runs, or texts, that have a colour of their own
 const DASHES = ["none", "7 3", "2 3", "9 3 2 3"];
 
@@ -337,22 +335,6 @@ function draw() {
   brush();
 }
 
-// ---- The table whose rows are runs: a head sorts by its column, largest first.
-const heads = $$(".compared:has(.sorted) thead th");
-const rows = $$(".sorted tr");
-heads.forEach((head, n) => {
-  const { values } = fields[n && n + 1]; // of which the second has no column
-  const lacks = (run) => values[run] === null;
-  const button = html("button", { type: "button", class: "sorts" }, ...head.childNodes);
-  head.append(button);
-  button.onclick = () => {
-    const sign = head.ariaSort === "descending" ? 1 : -1;
-    for (const each of heads) each.ariaSort = each === head ? `${sign > 0 ? "a" : "de"}scending` : null;
-    $(".sorted").append(...[...rows.keys()].sort((a, b) => lacks(a) - lacks(b)
-      || (lacks(a) ? 0 : sign * order(values[a], values[b]))).map((run) => rows[run]));
-  };
-});
-
 // What is chosen at first: what differs, of the results those that sum up.
 const varied = (list) => list.filter(({ values }) => new Set(values.filter((value) => value !== null)).size > 1);
 const isNumber = ({ values }) => values.some((value) => typeof value === "number");
@@ -382,9 +364,7 @@ if (fields.length > 2 && runs.length > 1) {
 } else $("#parallel").hidden = $("#scatter").hidden = true;
 draw();
 const metrics = data.curves ?? await load(`${url}&curves=1`);
-$("#curves").hidden = !metrics.length && what === "trials";
-$("#curves .tools").hidden = !metrics.length;
-$("#curves .dim").hidden = metrics.length > 0;
+$("#curves").hidden = !metrics.length;
 $("#over").parentNode.hidden = !metrics.some((metric) => metric.curves.some((each) => each.time));
 $("#curves .side").append(...metrics.map(curves));
 draw();

@@ -1,15 +1,9 @@
 "use strict";
 // Without this file the page works as well: it only saves loading, and lets what goes on grow.
-const $ = (selector, inside = document) => inside.querySelector(selector);
-const $$ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const EVERY = 2000;
-const GOES_ON = ["running", "pending", "created"];
 const FOCUSED = "a, button, input";
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
-const orders = {}; // of tables of trials, each with the name of a head
-const opened = new Set(); // searches
-let here = null; // the run that keys are for
 let shown = {};
 let asking = null;
 
@@ -36,23 +30,19 @@ async function ask(url, show) {
 }
 
 function mark() {
+  sessionStorage.checked = JSON.stringify([...checked]);
+  if (!$("#chosen")) return;
   const rows = $$("tr[data-id]");
-  for (const row of rows) {
-    $("input", row).checked = checked.has(row.dataset.id);
-    row.classList.toggle("here", row.dataset.id === here);
-  }
+  for (const row of rows) $("input", row).checked = checked.has(row.dataset.id);
   const on = $$("tr[data-id] input:checked").length;
-  if ($("#all")) {
-    Object.assign($("#all"), { hidden: false, checked: on === rows.length });
-    $("#all").indeterminate = on > 0 && on < rows.length;
-    $("#none").hidden = !checked.size;
-  }
-  if ($("#match")) $("#match").hidden = on < rows.length;
+  const [isAll, isSome] = [on === rows.length, on > 0 && on < rows.length];
+  Object.assign($("#all"), { hidden: false, checked: isAll, indeterminate: isSome });
+  if ($("#match")) $("#match").hidden = !isAll;
+  $("#none").hidden = !checked.size;
   for (const button of $$("#chosen .bar button")) {
     button.disabled = checked.size < (button.id === "compare" ? 2 : 1);
   }
-  if ($("#count")) $("#count").textContent = checked.size || "";
-  sessionStorage.checked = JSON.stringify([...checked]);
+  $("#count").textContent = checked.size || "";
   grow();
 }
 
@@ -66,49 +56,23 @@ function grow() {
   }
 }
 
-// Sort trials as was asked for, also when they have come anew: what is empty is last.
-function sortTrials() {
-  for (const table of $$("table[data-trials-of]")) {
-    const { name, up } = orders[table.dataset.trialsOf] ?? {};
-    const heads = $$("th", table.tHead);
-    const at = heads.findIndex((head) => head.innerText === name);
-    heads.forEach((head) => head.removeAttribute("aria-sort"));
-    if (at < 0) continue;
-    heads[at].ariaSort = up ? "ascending" : "descending";
-    const [body] = table.tBodies;
-    const valueOf = ({ cells }) => cells[at].title || cells[at].innerText.trim();
-    const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
-    body.append(...[...body.rows].sort((...both) => {
-      const [a, b] = both.map(valueOf);
-      return a && b ? compare(a, b) * (up ? 1 : -1) : !a - !b;
-    }));
-  }
-}
-
-function move(row) {
-  if (!row) return;
-  here = row.dataset.id;
-  mark();
-  row.scrollIntoView({ block: "nearest" });
-  $("a", row).focus({ preventScroll: true });
-}
-
 // Show the trials of a search below it, or no more.
-async function toggle(button, isOpen) {
+async function toggle(button) {
   const row = button.closest("tr");
-  opened[isOpen ? "add" : "delete"](row.dataset.id);
-  button.setAttribute("aria-expanded", isOpen);
-  if (!isOpen) return row.nextElementSibling.remove();
+  const wasOpen = button.ariaExpanded === "true";
+  button.ariaExpanded = !wasOpen;
+  if (wasOpen) return row.nextElementSibling.remove();
   const cell = `<td colspan="${row.children.length}"></td>`;
   row.insertAdjacentHTML("afterend", `<tr class="inner">${cell}</tr>`);
   $("td", row.nextElementSibling).innerHTML = await textOf(button.dataset.trials);
-  sortTrials();
+  $$("[data-sorts]").forEach(sort);
 }
 
 const at = () => [$("#runs .wide")?.scrollLeft ?? 0, $("#runs .wide")?.scrollTop ?? 0];
 
 function showRows(text) {
   const scrolled = at();
+  const opened = $$(".opens[aria-expanded=true]").map((button) => button.dataset.trials);
   const id = document.activeElement.closest("tr[data-id]")?.dataset.id;
   const around = () => (id ? $(`tr[data-id="${CSS.escape(id)}"]`) : $("#runs"));
   const focused = $$(FOCUSED, around()).indexOf(document.activeElement);
@@ -116,8 +80,7 @@ function showRows(text) {
   $("#runs .wide")?.scrollTo(...scrolled);
   mark();
   if (focused >= 0 && around()) $$(FOCUSED, around())[focused]?.focus({ preventScroll: true });
-  $$(".opens").filter((button) => opened.has(button.closest("tr").dataset.id))
-    .forEach((button) => toggle(button, true));
+  $$(".opens").filter((button) => opened.includes(button.dataset.trials)).forEach(toggle);
 }
 
 function showRun(text) {
@@ -127,7 +90,7 @@ function showRun(text) {
   const open = $$("#live details").map((each) => each.open);
   $("#live").innerHTML = fresh.innerHTML;
   $$("#live details").forEach((each, n) => { each.open ||= open[n]; });
-  sortTrials();
+  $$("[data-sorts]").forEach(sort);
 }
 
 setInterval(() => {
@@ -137,23 +100,17 @@ setInterval(() => {
 }, EVERY);
 setInterval(grow, EVERY / 2);
 
-async function log(element) {
-  let told = { offset: 0 };
-  element.textContent = "";
-  do {
-    try {
-      const headers = { Accept: "application/json" };
-      const answer = await fetch(`${element.dataset.log}&offset=${told.offset}`, { headers });
-      told = await answer.json();
-    } catch { told = { text: "", offset: told.offset, state: "running" }; }
-    const atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 4;
-    element.append(told.error ?? told.text);
-    if (atEnd) element.scrollTop = element.scrollHeight;
-    if (GOES_ON.includes(told.state) && !told.more) {
-      await new Promise((go) => { setTimeout(go, EVERY / 2); });
-    }
-  } while (told.more || GOES_ON.includes(told.state));
-  element.textContent ||= "This run has no log.";
+async function log(element, offset = 0) {
+  if (!offset) element.textContent = "";
+  const headers = { Accept: "application/json" };
+  const told = await fetch(`${element.dataset.log}&offset=${offset}`, { headers })
+    .then((answer) => answer.json()).catch(() => ({ text: "", offset, state: "running" }));
+  const atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 4;
+  element.append(told.error ?? told.text);
+  if (atEnd) element.scrollTop = element.scrollHeight;
+  const goesOn = ["running", "pending", "created"].includes(told.state);
+  if (told.more || goesOn) setTimeout(log, told.more ? 0 : EVERY / 2, element, told.offset);
+  else element.textContent ||= "This run has no log.";
 }
 
 let waiting = 0;
@@ -181,12 +138,7 @@ document.addEventListener("formdata", ({ target, formData }) => {
 });
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("button");
-  if (button?.matches(".opens")) toggle(button, button.ariaExpanded !== "true");
-  if (button?.matches(".sorts")) {
-    const { innerText: name, ariaSort } = button.closest("th");
-    orders[button.closest("table").dataset.trialsOf] = { name, up: ariaSort === "descending" };
-    sortTrials();
-  }
+  if (button?.matches(".opens")) toggle(button);
   if (button?.id === "none") checked.clear();
   if (button?.id === "match") {
     const all = new URLSearchParams(location.search);
@@ -205,15 +157,17 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape" && typing) event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("#runs")) return;
+  // Keys are for the run that has the focus.
   const rows = $$("tr[data-id]");
-  const at = rows.findIndex((row) => row.dataset.id === here);
+  const at = rows.findIndex((row) => row.contains(document.activeElement));
+  const go = (n) => rows[n] && $("a", rows[n]).focus();
   if (event.key === "/") {
     event.preventDefault();
     $("#q").focus();
     $("#q").select();
   }
-  if (event.key === "j") move(rows[Math.min(at + 1, rows.length - 1)]);
-  if (event.key === "k") move(rows[Math.max(at - 1, 0)]);
+  if (event.key === "j") go(Math.min(at + 1, rows.length - 1));
+  if (event.key === "k") go(Math.max(at - 1, 0));
   if (event.key === "x" && at >= 0) $("input", rows[at]).click();
   if (event.key === "o" && at >= 0) $(".opens", rows[at])?.click();
   if (event.key === "c" && checked.size > 1) $("#compare").click();
@@ -230,7 +184,7 @@ document.addEventListener("submit", ({ target }) => {
   if (target.id === "columns") target.elements.q.value = $("#q").value;
   if (target.matches('[action="/delete"]')) {
     $$("[name=id]", target).forEach(({ value }) => checked.delete(value));
-    sessionStorage.checked = JSON.stringify([...checked]);
+    mark();
   }
 });
 if ($("[data-log]")) log($("[data-log]"));
