@@ -269,7 +269,7 @@ def test_the_name_and_the_head_stay_in_view(tab: Tab, url: str, seen: SimpleName
 
 
 def test_runs_are_compared(tab: Tab, url: str, seen: SimpleNamespace) -> None:
-    """Only what differs, with what is best; images side by side."""
+    """Only what differs, with what is best; parameters as a text, and images side by side."""
     tab.goto(url)
     for uid in (seen.first, seen.second):
         tab.click("checkbox", f"Check run training {uid[:8]}")
@@ -277,7 +277,7 @@ def test_runs_are_compared(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     table = tab.text("region", "What differs")
     assert "test.auc" in table and "model" not in table
     assert "best:\n0.9000" in table and "best:\n0.1000" in table and "0.8000 -0.1000" in table
-    assert "split.seed" in table and "+1" in table
+    assert "-split.seed: " in tab.text() and "+split.seed: " in tab.text()
     for uid in (seen.first, seen.second):
         tab.wait(lambda uid=uid: drawn(tab, f"curve.chart of run {uid[:8]}"))
 

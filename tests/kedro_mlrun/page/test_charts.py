@@ -81,7 +81,7 @@ def test_what_is_gone_leaves_the_rest(
 def test_an_exported_file_has_all_that_is_drawn(
     store: Store, page: Answers, make_history: MakeHistory
 ) -> None:
-    """The script, its data and images, as far as there is room."""
+    """The script, its data and images, as far as there is room; each run against the first."""
     uids = [make_history({"curve": [n, n + 1]}, n / 4) for n in range(3)]
     records = Records(*store.manager.to_read())
     text = views.exported(records, [*records.runs_of(uids)], "here")
@@ -89,7 +89,9 @@ def test_an_exported_file_has_all_that_is_drawn(
     assert [run["uid"] for run in data["runs"]] == uids
     assert [curve["y"] for curve in data["curves"][0]["curves"]] == [[0, 1], [1, 2], [2, 3]]
     assert text.count('src="data:image/png;base64,iVBO') == 3 and 'href="/' not in text
+    assert text.count('<details class="diff"') == 2
     asked = page(f"/compare?id={','.join(uids)}")
+    assert asked.text.count('<details class="diff"') == 2
     assert len(asked.links("/image?key=curve.chart")) == 3
     full = compare.compared(records, [*records.runs_of(uids)], room=40)["images"]["curve.chart"]
     assert [bool(each["image"]) for _, each in full] == [True, False, False]
@@ -168,12 +170,14 @@ def test_an_exported_file_tells_what_a_link_would(
 
 
 def test_of_many_runs_eight_are_beside_each_other(page: Answers, make_history: MakeHistory) -> None:
-    """It is said which, and the others are a click away."""
+    """It is said which, and the others are a click away; each against the first."""
     uids = [make_history({"curve": [n]} if n in {0, 9} else {}, n / 4) for n in range(10)]
     many = page(f"/compare?id={','.join(uids)}")
     assert "Images of runs 1–8 of 10 Next" in many.words
+    assert many.text.count('<details class="diff"') == 7
     rest = page(many.links("/compare?")[0])
     assert "Images of runs 9–10 of 10 Previous" in rest.words
+    assert rest.text.count(f"training {uids[0][:8]} → training") == 2
     [image] = re.findall(r'alt="curve.chart of run (\w+)"', rest.text)
     assert image == uids[9][:8]
-    assert many.links("/compare?")[0].endswith("first=8#images")
+    assert many.links("/compare?")[0].endswith("first=8#diff")

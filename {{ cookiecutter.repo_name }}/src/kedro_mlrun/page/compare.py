@@ -1,12 +1,14 @@
 """Several runs side by side."""
 
 import base64
+import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import click
+import yaml
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,14 +23,14 @@ from ..records.summaries import (
     summary,
     uid_of,
 )
-from ..store.fields import artifact_uid, run_title
+from ..store.fields import OWN, artifact_uid, flatten, run_title
 from .app import Page, address, whole
 from .models import versions
 from .run import item
 from .run import trials as of_search
 from .runs import row
 
-MOST, FEW = 500, 8  # runs; how many are columns, and have images beside each other
+MOST, FEW = 500, 8  # runs; how many are columns, and have images and texts beside each other
 POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 30, 500  # of all metrics over steps; of a curve
 # What an exported file has at most: characters of all images, and of all trials; versions; points.
 ROOM, ROOM_OF_TRIALS, MODELS, POINTS_OF_FILE = 5_000_000, 60_000, 30, 5_000
@@ -62,10 +64,10 @@ def compared(
 ) -> Record:
     """Give what is shown of runs, of one all that it has.
 
-    Eight have their images beside each other, from the first on that is asked for. With `room`,
-    images are part of the page, as far as they fit.
+    Eight have their images and texts beside each other, from the first on that is asked for. With
+    `room`, images are part of the page, as far as they fit.
     """
-    parts = summaries.compare(runs, len(runs) == 1)
+    parts, few = summaries.compare(runs, len(runs) == 1), runs[first : first + FEW]
     told = parts.pop("runs")
     return {
         "parts": parts,
@@ -74,7 +76,8 @@ def compared(
         "as_columns": len(runs) <= FEW,
         "first": first,
         "few": FEW,
-        "images": images(records, runs[first : first + FEW], room),
+        "diffs": [diff(runs[0], other) for other in few if other is not runs[0]],
+        "images": images(records, few, room),
     }
 
 
@@ -86,9 +89,7 @@ def of_file(page: Page, runs: Sequence[Record]) -> Record:
             text = page.render("_trials.html", **of_search(run))
             room -= len(text)
             # What doesn't fit is only named.
-            trials[f"{run_title(summary(run))} {uid_of(run)[:8]}"] = Markup(
-                text if room > 0 else ""
-            )  # noqa: S704 - it is escaped
+            trials[_named(run)] = Markup(text if room > 0 else "")  # noqa: S704 - it is escaped
     models = [
         each
         for run in runs
@@ -208,6 +209,23 @@ def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
         curve: Record = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.5g}") for n in kept]}
         curve["time"] = times and [times[n] for n in kept]
         yield str(name) if len(frame.columns) > 1 else "", str(frame.index.name or "step"), curve
+
+
+def _named(run: Record) -> str:
+    return f"{run_title(summary(run))} {uid_of(run)[:8]}"
+
+
+def diff(*runs: Record) -> Record:
+    """Give the difference of two runs' parameters, line by line, each with its sign."""
+    texts = []
+    for run in runs:
+        values = flatten(summary(run)["parameters"])
+        plain = {name: value for name, value in values.items() if not name.startswith(OWN)}
+        texts.append(yaml.safe_dump(plain, sort_keys=True, allow_unicode=True).splitlines())
+    names = [*map(_named, runs)]
+    (left, right), (old, new) = texts, names
+    lines = difflib.unified_diff(left, right, old, new, lineterm="", n=2)
+    return {"title": " → ".join(names), "lines": [(line[:1], line) for line in lines]}
 
 
 def images(
