@@ -206,7 +206,7 @@ def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
             parts = np.array_split(kept, most // 2)
             ends = [{part[ys[part].argmin()], part[ys[part].argmax()]} for part in parts]
             kept = sorted(set().union(*ends))
-        curve: Record = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.5g}") for n in kept]}
+        curve: Record = {"x": [xs[n] for n in kept], "y": [float(f"{ys[n]:.12g}") for n in kept]}
         curve["time"] = times and [times[n] for n in kept]
         yield str(name) if len(frame.columns) > 1 else "", str(frame.index.name or "step"), curve
 
