@@ -152,6 +152,14 @@ def test_what_is_damaged_leaves_all_else(store: Store, page: Answers, make_run: 
         assert (shown.status, trials.status) == (200, 200), (iterations, search)
         assert "auc 0.5000" in shown.words
         assert ("0.5000" in trials.words) == (iterations == whole)
+        assert page("/").status == 200
+    names = ("spec.parameters", "spec.inputs", "metadata.labels", "metadata.annotations")
+    for part, name in (each.split(".") for each in (*names, "status.artifact_uris")):
+        run[part][name] = "text"
+    db.store_run(run, uid, store.project)
+    for url in (f"/run?id={uid}", "/", "/rows?q=auc", f"/compare?id={uid},{found[0]}"):
+        assert page(url).status == 200, url
+    assert "auc 0.5000" in page(f"/run?id={uid}").words
 
 
 def test_a_run_that_goes_on_grows_and_a_deleted_one_goes(

@@ -17,8 +17,10 @@ from ..records.summaries import (
     Record,
     artifact_key,
     artifact_summary,
+    same_in,
     search_of,
     summary,
+    trials_of,
     uid_of,
     unreproducible,
 )
@@ -48,7 +50,7 @@ def run(page: Page, request: Request) -> Response:
     found = find(records, request.query_params.get("id", ""))
     told, saved = summary(found), records.artifacts_of(found)
     using = records.using(saved)
-    error, _, traceback = str(told["error"] or "").strip().partition("\n\n")
+    error, _, traceback = (told["error"] or "").partition("\n\n")
     parameters = flatten(told["parameters"])
     inputs = [_input(records, *each) for each in told["inputs"].items()]
     items = [item(record, using[uid_of(record)]) for record in saved]
@@ -85,29 +87,24 @@ def _commands(told: Record) -> list[str]:
 
 def trials(run: Record) -> Record:
     """Give what a search has tried, its metric first, and apart what is the same in all trials."""
-    told, found = run["status"].get("iterations"), Record()
-    listed = [row for row in told if isinstance(row, list)] if isinstance(told, list) else []
-    header, *rows = listed or [[]]
-    columns = dict(zip(map(str, header), zip(*rows, strict=False), strict=False))
-    with suppress(Exception):  # It is no search, or its record is damaged.
+    tried, found = trials_of(run), Record()
+    with suppress(Exception):  # Its record is damaged.
         found = search_of(run)
-    numbers, metric = columns.pop("iter", ()), f"output.{found.get('metric')}"
-    best = found["history"][-1]["trial"] if found.get("history") else None
-    if found and "state" in columns:
-        states = ("pruned" if state == "aborted" else state for state in columns["state"])
-        columns["state"] = tuple(states)
-    order = [metric, "state", *(name for name in columns if name.startswith("param."))]
-    names = [name for name in dict.fromkeys([*order, *columns]) if name in columns]
-    same = {name for name in names if len({*map(repr, columns[name])}) == 1 and len(rows) > 1}
+    for trial in tried if found else ():
+        trial["state"] = "pruned" if trial["state"] == "aborted" else trial["state"]
+    known, metric = [*tried[0]] if tried else [], f"output.{found.get('metric')}"
+    names = sorted(known, key=lambda name: (name != metric, name != "state", name[:6] != "param."))
+    same = same_in(tried) - {metric} if len(tried) > 1 else set()
     heads = {name: name.removeprefix("param.").removeprefix("output.") for name in names}
-    shown = [name for name in names if name not in same or name == metric]
+    shown = [name for name in names if name not in {*same, "iter"}]
+    best = found["history"][-1]["trial"] if found.get("history") else None
     return {
-        "heads": ["trial", *(heads[name] for name in shown)],
+        "heads": ["trial", *map(heads.get, shown)],
         "rows": [
-            (number, number == best, [(name, columns[name][at]) for name in shown])
-            for at, number in enumerate(numbers)
+            (trial["iter"], trial["iter"] == best, [(name, trial[name]) for name in shown])
+            for trial in tried
         ],
-        "same": [(heads[name], columns[name][0]) for name in names if name not in shown],
+        "same": [(heads[name], tried[0][name]) for name in names if name in same],
         "of": uid_of(run),
     }
 

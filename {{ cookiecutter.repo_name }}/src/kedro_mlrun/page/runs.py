@@ -7,14 +7,14 @@ from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 
-from ..records.query import count, full_name, select, value_of
+from ..records.query import full_name, select, value_of
 from ..records.records import RecordNotFoundError
-from ..records.summaries import ABOUT, Record, differing, fields_of, summary, uid_of
+from ..records.summaries import ABOUT, Record, differing, fields_of, summary, trials_of, uid_of
 from ..store.fields import moment, section
 from .app import Page, address, whole
 from .run import trials as of_search
 
-SIZE, MOST, COUNTED = 100, 500, 1_000  # runs in a page, that are checked at once, and counted
+SIZE, MOST = 100, 500  # runs in a page, and that are checked at once
 FEW, RESULTS = 8, 5  # columns that nobody has chosen, and how many of them are results
 COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
 
@@ -51,10 +51,9 @@ def runs(page: Page, request: Request) -> Any:
         return address("/", **present | {"page": number or None} | changed)
 
     end, has_more = skip + len(fields), len(found) > SIZE
-    number_of = count(records, search, COUNTED + 1) if has_more else end
-    total = f"{'about ' if has_more and search else ''}{number_of:,}" if number_of else ""
-    if number_of is None or (search and has_more and number_of > COUNTED):
-        total = f"more than {max(end, COUNTED if number_of else 0):,}"
+    # To count what matches would take about as long as to find it.
+    number_of = end if not has_more else None if search else records.count()
+    total = f"more than {end:,}" if number_of is None else f"{number_of:,}"
     choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
     # Results, parameters, and labels.
     choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
@@ -95,8 +94,8 @@ def row(run: Record, fields: Record, columns: Sequence[str]) -> Record:
         "commit": commit[:8] + ("*" if labels.get("git-dirty") == "true" and commit else ""),
         "chain": labels.get("workflow"),
         "since": began.timestamp() if began and not told["end_time"] else None,
-        "trials": max(0, len((run.get("status") or {}).get("iterations") or []) - 1),
-        "problem": (told["error"] or "").strip().partition("\n")[0],
+        "trials": len(trials_of(run)),
+        "problem": (told["error"] or "").partition("\n")[0],
         "values": [value_of(fields, name) for name in columns],
     }
 

@@ -3,15 +3,14 @@
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
-from ..store.store import Store
 from ..store.values import (
     COLUMNS,
-    FAILED,
+    ERROR,
     LONGEST,
     SHORTENED,
     WORDS,
@@ -19,6 +18,7 @@ from ..store.values import (
     comparing,
     containing,
     equal,
+    headline,
     is_text,
 )
 from ..text import nearest
@@ -61,21 +61,19 @@ class Condition(NamedTuple):
         """Give what the store may know of it, which is nothing of a time."""
         if self.comparison == "=" and self.field in COLUMNS and is_text(self.text):
             return [equal(self.field, self.text)]
-        return [comparing(names, *self[1:]) for names in _indexed(self.field)]
+        number = _number(self.text) if self.comparison == "=" else self.number
+        return [comparing(names, *self[1:3], number) for names in _indexed(self.field)]
 
 
 class Word(NamedTuple):
-    """What is in a run's name, id or state, a short text of its parameters and so on, or its error.
-
-    The latter is no field that anybody could name: here its name is empty.
-    """
+    """What is in a run's name, id, state or error, or in a short text of its parameters and so on."""
 
     text: str
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Look for it, whatever its case."""
         texts = ((name, value) for name, value in fields.items() if isinstance(value, str))
-        short = (text for name, text in texts if len(text) <= LONGEST or not name)
+        short = (text for name, text in texts if len(text) <= LONGEST or name == ERROR)
         return any(self.text.lower() in text.lower() for text in short)
 
     def matching(self) -> list[Matching]:
@@ -168,11 +166,8 @@ def select(
     matching = [found for each in wanted for found in each.matching()]
 
     def holds(run: Record) -> bool:
-        told = summary(run)
-        own = fields[uid_of(run)] = fields_of(told)
-        # Without the traceback, which has the names of everything.
-        error = str(told["error"] or "").partition("\n\n")[0] if told["state"] in FAILED else ""
-        return all(each.holds({**own, "": error}) for each in wanted)
+        own = fields[uid_of(run)] = fields_of(summary(run))
+        return all(each.holds({**own, ERROR: headline(run)}) for each in wanted)
 
     if records.sorts_by(sort):
         filters["sort"], sort = f"{sort} ascending" if ascending else sort, ""
@@ -189,22 +184,13 @@ def select(
     if not chosen or sort:
         names = [each.field for each in wanted if isinstance(each, Condition)]
         names += [sort] if sort else []
-        known = set[str]().union(*fields.values(), *(fields_of(summary(run)) for run in chosen))
-        if not all(full_name(name, known) in known for name in names):
-            known |= records.run_fields()
-            known |= {*ABOUT} if known else set()
-        check_fields(names, known)
+        # Most often the first has them, and the others needn't be looked at.
+        told = chain(fields.values(), (fields_of(summary(run)) for run in chosen))
+        while names and (own := next(told, None)):
+            names = [name for name in names if full_name(name, own) not in own]
+        known = records.run_fields().union(*fields.values()) if names else set()
+        check_fields(names, known | {*ABOUT} if known else known)
     return chosen
-
-
-def count(records: Records, search: str, most: int) -> int | None:
-    """Count runs, of a search about and up to so many; None where only a look at them tells."""
-    wanted = searched(search)
-    matching = [found for each in wanted for found in each.matching()]
-    if not isinstance(records.db, Store) or len(matching) < len(wanted):
-        return None
-    most = most if wanted else sys.maxsize
-    return records.db.count_runs(most, project=records.project, matching=matching)
 
 
 def _in_order(
@@ -250,7 +236,8 @@ def _in_order(
 
 def _number(text: str) -> float | None:
     try:
-        return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else float(text)
+        is_whole = re.fullmatch(r"[-+]?\d+", text) and abs(int(text)) < 2**63
+        return int(text) if is_whole else float(text)
     except ValueError:
         return None
 

@@ -144,6 +144,10 @@ class Records:
         """Tell whether `each_run` can be given such a field, or with ` ascending`, as `sort`."""
         return bool(self._store) and field in ORDERS
 
+    def count(self) -> int | None:
+        """Count all runs, where that is known without a look at them."""
+        return self._store.count_runs(self.project) if self._store else None
+
     def run_fields(self) -> set[str]:
         """Give the fields that runs have, those that are known without a look at them."""
         return self._store.run_fields(self.project) if self._store else set()

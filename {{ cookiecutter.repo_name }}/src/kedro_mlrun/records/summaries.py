@@ -4,6 +4,8 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from ..store.fields import (
@@ -16,6 +18,7 @@ from ..store.fields import (
     TERMINAL_STATES,
     artifact_file,
     artifact_uri,
+    failure,
     moment,
     producer,
     run_fields,
@@ -57,28 +60,33 @@ def summary(run: Mapping[str, Any]) -> Record:
         "labels": section(run, "metadata", "labels"),
         "artifacts": section(run, "status", "artifact_uris"),
         "inputs": section(run, "spec", "inputs"),
-        "error": status.get("error") or (status.get("status_text") if state == "aborted" else None),
+        "error": failure(run) or None,
     }
+
+
+def trials_of(run: Mapping[str, Any]) -> list[Record]:
+    """Give what a search or a sweep has tried, by MLRun's names of columns, such as `param.x`."""
+    with suppress(Exception):  # It is none, or its record is damaged.
+        header, *rows = run["status"]["iterations"]
+        trials = [dict(zip(map(str, header), row, strict=True)) for row in rows]
+        return sorted(trials, key=itemgetter("iter"))
+    return []
 
 
 def search_of(run: Mapping[str, Any]) -> Record:
     """Give what came of a search or a sweep: the best trial, what counts, when it got better."""
-    annotations, status = section(run, "metadata", "annotations"), run.get("status") or {}
+    annotations, trials = section(run, "metadata", "annotations"), trials_of(run)
     is_sweep = SWEEP in annotations  # of MLRun's own, whose trials have all parameters
-    if not ((SEARCH in annotations or is_sweep) and status.get("iterations")):
+    if not (trials and (SEARCH in annotations or is_sweep)):
         return {}
     asked = json.loads(annotations[SWEEP if is_sweep else SEARCH])
     asked = asked if is_sweep else asked["config"]
-    header, *rows = status["iterations"]
-    trials = [dict(zip(header, row, strict=True)) for row in rows]
-    searched = {name for name in header if name.startswith("param.")}
+    searched = {name for name in trials[0] if name.startswith("param.")}
     if is_sweep:
-        columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-        searched = {name for name in searched if len({*map(repr, columns[name])}) > 1}
-        searched = {name for name in searched if not name.startswith(f"param.{OWN}")}
+        searched -= same_in(trials) | {name for name in searched if name.startswith(f"param.{OWN}")}
     best, history, metric = Record(), list[Record](), f"output.{asked['metric']}"
     sign = 1 if asked["direction"] == "maximize" else -1
-    for trial in sorted(trials, key=lambda trial: trial["iter"]):
+    for trial in trials:
         value = trial.get(metric) if trial["state"] == "completed" else None
         if not isinstance(value, int | float):
             continue  # it failed, or has a text, such as NaN
@@ -95,6 +103,11 @@ def search_of(run: Mapping[str, Any]) -> Record:
         "importance": json.loads(annotations.get(IMPORTANCE) or "{}"),
         "history": history,
     }
+
+
+def same_in(trials: Sequence[Record]) -> set[str]:
+    """Name the columns in which trials don't differ."""
+    return {name for name in trials[0] if len({repr(trial[name]) for trial in trials}) == 1}
 
 
 def unreproducible(run: Mapping[str, Any]) -> str:

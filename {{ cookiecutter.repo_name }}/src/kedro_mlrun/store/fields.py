@@ -138,8 +138,10 @@ def leaves(values: Mapping[Any, Any]) -> Iterator[tuple[list[Any], Any]]:
 
 
 def section(run: Mapping[str, Any], part: str, field: str) -> dict[str, Any]:
-    """Give a dict of a run's record, whatever the record lacks."""
-    return dict((run.get(part) or {}).get(field) or {})
+    """Give a dict of a run's record; an empty one for what it lacks, or has otherwise."""
+    fields = run.get(part)
+    found = fields.get(field) if isinstance(fields, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def run_fields(*sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,6 +150,13 @@ def run_fields(*sections: Mapping[str, Any]) -> dict[str, Any]:
     for prefix, values in zip(("params.", "results.", "labels."), sections, strict=True):
         found |= flatten(values, prefix)
     return found
+
+
+def failure(run: Mapping[str, Any]) -> str:
+    """Give what a run has failed with or was aborted for, and after an empty line the traceback."""
+    status = run.get("status") or {}
+    text = status.get("status_text") if status.get("state") == "aborted" else None
+    return str(status.get("error") or text or "").strip()
 
 
 def moment(text: Any) -> datetime | None:

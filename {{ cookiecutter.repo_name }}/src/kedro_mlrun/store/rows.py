@@ -16,10 +16,10 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 from .errors import not_found
-from .fields import PARENT, artifact_uid, moment
+from .fields import PARENT, artifact_uid, moment, section
 from .fields import TERMINAL_STATES as TERMINAL_STATES  # noqa: PLC0414 - others have it from here
 from .sqlite import AT_WORK, Database
-from .values import LOOK, NOTHING, NUMBER, TEXT, WORDS, Matching, write_values
+from .values import ERROR, LOOK, NOTHING, NUMBER, TEXT, WORDS, Matching, write_values
 
 Record = dict[str, Any]
 LATEST = "latest"
@@ -158,15 +158,16 @@ class Rows(Database):
             f" ON CONFLICT ({', '.join(identity)}) DO UPDATE SET {changes} RETURNING id",
             values,
         )
-        self.write_pairs(f"{table[:-1]}_labels", "value", owner, body["metadata"].get("labels"))
+        labels = section(body, "metadata", "labels")
+        self.write_pairs(f"{table[:-1]}_labels", "value", owner, labels)
         return int(owner)
 
-    def write_pairs(self, table: str, column: str, owner: int, pairs: Record | None) -> None:
+    def write_pairs(self, table: str, column: str, owner: int, pairs: Record) -> None:
         """Replace the labels of a row, or what else it has by name."""
         self.delete(table, Where("owner = ?", owner))
         self.connection.executemany(
             f"INSERT INTO {table} (owner, name, {column}) VALUES (?, ?, ?)",  # noqa: S608
-            [(owner, name, str(value)) for name, value in (pairs or {}).items()],
+            [(owner, name, str(value)) for name, value in pairs.items()],
         )
 
     def insert_project(self, body: Record) -> bool:
@@ -201,17 +202,6 @@ class Rows(Database):
 
     def find_runs(self, **query: Any) -> list[Record]:
         """List runs, newest start first; `newest` of each name; `using` an artifact's uid."""
-        order = _order(query.pop("sort", True))
-        return self.records("runs", self._of_runs(query), order, **query)
-
-    def count_runs(self, most: int, **query: Any) -> int:
-        """Count what `find_runs` finds, up to so many, but for those that a run has started."""
-        lacks = "NOT EXISTS (SELECT 1 FROM run_labels WHERE owner = runs.id AND name = ?)"
-        where = self._of_runs(query).add(lacks, PARENT)
-        return len(self.select("1 FROM runs", where, f"LIMIT {most:d}"))
-
-    def _of_runs(self, query: Record) -> Where:
-        """Take from a query what tells which runs are meant."""
         # Of those that go on there are few, too: a lost one is looked for whenever a run begins.
         go_on = {*(query.get("states") or TERMINAL_STATES)}.isdisjoint(TERMINAL_STATES)
         few = go_on or query.keys() & {"uid", "using"}
@@ -238,7 +228,13 @@ class Rows(Database):
             # Beside a maximum, SQLite gives the other columns of its row.
             newest = f"SELECT id, MAX(updated) FROM runs WHERE {where} GROUP BY project, name"  # noqa: S608
             where.add(f"id IN (SELECT id FROM ({newest}))", *where.values)  # noqa: S608
-        return where
+        return self.records("runs", where, _order(query.pop("sort", True)), **query)
+
+    def count_runs(self, project: str) -> int:
+        """Count the runs of a project, but for those that another one has started."""
+        lacks = "NOT EXISTS (SELECT 1 FROM run_labels WHERE owner = runs.id AND name = ?)"
+        where = Where("project = ? AND iteration = 0", project).add(lacks, PARENT)
+        return int(self.select("count(*) FROM runs", where)[0][0])
 
     def _few(
         self, matching: Iterable[Matching], most: int
@@ -261,7 +257,7 @@ class Rows(Database):
         own = "SELECT 1 FROM run_values AS own JOIN runs ON runs.id = own.owner"
         own += " WHERE own.name = value_names.id AND project = ? AND +iteration = 0"
         where = Where(f"EXISTS ({own})", project)
-        return {name for (name,) in self.select("name FROM value_names", where)}
+        return {name for (name,) in self.select("name FROM value_names", where)} - {ERROR}
 
     def run_values(
         self,
@@ -380,7 +376,7 @@ class Rows(Database):
 
     def artifacts_of(self, run: Record) -> list[Record]:
         """Read the artifacts' records that a run's `status.artifact_uris` names."""
-        uris = (run["status"].get("artifact_uris") or {}).values()
+        uris = section(run, "status", "artifact_uris").values()
         uids = [*filter(None, map(artifact_uid, uris))]
         project, found = run["metadata"]["project"], dict[str, Record]()
         for item in self.find_artifacts(project=project, uid=uids) if uids else ():
@@ -403,8 +399,8 @@ class Rows(Database):
         times = {"start_time": started, "updated": utc(status["last_update"])}
         others = {"name": metadata.get("name") or "", "state": state, "end_time": end_time}
         owner = self.write("runs", identity, body, **others, **times)
-        inputs = (body.get("spec") or {}).get("inputs") or {}
-        uids = {name: uid for name, uri in inputs.items() if (uid := artifact_uid(uri))}
+        inputs = section(body, "spec", "inputs").items()
+        uids = {name: uid for name, uri in inputs if (uid := artifact_uid(uri))}
         self.write_pairs("run_inputs", "artifact_uid", owner, uids)
         self.delete("run_changes", Where("owner = ?", owner))
         write_values(self.connection, owner, body)

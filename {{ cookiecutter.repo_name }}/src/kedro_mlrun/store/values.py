@@ -3,16 +3,15 @@
 It may name too many runs, never too few: whoever asks looks at each of them.
 """
 
-import json
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .fields import TERMINAL_STATES, as_json, run_fields, run_name, section
+from .fields import TERMINAL_STATES, as_json, failure, run_fields, run_name, section
 
-LONGEST = 100  # characters of a text that is kept
+LONGEST, LONGEST_ERROR = 100, 1_000  # characters of a text that is kept, and of an error
 LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
 """Lets a run be looked at whatever is asked, for not all that it has is known."""
 
@@ -20,27 +19,33 @@ LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
 NUMBER, TEXT, NOTHING = "value < ''", "value >= '' AND value < x''", "value >= x''"
 WORDS = ("true", "false", "nan")  # which may be True, False and NaN, and are no texts then
 SHORTENED = ("id", "labels.git-commit")  # of which people see the beginning
-FAILED = ("error", "aborted")  # states of runs that tell why
+ERROR = ""  # is the name of what a run has failed with, for no field has that
 
 
 def write_values(connection: sqlite3.Connection, owner: int, run: Mapping[str, Any]) -> None:
     """Replace what is known of a run's record; while it goes on, that is nothing."""
-    status, values = run.get("status"), dict[str, Any]()
-    if isinstance(status, dict) and status.get("state") in TERMINAL_STATES:
+    values = dict[str, Any]()
+    if (run.get("status") or {}).get("state") in TERMINAL_STATES:
         places = ("spec", "parameters"), ("status", "results"), ("metadata", "labels")
-        # Damaged or others' records may have anything there.
-        with suppress(AttributeError, TypeError, ValueError):
-            values = run_fields(*as_json([section(run, *place) for place in places]))
+        values = run_fields(*as_json([section(run, *place) for place in places]))
     kept = {name: _kept(value) for name, value in values.items() if is_text(name)}
     connection.execute("DELETE FROM run_values WHERE owner = ?", (owner,))
     if not kept or len(kept) < len(values):
         connection.execute(f"{LOOK} id = ?", (owner,))
+    if error := headline(run):
+        kept[ERROR] = error
     names = [(name,) for name in kept]
     connection.executemany("INSERT OR IGNORE INTO value_names (name) VALUES (?)", names)
     connection.executemany(
         "INSERT INTO run_values SELECT ?, id, ? FROM value_names WHERE name = ?",
         [(owner, value, name) for name, value in kept.items()],
     )
+
+
+def headline(run: Mapping[str, Any]) -> str:
+    """Give what is searched of a run's error: not the traceback, which names everything."""
+    error = failure(run).partition("\n\n")[0][:LONGEST_ERROR]
+    return error.encode(errors="replace").decode()
 
 
 def _kept(value: Any) -> Any:
@@ -67,13 +72,14 @@ Matching = tuple[str, list[Any]]
 
 
 def comparing(names: Sequence[str], comparison: str, text: str, number: float | None) -> Matching:
-    """Find what a comparison with a number, or with a text where that is None, may hold for."""
+    """Find what a comparison with a number, or with a text where that is None, may hold for.
+
+    Of what has to be equal, both count.
+    """
     if comparison == "!=" or not is_text(text):
         return _matching(names, ("1",))
     texts = text, text.lower()  # of which True and False are compared with the latter
     if comparison == "=":
-        if number is None:
-            number = _number(text)
         conditions: list[Any] = [("value IN (?, ?, ?)", *texts, _kept(number))]
         if {*names} & {*SHORTENED}:
             conditions.append(("value BETWEEN ? AND ?", text, text + chr(sys.maxunicode)))
@@ -98,9 +104,6 @@ def equal(field: str, text: str) -> Matching:
 
 def containing(text: str) -> Matching:
     """Find runs with a text, of ASCII, in their name, id, state, error or another short text."""
-    # An error is in the record alone.
-    failed = f"SELECT id FROM runs WHERE state IN {FAILED}"  # noqa: S608
-    in_record = json.dumps(text.lower())[1:-1]
     names, text = "SELECT id FROM value_names", text.lower()
     # A column of `runs` in each query, for an index has it.
     return " UNION ALL ".join(
@@ -110,10 +113,9 @@ def containing(text: str) -> Matching:
             " AND instr(lower(value), ?)",
             *(f"SELECT id FROM runs WHERE instr({name}, ?)" for name in ("state", "uid")),  # noqa: S608
             "SELECT id FROM runs WHERE instr(lower(name), ?)",
-            f"SELECT id FROM runs WHERE id IN ({failed}) AND instr(lower(body), ?)",  # noqa: S608
         ]
         # A name of several pipelines is shown with a plus.
-    ), [text, text, text, text.replace("+", "-"), in_record]
+    ), [text, text, text, text.replace("+", "-")]
 
 
 def _matching(names: Sequence[str], *conditions: tuple[Any, ...]) -> Matching:
@@ -124,10 +126,3 @@ def _matching(names: Sequence[str], *conditions: tuple[Any, ...]) -> Matching:
         queries.append(f"{select} {among} AND {condition}")
         values += [*names, *bound]
     return " UNION ALL ".join(queries), values
-
-
-def _number(text: str) -> float | None:
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
-    return None
