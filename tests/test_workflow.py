@@ -141,11 +141,24 @@ def test_a_job_has_the_resources_of_its_group(project: Folder):
     assert not (project.path / ".mlrun" / "jobs").exists()
     # Nor is another way to start the job of one pipeline different.
     submit = (KEDRO, "mlrun", "submit", "--dry-run", "--json", "--pipelines")
-    for pipelines, limits in {"second": {"memory": "9Gi"}, "first,second": {}}.items():
+    ours = {"memory": "9Gi"}
+    for pipelines, limits in {"second": ours, "first,second": ours, "first": {}}.items():
         function = json.loads(project.run(*submit, pipelines).stdout)["function"]
         assert function["spec"]["resources"]["limits"] == limits
+    registry = project.path / "src" / "breast_cancer" / "pipeline_registry.py"
+    registry.write_text(
+        "from .pipelines.three import register\n\n\ndef register_pipelines():\n"
+        "    return {**register(), '__default__': sum(register().values())}\n"
+    )
+    whole = json.loads(project.run(*submit[:-1]).stdout)["function"]
+    assert whole["spec"]["resources"]["limits"] == ours
     settings = project.path / "conf" / "base" / "mlrun.yml"
     text = settings.read_text()
+    settings.write_text(
+        text.replace("s: {second", "s: {first: {node_selector: {disk: hdd}}, second")
+    )
+    said = project.run(*submit, "first,second", ok=False).stderr
+    assert "has not the same node_selector.disk: 'hdd' and 'ssd'. To run them as" in said
     settings.write_text(text.replace("{second: {res", "{secnd: {res"))
     assert "has 'secnd', and no pipeline" in project.run(*submit, "first", ok=False).stderr
     settings.write_text(text.replace("9Gi", "9Gb"))

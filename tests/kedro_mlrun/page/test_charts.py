@@ -47,14 +47,18 @@ def test_metrics_over_steps_are_drawn_from_histories(
     days = pd.date_range("2026-01-01", periods=2, freq="h")
     first = make_history({"curve": table.rename_axis("round"), "long": spike})
     timed = {"csv": {"loss": [2.0, 1.0], "time": [5, 7]}, "days": pd.DataFrame({"x": [1, 2]}, days)}
-    uids = [first, make_history({"curve": {"train": [5, 4], "test": [6.0, 5.0]}, **timed}, 0.25)]
+    close = [123456.1, 123456.8]
+    uids = [
+        first,
+        make_history({"curve": {"train": [5, 4], "test": close}, **timed}, 0.25),
+    ]
     told = page(f"/compare/data?id={','.join(uids)}&curves=1").json()
     found = {each["name"]: each for each in told}
     assert set(found) == {"curve.train", "curve.test", "long", "csv", "days"}
     assert found["curve.test"]["over"] == "round"
     assert found["curve.test"]["curves"] == [
         {"run": 0, "x": [10, 20], "y": [4, 3], "time": None},
-        {"run": 1, "x": [0, 1], "y": [6, 5], "time": None},
+        {"run": 1, "x": [0, 1], "y": close, "time": None},
     ]
     [long] = found["long"]["curves"]
     assert len(long["x"]) <= compare.MOST_POINTS and max(long["y"]) == 9.5

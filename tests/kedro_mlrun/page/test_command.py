@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from conftest import Folder
 
+from kedro_mlrun.web import REFUSED, bound
+
 
 def test_the_page_is_served_until_ctrl_c(bake: Callable[..., Folder]) -> None:
     """Here without a token, elsewhere with one."""
@@ -31,3 +33,8 @@ def test_the_page_is_served_until_ctrl_c(bake: Callable[..., Folder]) -> None:
         finally:
             process.kill()
             process.wait()
+
+
+def test_no_port_is_taken_that_browsers_refuse() -> None:
+    with bound("127.0.0.1", REFUSED[0], next_free=True) as found:
+        assert found.getsockname()[1] not in REFUSED

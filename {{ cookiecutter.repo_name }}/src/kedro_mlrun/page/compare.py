@@ -28,9 +28,9 @@ from .app import Page, address, whole
 from .models import versions
 from .run import item
 from .run import trials as of_search
-from .runs import row
+from .runs import MOST, row
 
-MOST, FEW = 500, 8  # runs; how many are columns, and have images and texts beside each other
+FEW = 8  # runs that are columns, and have images and texts beside each other
 POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 30, 500  # of all metrics over steps; of a curve
 # What an exported file has at most: characters of all images, and of all trials; versions; points.
 ROOM, ROOM_OF_TRIALS, MODELS, POINTS_OF_FILE = 5_000_000, 60_000, 30, 5_000
@@ -142,15 +142,13 @@ def chart_data(runs: Sequence[Record]) -> Record:
 def _trials(runs: Iterable[Record]) -> Iterator[Record]:
     """Give what searches have tried as runs."""
     for run in runs:
-        header, *rows = run["status"].get("iterations") or [[]]
-        for values in rows:
-            trial = dict(zip(header, values, strict=True))
+        for trial in summaries.trials_of(run):
             parts: dict[str, Record] = {"param": {}, "output": {}}
             for name, value in trial.items():
                 kind, _, rest = name.partition(".")
                 parts.get(kind, {})[rest] = value
-            about = {"name": f"trial {trial['iter']}", "labels": {"state": trial["state"]}}
-            status = {"results": parts["output"], "state": trial["state"]}
+            about = {"name": f"trial {trial['iter']}", "labels": {"state": trial.get("state")}}
+            status = {"results": parts["output"], "state": trial.get("state")}
             yield {"metadata": about, "spec": {"parameters": parts["param"]}, "status": status}
 
 

@@ -14,7 +14,7 @@ from ..store.fields import moment, section
 from .app import Page, address, whole
 from .run import trials as of_search
 
-SIZE, MOST = 100, 500  # runs in a page, and that are checked at once
+SIZE, MOST = 100, 500  # runs in a page, and that are checked, or compared, at once
 FEW, RESULTS = 8, 5  # columns that nobody has chosen, and how many of them are results
 COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
 

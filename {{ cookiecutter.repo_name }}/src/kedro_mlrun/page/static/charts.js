@@ -15,7 +15,7 @@ const svg = (tag, ...rest) => set(document.createElementNS("http://www.w3.org/20
 const whole = (value) => (typeof value === "string" ? value : JSON.stringify(value))
   .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (letter) => `\\u${letter.codePointAt(0).toString(16)}`);
 function said(value, most = 40) {
-  // What differs little is told apart: 123456.1 of 123456.8.
+  // So that 123456.1 is told from 123456.8.
   const digits = Math.abs(value) < 1e4 ? 5 : 8;
   if (typeof value === "number") return String(Number.isSafeInteger(value) ? value : +value.toPrecision(digits));
   const text = value === null ? "none" : whole(value);
