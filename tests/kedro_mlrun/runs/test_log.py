@@ -14,7 +14,7 @@ import pytest
 from helpers import PROJECT, Store, project_module
 from kedro.framework.session import KedroSession
 from kedro.pipeline import node, pipeline
-from kedro.runner import ThreadRunner
+from kedro.runner import SequentialRunner, ThreadRunner
 
 from kedro_mlrun.runs import log as run_log
 
@@ -117,8 +117,13 @@ def test_a_run_within_a_run_is_in_both_logs(embedded: Store, run: Run) -> None:
     assert "epoch 1" in inside and not re.search("begins|ends", inside)
 
 
-def test_runs_of_two_threads_have_their_own_logs(embedded: Store, run: Run) -> None:
-    threads = [threading.Thread(target=run, args=(meet, number)) for number in (1, 2)]
+@pytest.mark.parametrize("runner", [SequentialRunner, ThreadRunner])
+def test_runs_of_two_threads_have_their_own_logs(embedded: Store, run: Run, runner: Any) -> None:
+    """Also if their nodes run in threads of a pool."""
+    threads = [
+        threading.Thread(target=run, args=(meet, number), kwargs={"runner": runner()})
+        for number in (1, 2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

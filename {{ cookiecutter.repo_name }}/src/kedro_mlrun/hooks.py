@@ -204,6 +204,7 @@ class MLRunHooks:
             run_id = _run_id(catalog)
             if run_id not in self._runs and workers.announced(run_id):
                 logging.getLogger().addHandler(log.of_worker(os.getpid()))
+        log.take_thread(_run_id(catalog))
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
             if not is_parameter(name):

@@ -22,11 +22,14 @@ class RunLog(logging.Handler):
     `lock` is held while something is recorded. What is of no run, for it is a worker's, is taken.
     """
 
-    def __init__(self, db: Any = None, context: Any = None, lock: Any = None) -> None:
+    def __init__(
+        self, db: Any = None, context: Any = None, lock: Any = None, run_id: str = ""
+    ) -> None:
         super().__init__()
         self.setFormatter(FORMAT)
-        self._db, self._context, self._recording = db, context, lock
+        self._db, self._context, self._recording, self.run_id = db, context, lock, run_id
         self._process, self._thread = os.getpid(), threading.get_ident()
+        self._pool = set[int]()
         self._timer: threading.Timer | None = None
         self._notes, self._has_failed = 0, False
         self._own, self._room, self._left_out = threading.RLock(), PART, 0
@@ -35,11 +38,8 @@ class RunLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep what is logged, and have it written soon."""
-        here, handlers = threading.get_ident(), logging.getLogger().handlers
         # A run in another thread has a log of its own, and so has a process that was forked.
-        is_own = here == self._thread or all(
-            here != each._thread for each in handlers if isinstance(each, RunLog)
-        )
+        is_own = self._has_thread() or not any(each._has_thread() for each in _open())
         with suppress(Exception):  # of arguments that don't fit, which other handlers tell
             if is_own and os.getpid() == self._process:
                 self.add(f"{self.format(record)}\n")
@@ -49,6 +49,9 @@ class RunLog(logging.Handler):
                     self._timer = threading.Timer(seconds, self._write)
                     self._timer.daemon = True
                     self._timer.start()
+
+    def _has_thread(self) -> bool:
+        return threading.get_ident() in {self._thread, *self._pool}
 
     def add(self, line: str) -> None:
         """Keep a line, in place of the oldest after the beginning if there are too many."""
@@ -102,6 +105,18 @@ class RunLog(logging.Handler):
             record = logging.LogRecord(__name__, logging.ERROR, "", 0, failure, None, None)
             self.add(f"{self.format(record)}\n")
         self._write(whole=True)
+
+
+def _open() -> list[RunLog]:
+    return [each for each in logging.getLogger().handlers if isinstance(each, RunLog)]
+
+
+def take_thread(run_id: str | None) -> None:
+    """Tell whose node a thread runs, if that is one of a runner's pool."""
+    here, logs = threading.get_ident(), _open()
+    if all(here != each._thread for each in logs):
+        for each in logs:
+            (each._pool.add if each.run_id == run_id else each._pool.discard)(here)
 
 
 @cache

@@ -440,7 +440,7 @@ class MLRunContextManager:
                 reference = workers.RunReference(*where, datasets, context.iteration)
                 workers.announce(run_id, reference)
                 if owned:
-                    run.log = RunLog(self.store, context, self.lock)
+                    run.log = RunLog(self.store, context, self.lock, run_id)
             if multiprocessing.parent_process():
                 # These end without the functions of `atexit`.
                 multiprocessing.util.Finalize(None, self._close_at_exit, exitpriority=0)
