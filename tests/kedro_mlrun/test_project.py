@@ -94,7 +94,7 @@ def test_urls_stay_as_they_are(tmp_path: Path) -> None:
         ("project: iris\nartifact_path: a#b", "can't keep artifacts in .*a#b"),
         ("", "No mlrun.yml found in"),
         *(
-            (text, "isn't names with values.* Fix conf/base/mlrun.yml")
+            (text, "has to have words for keys.* Fix conf/base/mlrun.yml")
             for text in ("1: 2", "[]", "1")
         ),
     ],
@@ -211,7 +211,7 @@ def test_a_project_without_mlrun_yml(loaded):
     assert loaded("", {"conf/base/mlrun.yml": MLRUN_YML}, asked) == "True True"
     mistake = f"try:\n    {asked.splitlines()[-1]}\nexcept MLRunConfigError as error: print(error)"
     mistake = f"loader = config_loader(folder)\n{mistake}"
-    assert "isn't names with values" in loaded("", {"conf/base/mlrun.yml": "[]"}, mistake)
+    assert "has to have words for keys" in loaded("", {"conf/base/mlrun.yml": "[]"}, mistake)
 
 
 def test_pipelines_are_imported_once(loaded):

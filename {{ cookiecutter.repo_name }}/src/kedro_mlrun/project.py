@@ -238,7 +238,7 @@ def _read(loader: Any) -> Any:
     except (AttributeError, OSError, yaml.YAMLError, OmegaConfBaseException) as exc:
         reason = " ".join(str(exc).split()).rstrip(".")
         if isinstance(exc, AttributeError) or "loaded object type" in reason:
-            reason = "it isn't names with values, such as `project: my-project`"
+            reason = "it has to have words for keys, as in `project: my-project`"
         raise MLRunConfigError(
             f"mlrun.yml in {loader.conf_source} can't be read: {reason}. Fix conf/base/mlrun.yml, "
             "or another environment's."
