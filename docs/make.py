@@ -45,6 +45,7 @@ FEWEST_WORDS = 3  # of a message; what is shorter is a part of one
 COMMON = ("--env", "--json")  # options of all commands that look at records
 # What is called with a message; and what is called so for programmers, or with a part of one.
 MESSAGE = r"(Error|Exception|Parameter)$|^warn(ing)?$"
+REASON = "Tell why"  # begins the docstring of a function that gives a part of a message
 OTHER = {"AttributeError", "PydanticCustomError", "needs_api"}
 
 
@@ -232,7 +233,7 @@ def texts(node: ast.AST | None, names: dict[str, list[ast.AST]]) -> Iterator[str
             yield from (f"{a}{b}" for a in texts(left, names) for b in texts(right, names))
         case ast.IfExp(body=body, orelse=other):
             yield from (*texts(body, names), *texts(other, names))
-        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Dict(keys=parts):
             for part in parts:
                 yield from texts(part, names)
         case ast.Name(id=name):
@@ -257,12 +258,14 @@ def found_in(file: Path) -> Iterator[str]:
                 named.setdefault(getattr(target, "id", ""), []).append(node.value)
     raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise)]
     for said in ast.walk(tree):
-        if not isinstance(said, ast.Call):
+        name = ast.unparse(said.func).rpartition(".")[2] if isinstance(said, ast.Call) else ""
+        if isinstance(said, ast.FunctionDef) and (ast.get_docstring(said) or "").startswith(REASON):
+            parts = [each.value for each in ast.walk(said) if isinstance(each, ast.Return)]
+        elif name and name not in OTHER and (said in raised or re.search(MESSAGE, name)):
+            parts = [*said.args, *(keyword.value for keyword in said.keywords)]
+        else:
             continue
-        name = ast.unparse(said.func).rpartition(".")[2]
-        if name in OTHER or not (said in raised or re.search(MESSAGE, name)):
-            continue
-        for part in [*said.args, *(keyword.value for keyword in said.keywords)]:
+        for part in parts:
             for text in texts(part, named):
                 if len(re.findall(r"[A-Za-z]{2,}", text)) >= FEWEST_WORDS:
                     yield " ".join(re.sub(r"…+", "…", text).split())

@@ -88,3 +88,5 @@ def test_the_messages_that_troubleshooting_explains_are_those_of_the_code(make: 
     assert len(explained) == text.count("\n> ") > 25
     known = {message for found in make.messages().values() for message in found}
     assert [message for message in explained if message not in known] == []
+    # A reason that a function gives, too.
+    assert "failed. Reproduce one that is completed." in known

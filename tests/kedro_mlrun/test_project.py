@@ -93,6 +93,10 @@ def test_urls_stay_as_they_are(tmp_path: Path) -> None:
         ),
         ("project: iris\nartifact_path: a#b", "can't keep artifacts in .*a#b"),
         ("", "No mlrun.yml found in"),
+        *(
+            (text, "has to have words for keys.* Fix conf/base/mlrun.yml")
+            for text in ("1: 2", "[]", "1")
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, reason: str) -> None:
@@ -205,6 +209,9 @@ def test_a_project_without_mlrun_yml(loaded):
     assert loaded("", {}, asked) == "False False"
     # It is read once.
     assert loaded("", {"conf/base/mlrun.yml": MLRUN_YML}, asked) == "True True"
+    mistake = f"try:\n    {asked.splitlines()[-1]}\nexcept MLRunConfigError as error: print(error)"
+    mistake = f"loader = config_loader(folder)\n{mistake}"
+    assert "has to have words for keys" in loaded("", {"conf/base/mlrun.yml": "[]"}, mistake)
 
 
 def test_pipelines_are_imported_once(loaded):

@@ -1,6 +1,7 @@
 """`kedro mlrun reproduce`: a recorded run is made once more, and compared."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from typing import Any
 
 import pytest
 from conftest import KEDRO, Folder, changes, commit, give_pipelines
+
+from kedro_mlrun.records.summaries import unreproducible
+from kedro_mlrun.store.fields import MADE_OF
 
 REGISTRY = """
 import random, time
@@ -31,10 +35,13 @@ def register_pipelines():
     second = Pipeline([
         node(lambda old, mean: old["x"].max() / mean, ["old", "mean"], "share"),
         node(repr, "params:unusual", "shown"),
+        node(lambda servers: len(str(servers)), "params:servers", "length"),
     ])
     third = Pipeline([
         node(lambda: random.random(), None, "chance"),
         node(lambda: time.perf_counter(), None, "fit.seconds"),
+        node(lambda: time.perf_counter(), None, "mean_fit_time"),
+        node(lambda: random.random(), None, "trip_duration"),
     ])
     timed = third.filter(to_outputs=["fit.seconds"])
     counted = Pipeline([node(count, None, "counted")])
@@ -63,6 +70,9 @@ old:
 PARAMETERS = """
 factor: 2
 unusual: {text: "NaN", nan: .nan, infinite: [-.inf], classes: {0: a, 1: b}}
+servers:
+  url: http://user:hunter2-of-the-url@host
+  hosts: [{name: a, password: hunter2-of-the-host}]
 """
 
 
@@ -106,7 +116,7 @@ def test_code_parameters_and_data_are_those_of_the_record(project: Folder, tmp_p
     before = project.files()
     for which, equal in (
         ("first~1", {"result": 1, "artifact": 2, "file": 1}),
-        ("second", {"result": 2}),
+        ("second", {"result": 3}),
     ):
         differences, done = reproduce(project, which, TMPDIR=str(temporary))
         assert (differences, json.loads(done.stdout)["equal"]) == ({}, equal)
@@ -115,6 +125,13 @@ def test_code_parameters_and_data_are_those_of_the_record(project: Folder, tmp_p
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     # Where SQLite notes who reads.
     assert (changed - {".mlrun/mlrun.db-shm"}, changes(project)) == (set(), "")
+
+    # An input that isn't recorded any more is named.
+    project.run(KEDRO, "mlrun", "delete", "first~1", "--yes")
+    _, done = reproduce(project, "second", code=1)
+    assert re.search(
+        "has loaded 'mean' from a record .* has no run '.*'. Make a new run", done.stderr
+    )
 
     # Other data are named before anything is run.
     (project.path / "data/02_intermediate/table.csv").write_text("x\n1\n4\n")
@@ -130,7 +147,8 @@ def test_what_comes_out_otherwise_is_told(project: Folder, tmp_path: Path) -> No
     """Only a difference without a harmless reason is an error."""
     run(project, "third")
     differences, _ = reproduce(project, code=1)
-    assert differences == {"chance": "", "fit.seconds": "a time"}
+    times = {"fit.seconds": "a time", "mean_fit_time": "a time"}
+    assert differences == {"chance": "", **times, "trip_duration": ""}
     run(project, "timed")
     assert reproduce(project)[0] == {"fit.seconds": "a time"}
 
@@ -151,6 +169,11 @@ def test_what_comes_out_otherwise_is_told(project: Folder, tmp_path: Path) -> No
     local.write_text(f"{local.read_text()}tracking: {{parameters: false}}\n")
     run(project, "timed", "--params=factor=123456789012345678901")
     assert "was given parameters of which" in reproduce(project, code=1)[1].stderr
+    for folder in project.path.glob(".mlrun/artifacts/*/kedro.parameters"):
+        shutil.rmtree(folder)
+    stderr = reproduce(project, "counted", code=1)[1].stderr
+    assert "without its parameters: " in stderr
+    assert "is gone. Restore that, or make a new run.\n" in stderr
     shutil.rmtree(project.path / ".git")
     commit(project)
     _, done = reproduce(project, "counted", code=1)
@@ -163,6 +186,22 @@ def test_a_run_of_no_commit_is_refused(project: Folder) -> None:
     (project.path / "README.md").write_text("changed")
     run(project, "first")
     assert "were in no commit. Commit them" in reproduce(project, code=1)[1].stderr
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("error", "failed. Reproduce"),
+        ("aborted", "is aborted. Reproduce"),
+        ("running", "is running. Reproduce"),
+        ("completed", "names no commit, for there was none, or Git didn't answer in 2 seconds"),
+    ],
+)
+def test_why_a_run_can_not_be_reproduced(state: str, said: str) -> None:
+    """In words that end a sentence about the run."""
+    about = {"labels": {}, "annotations": {MADE_OF: "{}"}}
+    run = {"metadata": about, "spec": {}, "status": {"state": state}}
+    assert unreproducible(run).startswith(said)
 
 
 def test_data_in_folders_and_elsewhere(project: Folder, tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_overrides_go_over_the_function(embedded):
         ),
         ("build: {commands: make}", "'build.commands' in HERE can't be 'make'"),
         ("image_pull_secret: {name: registry}", "Write it like image_pull_secret: registry"),
+        ("workdir: [src]", "Write it like workdir: src"),
     ],
 )
 def test_what_kubernetes_would_not_take_is_refused(spec, said):
@@ -181,6 +182,8 @@ def test_a_function_is_recorded_as_mlrun_does_it(embedded):
         ("kind: serving", "not an MLRun function of kind 'job'"),
         ("kind: job\nspec: [image]", "not an MLRun function of kind 'job'"),
         ("kind: job\nspec: {imag: a}", "'imag' in `spec` of function.yaml is not a field"),
+        ("kind: job\nmetadata: {labels: x}", "can't be 'x'. Write it like labels: {team: a}"),
+        ("kind: job\nmetadata: {name: [1]}", "'name' in `metadata` of function.yaml can't be [1]"),
     ],
 )
 def test_a_function_that_can_not_be_used(embedded, tmp_path, text, reason):

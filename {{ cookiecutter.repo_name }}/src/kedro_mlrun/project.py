@@ -152,16 +152,11 @@ class MLRunConfig(BaseModel, extra="forbid", frozen=True):
         """Read mlrun.yml with Kedro's configuration loader, and make its paths absolute."""
         folder = Path(loader.conf_source)
         try:
-            config = cls(**loader["mlrun"])
+            config = cls.model_validate(_read(loader))
         except (MissingConfigException, KeyError) as exc:
             raise MLRunConfigError(
                 f"No mlrun.yml found in {folder}: {exc}. Put one there (`project: my-project`), or "
                 "name an environment that is there."
-            ) from exc
-        except (yaml.YAMLError, OmegaConfBaseException) as exc:
-            reason = " ".join(str(exc).split()).rstrip(".")
-            raise MLRunConfigError(
-                f"mlrun.yml in {folder} can't be read: {reason}. Fix it."
             ) from exc
         except ValidationError as exc:
             # Without the values, which may hold a password.
@@ -237,10 +232,23 @@ def register_env_files(folder: Path) -> None:
                 register(dotenv.dotenv_values(file, interpolate=False))
 
 
+def _read(loader: Any) -> Any:
+    try:
+        return loader["mlrun"]
+    except (AttributeError, OSError, yaml.YAMLError, OmegaConfBaseException) as exc:
+        reason = " ".join(str(exc).split()).rstrip(".")
+        if isinstance(exc, AttributeError) or "loaded object type" in reason:
+            reason = "it has to have words for keys, as in `project: my-project`"
+        raise MLRunConfigError(
+            f"mlrun.yml in {loader.conf_source} can't be read: {reason}. Fix conf/base/mlrun.yml, "
+            "or another environment's."
+        ) from exc
+
+
 def has_config(loader: Any) -> bool:
     """Tell whether a session's project has an mlrun.yml, which is then read for good."""
     try:
-        loader["mlrun"] = prepared(loader)["mlrun"]
+        loader["mlrun"] = _read(prepared(loader))
     except (MissingConfigException, KeyError):
         return False
     return bool(loader["mlrun"])

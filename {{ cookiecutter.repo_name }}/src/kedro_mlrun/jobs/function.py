@@ -36,7 +36,10 @@ _QUANTITY = r"^(\d+\.?\d*|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?$"
 _Quantity = Annotated[str, BeforeValidator(str), Field(pattern=_QUANTITY)]
 # What MLRun takes in `spec` of function.yaml for certain: what the starter's has; with examples.
 FIELDS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(["image", "default_handler", "workdir", "service_account"], (str, "name")),
+    "image": (str, "mlrun/mlrun"),
+    "default_handler": (str, "kedro_mlrun.jobs.handler.run"),
+    "workdir": (str, "src"),
+    "service_account": (str, "name"),
     "image_pull_secret": (str, "registry"),
     "build": (_Build, "{requirements: [lightgbm]}"),
     "resources": (dict[_Part, dict[_Resource, _Quantity]], "{limits: {memory: 8Gi}}"),
@@ -46,6 +49,7 @@ FIELDS: dict[str, tuple[Any, str]] = {
     "volume_mounts": (list[_Named], "[{name: data, mountPath: /data}]"),
     "env": (list[_Named], '[{name: THREADS, value: "1"}]'),
 }
+_METADATA = {"name": (str, "kedro"), "tag": (str, "v2"), "labels": (dict[str, Any], "{team: a}")}
 
 
 class SubmitError(click.ClickException):
@@ -78,17 +82,19 @@ def read_function(folder: Path, overrides: Mapping[str, Any] | None = None) -> d
     if parts.get("kind") != "job" or not are_dicts:
         raise JobError(f"{file} is not an MLRun function of kind 'job'. {fix}")
     struct["metadata"] = {"name": "kedro", **(struct.get("metadata") or {})}
+    named = {name: struct["metadata"].get(name) for name in _METADATA}
+    check_spec(named, f"`metadata` of {FILE}", _METADATA)
     spec = struct["spec"] = struct.get("spec") or {}
     check_spec(spec, f"`spec` of {FILE}")
     merge(spec, overrides or {})
     return struct
 
 
-def check_spec(spec: Mapping[str, Any], where: str) -> None:
+def check_spec(spec: Mapping[str, Any], where: str, fields: Any = FIELDS) -> None:
     """Refuse fields that MLRun doesn't know of a job, and values that Kubernetes doesn't take."""
     for name, value in spec.items():
-        if name in FIELDS:
-            kind, example = FIELDS[name]
+        if name in fields:
+            kind, example = fields[name]
             try:
                 TypeAdapter(kind | None).validate_python(value)
             except ValidationError as error:

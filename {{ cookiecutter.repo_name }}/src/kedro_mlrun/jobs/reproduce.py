@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 import yaml
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import artifact_key, artifact_summary, uid_of, unreproducible
@@ -30,8 +30,9 @@ from . import rerun
 from .background import inherited
 
 ROUNDING = 1e-9  # by which share numbers may differ that are sums, added up in another order
-# What has such a name is another one each time; `delivery_time` may be what is predicted.
-_TIME = re.compile(r"(^|[._ ])(seconds|duration|elapsed|timestamp)$|(^|[.])time$")
+# What has such a name is another one each time; `trip_duration` may be what is predicted.
+_WORK = "((mean|std)_)?(fit|train(ing)?|score|predict(ion)?|load|save|run|wall|cpu|total)[_ ]"
+_TIME = re.compile(rf"(^|[.])({_WORK})?(seconds|duration|elapsed|time|timestamp)$")
 _PARAMETERS = f"{OWN}parameters"  # the artifact that has them as they were
 
 
@@ -149,15 +150,21 @@ def _bring_records(
     inputs = {name: path for name, path in given.items() if not path.startswith("store://")}
     inputs |= {name: loaded[name][0] for name in given if isinstance(loaded.get(name), list)}
     for name, origin in loaded.items():
-        if str(origin).startswith("store://"):
-            # Its file stays where it is.
-            record = records.artifact(origin)
-            of, place = record["metadata"], (artifact_key(record), record, records.project)
-            stored = store.store_artifact(*place, iter=of.get("iter") or 0, tree=of["tree"])
-            inputs[name] = artifact_uri(stored)
-        elif isinstance(origin, str):
-            # Of its results there are no versions: this is the newest run that has them.
-            store.store_run(records.run(origin), origin, records.project)
+        try:
+            if str(origin).startswith("store://"):
+                # Its file stays where it is.
+                record = records.artifact(origin)
+                of, place = record["metadata"], (artifact_key(record), record, records.project)
+                stored = store.store_artifact(*place, iter=of.get("iter") or 0, tree=of["tree"])
+                inputs[name] = artifact_uri(stored)
+            elif isinstance(origin, str):
+                # Of its results there are no versions: this is the newest run that has them.
+                store.store_run(records.run(origin), origin, records.project)
+        except RecordNotFoundError as error:
+            raise ReproduceError(
+                f"{_named(run)} has loaded '{name}' from a record that isn't there: "
+                f"{error.message.partition('. ')[0]}. Make a new run of what is there."
+            ) from None
     return inputs
 
 
@@ -207,7 +214,13 @@ def _told(run: Record, inputs: Mapping[str, str]) -> Record:
     params = options.pop("runtime_params", {})
     if uri := section(run, "status", "artifact_uris").get(_PARAMETERS):
         entry = {"type": "kedro_mlrun.MLRunAbstractDataset", "key": uri}
-        params = yaml.safe_load(AbstractDataset.from_config("parameters", entry).load())
+        try:
+            params = yaml.safe_load(AbstractDataset.from_config("parameters", entry).load())
+        except DatasetError as error:
+            raise ReproduceError(
+                f"{_named(run)} can't be reproduced without its parameters: "
+                f"{str(error).partition('. ')[0]}. Restore that, or make a new run."
+            ) from None
     told = {"env": options.pop("env", None), "runner": options.pop("runner"), "inputs": inputs}
     names, versions = options["pipeline_names"].split(","), options.get("load_versions") or {}
     options["pipeline_names"] = None if names == [provenance.DEFAULT] else names
@@ -217,11 +230,11 @@ def _told(run: Record, inputs: Mapping[str, str]) -> Record:
 
 def _recorded(params: Mapping[str, Any]) -> Record:
     """Give parameters but for secrets, which are taken from the project's files."""
-    found = {}
-    for name, value in params.items():
-        if value != REDACTED and not (isinstance(value, list) and REDACTED in value):
-            found[name] = _recorded(value) if isinstance(value, dict) else value
-    return found
+    return {
+        name: _recorded(value) if isinstance(value, dict) else value
+        for name, value in params.items()
+        if isinstance(value, dict) or REDACTED not in str(value)  # in a URL, anywhere in a list
+    }
 
 
 def _outcome(records: Records, run: Record) -> Record:

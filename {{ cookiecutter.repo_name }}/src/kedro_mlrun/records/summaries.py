@@ -116,6 +116,7 @@ def unreproducible(run: Mapping[str, Any]) -> str:
     state, parameters = run["status"].get("state"), section(run, "spec", "parameters")
     wrong = {
         "is a search. Reproduce a run with what it has found.": {SEARCH, SWEEP} & notes.keys(),
+        "failed. Reproduce one that is completed.": state == "error",
         f"is {state}. Reproduce one that is completed.": state != "completed",
         "tells nothing of what it was made of. Reproduce a later run of a pipeline.": (
             MADE_OF not in notes
@@ -128,7 +129,8 @@ def unreproducible(run: Mapping[str, Any]) -> str:
             f"{OWN}parameters" not in section(run, "status", "artifact_uris")
             and _STAND_IN.search(json.dumps(parameters.get(f"{OWN}params")))
         ),
-        "is of no commit. Commit the project, and run it again.": "git-commit" not in labels,
+        "names no commit, for there was none, or Git didn't answer in 2 seconds. Commit the "
+        "project, see that `git status` is fast, and run it again.": "git-commit" not in labels,
         "is of changes that were in no commit. Commit them, and run it again.": (
             labels.get("git-dirty") != "false"
         ),
