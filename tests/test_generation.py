@@ -111,7 +111,7 @@ def test_the_package_is_small_and_so_are_its_files(bake: Callable[..., Folder]) 
     own = [name for name in files if name.startswith("src/kedro_mlrun/") and "json" not in name]
     lines = [len(files[name][0].splitlines()) for name in own]
     assert max(lines) <= 500
-    assert sum(lines) <= 22_000
+    assert sum(lines) <= 22_100
 
 
 def test_the_package_has_the_same_bytes_in_every_project(bake: Callable[..., Folder]) -> None:
