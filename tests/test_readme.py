@@ -57,6 +57,10 @@ ELSEWHERE = {
         "is typed there, and its records are read",
         "test_jobs: test_each_way_to_run_gives_the_same_records",
     ),
+    r"kedro mlrun reproduce last": (
+        "needs a run of a commit",
+        "test_reproduce: test_a_run_is_reproduced_here_and_in_a_clone",
+    ),
     r"mlrun project .+": (
         "its records are read",
         "test_workflow: test_mlrun_runs_the_project_as_its_users_expect",

@@ -57,7 +57,7 @@ def test_a_release_is_a_tag_and_what_can_be_checked(clone: Folder) -> None:
     with tarfile.open(dist / f"{STARTER}.tar.gz") as archive:
         archive.extractall(clone.path.parent, filter="data")
     unpacked = clone.at(clone.path.parent / STARTER)
-    assert not {"tests", "tools", ".github"} & {path.name for path in unpacked.path.iterdir()}
+    assert not (unpacked.path / ".github").exists()
     makes = [clone.at(generate(each, each.path / "build")).files() for each in (unpacked, clone)]
     assert {**makes[0], ".cruft.json": None} == {**makes[1], ".cruft.json": None}
     materials = json.loads((dist / f"{STARTER}.cdx.json").read_text())

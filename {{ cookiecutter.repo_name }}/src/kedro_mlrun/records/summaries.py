@@ -153,8 +153,8 @@ def differing(told: Sequence[Record]) -> list[str]:
     told = [each for each in told if f"labels.{PROMOTION}" not in each]
     values = dict[str, list[str]]()
     for name, value in (pair for each in told for pair in each.items()):
-        if value is not None and name.startswith(("params.", "results.")):
-            values.setdefault(name, []).append(repr(value))
+        if name.startswith(("params.", "results.")):
+            values.setdefault(name, []).extend([] if value is None else [repr(value)])
 
     def rank(name: str) -> tuple[Any, ...]:
         own, is_training = values[name], re.match(r"results\.(.*[._])?train", name) is not None
@@ -167,7 +167,7 @@ def differing(told: Sequence[Record]) -> list[str]:
         name
         for name in names
         if name.startswith("params.") and not name.startswith("params.kedro.")
-        if len({*values[name]}) > 1 or len(values[name]) < len(told)
+        if len({*values[name]}) > 1 or 0 < len(values[name]) < len(told)
     ]
     return params + [name for name in names if name.startswith("results.")]
 
