@@ -58,7 +58,7 @@ ELSEWHERE = {
         "test_jobs: test_each_way_to_run_gives_the_same_records",
     ),
     r"kedro mlrun reproduce last": (
-        "needs a run of a commit",
+        "runs once more what takes long",
         "test_reproduce: test_a_run_is_reproduced_here_and_in_a_clone",
     ),
     r"mlrun project .+": (
