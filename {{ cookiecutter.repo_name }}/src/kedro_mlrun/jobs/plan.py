@@ -238,9 +238,9 @@ def _overrides(
             other, before = given.setdefault(field, (name, value))
             if before != value:
                 raise JobError(
-                    f"This job runs '{other}' and '{name}', for which `jobs.overrides` of mlrun.yml "
-                    f"has not the same {field}: {before!r} and {value!r}. To run them as jobs of "
-                    f"their own: kedro mlrun workflow {other} {name}"
+                    f"This job runs '{other}' and '{name}', for which `jobs.overrides` of "
+                    f"mlrun.yml has not the same {field}: {before!r} and {value!r}. To run them as "
+                    f"jobs of their own: kedro mlrun workflow {other} {name}"
                 )
     return dict(merge({}, *(found.get(name, {}) for name in names)))
 

@@ -66,7 +66,7 @@ class Condition(NamedTuple):
 
 
 class Word(NamedTuple):
-    """What is in a run's name, id, state or error, or in a short text of its parameters and so on."""
+    """What is in a run's name, id, state or error, or in a short text of its parameters or so."""
 
     text: str
 
