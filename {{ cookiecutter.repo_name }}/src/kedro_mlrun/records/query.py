@@ -179,7 +179,7 @@ def select(
         stop, skip = limit and limit + skip, skip - unread
         runs = _in_order(records, sort, ascending, matching, filters, fields, unread, stop)
     else:
-        runs = records.each_run(None, matching=matching, **filters)
+        runs = records.each_run(limit and limit + skip, matching=matching, **filters)
     chosen = list(islice(filter(holds, runs) if wanted else runs, skip, limit and limit + skip))
     if not chosen or sort:
         names = [each.field for each in wanted if isinstance(each, Condition)]

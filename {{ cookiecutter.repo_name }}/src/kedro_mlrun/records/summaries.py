@@ -152,9 +152,10 @@ def differing(told: Sequence[Record]) -> list[str]:
     # A promotion has others than the runs that one compares.
     told = [each for each in told if f"labels.{PROMOTION}" not in each]
     values = dict[str, list[str]]()
-    for name, value in (pair for each in told for pair in each.items()):
+    for name in dict.fromkeys(name for each in told for name in each):
         if name.startswith(("params.", "results.")):
-            values.setdefault(name, []).extend([] if value is None else [repr(value)])
+            found = (each.get(name) for each in told)
+            values[name] = [repr(value) for value in found if value is not None]
 
     def rank(name: str) -> tuple[Any, ...]:
         own, is_training = values[name], re.match(r"results\.(.*[._])?train", name) is not None

@@ -125,6 +125,9 @@ def producer(record: Mapping[str, Any]) -> str:
     return str(of.get("uri") or "").rpartition("/")[2].removesuffix(f"-{iteration}")
 
 
+_PLAIN = (str, int, float, list, tuple)
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Give nested dicts as one, with dots in the names."""
     return {prefix + ".".join(map(str, path)): leaf for path, leaf in leaves(values)}
@@ -133,8 +136,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def leaves(values: Mapping[Any, Any]) -> Iterator[tuple[list[Any], Any]]:
     """Give what is in nested dicts, each with its path; an empty dict is a value itself."""
     for name, value in values.items():
-        inner = leaves(value) if isinstance(value, Mapping) and value else [([], value)]
-        yield from (([name, *path], leaf) for path, leaf in inner)
+        # Most values are plain ones, which are told sooner than that they are no mappings.
+        if value and not isinstance(value, _PLAIN) and isinstance(value, Mapping):
+            yield from (([name, *path], leaf) for path, leaf in leaves(value))
+        else:
+            yield [name], value
 
 
 def section(run: Mapping[str, Any], part: str, field: str) -> dict[str, Any]:
