@@ -57,12 +57,17 @@ def test_each_way_to_run_gives_the_same_records(bake: Callable[..., Folder]) -> 
     expected = records(shown(project))
     assert expected[0] == "completed"
 
+    def logged(line: str) -> int:
+        return project.run(KEDRO, "mlrun", "logs", "last").stdout.count(line)
+
     project.make("run-local", f"PARAMS={PARAMS}")
     assert records(shown(project)) == expected
+    assert logged("Completed node: rank") == 1
 
     options = [f"-p{name}={value}" for name, value in QUICK.items()]
     project.run(MLRUN, "run", "-f", "function.yaml", "--local", *options, PYTHONPATH="src")
     assert records(shown(project)) == expected
+    assert logged("Completed node: rank") == 1
 
     watched = project.make("submit-mlrun", f"PARAMS={PARAMS}", "WATCH=1").stdout
     assert records(shown(project)) == expected
@@ -70,7 +75,7 @@ def test_each_way_to_run_gives_the_same_records(bake: Callable[..., Folder]) -> 
     log, _, table = watched.partition("MLRun run 'training+evaluation'")
     assert "Completed node: rank" in log
     assert "best_model" in table and "leaderboard.parquet" in table
-    assert project.run(KEDRO, "mlrun", "logs", "last").stdout.count("Completed node: rank") == 1
+    assert logged("Completed node: rank") == 1
     assert changes(project) == ""
 
 

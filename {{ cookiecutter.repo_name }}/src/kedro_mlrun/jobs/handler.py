@@ -94,6 +94,7 @@ def adopted(context: "mlrun.MLClientCtx") -> Iterator[tuple[JobParameters, Any, 
 
 def main(task: dict[str, Any]) -> None:
     """Be the process of a job of an embedded store."""
+    MLRunContextManager().printed_is_log = True
     if reason := run_task(task, Store(os.environ["MLRUN_DBPATH"])):
         # As `mlrun run` says it, and ends.
         sys.exit(f"Runtime error: {reason}")

@@ -86,6 +86,7 @@ class MLRunContextManager:
         self._runs: list[OpenRun] = []
         self._copies: dict[str, Context] = {}  # in a worker, of its parent's runs, by their ids
         self._job: RunContext | None = None
+        self.printed_is_log = _IN_JOB  # that of a job, which so has one
         self._stopped: set[str | None] = set()
         os.register_at_fork(after_in_child=self._leave_to_parent)
         atexit.register(self._close_at_exit)
@@ -439,7 +440,7 @@ class MLRunContextManager:
                 datasets = self._config.tracking.datasets
                 reference = workers.RunReference(*where, datasets, context.iteration)
                 workers.announce(run_id, reference)
-                if owned:
+                if owned or (isinstance(context, RunContext) and not self.printed_is_log):
                     run.log = RunLog(self.store, context, self.lock, run_id)
             if multiprocessing.parent_process():
                 # These end without the functions of `atexit`.
