@@ -51,7 +51,8 @@ class RunLog(logging.Handler):
                     self._timer.start()
 
     def _has_thread(self) -> bool:
-        return threading.get_ident() in {self._thread, *self._pool}
+        here = threading.get_ident()
+        return here == self._thread or here in self._pool
 
     def add(self, line: str) -> None:
         """Keep a line, in place of the oldest after the beginning if there are too many."""

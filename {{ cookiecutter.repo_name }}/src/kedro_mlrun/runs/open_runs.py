@@ -35,7 +35,7 @@ class OpenRun:
     context: Context
     run_id: str | None  # None for a run that was opened by saving something
     owned: bool  # False for the run of an MLRun job, which MLRun ends
-    log: RunLog | None = None  # of a pipeline's run; that of a job is what its process prints
+    log: RunLog | None = None  # of a pipeline's run, unless what its process prints is kept
 
     def end(self, error: BaseException | str | None, aborted: str, db: Any) -> bool:
         """Write down how the run went, and tell whether it has ended."""
