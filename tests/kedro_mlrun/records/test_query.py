@@ -63,7 +63,7 @@ def store_runs(db: LocalRunDB, project: str, runs: list[dict[str, Any]]) -> None
             "status": {"state": run["state"], "results": run["results"]},
         }
         if run["state"] == "error":
-            body["status"]["error"] = f'Boom {number}: "é\\n"\n\nTraceback of x = 2'
+            body["status"]["error"] = f'Boom {number}: "É\\n"\n\nTraceback of x = 2'
         body["metadata"]["labels"] |= {
             "git-commit": run.get("commit", "c0ffee"),
             "workflow": "nightly",
@@ -225,6 +225,7 @@ def test_a_filter_finds_what_pages_and_terminals_show(tmp_path: Path) -> None:
             "workflow = night": [],
             "BOOM": [3, 1],
             '"boom 3"': [3],
+            "é": [3, 1],
             "traceback": [],
             "name = train and state = error": [3, 1],
         }.items():

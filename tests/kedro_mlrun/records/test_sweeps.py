@@ -63,6 +63,10 @@ def test_a_sweep_is_its_best_trial(embedded: Store) -> None:
         assert len(records.artifacts("told", run=run)) == 3
         [best] = records.artifacts("told", run=run, best_iteration=True)
         assert best["metadata"]["iter"] == 2
+    # The number of a trial is no metric.
+    assert records.run(uid)["status"]["results"].keys() - records.metrics([best])[0].keys() == {
+        "best_iteration"
+    }
     names = [each["name"] for each in records.lineage(records.run(uid), 1, False)["follows"]]
     assert names.count("told") == 1
 

@@ -77,8 +77,8 @@ class Word(NamedTuple):
         return any(self.text.lower() in text.lower() for text in short)
 
     def matching(self) -> list[Matching]:
-        """Give what the store may know of it; its `lower` is that of ASCII."""
-        return [containing(self.text)] if self.text.isascii() else []
+        """Give what the store may know of it."""
+        return [containing(self.text)] if is_text(self.text) else []
 
 
 def searched(text: str) -> list[Condition | Word]:

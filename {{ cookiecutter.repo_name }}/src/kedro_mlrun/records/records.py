@@ -355,13 +355,14 @@ class Records:
         users, told = self.using(models), []
         for model in models:
             runs = [*users[uid_of(model)], self.producing_run(model) or {}]
-            # A promotion's results are of two models.
+            # A promotion's results are of two models, and the number of a trial is no metric.
             every = [section(run, "status", "results") for run in runs if not is_promotion(run)]
             found: Record = {}
             # What was found out last counts.
             for results in (*every, model["spec"].get("metrics") or {}):
                 for name, value in fields.flatten(results).items():
                     found.setdefault(name, value)
+            found.pop("best_iteration", None)
             key = artifact_key(model)
             own = {name: found[name] for name in found if short_metric(name, key) != name}
             told.append(own or found)

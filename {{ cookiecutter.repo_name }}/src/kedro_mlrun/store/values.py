@@ -103,16 +103,17 @@ def equal(field: str, text: str) -> Matching:
 
 
 def containing(text: str) -> Matching:
-    """Find runs with a text, of ASCII, in their name, id, state, error or another short text."""
-    names, text = "SELECT id FROM value_names", text.lower()
+    """Find runs with a text in their name, id, state, error or another short text."""
+    names, lower = "SELECT id FROM value_names", "lower" if text.isascii() else "lower_all"
+    text = text.lower()
     # A column of `runs` in each query, for an index has it.
     return " UNION ALL ".join(
         [
             "SELECT owner FROM run_values WHERE name = 0",
             f"SELECT owner FROM run_values WHERE name IN ({names}) AND {TEXT}"  # noqa: S608
-            " AND instr(lower(value), ?)",
+            f" AND instr({lower}(value), ?)",
             *(f"SELECT id FROM runs WHERE instr({name}, ?)" for name in ("state", "uid")),  # noqa: S608
-            "SELECT id FROM runs WHERE instr(lower(name), ?)",
+            f"SELECT id FROM runs WHERE instr({lower}(name), ?)",  # noqa: S608
         ]
         # A name of several pipelines is shown with a plus.
     ), [text, text, text, text.replace("+", "-")]
