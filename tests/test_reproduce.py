@@ -47,7 +47,7 @@ def test_a_run_is_reproduced_here_and_in_a_clone(
     with (project.path / "data/01_raw/measurements.csv").open("a") as data:
         data.write("\n")
     done = project.run(KEDRO, "mlrun", "reproduce", "last", ok=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert (
         "Input 'measurements': " in done.stderr and "measurements.csv has the SHA-1" in done.stderr
     )

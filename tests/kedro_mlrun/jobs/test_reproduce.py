@@ -128,7 +128,7 @@ def test_code_parameters_and_data_are_those_of_the_record(project: Folder, tmp_p
 
     # An input that isn't recorded any more is named.
     project.run(KEDRO, "mlrun", "delete", "first~1", "--yes")
-    _, done = reproduce(project, "second", code=1)
+    _, done = reproduce(project, "second", code=2)
     assert re.search(
         "has loaded 'mean' from a record .* has no run '.*'. Make a new run", done.stderr
     )
@@ -136,7 +136,7 @@ def test_code_parameters_and_data_are_those_of_the_record(project: Folder, tmp_p
     # Other data are named before anything is run.
     (project.path / "data/02_intermediate/table.csv").write_text("x\n1\n4\n")
     registry.write_text("raise SystemExit(7)\n")
-    _, done = reproduce(project, "first", code=1, TMPDIR=str(temporary))
+    _, done = reproduce(project, "first", code=2, TMPDIR=str(temporary))
     assert (
         "Input 'table': " in done.stderr
         and "02_intermediate/table.csv has the SHA-1" in done.stderr
@@ -161,22 +161,22 @@ def test_what_comes_out_otherwise_is_told(project: Folder, tmp_path: Path) -> No
     assert differences == {"counted": ""}
     assert json.loads(done.stdout)["packages"] == ["measuring 2.0 (then 1.0)"]
     module.unlink()
-    _, done = reproduce(project, code=1, **path)
+    _, done = reproduce(project, code=2, **path)
     assert "fails now: Node 'count" in done.stderr and "No module named 'measuring'" in done.stderr
 
     # What can't be made again is told before anything is run.
     local = project.path / "conf/local/mlrun.yml"
     local.write_text(f"{local.read_text()}tracking: {{parameters: false}}\n")
     run(project, "timed", "--params=factor=123456789012345678901")
-    assert "was given parameters of which" in reproduce(project, code=1)[1].stderr
+    assert "was given parameters of which" in reproduce(project, code=2)[1].stderr
     for folder in project.path.glob(".mlrun/artifacts/*/kedro.parameters"):
         shutil.rmtree(folder)
-    stderr = reproduce(project, "counted", code=1)[1].stderr
+    stderr = reproduce(project, "counted", code=2)[1].stderr
     assert "without its parameters: " in stderr
     assert "is gone. Restore that, or make a new run.\n" in stderr
     shutil.rmtree(project.path / ".git")
     commit(project)
-    _, done = reproduce(project, "counted", code=1)
+    _, done = reproduce(project, "counted", code=2)
     assert "git can't give the commit (fatal: " in done.stderr
     assert "Fetch it: git fetch origin " in done.stderr
 
@@ -185,7 +185,7 @@ def test_a_run_of_no_commit_is_refused(project: Folder) -> None:
     """Law 9: nothing is run where the code isn't known."""
     (project.path / "README.md").write_text("changed")
     run(project, "first")
-    assert "were in no commit. Commit them" in reproduce(project, code=1)[1].stderr
+    assert "were in no commit. Commit them" in reproduce(project, code=2)[1].stderr
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_data_in_folders_and_elsewhere(project: Folder, tmp_path: Path) -> None:
     project.run("git", "commit", "--all", "--quiet", "--message=Elsewhere")
     run(project, "first")
     before = file.stat().st_mtime_ns
-    _, done = reproduce(project, code=1)
+    _, done = reproduce(project, code=2)
     assert f"has saved 'written' as {file}, outside of the project" in done.stderr
     assert file.stat().st_mtime_ns == before
 

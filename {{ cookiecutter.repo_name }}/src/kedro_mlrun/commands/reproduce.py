@@ -29,7 +29,8 @@ def reproduce(records: Records, which: str) -> Answer:
     It is made of its commit, parameters and data, if these are still the same, in a folder that is
     deleted afterwards; your files and records stay as they are. Results are compared by value,
     artifacts and files by hash. The exit code is 0 if all are equal, or differ for a reason with
-    which nothing is wrong: a duration or rounding. Packages of other versions are named.
+    which nothing is wrong, a duration or rounding; 1 if more differs; 2 if the run can't be made
+    once more. Packages of other versions are named.
     """
     # What is left to do then is to delete the folder.
     for ending in (signal.SIGTERM, signal.SIGHUP):

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,6 +37,8 @@ _PARAMETERS = f"{OWN}parameters"  # the artifact that has them as they were
 
 class ReproduceError(click.ClickException):
     """A run can't be made once more."""
+
+    exit_code = 2
 
 
 def reproduce(records: Records, run: Record, folder: Path) -> Record:
@@ -92,8 +93,7 @@ def _unpack(folder: Path, commit: str, project: Path) -> None:
         raise ReproduceError(
             f"git can't give the commit ({why}). Fetch it: git fetch origin {commit}"
         )
-    with tarfile.open(archive) as tar:
-        tar.extractall(project, filter="tar")
+    shutil.unpack_archive(archive, project)
     # What is behind a link, such as to a disk of data, isn't this copy's.
     for path in [*project.rglob("*")]:
         if path.is_symlink() and not path.resolve().is_relative_to(project.resolve()):
