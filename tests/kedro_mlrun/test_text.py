@@ -15,7 +15,16 @@ def test_a_near_name_is_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(0.97202797, "0.9720"), (1e-9, "1e-09"), (None, "—"), (3, "3"), (float("nan"), "nan")],
+    [
+        (0.97202797, "0.9720"),
+        (1e-9, "1e-09"),
+        (None, "—"),
+        (3, "3"),
+        (float("nan"), "nan"),
+        (-1234567.891, "-1234567.891"),
+        (123456791.0, "123456791"),
+        (1e300, "1e+300"),
+    ],
 )
 def test_values(value: object, written: str) -> None:
     assert text.shown(value) == written

@@ -215,7 +215,7 @@ def test_runs_are_compared(store: Store, page: Answers, make_run: MakeRun) -> No
     assert page(f"/compare?id={uids[0]}").status == 400
     # The larger of these is best, the smaller, and of the last nobody knows.
     values = {"neg_log_loss": -1.0, "fit.latency": 2.0, "of.rows": 3, "score_time": 0.5}
-    values |= {"rank_test_score": 1, "std_test_score": 0.25}
+    values |= {"rank_test_score": 1, "std_test_score": 0.25, "accuracy_drop": 0.1, "logloss": 0.5}
     others = [make_run(results={name: n * value for name, value in values.items()}) for n in (1, 2)]
     told = page(f"/compare/data?id={','.join(others)}").json()["results"]
     best = {**values, "of.rows": None}

@@ -1,11 +1,14 @@
 """Runs that are chosen and sorted by their fields, with the store's index and without one."""
 
 import sqlite3
+import time
 from contextlib import closing, suppress
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +51,7 @@ SEARCHES = [
     "commit != c",
 ]
 SEARCHES += ["git-commit = 12", "labels.git-commit <= c0f", "workflow = night", "id = iris-1"]
+SEARCHES += ["took < 1h", "took >= 0.5", "started > 2020", "started <= 2020-01-01 10:00"]
 SEARCHES += ["name = train", "name = 0", "state = error and x = 1", "state = err"]
 CONDITIONS = st.builds(
     "{} {} {}".format, st.sampled_from("xy"), st.sampled_from(OPERATORS), st.sampled_from("0123b")
@@ -124,14 +128,14 @@ def test_the_index_knows_what_comes_first(db: LocalRunDB) -> None:
     nan = float("nan")
     runs = [
         {"parameters": {"x": value}, "results": {}, "later": {}, "state": "completed"}
-        for value in (1, True, 2, "b", nan, None, 0.5, 2, False, -1, "true")
+        for value in (1, True, 2, "b", nan, None, 0.5, 2, False, -1, "true", "NaN", "Infinity")
     ]
     runs += [{**runs[0], "state": "error"}, {**runs[2], "state": "running"}]
     # Beside a parameter, a result is another field.
     runs += [{**runs[0], "later": {"x": 9, "id": 9}}, {**runs[2], "results": {"x": -9, "id": -9}}]
     runs += [{**run, "parameters": {}, "results": {"x": 3}} for run in runs[-4:]]
     fresh(db, runs)
-    sorts, limits = ["x", "results.x", "id"], [1, 2, 5, 9, 12, 14]
+    sorts, limits = ["x", "results.x", "id"], [1, 2, 5, 9, 12, 14, 16]
     questions = product(sorts, [True, False], limits, [[], ["x != 2"]])
     for (sort, ascending, limit, where), pipeline in product(questions, ["", "1"]):
         question = {"sort": sort, "ascending": ascending, "limit": limit, "where": where}
@@ -234,9 +238,76 @@ def test_a_filter_finds_what_pages_and_terminals_show(tmp_path: Path) -> None:
     assert "" not in both(db)[0].run_fields()
 
 
-def test_what_a_filter_cannot_say_is_refused() -> None:
+def test_what_is_no_number_comes_last(tmp_path: Path) -> None:
+    """Also the other way round: a loss of NaN is not the smallest, and Infinity is a number."""
+    db = LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
+    run = {"parameters": {}, "later": {}, "state": "completed"}
+    losses = ["NaN", 1.5, "Infinity", 0.5, "-Infinity", "text"]
+    with db.transaction():
+        store_runs(db, "iris", [{**run, "results": {"loss": value}} for value in losses])
+    for records in both(db):
+        for ascending, order in (True, [5, 4, 3, 1, 2, 0]), (False, [2, 1, 3, 4, 5, 0]):
+            found = chosen(records, sort="loss", ascending=ascending)
+            assert found == [f"iris-{n}" for n in order]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
+def test_times_are_those_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    """They are written as tables show them, or with a zone; of durations, also with a unit."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    db = LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
+    for minute in range(3):
+        start, end = (
+            datetime(2026, 11, 27, 13, minute, second).astimezone() for second in (30, 30 + minute)
+        )
+        times = {"start_time": start.isoformat(), "end_time": end.isoformat()}
+        run = {"status": {"state": "completed", **times}}
+        db.write_run(run, f"iris-{minute}", "iris", 0)
+    elsewhere = datetime(2026, 11, 27, 13, 1, 30).astimezone(ZoneInfo("Asia/Tokyo")).isoformat()
+    for records in both(db):
+        for search, found in {
+            "started > '2026-11-27 13:01:00'": [2, 1],
+            "started > 2026-11-27 13:01:30": [2],
+            "started >= 2026-11-27T13:01:30": [2, 1],
+            f"started <= {elsewhere}": [1, 0],
+            f"started = {elsewhere}": [1],
+            "started = 2026-11-27 13:01": [1],
+            "started != 2026-11-27T13:01": [2, 0],
+            "started > 2026-11": [2, 1, 0],
+            "started < 2026": [],
+            "took >= 1": [2, 1],
+            "took < 2s": [1, 0],
+            "took > 0.03m": [2],
+        }.items():
+            assert chosen(records, search=search) == [f"iris-{n}" for n in found], search
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("x = 1 or y = 2", "is no condition"),
+        ("not x = 1", "is no condition"),
+        ("x in (1, 2)", "is no condition"),
+        ("x && y", "is no condition"),
+        ("name ~ train", "is no condition"),
+        ("auc > 0,5", "'0,5' is no number"),
+        ("auc > 50%", "'50%' is no number"),
+        ("started > yesterday", "'yesterday' is no time"),
+        ("took > long", "'long' is no duration"),
+        ("took > 3x", "'3x' is no duration"),
+    ],
+)
+def test_what_a_filter_cannot_say_is_refused(text: str, why: str) -> None:
     """Law 9: else `or` would be a word that no run has, and the list be empty."""
-    for text in ("x = 1 or y = 2", "not x = 1"):
-        with pytest.raises(RecordNotFoundError, match="is no condition"):
-            searched(text)
+    with pytest.raises(RecordNotFoundError, match=why):
+        searched(text)
+
+
+def test_words_may_be_of_any_kind() -> None:
+    """What would be refused beside a condition is a word without one."""
     assert searched("this or that") == [Word("this"), Word("or"), Word("that")]

@@ -73,11 +73,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Write a parameter or a result: at most four digits after the point, a dash for None."""
+    """Write a parameter or a result: at most four digits after the point, a dash for None.
+
+    Large numbers have all of twelve digits, for they may be ids or times.
+    """
     if value is None:
         return "—"
     if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"  # noqa: PLR2004
+        size = abs(value)
+        if size >= 1e6:  # noqa: PLR2004
+            return f"{value:.12g}"
+        return f"{value:.4f}" if size == 0 or size >= 1e-3 else f"{value:.4g}"  # noqa: PLR2004
     return str(value)
 
 

@@ -3,14 +3,17 @@
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import chain, islice
 from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
+from ..store.fields import moment
 from ..store.values import (
     COLUMNS,
     ERROR,
+    INFINITE,
     LONGEST,
     SHORTENED,
     WORDS,
@@ -20,6 +23,7 @@ from ..store.values import (
     equal,
     headline,
     is_text,
+    timed,
 )
 from ..text import nearest
 from .records import RecordNotFoundError, Records
@@ -27,11 +31,14 @@ from .summaries import ABOUT, Record, fields_of, summary, uid_of
 
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _COMPARED = (
-    r"""("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(==?|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)"""
+    r"""("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(==?|!=|<=|>=|<|>)\s*"""
+    r"""("[^"]*"|'[^']*'|\d{4}-\d\d-\d\d \d\d:[\d:.]+|[^\s"'=<>]+)"""
 )
 _CONDITION = re.compile(rf"\s*{_COMPARED}(?:\s+and\s+(?=\S)|\s*$)", re.IGNORECASE)
 _SEARCHED = re.compile(rf"""\s*(?:{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+))""")
+_OTHERS = {"or", "not", "in", "&&"}  # beside signs; words as well, if nothing else is a condition
 _PREFIXES = ("", "params.", "results.", "labels.")
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 class Condition(NamedTuple):
@@ -47,6 +54,10 @@ class Condition(NamedTuple):
         name, compare = full_name(self.field, fields), _OPERATORS[self.comparison]
         value, is_equal = fields.get(name), self.comparison in {"=", "!="}
         text, number = self.text, self.number
+        if name == "started" and (start := moment(value)):
+            shown = start.astimezone().isoformat(" ")
+            is_it = start == _time(text) or shown.startswith(text.replace("T", " "))
+            return bool(compare(is_it, True) if is_equal else compare(start, _time(text)))
         if isinstance(value, int | float) and not isinstance(value, bool) and number is not None:
             return bool(compare(value, number))
         if isinstance(value, bool):
@@ -58,9 +69,12 @@ class Condition(NamedTuple):
         return value is not None and fits and bool(compare(str(value), text))
 
     def matching(self) -> list[Matching]:
-        """Give what the store may know of it, which is nothing of a time."""
+        """Give what the store may know of it."""
         if self.comparison == "=" and self.field in COLUMNS and is_text(self.text):
             return [equal(self.field, self.text)]
+        if self.field in {"started", "took"} and self.comparison not in {"=", "!="}:
+            bound = _time(self.text) if self.number is None else self.number
+            return [timed(self.comparison, bound)]
         number = _number(self.text) if self.comparison == "=" else self.number
         return [comparing(names, *self[1:3], number) for names in _indexed(self.field)]
 
@@ -89,7 +103,7 @@ def searched(text: str) -> list[Condition | Word]:
             found.append(_condition(*compared))
         elif quoted:
             found.append(Word(quoted))
-        elif {*word} & {*"=<>!"} or (word.lower() in {"or", "not"} and {*text} & {*"=<>"}):
+        elif {*word} & {*"=<>!~|"} or (word.lower() in _OTHERS and {*text} & {*"=<>(&"}):
             conditions([text])  # which says what one is
         elif word.lower() != "and":
             found.append(Word(word))
@@ -98,8 +112,30 @@ def searched(text: str) -> list[Condition | Word]:
 
 def _condition(field: str, comparison: str, value: str) -> Condition:
     field, plain = (text.strip("\"'") for text in (field, value))
-    comparison = "=" if comparison == "==" else comparison
-    return Condition(field, comparison, plain, _number(value))
+    comparison, number = "=" if comparison == "==" else comparison, _number(value)
+    if field == "started":
+        _time(plain)
+        number = None
+    elif field == "took" and (parts := re.fullmatch(r"([\d.]*\d)([a-z]+)", plain)):
+        number = (_number(parts[1]) or 0) * _UNITS.get(parts[2], float("nan"))
+    elif re.fullmatch(r"\d*,\d+|[\d.,]+%", value):
+        raise RecordNotFoundError(
+            f"'{value}' is no number. Write one such as 0.5, or quote a text."
+        )
+    if field == "took" and (number is None or isnan(number)):
+        raise RecordNotFoundError(f"'{plain}' is no duration. Write seconds, or 90s, 5m or 2h.")
+    return Condition(field, comparison, plain, number)
+
+
+def _time(text: str) -> datetime:
+    """Read a time of this machine's zone, or with a zone of its own; of a year, its first day."""
+    try:
+        is_whole = not re.fullmatch(r"\d{4}(-\d\d)?", text)
+        return datetime.fromisoformat(text if is_whole else f"{text}-01-01"[:10]).astimezone()
+    except (ValueError, OverflowError):
+        raise RecordNotFoundError(
+            f"'{text}' is no time. Write one such as 2026-11-27 or 2026-11-27 13:30."
+        ) from None
 
 
 def conditions(texts: Iterable[str]) -> list[Condition]:
@@ -243,6 +279,8 @@ def _number(text: str) -> float | None:
 
 
 def _rank(value: Any) -> tuple[Any, ...]:
+    if value in INFINITE:
+        value = float(value)
     if isinstance(value, int | float):
         return () if isnan(value) else (1, value)
     return () if value is None else (0, str(value))

@@ -36,9 +36,11 @@ ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time",
 ALWAYS = ("labels.process", "labels.session")  # differ, and tell nothing
 # What the last part of a result's name says of which value is best; of others nobody knows.
 SMALL = "loss error rmse mse mae mape brier perplexity regret seconds ms latency deviance fpr fnr"
-SMALL += " nll ece wer cer distance time std rank davies"
+SMALL += (
+    " nll ece wer cer distance time std rank davies drop gap logloss mlogloss merror rmsle mphe"
+)
 LARGE = "accuracy precision recall f1 auc ap map score r2 iou dice ndcg kappa mcc specificity"
-LARGE += " sensitivity likelihood skill"
+LARGE += " sensitivity likelihood skill aucpr"
 
 
 def summary(run: Mapping[str, Any]) -> Record:

@@ -7,17 +7,25 @@ import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from .fields import TERMINAL_STATES, as_json, failure, run_fields, run_name, section
 
 LONGEST, LONGEST_ERROR = 100, 1_000  # characters of a text that is kept, and of an error
+ROUNDED = 0.01  # seconds by which SQLite's days are inexact
 LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
 """Lets a run be looked at whatever is asked, for not all that it has is known."""
 
 # As SQLite sorts values of any type.
 NUMBER, TEXT, NOTHING = "value < ''", "value >= '' AND value < x''", "value >= x''"
-WORDS = ("true", "false", "nan")  # which may be True, False and NaN, and are no texts then
+INFINITE = ("NaN", "Infinity", "-Infinity")  # as results that are these are recorded
+WORDS = (
+    "true",
+    "false",
+    "nan",
+    *INFINITE,
+)  # which may be True, False and NaN, and are no texts then
 SHORTENED = ("id", "labels.git-commit")  # of which people see the beginning
 ERROR = ""  # is the name of what a run has failed with, for no field has that
 
@@ -100,6 +108,19 @@ def equal(field: str, text: str) -> Matching:
     other = text + chr(sys.maxunicode) if field == "id" else run_name(text)
     query = "SELECT owner FROM run_values WHERE name = 0 UNION ALL SELECT id FROM runs WHERE "
     return query + COLUMNS[field], [text, other]
+
+
+def timed(comparison: str, bound: datetime | float) -> Matching:
+    """Find runs that began before or after a time, or may have taken less or more than seconds."""
+    # What is before the mark is the place that a run has among others.
+    value = own = "substr(start_time, instr(start_time, '~') + 1)"
+    if isinstance(bound, datetime):
+        limit: Any = bound.astimezone(UTC).isoformat(timespec="microseconds")
+    else:
+        value = f"coalesce((julianday(end_time) - julianday({own})) * 86400, ?)"
+        limit = bound + (ROUNDED if "<" in comparison else -ROUNDED)
+    values = [limit] if value == own else [bound, limit]
+    return f"SELECT id AS owner FROM runs WHERE {value} {comparison} ?", values  # noqa: S608
 
 
 def containing(text: str) -> Matching:
