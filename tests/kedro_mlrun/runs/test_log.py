@@ -1,11 +1,14 @@
 """A run's log: what was logged while it went on."""
 
 import logging
+import os
 import re
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from helpers import PROJECT, Store, project_module
 from kedro.framework.session import KedroSession
 from kedro.pipeline import node, pipeline
-from kedro.runner import SequentialRunner, ThreadRunner
+from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 
 from kedro_mlrun.runs import log as run_log
 
@@ -47,6 +50,32 @@ def say_much(number: int) -> None:
         LOG.warning("step %03d", step)
 
 
+def wait_for(name: str) -> None:
+    """Wait for a file, here or in a worker process."""
+    give_up = time.monotonic() + 60
+    while not Path(os.environ["HERE"], name).exists():
+        assert time.monotonic() < give_up, name
+        time.sleep(0.05)
+
+
+def take_turns(first: int) -> None:
+    for turn in range(first, 6, 2):
+        wait_for(f"turn {turn}")
+        LOG.warning("turn %s", turn)
+        Path(os.environ["HERE"], f"turn {turn + 1}").touch()
+
+
+def even(number: int) -> None:
+    take_turns(0)
+
+
+def odd(number: int) -> None:
+    take_turns(1)
+    wait_for("read")
+    LOG.warning("last words, token=s3cr3t-value")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Give a function that runs a pipeline of one node, which is one of those above or given."""
@@ -56,6 +85,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (tmp_path / "conf" / "base" / "catalog.yml").write_text("{}")
     (tmp_path / "conf" / "base" / "mlrun.yml").write_text("project: never-used")
     registered = {"both": pipeline([node(meet, "params:number", None, name=n) for n in "ab"])}
+    registered["turns"] = pipeline([node(each, "params:number", None) for each in (even, odd)])
     registry = project_module("pipeline_registry")
     monkeypatch.setattr(registry, "register_pipelines", lambda: registered)
 
@@ -136,6 +166,29 @@ def test_the_threads_of_a_run_log_to_it(embedded: Store, run: Run) -> None:
     run("both", runner=ThreadRunner())
     (log,) = logs(embedded, "both")
     assert log.count("1 is here") == 2
+
+
+def test_workers_are_heard_at_once_and_in_order(
+    embedded: Store, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While their nodes go on; and what one has logged that is killed isn't lost."""
+    monkeypatch.setenv("HERE", str(tmp_path))
+    (tmp_path / "turn 0").touch()
+
+    def read() -> None:
+        wait_for("turn 6")
+        while "turn 5" not in "".join(logs(embedded, "turns")):
+            time.sleep(0.05)
+        (tmp_path / "read").touch()
+
+    threading.Thread(target=read, daemon=True).start()
+    with pytest.raises(BrokenProcessPool):
+        run("turns", runner=ParallelRunner(max_workers=2))
+    (log,) = logs(embedded, "turns")
+    assert re.findall(r"turn (\d)|last words, token=(\S+)", log) == [
+        *((str(turn), "") for turn in range(6)),
+        ("", "*****"),
+    ]
 
 
 def test_a_job_has_what_it_prints_alone(embedded: Store, run: Run) -> None:

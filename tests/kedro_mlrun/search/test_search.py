@@ -126,6 +126,39 @@ def test_trials_in_processes_of_their_own_are_recorded_once_each(project: Folder
     assert counts(project)["split"] == 1
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_search_has_a_log(project: Folder, jobs: str) -> None:
+    """A line for each trial as it ends, the one that is printed; and what its nodes log.
+
+    Law 8, in processes of their own, too; and what these print is no part of the answer.
+    """
+    parameters = project.path / "conf" / "base" / "parameters.yml"
+    secret = "{db: {password: hunter2}, "
+    parameters.write_text(secret + parameters.read_text().removeprefix("{"))
+    warn = "import logging; logging.getLogger('shop').warning('with hunter2: %s', model.x)"
+    registry = project.path / "src" / "breast_cancer" / "pipeline_registry.py"
+    registry.write_text(REGISTRY.replace('count("train")', f'count("train"); {warn}'))
+    grid = ("--sampler", "grid", "--set", "model.x=choice(0.2, 0.95, 0.4, 0.3)")
+    printed = project.run(
+        *(KEDRO, "mlrun", "search", "--json", "--jobs", jobs, *grid),
+        REAL_PYTHON=project.variables.get("REAL_PYTHON", str(PYTHON)),
+    )
+    log = project.run(KEDRO, "mlrun", "logs", "last").stdout
+    told = re.findall(r"(?m)^Trial .*$", printed.stderr)
+    assert re.findall("INFO kedro_mlrun.search.runner: (Trial .*)", log) == told
+    assert sorted(re.sub(r"\(\S+ s\)", "(s)", line) for line in told) == [
+        "Trial 1 of 6 (s): validation.score -0.0100, the best so far",
+        "Trial 2 of 6 (s): failed: ValueError: x is too large",
+        "Trial 3 of 6 (s): validation.score -0.0100",
+        "Trial 4 of 6 (s): validation.score 0.0000, the best so far",
+    ]
+    # With two jobs, the first trial runs in another process than the rest, and the best again.
+    warned = re.findall(r"WARNING shop: Trial (\d): with \*+: (\S+)", log)
+    assert {("1", "0.2"), ("2", "0.95"), ("3", "0.4"), ("4", "0.3")} == {*warned}
+    assert json.loads(printed.stdout)["best_iteration"] == 4
+    assert "hunter2" not in printed.stderr
+
+
 def test_what_cant_be_searched_is_said(project: Folder) -> None:
     """One sentence says what is wrong, and one what to change; what judges the best has no say."""
 

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from ..secrets.known import hide
@@ -19,7 +20,7 @@ FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%
 class RunLog(logging.Handler):
     """Keeps what this process logs, and writes it to a run's log: at once, and a long one's end.
 
-    `lock` is held while something is recorded. What is of no run, for it is a worker's, is taken.
+    `lock` is held while something is recorded. What a worker logs, without a store, its parent has.
     """
 
     def __init__(
@@ -28,66 +29,69 @@ class RunLog(logging.Handler):
         super().__init__()
         self.setFormatter(FORMAT)
         self._db, self._context, self._recording, self.run_id = db, context, lock, run_id
+        self.uid, self.part = context._uid if context else "", ""
         self._process, self._thread = os.getpid(), threading.get_ident()
-        self._pool = set[int]()
-        self._timer: threading.Timer | None = None
-        self._notes, self._has_failed = 0, False
-        self._own, self._room, self._left_out = threading.RLock(), PART, 0
-        self._beginning, self._end = list[str](), deque[str]()
+        self._pool, self._of_workers = set[int](), dict[str, int]()
+        self._own, self._ended = threading.RLock(), threading.Event()
+        self._room, self._left_out, self._has_failed = PART, 0, False
+        self._beginning, self._end = list[workers.Line](), deque[workers.Line]()
         logging.getLogger().addHandler(self)
+        if db:
+            # Not in this thread, which may be recording.
+            threading.Thread(target=self._follow, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what is logged, and have it written soon."""
+        """Keep what is logged."""
         # A run in another thread has a log of its own, and so has a process that was forked.
         is_own = self._has_thread() or not any(each._has_thread() for each in _open())
         with suppress(Exception):  # of arguments that don't fit, which other handlers tell
             if is_own and os.getpid() == self._process:
-                self.add(f"{self.format(record)}\n")
-                if self._db and not self._timer:
-                    # Not in this thread, which may be recording; and an API isn't asked as often.
-                    seconds = 1 if isinstance(self._db, Store) else 5
-                    self._timer = threading.Timer(seconds, self._write)
-                    self._timer.daemon = True
-                    self._timer.start()
+                text = self.format(record).replace(": ", f": {self.part}", 1)
+                self.add((record.created, f"{text}\n"))
 
     def _has_thread(self) -> bool:
         here = threading.get_ident()
         return here == self._thread or here in self._pool
 
-    def add(self, line: str) -> None:
+    def add(self, line: workers.Line) -> None:
         """Keep a line, in place of the oldest after the beginning if there are too many."""
+        if not self._db:
+            workers.leave_line(self.uid, line)
+            return
         with self._own:
-            self._room -= len(line)
+            self._room -= len(line[1])
             (self._beginning if self._room >= 0 else self._end).append(line)
             while self._room < -PART:
-                self._room += len(self._end.popleft())
+                self._room += len(self._end.popleft()[1])
                 self._left_out += 1
 
-    def take(self, whole: bool = True) -> list[str]:
+    def take(self, whole: bool = True) -> list[workers.Line]:
         """Give what has come since the last time, all of it or what is of the beginning."""
         with self._own:
-            lines, self._beginning = self._beginning, []
+            lines, self._beginning = sorted(self._beginning, key=itemgetter(0)), []
             if whole:
                 if self._left_out:
-                    lines.append(f"[{self._left_out} messages are left out of this long log]\n")
-                lines += self._end
+                    text = f"[{self._left_out} messages are left out of this long log]\n"
+                    lines.append((0, text))
+                lines += sorted(self._end, key=itemgetter(0))
                 self._end.clear()
                 self._room, self._left_out = PART, 0
             return lines
 
+    def _follow(self) -> None:
+        while not self._ended.wait(1 if isinstance(self._db, Store) else 5):  # an API less often
+            self._write()
+
     def _write(self, whole: bool = False) -> None:
-        of_run, lines = (self._context._uid, self._context.project), list[str]()
+        lines = list[workers.Line]()
         with self._recording:
-            self._timer = None
             try:
-                for note in workers.notes(of_run[0], self._notes):
-                    self._notes += 1
-                    for line in note.get("log", ()):
-                        self.add(line)
+                for line in workers.lines(self.uid, self._of_workers):
+                    self.add(line)
                 lines = self.take(whole)
-                if text := hide("".join(lines)):
+                if text := hide("".join(text for _, text in lines)):
                     body = text.encode(errors="replace")
-                    self._db.store_log(*of_run, body=body, append=True)
+                    self._db.store_log(self.uid, self._context.project, body=body, append=True)
             except Exception as error:
                 self._beginning[:0] = lines
                 if not self._has_failed:
@@ -100,11 +104,10 @@ class RunLog(logging.Handler):
     def end(self, failure: str) -> None:
         """Write the rest, with what the run has failed with, and keep nothing any more."""
         logging.getLogger().removeHandler(self)
-        if self._timer:
-            self._timer.cancel()
+        self._ended.set()
         if failure:
             record = logging.LogRecord(__name__, logging.ERROR, "", 0, failure, None, None)
-            self.add(f"{self.format(record)}\n")
+            self.add((record.created, f"{self.format(record)}\n"))
         self._write(whole=True)
 
 
@@ -112,9 +115,18 @@ def _open() -> list[RunLog]:
     return [each for each in logging.getLogger().handlers if isinstance(each, RunLog)]
 
 
+def of_thread() -> list[RunLog]:
+    """Give the logs of the runs that this thread is of."""
+    return [each for each in _open() if each._has_thread()]
+
+
 def take_thread(run_id: str | None) -> None:
-    """Tell whose node a thread runs, if that is one of a runner's pool."""
+    """Tell whose node a thread runs, if that is one of a runner's pool, or of a worker process."""
     here, logs = threading.get_ident(), _open()
+    for each in logs:
+        # All nodes of a worker are of one run.
+        if not each.uid and (reference := workers.announced(run_id)):
+            each.uid = reference.uid
     if all(here != each._thread for each in logs):
         for each in logs:
             (each._pool.add if each.run_id == run_id else each._pool.discard)(here)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 VARIABLE = "KEDRO_MLRUN_RUNS"  # of the environment: the runs that a parent process has open
 LONGEST_WAIT = 600  # seconds, for other workers that write to the same run
+Line = tuple[float, str]  # of a log: when, and what
 
 
 class RunReference(NamedTuple):
@@ -59,8 +60,7 @@ def one_at_a_time(uid: str) -> Iterator[sqlite3.Connection]:
     # SQLite's locks work between processes on every system, and are gone with the process.
     if not (path := _file(uid)):
         raise LookupError(f"Run {uid} is not open in a parent process. Run its pipeline again.")
-    file = sqlite3.connect(path, timeout=LONGEST_WAIT, isolation_level=None)
-    with closing(file) as connection:
+    with closing(sqlite3.connect(path, LONGEST_WAIT, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("CREATE TABLE IF NOT EXISTS notes (body TEXT NOT NULL)")
@@ -76,18 +76,35 @@ def leave_note(uid: str, note: dict[str, Any]) -> None:
 
 def have_written(uid: str) -> bool:
     """Tell whether a run has had workers that saved something, or left a note."""
-    file = _file(uid)
-    return file is not None and file.exists()
+    return bool((file := _file(uid)) and file.exists())
 
 
-def notes(uid: str, start: int = 0) -> list[dict[str, Any]]:
-    """Give what the workers of a run have told, in order, but for so many that are known."""
+def notes(uid: str) -> list[dict[str, Any]]:
+    """Give what the workers of a run have told, in order."""
     if not have_written(uid):
         return []
     with one_at_a_time(uid) as connection:
-        query = "SELECT body FROM notes ORDER BY rowid LIMIT -1 OFFSET ?"
-        rows = connection.execute(query, (start,)).fetchall()
+        rows = connection.execute("SELECT body FROM notes ORDER BY rowid").fetchall()
     return [json.loads(body) for (body,) in rows]
+
+
+def leave_line(uid: str, line: Line) -> None:
+    """Tell the parent process of a run what this one logs."""
+    # In a file of its own, so that it is there at once, without a lock that a fork could break.
+    if file := _file(uid):
+        with file.with_name(f"{os.getpid()}.log").open("a", encoding="utf-8") as opened:
+            opened.write(f"{json.dumps(line)}\n")
+
+
+def lines(uid: str, known: dict[str, int]) -> Iterator[Line]:
+    """Give what the workers of a run have logged, but for so many bytes of each that are known."""
+    for path in file.parent.glob("*.log") if (file := _file(uid)) else ():
+        with path.open("rb") as opened:
+            opened.seek(known.setdefault(path.name, 0))
+            for line in opened:
+                if line.endswith(b"\n"):
+                    known[path.name] += len(line)
+                    yield json.loads(line)
 
 
 def forget(uid: str) -> None:

@@ -15,6 +15,8 @@ from typing import Any, cast
 import cloudpickle
 from joblib.externals.loky import ProcessPoolExecutor
 
+from ..runs import log
+from ..secrets import known as secrets
 from .trials import Asked, Trial
 from .work import Prepared
 
@@ -44,7 +46,7 @@ def run_side_by_side(prepared: Prepared, asked: Iterator[Asked], jobs: int) -> I
 
 
 def _obey(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it: loky's processes would wait for ever."""
+    """Log to the parent's run, leave Ctrl-C to it, and end with it: loky's would wait for ever."""
 
     def end_with_it() -> None:
         while os.getppid() == parent:
@@ -53,6 +55,9 @@ def _obey(parent: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=end_with_it, daemon=True).start()
+    os.dup2(2, 1)  # what nodes print is no part of a command's answer
+    log.of_worker(os.getpid())
+    log.take_thread(None)
 
 
 def _run(file: Path, *asked: Any) -> Trial:
@@ -61,4 +66,7 @@ def _run(file: Path, *asked: Any) -> Trial:
 
 @cache
 def _prepared(file: Path) -> Prepared:
-    return cast(Prepared, cloudpickle.loads(file.read_bytes()))
+    prepared = cast(Prepared, cloudpickle.loads(file.read_bytes()))
+    secrets.register(prepared.work.parameters)
+    secrets.install()
+    return prepared

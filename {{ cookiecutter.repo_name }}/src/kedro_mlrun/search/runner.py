@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -21,10 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ..datasets.result import PATHS, MLRunResult
 from ..project import config_loader, current_project
 from ..runs.dataset import run_dataset
+from ..runs.log import of_thread
 from ..runs.manager import MLRunContextManager
 from ..runs.open_runs import take_back
-from ..store.fields import BEFORE, SEARCH
-from ..text import plain_refusal, shown, visible
+from ..store.fields import BEFORE, SEARCH, moment
+from ..text import plain_refusal, shown, took, visible
 from .config import SearchConfig, SearchError
 from .metric import no_metric
 from .resume import file_hashes
@@ -295,7 +297,7 @@ def _short(error: str) -> str:
 
 @contextmanager
 def _progress(config: SearchConfig, study: Study) -> Iterator[Any]:
-    """Show how far a search is, and the best so far: in a terminal as a bar, else in lines."""
+    """Show how far a search is: in a terminal by a bar, else and in the run's log in lines."""
     console = Console(stderr=True, highlight=False, markup=False)
     best = TextColumn("{task.description}")
     bar = Progress(MofNCompleteColumn(), BarColumn(), best, console=console, transient=True)
@@ -310,8 +312,14 @@ def _progress(config: SearchConfig, study: Study) -> Iterator[Any]:
 
         def tell(trial: Trial, is_best: bool) -> None:
             bar.update(task, advance=1, description=told())
-            if trial.error or (is_best and bar.disable):
-                what = f"failed: {_short(trial.error)}" if trial.error else told()
-                console.print(f"Trial {trial.number} of {config.trials}: {what}")
+            what = f"{config.metric} {shown(trial.value)}{', the best so far' * is_best}"
+            what = f"failed: {_short(trial.error)}" if trial.error else trial.pruned or what
+            start = moment(trial.started)
+            seconds = f" ({took((datetime.now(UTC) - start).total_seconds())})" if start else ""
+            line = f"Trial {trial.number} of {config.trials}{seconds}: {what}"
+            for each in of_thread():
+                each.handle(LOG.makeRecord(LOG.name, logging.INFO, "", 0, line, (), None))
+            if trial.error or bar.disable:
+                console.print(line)
 
         yield tell

@@ -17,6 +17,7 @@ from kedro.validation import ParameterValidator
 
 from ..datasets.result import MLRunResult
 from ..runs.dataset import RunDataset, innermost
+from ..runs.log import of_thread
 from ..store.rows import now
 from ..text import nearest
 from .config import SearchConfig, SearchError
@@ -53,7 +54,7 @@ class Work:
         parameters: Mapping[str, Any],
         catalog: CatalogProtocol,
     ) -> None:
-        self.config, self._parameters = config, parameters
+        self.config, self.parameters = config, parameters
         self._validator = ParameterValidator({"search": pipeline})
         names = [name for name in sorted(pipeline.inputs()) if is_parameter(name)]
         self.taken = [name for name in names if any(_has(name, each) for each in config.parameters)]
@@ -117,7 +118,7 @@ class Work:
 
     def with_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Give what nodes take as parameters with these values, checked as Kedro does."""
-        whole = copy.deepcopy(dict(self._parameters))
+        whole = copy.deepcopy(dict(self.parameters))
         for name, value in values.items():
             *path, last = name.split(".")
             inner = whole
@@ -157,7 +158,7 @@ class Prepared:
         steps, pruned, made, value = Steps(), "", Values(), None
         results = dict[str, Any]()
         try:
-            with _quiet():
+            with _logging_as(f"Trial {number}: "):
                 for step, made in enumerate(self._make(config.values(params)), 1):
                     results = self.work.entries[self.entry].named(made[stem(self.entry)].load())
                     found: Any = results.get(config.metric)
@@ -224,15 +225,19 @@ class Prepared:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Let Kedro not tell of each node of each trial."""
+def _logging_as(part: str) -> Iterator[None]:
+    """Let Kedro not tell of each node of each trial, and nodes with the trial that they are of."""
     log = logging.getLogger("kedro.pipeline.node")
-    level = log.level
+    level, runs = log.level, of_thread()
     log.setLevel(logging.WARNING)
+    for each in runs:
+        each.part = part
     try:
         yield
     finally:
         log.setLevel(level)
+        for each in runs:
+            each.part = ""
 
 
 def is_generator(node: Node) -> bool:
