@@ -202,8 +202,8 @@ class MLRunHooks:
             secrets.register({name: inputs[name] for name in inputs if is_parameter(name)})
             secrets.install()
             run_id = _run_id(catalog)
-            if run_id not in self._runs and workers.announced(run_id):
-                logging.getLogger().addHandler(log.of_worker(os.getpid()))
+            if run_id not in self._runs and (reference := workers.announced(run_id)):
+                logging.getLogger().addHandler(log.of_worker(os.getpid(), reference.uid))
         log.take_thread(_run_id(catalog))
         for name, data in inputs.items():
             seconds = self._load_seconds.pop((node.name, name, id(data)), None)
@@ -260,7 +260,7 @@ class MLRunHooks:
             run.notes.append(note)
             return run.tracking.datasets
         if reference := workers.announced(run_id):
-            workers.leave_note(reference.uid, note | {"log": log.of_worker(os.getpid()).take()})
+            workers.leave_note(reference.uid, note)
             return reference.datasets
         return ()
 

@@ -24,12 +24,12 @@ class RunLog(logging.Handler):
     """
 
     def __init__(
-        self, db: Any = None, context: Any = None, lock: Any = None, run_id: str = ""
+        self, uid: str, db: Any = None, context: Any = None, lock: Any = None, run_id: str = ""
     ) -> None:
         super().__init__()
         self.setFormatter(FORMAT)
         self._db, self._context, self._recording, self.run_id = db, context, lock, run_id
-        self.uid, self.part = context._uid if context else "", ""
+        self._uid, self.part = uid, ""
         self._process, self._thread = os.getpid(), threading.get_ident()
         self._pool, self._of_workers = set[int](), dict[str, int]()
         self._own, self._ended = threading.RLock(), threading.Event()
@@ -56,7 +56,7 @@ class RunLog(logging.Handler):
     def add(self, line: workers.Line) -> None:
         """Keep a line, in place of the oldest after the beginning if there are too many."""
         if not self._db:
-            workers.leave_line(self.uid, line)
+            workers.leave_line(self._uid, line)
             return
         with self._own:
             self._room -= len(line[1])
@@ -65,8 +65,7 @@ class RunLog(logging.Handler):
                 self._room += len(self._end.popleft()[1])
                 self._left_out += 1
 
-    def take(self, whole: bool = True) -> list[workers.Line]:
-        """Give what has come since the last time, all of it or what is of the beginning."""
+    def _take(self, whole: bool) -> list[workers.Line]:
         with self._own:
             lines, self._beginning = sorted(self._beginning, key=itemgetter(0)), []
             if whole:
@@ -86,12 +85,12 @@ class RunLog(logging.Handler):
         lines = list[workers.Line]()
         with self._recording:
             try:
-                for line in workers.lines(self.uid, self._of_workers):
+                for line in workers.lines(self._uid, self._of_workers):
                     self.add(line)
-                lines = self.take(whole)
+                lines = self._take(whole)
                 if text := hide("".join(text for _, text in lines)):
                     body = text.encode(errors="replace")
-                    self._db.store_log(self.uid, self._context.project, body=body, append=True)
+                    self._db.store_log(self._uid, self._context.project, body=body, append=True)
             except Exception as error:
                 self._beginning[:0] = lines
                 if not self._has_failed:
@@ -121,18 +120,14 @@ def of_thread() -> list[RunLog]:
 
 
 def take_thread(run_id: str | None) -> None:
-    """Tell whose node a thread runs, if that is one of a runner's pool, or of a worker process."""
+    """Tell whose node a thread runs, if that is one of a runner's pool."""
     here, logs = threading.get_ident(), _open()
-    for each in logs:
-        # All nodes of a worker are of one run.
-        if not each.uid and (reference := workers.announced(run_id)):
-            each.uid = reference.uid
     if all(here != each._thread for each in logs):
         for each in logs:
             (each._pool.add if each.run_id == run_id else each._pool.discard)(here)
 
 
 @cache
-def of_worker(_process: int) -> RunLog:
-    """Give what a worker process logs, which its parent writes."""
-    return RunLog()
+def of_worker(_process: int, uid: str) -> RunLog:
+    """Give what hands over what a worker process logs to the run with this id of its parent."""
+    return RunLog(uid)

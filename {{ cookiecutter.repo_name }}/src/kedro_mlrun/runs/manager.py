@@ -441,7 +441,7 @@ class MLRunContextManager:
                 reference = workers.RunReference(*where, datasets, context.iteration)
                 workers.announce(run_id, reference)
                 if owned or (isinstance(context, RunContext) and not self.printed_is_log):
-                    run.log = RunLog(self.store, context, self.lock, run_id)
+                    run.log = RunLog(context._uid, self.store, context, self.lock, run_id)
             if multiprocessing.parent_process():
                 # These end without the functions of `atexit`.
                 multiprocessing.util.Finalize(None, self._close_at_exit, exitpriority=0)

@@ -15,7 +15,7 @@ from typing import Any, cast
 import cloudpickle
 from joblib.externals.loky import ProcessPoolExecutor
 
-from ..runs import log
+from ..runs import log, workers
 from ..secrets import known as secrets
 from .trials import Asked, Trial
 from .work import Prepared
@@ -56,8 +56,8 @@ def _obey(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=end_with_it, daemon=True).start()
     os.dup2(2, 1)  # what nodes print is no part of a command's answer
-    log.of_worker(os.getpid())
-    log.take_thread(None)
+    if run := workers.announced():
+        log.of_worker(os.getpid(), run.uid)
 
 
 def _run(file: Path, *asked: Any) -> Trial:
