@@ -124,11 +124,11 @@ print(json.dumps(sorted(runs, key=lambda run: run["metadata"]["iteration"]), def
 """
 
 
-def search(project: Folder, *options: str, ok: bool = True) -> Any:
+def search(project: Folder, *options: str, ok: bool = True, fork: bool = True) -> Any:
     """Run a search, and give what it answers as JSON, or, where it fails, what it prints."""
     command = (KEDRO, "mlrun", "search", "--json", *options)
     real = project.variables.get("REAL_PYTHON", str(PYTHON))
-    done = project.run(*command, ok=ok, REAL_PYTHON=real)
+    done = project.run(*command, ok=ok, fork=fork, REAL_PYTHON=real)
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 

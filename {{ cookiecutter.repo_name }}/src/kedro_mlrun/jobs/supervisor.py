@@ -153,13 +153,14 @@ def _death(code: int, log: Path) -> str:
 
 def end_tree(pid: int) -> None:
     """End a process with all that it has started, in whatever sessions these are, but not this."""
-    tree, asked, begun = {psutil.Process(pid)}, set[psutil.Process](), time.monotonic()
+    # A supervisor before its job, which it would take for one that was killed.
+    tree, asked, begun = {psutil.Process(pid): None}, set[psutil.Process](), time.monotonic()
     while (passed := time.monotonic() - begun) < 2 * GRACE:
         left = set()
         # Anew each time: what ends may have started others, and leaves its own to no parent.
         for process in [*tree]:
             with suppress(psutil.Error):
-                tree.update(process.children(recursive=True))
+                tree |= dict.fromkeys(process.children(recursive=True))
         for process in tree:
             with suppress(psutil.Error):
                 is_running = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
