@@ -208,6 +208,9 @@ def test_a_token_lets_in_who_has_it(store: Store) -> None:
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
     own = {"cookie": cookie.partition(";")[0], "host": "a.example"}
     assert page("/", headers=own).status == 200
+    # Another page on the same machine has a cookie beside it.
+    other = page("/?token=s3cret", headers={"host": "a.example:81"}).headers["set-cookie"]
+    assert other.partition("=")[0] != cookie.partition("=")[0]
 
 
 @pytest.mark.parametrize("store", ["embedded"], indirect=True)

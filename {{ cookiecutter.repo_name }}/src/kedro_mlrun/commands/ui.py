@@ -2,7 +2,9 @@
 
 import json
 import secrets
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from ..web import LOOPBACK, TOKEN, bound, make_server, run
 from .base import Answer, command, tell, to_read
 
 PORT = 5055
+EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what no browser opens, and what it does
 
 
 @command("ui", "kedro mlrun ui")
@@ -58,12 +61,18 @@ def ui(
     changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
     server = make_server(views.make(to_read, changes, place, token))
     opened = bound(host, PORT if port is None else port, port is None)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    bound_to, number, *_ = opened.getsockname()
+    is_every = bound_to in EVERY
+    host = _address(opened.family) if is_every else host
 
-    text = f"Showing {place} at {url}\nTo end it: Ctrl-C"
+    def url(host: str) -> str:
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{number}/{f'?token={token}' if token else ''}"
+
+    here = f"\nOn this machine also at {url(EVERY[bound_to])}" if is_every else ""
+    text = f"Showing {place} at {url(host)}{here}\nTo end it: Ctrl-C"
     if click.get_current_context().params["as_json"]:
-        text = json.dumps({"url": url})
+        text = json.dumps({"url": url(host)})
 
     def go() -> int:
         tell(text, err=False)
@@ -77,6 +86,15 @@ def export(records: Records, runs: Sequence[Record], file: str) -> None:
     """Write runs and their comparison to a file that needs no server."""
     views, place = _page()
     Path(file).write_text(views.exported(records, runs, place), encoding="utf-8")
+
+
+def _address(family: int) -> str:
+    """Give this machine's address as others reach it, or its name."""
+    other = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # of nobody
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asked:
+        asked.connect((other, PORT))  # which sends nothing
+        return str(asked.getsockname()[0])
+    return socket.gethostname()
 
 
 def _page() -> tuple[Any, str]:

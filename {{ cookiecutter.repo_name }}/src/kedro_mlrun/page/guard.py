@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from ..web import LOOPBACK
 
-COOKIE = "kedro-mlrun-token"
+COOKIE = "kedro-mlrun-token-{}"  # with a port, for browsers don't tell cookies apart by it
 LONGEST = 1_000_000  # bytes of a request
 # Nothing but what this page itself serves; no script or style in the text of a page.
 POLICY = (
@@ -59,10 +59,11 @@ class Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         headers = request.headers
-        if not self.token and _hostname(headers.get("host", "")) not in LOOPBACK:
+        name, port = _host(headers.get("host", ""))
+        if not self.token and name not in LOOPBACK:
             # Another site may have let its name point here.
             return PlainTextResponse("Open this page as http://127.0.0.1 or http://localhost.", 421)
-        if self.token and (answer := self._asked_for_token(request)):
+        if self.token and (answer := self._asked_for_token(request, COOKIE.format(port))):
             return answer
         if request.method not in {"GET", "HEAD", "POST"}:
             return PlainTextResponse("Use GET or POST.", 405)
@@ -75,12 +76,12 @@ class Guard:
                 return PlainTextResponse("The request is too large, or doesn't tell its size.", 413)
         return None
 
-    def _asked_for_token(self, request: Request) -> Response | None:
+    def _asked_for_token(self, request: Request, cookie: str) -> Response | None:
         if self._fits(request.query_params.get("token", "")):
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
+            answer.set_cookie(cookie, self.token, httponly=True, samesite="strict")
             return answer
-        if self._fits(request.cookies.get(COOKIE, "")):
+        if self._fits(request.cookies.get(cookie, "")):
             return None
         return PlainTextResponse(
             "Open the address that `kedro mlrun ui` has printed, with its token.", 401
@@ -90,8 +91,9 @@ class Guard:
         return compare_digest(given.encode(errors="replace"), self.token.encode())
 
 
-def _hostname(host: str) -> str:
+def _host(host: str) -> tuple[str, int | None]:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        parts = urlsplit(f"//{host}")
+        return parts.hostname or "", parts.port
     except ValueError:
-        return ""
+        return "", None
