@@ -17,6 +17,7 @@ from ..records.summaries import (
     Record,
     artifact_key,
     artifact_summary,
+    histories,
     same_in,
     search_of,
     summary,
@@ -29,7 +30,7 @@ from ..store.rows import LATEST, TERMINAL_STATES
 from ..text import MINUTE, kedro_command, took
 from . import graph
 from .app import Page, address, whole
-from .shown import SHORT
+from .shown import SHORT, heads
 
 LOG_PART = 200_000  # bytes of a log in an answer
 
@@ -69,12 +70,24 @@ def run(page: Page, request: Request) -> Response:
         results=flatten(told["results"]),
         inputs=inputs,
         items=items,
+        charts=charts_of(found),
         graph=_pipeline(told["state"], error, {artifact_key(each): each for each in saved}, links),
         why_not=unreproducible(found),
         again=f"{kedro_command()} mlrun reproduce {quote(told['uid'][:SHORT])}",
         commands=_commands(told),
         **trials(found),
     )
+
+
+def charts_of(run: Record, artifact: str = "") -> str:
+    """Give the address of a run's or an artifact's charts; "" where there will be none."""
+    told = summary(run)
+    uris, keys = told["artifacts"], [*histories(told)]
+    if artifact:
+        keys = [k for k in keys if artifact in map(artifact_uid, (uris[k], uris[f"{k}.chart"]))]
+    will_be = not artifact and (trials_of(run) or told["state"] not in TERMINAL_STATES)
+    query = {"id": told["uid"], "key": artifact and keys}
+    return address("/compare/data", **query) if keys or will_be else ""
 
 
 def _commands(told: Record) -> list[str]:
@@ -95,28 +108,35 @@ def trials(run: Record) -> Record:
     known, metric = [*tried[0]] if tried else [], f"output.{found.get('metric')}"
     names = sorted(known, key=lambda name: (name != metric, name != "state", name[:6] != "param."))
     same = same_in(tried) - {metric} if len(tried) > 1 else set()
-    heads = {name: name.removeprefix("param.").removeprefix("output.") for name in names}
+    told = heads(names)
     shown = [name for name in names if name not in {*same, "iter"}]
     best = found["history"][-1]["trial"] if found.get("history") else None
     return {
-        "heads": ["trial", *map(heads.get, shown)],
+        "heads": ["trial", *map(told.get, shown)],
         "rows": [
             (trial["iter"], trial["iter"] == best, [(name, trial[name]) for name in shown])
             for trial in tried
         ],
-        "same": [(heads[name], tried[0][name]) for name in names if name in same],
+        "same": [(told[name], tried[0][name]) for name in names if name in same],
         "of": uid_of(run),
     }
 
 
 def item(record: Record, users: Sequence[Record] = ()) -> Record:
     """Give what is shown of an artifact's version."""
-    told = artifact_summary(record)
+    told, kind, problem = artifact_summary(record), previews.kind(record), ""
+    if kind == "image":
+        # One that isn't on this machine is found out by who looks at it.
+        try:
+            previews.local_path(record)
+        except Exception as error:
+            problem = str(error)
     views = {"link": "artifact"} | {name: name for name in ("preview", "image", "frame", "file")}
     return {
         **told,
         **{n: address(f"/{view}", key=told["key"], uid=told["uid"]) for n, view in views.items()},
-        "shown_as": previews.kind(record),
+        "shown_as": kind,
+        "problem": problem,
         "is_own": told["key"].startswith(OWN),
         "tags": [tag for tag in told["tags"] if tag != LATEST],
         "users": [{"uid": uid_of(user), "title": run_title(summary(user))} for user in users],

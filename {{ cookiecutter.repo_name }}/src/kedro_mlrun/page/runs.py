@@ -13,6 +13,7 @@ from ..records.summaries import ABOUT, Record, differing, fields_of, summary, tr
 from ..store.fields import moment, section
 from .app import Page, address, whole
 from .run import trials as of_search
+from .shown import heads
 
 SIZE, MOST = 100, 500  # runs in a page, and that are checked, or compared, at once
 FEW, RESULTS = 8, 5  # columns that nobody has chosen, and how many of them are results
@@ -20,12 +21,14 @@ COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
 
 
 def runs(page: Page, request: Request) -> Any:
-    """Show runs; of a part of the page that is asked for anew, the rows alone, or `all` ids."""
+    """Show runs; as a part of the page the rows alone; or give `all` ids, or those there are."""
     records, query, number = page.records(), request.query_params, whole(request, "page")
     is_part, ascending = request.url.path != "/", query.get("ascending") == "1"
     search, asked = query.get("q", ""), query.get("sort", "")
     if "all" in query:
         return [uid_of(run) for run in select(records, (), asked, ascending, MOST, search)]
+    if "id" in query:
+        return [uid_of(run) for run in records.runs_of(query.getlist("id"))]
     found, error, skip = list[Record](), "", SIZE * number
     try:
         found = select(records, (), asked, ascending, SIZE + 1, search, skip)
@@ -34,8 +37,8 @@ def runs(page: Page, request: Request) -> Any:
     fields = [fields_of(summary(run)) for run in found[:SIZE]]
     known = {name for own in fields for name in own}
     sort = full_name(asked, known) if asked else "started"
-    cookie = "columns-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
-    chosen = query.getlist("columns") or unquote(request.cookies.get(cookie, "")).split(",")
+    cookie = "shown-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
+    chosen = query.getlist("columns") or map(unquote, request.cookies.get(cookie, "").split("&"))
     chosen = [name for name in chosen if name not in {"", "auto"}]
     columns = [full_name(name, known) for name in chosen]
     if not columns:
@@ -53,7 +56,6 @@ def runs(page: Page, request: Request) -> Any:
     end, has_more = skip + len(fields), len(found) > SIZE
     # To count what matches would take about as long as to find it.
     number_of = end if not has_more else None if search else records.count()
-    total = f"more than {end:,}" if number_of is None else f"{number_of:,}"
     choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
     # Results, parameters, and labels.
     choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
@@ -67,19 +69,21 @@ def runs(page: Page, request: Request) -> Any:
         asked=asked,
         ascending=ascending,
         number=number,
-        shown=f"{skip + 1:,}–{end:,} of {total}",
+        end=end,
+        number_of=number_of,
+        shown=f"{skip + 1:,}–{end:,} of {'' if number_of is None else f'{number_of:,}'}",
         checks="all" if number_of and number_of <= MOST else f"the first {MOST}",
         has_more=has_more,
         error=error,
         rows=[row(run, own, columns) for run, own in zip(found, fields, strict=False)],
-        columns=columns,
+        columns=heads(columns),
         known=choosable,
         link=link,
     )
     if query.getlist("columns"):
-        kept = quote(",".join(chosen))
+        kept = "&".join(quote(name, safe="", errors="replace") for name in chosen)
         while len(kept) > COOKIE_SIZE:
-            kept = kept.rpartition(quote(","))[0]
+            kept = kept.rpartition("&")[0]
         answer.set_cookie(cookie, kept, max_age=10**8, samesite="strict")
     return answer
 

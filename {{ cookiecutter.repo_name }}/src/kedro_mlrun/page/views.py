@@ -68,7 +68,6 @@ def make(
 ) -> Guard:
     """Make the page's ASGI application; see `Page`, and for the token `Guard`."""
     page = Page(records, changes, where)
-    page.environment.globals["charts_of"] = partial(compare.charts_of, page)
 
     def route(path: str, view: View, method: str = "GET") -> Route:
         async def answer(request: Request) -> Response:
@@ -113,4 +112,4 @@ def exported(records: Records, found: Sequence[Record], where: str) -> str:
     parts = {name: Markup(each) for name, each in own.items()}  # noqa: S704 - own files
     page = Page(lambda: records, where=where)
     parts |= compare.compared(records, found, room=compare.ROOM) | compare.of_file(page, found)
-    return page.render("compare.html", link=None, charts="", **parts)
+    return page.render("compare.html", link=None, charts="", gone=0, **parts)

@@ -1,13 +1,14 @@
 "use strict";
 // Without this file the page works as well: it only saves loading, and lets what goes on grow.
-const EVERY = 2000;
+const [EVERY, MOST] = [2000, 500]; // milliseconds; runs
 const FOCUSED = "a, button, input";
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
 let shown = {};
-let asking = null;
+let [asking, counted] = [null, {}];
 
 const textOf = async (url) => (await fetch(url)).text();
+const idsAt = (url) => fetch(url).then((answer) => answer.json()).catch(() => null);
 const say = (text) => { $("#said").textContent = text; };
 
 // Ask for a part of a page, instead of what was asked before; if it isn't what is shown, show it.
@@ -46,6 +47,24 @@ function mark() {
   grow();
 }
 
+// What was deleted elsewhere is checked no more; of what is in the table, that is seen.
+async function prune() {
+  const seen = $$("tr[data-id]").map((row) => row.dataset.id);
+  const asked = [...checked].filter((id) => !seen.includes(id)).slice(0, MOST);
+  const there = asked.length && await idsAt(`/rows?${new URLSearchParams(asked.map((id) => ["id", id]))}`);
+  if (there) asked.filter((id) => !there.includes(id)).forEach((id) => checked.delete(id));
+  if (there) mark();
+}
+
+// To count what matches takes longer than to show the first, and is done once.
+async function count() {
+  const [total, { all }] = [$("#total"), $("#match")?.dataset ?? {}];
+  if (!total) return;
+  counted = counted.all === all ? counted : { all, ids: idsAt(all) };
+  const ids = await counted.ids;
+  if (ids) total.textContent = ids.length < MOST ? ids.length : `${MOST} or more`;
+}
+
 // How long goes on what goes on.
 function grow() {
   for (const each of $$("[data-since]")) {
@@ -79,23 +98,24 @@ function showRows(text) {
   $("#runs").innerHTML = text;
   $("#runs .wide")?.scrollTo(...scrolled);
   mark();
+  count();
   if (focused >= 0 && around()) $$(FOCUSED, around())[focused]?.focus({ preventScroll: true });
   $$(".opens").filter((button) => opened.includes(button.dataset.trials)).forEach(toggle);
 }
 
 function showRun(text) {
-  const fresh = $("#live", new DOMParser().parseFromString(text, "text/html"));
-  // It has ended, or was deleted.
-  if (!fresh || !("live" in fresh.dataset)) return location.reload();
-  const open = $$("#live details").map((each) => each.open);
-  $("#live").innerHTML = fresh.innerHTML;
-  $$("#live details").forEach((each, n) => { each.open ||= open[n]; });
+  const fresh = $$(".live", new DOMParser().parseFromString(text, "text/html"));
+  if (!fresh.length) return location.reload(); // It was deleted.
+  const open = $$(".live details").map((each) => each.open);
+  $$(".live").forEach((each, n) => each.replaceWith(fresh[n]));
+  $$(".live details").forEach((each, n) => { each.open ||= open[n]; });
   $$("[data-sorts]").forEach(sort);
+  dispatchEvent(new Event("grown"));
 }
 
 setInterval(() => {
   if (document.hidden || asking || $("details.ask[open]")) return;
-  if ($("#runs")) ask(`/rows${location.search}`, showRows);
+  if ($("#runs")) ask(`/rows${location.search}`, showRows).then(prune);
   if ($("[data-live]")) ask(location.pathname + location.search, showRun);
 }, EVERY);
 setInterval(grow, EVERY / 2);
@@ -140,11 +160,7 @@ document.addEventListener("click", async ({ target }) => {
   const button = target.closest("button");
   if (button?.matches(".opens")) toggle(button);
   if (button?.id === "none") checked.clear();
-  if (button?.id === "match") {
-    const all = new URLSearchParams(location.search);
-    all.set("all", "1");
-    JSON.parse(await textOf(`/rows?${all}`)).forEach((id) => checked.add(id));
-  }
+  if (button?.id === "match") (await idsAt(button.dataset.all))?.forEach((id) => checked.add(id));
   if (button?.matches("#none, #match")) mark();
 });
 document.addEventListener("toggle", async ({ target }) => {
@@ -175,7 +191,7 @@ document.addEventListener("keydown", (event) => {
 
 addEventListener("pageshow", () => {
   // After the browser has filled the form in as it has kept it.
-  if ($("#runs")) mark();
+  if ($("#runs")) [mark, prune, count].forEach((each) => each());
   $("#runs .wide")?.scrollTo(...(history.state ?? [0, 0]));
 });
 addEventListener("pagehide", () => { if ($("#runs")) history.replaceState(at(), ""); });
