@@ -33,7 +33,7 @@ const load = (address) => fetch(address).then((answer) => answer.json()).catch((
 const field = (name, values) => ({ name, field: name, values });
 let [data, runs, what, names, fields] = [{}, [], "", [], []]; // see `update`
 const metrics = new Map();
-const picked = (id) => fields.find((each) => each.field === $(id).value);
+const picked = (id) => fields.find((each) => each.field === $(id).value) ?? fields[0];
 const drawings = [];
 
 // Tell where values are between two pixels: numbers in their distances, texts in their order.
@@ -335,52 +335,49 @@ function draw() {
   brush();
 }
 
-// ---- What is chosen at first: what differs, of the results those that sum up.
+// ---- What there is now, as the reader has chosen; at first what differs, of results what sums up.
 const varied = (list) => list.filter(({ values }) => new Set(values.filter((value) => value !== null)).size > 1);
 const isNumber = ({ values }) => values.some((value) => typeof value === "number");
 const depth = (field) => field.name.split(".").length;
-const chosen = new Set(); // what the reader has set
+const [chosen, listed] = [new Set(), new Set()]; // what the reader has set; fields
 
-function choose(areOthers) {
+function choose() {
   const [params, results] = [varied(data.parameters), varied(data.results).sort((a, b) => depth(a) - depth(b))];
   const first = [...params.slice(0, 5), ...results.slice(0, 4)];
   if (first.length < 2) first.push(...fields.slice(0, 2));
-  // Of a pair, most runs have both.
+  // The pair that most runs have both of.
   const [xs, ys] = [params, results].map((list, n) => [...list.filter(isNumber).slice(0, 20), first[n]]);
-  const both = (a, b) => runs.filter((_, run) => a.values[run] !== null && b.values[run] !== null).length;
-  const pairs = xs.flatMap((a) => ys.map((b) => [a.field, b.field, both(a, b)]));
-  const [x, y] = pairs.reduce((best, each) => (each[2] > best[2] ? each : best));
+  const both = (a, b) => a !== b && runs.filter((_, n) => a.values[n] !== null && b.values[n] !== null).length;
+  const pairs = xs.flatMap((a) => ys.map((b) => ({ x: a.field, y: b.field, many: both(a, b) })));
+  const { x, y } = pairs.reduce((best, each) => (each.many > best.many ? each : best));
   const starts = { x, y, colour: runs.length > FEW ? y : "run" };
-  for (const select of $$("select.field")) {
-    const value = chosen.has(select.id) ? select.value : starts[select.id];
-    if (areOthers) select.replaceChildren(...fields.map((each) => new Option(said(each.field, 80), each.field)));
-    select.value = value;
+  for (const { field } of fields.filter((each) => !listed.has(each.field))) {
+    listed.add(field);
+    const [told, box] = [said(field, 80), html("input", { type: "checkbox", value: field })];
+    $("#parallel .menu div").append(html("label", {}, box, ` ${told}`));
+    for (const id in starts) $(`#${id}`).append(new Option(told, field));
   }
-  const menu = $("#parallel .menu div");
-  const axes = chosen.has("") ? $$(":checked", menu).map((box) => box.value) : first.map((each) => each.field);
-  if (areOthers) menu.replaceChildren(...fields.map((each) =>
-    html("label", {}, html("input", { type: "checkbox", value: each.field }), ` ${said(each.field, 80)}`)));
-  for (const box of $$("input", menu)) box.checked = axes.includes(box.value);
+  for (const id in starts) if (!chosen.has(id)) $(`#${id}`).value = starts[id];
+  if (chosen.has("")) return;
+  for (const box of $$("#parallel .menu input")) box.checked = first.some((each) => each.field === box.value);
 }
 
-// Show what there is now, as the reader has chosen.
 async function update() {
   const told = url ? await load(url) : JSON.parse($("#data").textContent);
   if (!told) return;
-  const before = fields.map((each) => each.field);
   [data, runs, what] = [told, told.runs, told.what];
   names = runs.map((run) => `${said(run.title)} ${said(run.uid.slice(0, 8))}`.trim());
   fields = [field("run", names), field("seconds", runs.map((run) => run.seconds)),
     ...data.results, ...data.parameters, ...data.labels]; // as the page lists them
-  choose(`${fields.map((each) => each.field)}` !== `${before}`);
-  $("#colour").closest("div").hidden = !runs.length;
+  choose();
   place.hidden = false;
   place.classList.toggle("many", runs.length > 50);
-  const isDrawn = fields.length > 2 && runs.length > 1;
-  $("#parallel").hidden = $("#scatter").hidden = !isDrawn;
-  if (isDrawn && !$("#parallel .chart")) {
-    parallel($("#parallel .wide"));
-    scatter($("#scatter"));
+  $("#colour").closest("div").hidden = !runs.length;
+  const [lines, points] = [$("#parallel"), $("#scatter")];
+  lines.hidden = points.hidden = fields.length < 3 || runs.length < 2;
+  if (!lines.hidden && !$(".chart", lines)) {
+    parallel($(".wide", lines));
+    scatter(points);
   }
   draw();
   for (const metric of data.curves ?? await load(`${url}&curves=1`) ?? []) {
