@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import click
@@ -31,22 +32,22 @@ ROOM, ROOM_OF_TRIALS, MODELS, POINTS_OF_FILE = 5_000_000, 60_000, 30, 5_000
 UNDRAWN = ("NaN", "Infinity", "-Infinity")  # as results that are these are recorded
 
 
-def asked(records: Records, request: Request, least: int = 1) -> tuple[list[Record], int]:
+def asked(records: Records, request: Request) -> tuple[list[Record], int]:
     """Find the runs that an address names, and how many there are no more."""
     uids = [uid for given in request.query_params.getlist("id") for uid in given.split(",") if uid]
     uids = [*dict.fromkeys(uids)]
     if len(uids) > MOST:
         raise click.UsageError(f"{len(uids)} runs are too many to compare. Check {MOST} at most.")
     found = [*records.runs_of(uids)]
-    if len(found) < least:
-        raise click.UsageError("Check two runs or more to compare them.")
     return found, len(uids) - len(found)
 
 
 def compare(page: Page, request: Request) -> Response:
     """Show what differs between runs."""
     records = page.records()
-    found, gone = asked(records, request, 2)
+    found, gone = asked(records, request)
+    if len(found) < 2:  # noqa: PLR2004
+        raise click.UsageError("Check two runs or more to compare them.")
     ids, first = ",".join(map(uid_of, found)), whole(request, "first")
     link, data = (partial(address, path, id=ids) for path in ("/compare", "/compare/data"))
     shown = compared(records, found, first)
@@ -62,24 +63,18 @@ def compared(
     `room`, images are part of the page, as far as they fit.
     """
     (told, parts), few = _compared(runs, len(runs) == 1), runs[first : first + FEW]
-    return {
-        "parts": parts,
-        "columns": [each for rows in parts.values() for each in rows],
-        "rows": [row(run, fields_of(of), ()) for run, of in zip(runs, told, strict=True)],
-        "as_columns": len(runs) <= FEW,
-        "first": first,
-        "few": FEW,
-        "diffs": [diff(runs[0], other) for other in few if other is not runs[0]],
-        "images": images(records, few, room),
-    }
+    shown = {"parts": parts, "columns": [*chain(*parts.values())], "first": first, "few": FEW}
+    shown["rows"] = [row(run, fields_of(of), ()) for run, of in zip(runs, told, strict=True)]
+    shown["diffs"] = [diff(runs[0], other) for other in few if other is not runs[0]]
+    return {**shown, "as_columns": len(runs) <= FEW, "images": images(records, few, room)}
 
 
 def _compared(runs: Sequence[Record], everything: bool = False) -> tuple[list[Record], Record]:
     """Give summaries of runs, and what differs in parts, by names that tell it apart."""
     parts = summaries.compare(runs, everything)
-    told, rows = parts.pop("runs"), [each for rows in parts.values() for each in rows]
-    names = heads(each["field"] for each in rows)
-    for each in rows:
+    told = parts.pop("runs")
+    names = heads(each["field"] for each in chain(*parts.values()))
+    for each in chain(*parts.values()):
         each["name"] = names[each["field"]]
     return told, parts
 
@@ -94,12 +89,8 @@ def of_file(page: Page, runs: Sequence[Record]) -> Record:
             room -= len(text)
             # What doesn't fit is only named.
             trials[_named(run)] = Markup(text if room > 0 else "")  # noqa: S704 - it is escaped
-    models = [
-        each
-        for run in runs
-        for each in records.artifacts_of(run, kind="model", best_iteration=True)
-    ]
-    models.sort(key=lambda each: not item(each)["tags"])  # those with an alias first
+    of = [records.artifacts_of(run, kind="model", best_iteration=True) for run in runs]
+    models = sorted(chain(*of), key=lambda each: not item(each)["tags"])  # with an alias first
     shown = versions(records, models[:MODELS])
     heads = [*dict.fromkeys(name for each in shown for name in each["metrics"])]
     return {"trials": trials, "models": shown, "saved": len(models), "heads": heads}
@@ -121,13 +112,10 @@ def chart_data(runs: Sequence[Record]) -> Record:
     """
     what = "runs" if len(runs) > 1 else "trials"
     told, compared = _compared(runs if len(runs) > 1 else [*_trials(runs)])
-    about = [
-        {"uid": run["uid"], "title": run_title(run), "seconds": run["seconds"]} for run in told
-    ]
-    for rows in compared.values():
-        for each in rows:
-            del each["differences"]
-            each["values"] = [None if value in UNDRAWN else value for value in each["values"]]
+    about = [{"title": run_title(run)} | {n: run[n] for n in ("uid", "seconds")} for run in told]
+    for each in chain(*compared.values()):
+        del each["differences"]
+        each["values"] = [None if value in UNDRAWN else value for value in each["values"]]
     return {"what": what, "runs": about, **compared}
 
 

@@ -68,8 +68,8 @@ class Guard:
         if request.method not in {"GET", "HEAD", "POST"}:
             return PlainTextResponse("Use GET or POST.", 405)
         if request.method == "POST":
-            origin = urlsplit(headers.get("origin", ""))
-            if not origin.netloc or origin.netloc != headers.get("host"):
+            origin = headers.get("origin", "").partition("://")[2]
+            if not origin or origin != headers.get("host"):
                 return PlainTextResponse("Changes are made from this page only.", 403)
             length = headers.get("content-length", "")
             if not length.isascii() or not length.isdigit() or int(length) > LONGEST:
@@ -81,11 +81,9 @@ class Guard:
             answer = RedirectResponse("/", 303)
             answer.set_cookie(cookie, self.token, httponly=True, samesite="strict")
             return answer
-        if self._fits(request.cookies.get(cookie, "")):
-            return None
-        return PlainTextResponse(
-            "Open the address that `kedro mlrun ui` has printed, with its token.", 401
-        )
+        text = "Open the address that `kedro mlrun ui` has printed, with its token."
+        is_known = self._fits(request.cookies.get(cookie, ""))
+        return None if is_known else PlainTextResponse(text, 401)
 
     def _fits(self, given: str) -> bool:
         return compare_digest(given.encode(errors="replace"), self.token.encode())

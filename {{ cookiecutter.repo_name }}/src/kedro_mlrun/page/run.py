@@ -57,26 +57,16 @@ def run(page: Page, request: Request) -> Response:
     items = [item(record, using[uid_of(record)]) for record in saved]
     links = {each["name"]: each["link"] for each in inputs}
     links |= {each["key"]: each["link"] for each in items}
-    return page.html(
-        request,
-        "run.html",
-        run=told,
-        title=run_title(told),
-        goes_on=told["state"] not in TERMINAL_STATES,
-        error=error,
-        traceback=traceback,
-        parameters={n: v for n, v in parameters.items() if not n.startswith(OWN)},
-        options={n.removeprefix(OWN): v for n, v in parameters.items() if n.startswith(OWN)},
-        results=flatten(told["results"]),
-        inputs=inputs,
-        items=items,
-        charts=charts_of(found),
-        graph=_pipeline(told["state"], error, {artifact_key(each): each for each in saved}, links),
-        why_not=unreproducible(found),
-        again=f"{kedro_command()} mlrun reproduce {quote(told['uid'][:SHORT])}",
-        commands=_commands(told),
-        **trials(found),
-    )
+    own = {n.removeprefix(OWN): v for n, v in parameters.items() if n.startswith(OWN)}
+    given = {n: v for n, v in parameters.items() if not n.startswith(OWN)}
+    shown: Record = {"title": run_title(told), "goes_on": told["state"] not in TERMINAL_STATES}
+    shown |= {"error": error, "traceback": traceback, "parameters": given, "options": own}
+    shown |= {"results": flatten(told["results"]), "inputs": inputs, "items": items}
+    keys = {artifact_key(each): each for each in saved}
+    shown |= {"charts": charts_of(found), "graph": _pipeline(told["state"], error, keys, links)}
+    shown |= {"why_not": unreproducible(found), "commands": _commands(told), **trials(found)}
+    again = f"{kedro_command()} mlrun reproduce {quote(told['uid'][:SHORT])}"
+    return page.html(request, "run.html", run=told, again=again, **shown)
 
 
 def charts_of(run: Record, artifact: str = "") -> str:
@@ -111,13 +101,12 @@ def trials(run: Record) -> Record:
     told = heads(names)
     shown = [name for name in names if name not in {*same, "iter"}]
     best = found["history"][-1]["trial"] if found.get("history") else None
+    rows = [(t["iter"], t["iter"] == best, [(name, t[name]) for name in shown]) for t in tried]
+    alike = [(told[name], tried[0][name]) for name in names if name in same]
     return {
         "heads": ["trial", *map(told.get, shown)],
-        "rows": [
-            (trial["iter"], trial["iter"] == best, [(name, trial[name]) for name in shown])
-            for trial in tried
-        ],
-        "same": [(told[name], tried[0][name]) for name in names if name in same],
+        "rows": rows,
+        "same": alike,
         "of": uid_of(run),
     }
 

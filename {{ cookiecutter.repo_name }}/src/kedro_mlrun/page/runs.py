@@ -59,27 +59,15 @@ def runs(page: Page, request: Request) -> Any:
     choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
     # Results, parameters, and labels.
     choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
-    answer = page.html(
-        request,
-        "_runs.html" if is_part else "runs.html",
-        # What is typed is often not whole yet.
-        status=400 if error and not is_part else 200,
-        search=search,
-        sort=sort,
-        asked=asked,
-        ascending=ascending,
-        number=number,
-        end=end,
-        number_of=number_of,
-        shown=f"{skip + 1:,}–{end:,} of {'' if number_of is None else f'{number_of:,}'}",
-        checks="all" if number_of and number_of <= MOST else f"the first {MOST}",
-        has_more=has_more,
-        error=error,
-        rows=[row(run, own, columns) for run, own in zip(found, fields, strict=False)],
-        columns=heads(columns),
-        known=choosable,
-        link=link,
-    )
+    told = {"search": search, "sort": sort, "asked": asked, "ascending": ascending, "link": link}
+    told |= {"number": number, "end": end, "number_of": number_of, "has_more": has_more}
+    told |= {"error": error, "columns": heads(columns), "known": choosable}
+    told["rows"] = [row(run, own, columns) for run, own in zip(found, fields, strict=False)]
+    told["shown"] = f"{skip + 1:,}–{end:,} of {'' if number_of is None else f'{number_of:,}'}"
+    told["checks"] = "all" if number_of and number_of <= MOST else f"the first {MOST}"
+    # What is typed is often not whole yet.
+    status = 400 if error and not is_part else 200
+    answer = page.html(request, "_runs.html" if is_part else "runs.html", status, **told)
     if query.getlist("columns"):
         kept = "&".join(quote(name, safe="", errors="replace") for name in chosen)
         while len(kept) > COOKIE_SIZE:

@@ -12,7 +12,6 @@ from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route, Router
 
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record
@@ -50,8 +49,8 @@ VIEWS: dict[str, View] = {
     "/models": models.models,
     "/compare": compare.compare,
     "/compare/data": compare.data,
-    "/{path:path}": _static,
 }
+ASKS: dict[str, View] = {"/delete": actions.ask_delete}
 CHANGES: dict[str, View] = {
     "/tag": actions.tag,
     "/promote": actions.promote,
@@ -68,19 +67,17 @@ def make(
 ) -> Guard:
     """Make the page's ASGI application; see `Page`, and for the token `Guard`."""
     page = Page(records, changes, where)
+    views, posts = (VIEWS | ASKS, CHANGES) if changes else (VIEWS, {})
 
-    def route(path: str, view: View, method: str = "GET") -> Route:
-        async def answer(request: Request) -> Response:
-            body = await request.body() if method == "POST" else b""
-            request.state.form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
-            return await run_in_threadpool(_answer, page, view, request)
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        view = (posts if request.method == "POST" else views).get(request.url.path, _static)
+        body = (await request.body()).decode(errors="replace")
+        request.state.form = parse_qs(body, keep_blank_values=True)
+        answer = await run_in_threadpool(_answer, page, view, request)
+        await answer(scope, receive, send)
 
-        return Route(path, answer, methods=[method])
-
-    routes = [route("/delete", actions.ask_delete)] if changes else []
-    routes += [route(path, view, "POST") for path, view in CHANGES.items() if changes]
-    routes += [route(path, view) for path, view in VIEWS.items()]
-    return Guard(Router(routes, redirect_slashes=False), token)
+    return Guard(app, token)
 
 
 def _answer(page: Page, view: View, request: Request) -> Response:

@@ -22,10 +22,6 @@ function said(value, most = 40) {
   return text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
 }
 
-// Numbers by their size, all else as texts.
-const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b
-  : whole(a).localeCompare(whole(b), "en", { numeric: true }));
-
 const place = $("#charts");
 const { url } = place.dataset;
 // When the page is left, no answer comes, and there is nothing to do.
@@ -42,7 +38,7 @@ function scale(values, from, to, many = Infinity) {
   const known = values.filter((value) => value !== null);
   const room = Math.abs(to - from) / (from < to ? 90 : 45); // how many numbers can be read
   if (!known.length || known.some((value) => typeof value !== "number")) {
-    const texts = [...new Set(known.map(whole))].sort(order);
+    const texts = [...new Set(known.map(whole))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     const places = new Map(texts.map((text, n) => [text, from + ((to - from) * (n + 0.5)) / texts.length]));
     const read = texts.filter((_, n) => n % Math.ceil(texts.length / room / 2) === 0);
     const at = (value) => places.get(whole(value));
@@ -136,8 +132,8 @@ function chart({ count, nearest, show, open = openRun, reset = () => {} }) {
     return n < 0 ? tell(element, []) : show(n, at);
   };
   const over = (event) => point(nearest(...local(element, event)), local(element, event));
-  const leave = () => point(-1);
-  Object.assign(element, { onpointermove: over, onpointerdown: over, onpointerleave: leave, onblur: leave });
+  element.onpointermove = element.onpointerdown = over;
+  element.onpointerleave = element.onblur = () => point(-1);
   element.ondblclick = reset;
   element.onclick = (event) => {
     // By a touch it is only now that something is shown.

@@ -11,33 +11,25 @@ const textOf = async (url) => (await fetch(url)).text();
 const idsAt = (url) => fetch(url).then((answer) => answer.json()).catch(() => null);
 const say = (text) => { $("#said").textContent = text; };
 
-// Ask for a part of a page, instead of what was asked before; if it isn't what is shown, show it.
+// Ask for a part of a page; if it isn't what is shown, and nothing else was asked since, show it.
 async function ask(url, show) {
-  asking?.abort();
-  const own = new AbortController();
-  asking = own;
-  try {
-    const headers = url === shown.url ? { "If-None-Match": shown.tag } : {};
-    const answer = await fetch(url, { headers, signal: own.signal });
-    if (answer.status !== 304) {
-      show(await answer.text());
-      shown = { url, tag: answer.headers.get("ETag") };
-    }
-    say("");
-  } catch (error) {
-    if (error.name !== "AbortError") say("The server doesn't answer.");
-  }
-  if (asking === own) asking = null;
+  const own = asking = { headers: url === shown.url ? { "If-None-Match": shown.tag } : {} };
+  const [answer, text] = await fetch(url, own).then(async (each) => [each, await each.text()]).catch(() => []);
+  if (asking !== own) return;
+  asking = null;
+  say(answer ? "" : "The server doesn't answer.");
+  if (!answer || answer.status === 304) return;
+  show(text);
+  shown = { url, tag: answer.headers.get("ETag") };
 }
 
 function mark() {
   sessionStorage.checked = JSON.stringify([...checked]);
   if (!$("#chosen")) return;
-  const rows = $$("tr[data-id]");
-  for (const row of rows) $("input", row).checked = checked.has(row.dataset.id);
-  const on = $$("tr[data-id] input:checked").length;
-  const [isAll, isSome] = [on === rows.length, on > 0 && on < rows.length];
-  Object.assign($("#all"), { hidden: false, checked: isAll, indeterminate: isSome });
+  const boxes = $$("tr[data-id] input");
+  for (const box of boxes) box.checked = checked.has(box.value);
+  const [isAll, isSome] = [boxes.every((box) => box.checked), boxes.some((box) => box.checked)];
+  Object.assign($("#all"), { hidden: false, checked: isAll, indeterminate: isSome && !isAll });
   if ($("#match")) $("#match").hidden = !isAll;
   $("#none").hidden = !checked.size;
   for (const button of $$("#chosen .bar button")) {
@@ -49,7 +41,7 @@ function mark() {
 
 // What was deleted elsewhere is checked no more; of what is in the table, that is seen.
 async function prune() {
-  const seen = $$("tr[data-id]").map((row) => row.dataset.id);
+  const seen = $$("tr[data-id] input").map((box) => box.value);
   const asked = [...checked].filter((id) => !seen.includes(id)).slice(0, MOST);
   const there = asked.length && await idsAt(`/rows?${new URLSearchParams(asked.map((id) => ["id", id]))}`);
   if (there) asked.filter((id) => !there.includes(id)).forEach((id) => checked.delete(id));
@@ -81,9 +73,8 @@ async function toggle(button) {
   const wasOpen = button.ariaExpanded === "true";
   button.ariaExpanded = !wasOpen;
   if (wasOpen) return row.nextElementSibling.remove();
-  const cell = `<td colspan="${row.children.length}"></td>`;
-  row.insertAdjacentHTML("afterend", `<tr class="inner">${cell}</tr>`);
-  $("td", row.nextElementSibling).innerHTML = await textOf(button.dataset.trials);
+  row.insertAdjacentHTML("afterend", `<tr class="inner"><td colspan="${row.children.length}"></td></tr>`);
+  row.nextElementSibling.cells[0].innerHTML = await textOf(button.dataset.trials);
   $$("[data-sorts]").forEach(sort);
 }
 
