@@ -34,8 +34,8 @@ UNDRAWN = ("NaN", "Infinity", "-Infinity")  # as results that are these are reco
 
 def asked(records: Records, request: Request) -> tuple[list[Record], int]:
     """Find the runs that an address names, and how many there are no more."""
-    uids = [uid for given in request.query_params.getlist("id") for uid in given.split(",") if uid]
-    uids = [*dict.fromkeys(uids)]
+    given = ",".join(request.query_params.getlist("id")).split(",")
+    uids = [*filter(None, dict.fromkeys(given))]
     if len(uids) > MOST:
         raise click.UsageError(f"{len(uids)} runs are too many to compare. Check {MOST} at most.")
     found = [*records.runs_of(uids)]
@@ -139,12 +139,8 @@ def curves(
 
     Of one run, that is of every metric that it has recorded together.
     """
-    kept = [
-        (number, saved, uri)
-        for number, run in enumerate(runs)
-        for saved, uri in histories(summary(run)).items()
-        if key in {"", saved}
-    ]
+    every = [(n, *of) for n, run in enumerate(runs) for of in histories(summary(run)).items()]
+    kept = [each for each in every if key in {"", each[1]}]
     found = dict[str, Record]()
     most = min(MOST_POINTS, max(LEAST_POINTS, points // max(1, len(kept))))
     for number, saved, uri in kept:
@@ -205,11 +201,9 @@ def diff(*runs: Record) -> Record:
     return {"title": f"{old} → {new}", "lines": [(line[:1], line) for line in lines]}
 
 
-def images(
-    records: Records, runs: Sequence[Record], room: int | None = None
-) -> dict[str, list[tuple[int, Record]]]:
+def images(records: Records, runs: Sequence[Record], room: int | None = None) -> Record:
     """Give the images of runs by their keys, each with its run's number; see `compared`."""
-    found = dict[str, list[tuple[int, Record]]]()
+    found = Record()
     for number, run in enumerate(runs):
         for record in records.artifacts_of(run):
             if previews.kind(record) == "image":

@@ -58,10 +58,8 @@ def layers(names: Sequence[str], edges: Lines) -> tuple[list[list[Place]], Lines
         passed = [(str(start), n) for n in range(level[start] + 1, level[end])]
         lines |= dict.fromkeys(pairwise([start, *passed, end]))
         level |= {place: place[1] for place in passed}
-    found: list[list[Place]] = [[] for _ in range(max(level.values()) + 1)]
-    for place, n in level.items():
-        found[n].append(place)
-    return found, lines
+    depths = range(max(level.values()) + 1)
+    return [[place for place in level if level[place] == n] for n in depths], lines
 
 
 def _beside(places: Iterable[Place], lines: Lines) -> Any:

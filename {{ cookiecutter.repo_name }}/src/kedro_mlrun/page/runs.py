@@ -69,9 +69,8 @@ def runs(page: Page, request: Request) -> Any:
     status = 400 if error and not is_part else 200
     answer = page.html(request, "_runs.html" if is_part else "runs.html", status, **told)
     if query.getlist("columns"):
-        kept = "&".join(quote(name, safe="", errors="replace") for name in chosen)
-        while len(kept) > COOKIE_SIZE:
-            kept = kept.rpartition("&")[0]
+        kept = "".join(quote(name, safe="", errors="replace") + "&" for name in chosen)
+        kept = kept[:COOKIE_SIZE].rpartition("&")[0]
         answer.set_cookie(cookie, kept, max_age=10**8, samesite="strict")
     return answer
 

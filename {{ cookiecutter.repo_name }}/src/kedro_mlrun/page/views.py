@@ -18,7 +18,7 @@ from ..records.summaries import Record
 from ..text import visible
 from . import actions, artifacts, compare, models, run, runs
 from .app import HERE, Page
-from .guard import Guard
+from .guard import App, guarded
 from .shown import as_json
 
 LOG = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ def make(
     changes: Mapping[str, Callable[..., Any]] | None = None,
     where: str = "",
     token: str = "",
-) -> Guard:
-    """Make the page's ASGI application; see `Page`, and for the token `Guard`."""
+) -> App:
+    """Make the page's ASGI application; see `Page`, and for the token `guarded`."""
     page = Page(records, changes, where)
     views, posts = (VIEWS | ASKS, CHANGES) if changes else (VIEWS, {})
 
@@ -77,7 +77,7 @@ def make(
         answer = await run_in_threadpool(_answer, page, view, request)
         await answer(scope, receive, send)
 
-    return Guard(app, token)
+    return guarded(app, token)
 
 
 def _answer(page: Page, view: View, request: Request) -> Response:
@@ -96,7 +96,7 @@ def _answer(page: Page, view: View, request: Request) -> Response:
             status, message = 500, f"It failed with {type(error).__name__}. See the log."
     if request.headers.get("accept", "").startswith("application/json"):
         return JSONResponse({"error": visible(message)}, status)
-    return page.html(request, "message.html", status, head="That didn't work", message=message)
+    return page.html(request, "base.html", status, head="It didn't work", message=message)
 
 
 def exported(records: Records, found: Sequence[Record], where: str) -> str:

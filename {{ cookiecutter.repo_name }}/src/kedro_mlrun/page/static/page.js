@@ -4,12 +4,11 @@ const [EVERY, MOST] = [2000, 500]; // milliseconds; runs
 const FOCUSED = "a, button, input";
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
-let shown = {};
-let [asking, counted] = [null, {}];
+const counted = {};
+let [shown, asking] = [{}, null];
 
 const textOf = async (url) => (await fetch(url)).text();
 const idsAt = (url) => fetch(url).then((answer) => answer.json()).catch(() => null);
-const say = (text) => { $("#said").textContent = text; };
 
 // Ask for a part of a page; if it isn't what is shown, and nothing else was asked since, show it.
 async function ask(url, show) {
@@ -17,7 +16,7 @@ async function ask(url, show) {
   const [answer, text] = await fetch(url, own).then(async (each) => [each, await each.text()]).catch(() => []);
   if (asking !== own) return;
   asking = null;
-  say(answer ? "" : "The server doesn't answer.");
+  $("#said").textContent = answer ? "" : "The server doesn't answer.";
   if (!answer || answer.status === 304) return;
   show(text);
   shown = { url, tag: answer.headers.get("ETag") };
@@ -51,9 +50,7 @@ async function prune() {
 // To count what matches takes longer than to show the first, and is done once.
 async function count() {
   const [total, { all }] = [$("#total"), $("#match")?.dataset ?? {}];
-  if (!total) return;
-  counted = counted.all === all ? counted : { all, ids: idsAt(all) };
-  const ids = await counted.ids;
+  const ids = total && await (counted[all] ??= idsAt(all));
   if (ids) total.textContent = ids.length < MOST ? ids.length : `${MOST} or more`;
 }
 
@@ -167,14 +164,13 @@ document.addEventListener("keydown", (event) => {
   // Keys are for the run that has the focus.
   const rows = $$("tr[data-id]");
   const at = rows.findIndex((row) => row.contains(document.activeElement));
-  const go = (n) => rows[n] && $("a", rows[n]).focus();
+  const step = { j: 1, k: -1 }[event.key];
   if (event.key === "/") {
     event.preventDefault();
     $("#q").focus();
     $("#q").select();
   }
-  if (event.key === "j") go(Math.min(at + 1, rows.length - 1));
-  if (event.key === "k") go(Math.max(at - 1, 0));
+  if (step && rows.length) $("a", rows.at(Math.min(Math.max(at + step, 0), rows.length - 1))).focus();
   if (event.key === "x" && at >= 0) $("input", rows[at]).click();
   if (event.key === "o" && at >= 0) $(".opens", rows[at])?.click();
   if (event.key === "c" && checked.size > 1) $("#compare").click();
