@@ -269,7 +269,7 @@ def test_what_is_deleted_elsewhere_is_checked_no_more(
         records.delete(records.run(uids[1]))
         tab.find("button", "Compare 2")
         tab.goto(f"{url}/compare?id={uids[0]},{seen.first},{seen.second}")
-        assert "1 of those that were checked is deleted." in tab.text("main")
+        assert "1 of the checked runs was deleted." in tab.text("main")
 
 
 def test_all_runs_are_checked_by_page_and_by_filter(
@@ -302,6 +302,8 @@ def test_the_name_and_the_head_stay_in_view(tab: Tab, url: str, seen: SimpleName
         tab.evaluate("$('#runs .wide').scrollTo(90, 30)")
         after = [tab.evaluate(place.replace("{}", each)) for each in (name, head)]
         assert before[0][0] == after[0][0] and before[0][1] > after[0][1]
+        # A telephone shows more of a name than a letter in each line.
+        assert tab.evaluate(f"$('{name}').offsetWidth") > 110
         assert before[1][0] > after[1][0] and before[1][1] == after[1][1]
         tab.goto(f"{url}/models")
         tab.leave(lambda: tab.evaluate("history.back()"))

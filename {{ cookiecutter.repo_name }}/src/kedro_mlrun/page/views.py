@@ -50,7 +50,6 @@ VIEWS: dict[str, View] = {
     "/compare": compare.compare,
     "/compare/data": compare.data,
 }
-ASKS: dict[str, View] = {"/delete": actions.ask_delete}
 CHANGES: dict[str, View] = {
     "/tag": actions.tag,
     "/promote": actions.promote,
@@ -67,7 +66,7 @@ def make(
 ) -> App:
     """Make the page's ASGI application; see `Page`, and for the token `guarded`."""
     page = Page(records, changes, where)
-    views, posts = (VIEWS | ASKS, CHANGES) if changes else (VIEWS, {})
+    views, posts = (VIEWS | {"/delete": actions.ask_delete}, CHANGES) if changes else (VIEWS, {})
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)

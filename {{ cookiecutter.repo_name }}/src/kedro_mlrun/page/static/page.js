@@ -31,9 +31,7 @@ function mark() {
   Object.assign($("#all"), { hidden: false, checked: isAll, indeterminate: isSome && !isAll });
   if ($("#match")) $("#match").hidden = !isAll;
   $("#none").hidden = !checked.size;
-  for (const button of $$("#chosen .bar button")) {
-    button.disabled = checked.size < (button.id === "compare" ? 2 : 1);
-  }
+  for (const each of $$("#chosen .bar button")) each.disabled = checked.size < (each.id === "compare" ? 2 : 1);
   $("#count").textContent = checked.size || "";
   grow();
 }
