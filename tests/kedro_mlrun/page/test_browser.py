@@ -324,6 +324,14 @@ def test_runs_are_compared(tab: Tab, url: str, seen: SimpleNamespace) -> None:
         tab.wait(lambda uid=uid: drawn(tab, f"curve.chart of run {uid[:8]}"))
 
 
+def test_an_image_that_is_none_is_said_to_be_none(tab: Tab, url: str, store: Store) -> None:
+    uid = run_maker(store)("spare", saves={"plot": (b"no image", "png")})
+    tab.goto(f"{url}/run?id={uid}")
+    tab.wait(lambda: "plot can't be shown" in tab.text("region", "Artifacts"))
+    records = Records(*store.manager.to_read())
+    records.delete(records.run(uid))
+
+
 def part_of(tab: Tab, chart: str, what: str) -> tuple[float, float]:
     """Tell where something is in a chart, as parts of its width and height."""
     boxes = [f"document.querySelector('{each}').getBoundingClientRect()" for each in (chart, what)]

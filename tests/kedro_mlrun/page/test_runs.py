@@ -58,7 +58,8 @@ def test_heads_tell_fields_apart(store: Store, page: Answers, make_run: MakeRun)
     run = store.manager.db.read_run(uids[0], store.project)
     run["status"]["iterations"] = [["state", "iter", "param.x", "output.x"], ["completed", 1, 2, 3]]
     store.manager.db.store_run(run, uids[0], store.project)
-    told = page("/?columns=params.x&columns=results.x&columns=params.y").text
+    told = page("/?columns=params.x&columns=results.x&columns=params.y&columns=y").text
+    assert told.count('title="9"') == 3
     told += page(f"/compare?id={','.join(uids)}").text.partition("</thead>")[0]
     told += page(f"/trials?id={uids[0]}").text
     heads = " ".join(re.findall('<th scope="col".*?<bdi>(.*?)</bdi>', told, re.DOTALL))

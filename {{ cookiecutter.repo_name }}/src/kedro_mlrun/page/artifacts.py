@@ -56,10 +56,8 @@ def _preview(record: Record, number: int) -> Record:
         if kind == "table":
             found["table"] = table = previews.table(record, number)
             few = CELLS // max(1, len(table["rows"]))
-            table |= {
-                "columns": table["columns"][:few],
-                "rows": [row[:few] for row in table["rows"]],
-            }
+            table["columns"] = table["columns"][:few]
+            table["rows"] = [row[:few] for row in table["rows"]]
         elif kind == "text":
             found["text"] = previews.text(record)
         elif kind:

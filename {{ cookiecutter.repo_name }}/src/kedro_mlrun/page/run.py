@@ -103,19 +103,15 @@ def trials(run: Record) -> Record:
     best = found["history"][-1]["trial"] if found.get("history") else None
     rows = [(t["iter"], t["iter"] == best, [(name, t[name]) for name in shown]) for t in tried]
     alike = [(told[name], tried[0][name]) for name in names if name in same]
-    return {
-        "heads": ["trial", *map(told.get, shown)],
-        "rows": rows,
-        "same": alike,
-        "of": uid_of(run),
-    }
+    columns = ["trial", *map(told.get, shown)]
+    return {"heads": columns, "rows": rows, "same": alike, "of": uid_of(run)}
 
 
 def item(record: Record, users: Sequence[Record] = ()) -> Record:
     """Give what is shown of an artifact's version."""
     told, kind, problem = artifact_summary(record), previews.kind(record), ""
     if kind == "image":
-        # One that isn't on this machine is found out by who looks at it.
+        # One that is elsewhere isn't asked for, which may take its time.
         try:
             previews.local_path(record)
         except Exception as error:

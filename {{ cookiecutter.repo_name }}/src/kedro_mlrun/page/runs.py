@@ -40,7 +40,7 @@ def runs(page: Page, request: Request) -> Any:
     cookie = "shown-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
     chosen = query.getlist("columns") or map(unquote, request.cookies.get(cookie, "").split("&"))
     chosen = [name for name in chosen if name not in {"", "auto"}]
-    columns = [full_name(name, known) for name in chosen]
+    columns = [*dict.fromkeys(full_name(name, known) for name in chosen)]
     if not columns:
         names = differing(fields)
         results = [name for name in names if name.startswith("results.")]
@@ -54,13 +54,13 @@ def runs(page: Page, request: Request) -> Any:
         return address("/", **present | {"page": number or None} | changed)
 
     end, has_more = skip + len(fields), len(found) > SIZE
-    # To count what matches would take about as long as to find it.
+    # To count what matches takes longer than to find the first, and is asked for later.
     number_of = end if not has_more else None if search else records.count()
     choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
     # Results, parameters, and labels.
     choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
     told = {"search": search, "sort": sort, "asked": asked, "ascending": ascending, "link": link}
-    told |= {"number": number, "end": end, "number_of": number_of, "has_more": has_more}
+    told |= {"number": number, "end": f"{end:,}", "number_of": number_of, "has_more": has_more}
     told |= {"error": error, "columns": heads(columns), "known": choosable}
     told["rows"] = [row(run, own, columns) for run, own in zip(found, fields, strict=False)]
     told["shown"] = f"{skip + 1:,}–{end:,} of {'' if number_of is None else f'{number_of:,}'}"

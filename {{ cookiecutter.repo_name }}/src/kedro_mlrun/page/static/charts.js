@@ -390,4 +390,4 @@ $("#unbrush").onclick = () => { brushes.clear(); draw(); };
 place.addEventListener("input", ({ target }) => { chosen.add(target.id); draw(); });
 window.addEventListener("resize", draw);
 let last = update();
-window.addEventListener("grown", () => { last = last.then(update); });
+window.addEventListener("grown", () => { last = last.then(update, update); });

@@ -45,7 +45,7 @@ async function prune() {
   if (there) mark();
 }
 
-// To count what matches takes longer than to show the first, and is done once.
+// How many match is asked for when the first are shown, and once.
 async function count() {
   const [total, { all }] = [$("#total"), $("#match")?.dataset ?? {}];
   const ids = total && await (counted[all] ??= idsAt(all));
@@ -119,6 +119,9 @@ async function log(element, offset = 0) {
   else element.textContent ||= "This run has no log.";
 }
 
+document.addEventListener("error", ({ target }) => {
+  if (target.matches("img")) target.replaceWith(`${target.alt} can't be shown: its file is gone, or is no image.`);
+}, true);
 let waiting = 0;
 document.addEventListener("input", (event) => {
   if (event.target.id !== "q") return;
