@@ -1,7 +1,6 @@
 "use strict";
 // Without this file the page works as well: it only saves loading, and lets what goes on grow.
 const [EVERY, MOST] = [2000, 500]; // milliseconds; runs
-const FOCUSED = "a, button, input";
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
 const counted = {};
@@ -76,17 +75,14 @@ async function toggle(button) {
 const at = () => [$("#runs .wide")?.scrollLeft ?? 0, $("#runs .wide")?.scrollTop ?? 0];
 
 function showRows(text) {
-  const scrolled = at();
+  const [scrolled, focused] = [at(), $("#runs :focus")?.outerHTML];
   const opened = $$(".opens[aria-expanded=true]").map((button) => button.dataset.trials);
-  const id = document.activeElement.closest("tr[data-id]")?.dataset.id;
-  const around = () => (id ? $(`tr[data-id="${CSS.escape(id)}"]`) : $("#runs"));
-  const focused = $$(FOCUSED, around()).indexOf(document.activeElement);
   $("#runs").innerHTML = text;
   $("#runs .wide")?.scrollTo(...scrolled);
   mark();
   count();
-  if (focused >= 0 && around()) $$(FOCUSED, around())[focused]?.focus({ preventScroll: true });
   $$(".opens").filter((button) => opened.includes(button.dataset.trials)).forEach(toggle);
+  $$("#runs :is(a, button, input)").find((each) => each.outerHTML === focused)?.focus({ preventScroll: true });
 }
 
 function showRun(text) {
