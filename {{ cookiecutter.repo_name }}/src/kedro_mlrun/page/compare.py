@@ -62,14 +62,14 @@ def compared(
     Eight have their images and texts beside each other, from the first on that is asked for. With
     `room`, images are part of the page, as far as they fit.
     """
-    (told, parts), few = _compared(runs, len(runs) == 1), runs[first : first + FEW]
+    (told, parts), few = _told_apart(runs, len(runs) == 1), runs[first : first + FEW]
     shown = {"parts": parts, "columns": [*chain(*parts.values())], "first": first, "few": FEW}
     shown["rows"] = [row(run, fields_of(of), ()) for run, of in zip(runs, told, strict=True)]
     shown["diffs"] = [diff(runs[0], other) for other in few if other is not runs[0]]
     return {**shown, "as_columns": len(runs) <= FEW, "images": images(records, few, room)}
 
 
-def _compared(runs: Sequence[Record], everything: bool = False) -> tuple[list[Record], Record]:
+def _told_apart(runs: Sequence[Record], everything: bool = False) -> tuple[list[Record], Record]:
     """Give summaries of runs, and what differs in parts, by names that tell it apart."""
     parts = summaries.compare(runs, everything)
     told = parts.pop("runs")
@@ -92,8 +92,8 @@ def of_file(page: Page, runs: Sequence[Record]) -> Record:
     of = [records.artifacts_of(run, kind="model", best_iteration=True) for run in runs]
     models = sorted(chain(*of), key=lambda each: not item(each)["tags"])  # with an alias first
     shown = versions(records, models[:MODELS])
-    heads = [*dict.fromkeys(name for each in shown for name in each["metrics"])]
-    return {"trials": trials, "models": shown, "saved": len(models), "heads": heads}
+    names = [*dict.fromkeys(name for each in shown for name in each["metrics"])]
+    return {"trials": trials, "models": shown, "saved": len(models), "heads": names}
 
 
 def data(page: Page, request: Request) -> Any:
@@ -111,7 +111,7 @@ def chart_data(runs: Sequence[Record]) -> Record:
     Of a search alone, that is of its trials.
     """
     what = "runs" if len(runs) > 1 else "trials"
-    told, compared = _compared(runs if len(runs) > 1 else [*_trials(runs)])
+    told, compared = _told_apart(runs if len(runs) > 1 else [*_trials(runs)])
     about = [{"title": run_title(run)} | {n: run[n] for n in ("uid", "seconds")} for run in told]
     for each in chain(*compared.values()):
         del each["differences"]
