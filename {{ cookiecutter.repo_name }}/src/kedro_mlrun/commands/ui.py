@@ -61,18 +61,14 @@ def ui(
     changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
     server = make_server(views.make(to_read, changes, place, token))
     opened = bound(host, PORT if port is None else port, port is None)
-    bound_to, number, *_ = opened.getsockname()
-    is_every = bound_to in EVERY
-    host = _address(opened.family) if is_every else host
-
-    def url(host: str) -> str:
-        shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{number}/{f'?token={token}' if token else ''}"
-
-    here = f"\nOn this machine also at {url(EVERY[bound_to])}" if is_every else ""
-    text = f"Showing {place} at {url(host)}{here}\nTo end it: Ctrl-C"
+    own, number, *_ = opened.getsockname()
+    hosts = [_address(opened.family), EVERY[own]] if own in EVERY else [host]
+    shown = (f"[{each}]" if ":" in each else each for each in hosts)
+    urls = [f"http://{each}:{number}/{f'?token={token}' if token else ''}" for each in shown]
+    told = "\nOn this machine: ".join(urls)
+    text = f"Showing {place} at {told}\nTo end it: Ctrl-C"
     if click.get_current_context().params["as_json"]:
-        text = json.dumps({"url": url(host)})
+        text = json.dumps({"url": urls[0]})
 
     def go() -> int:
         tell(text, err=False)
@@ -90,9 +86,9 @@ def export(records: Records, runs: Sequence[Record], file: str) -> None:
 
 def _address(family: int) -> str:
     """Give this machine's address as others reach it, or its name."""
-    other = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # of nobody
     with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asked:
-        asked.connect((other, PORT))  # which sends nothing
+        # An address of nobody, to which nothing is sent.
+        asked.connect(("2001:db8::1" if family == socket.AF_INET6 else "198.51.100.1", PORT))
         return str(asked.getsockname()[0])
     return socket.gethostname()
 
