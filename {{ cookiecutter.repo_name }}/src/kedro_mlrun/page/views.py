@@ -70,9 +70,10 @@ def make(
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
-        view = (posts if request.method == "POST" else views).get(request.url.path, _static)
-        body = (await request.body()).decode(errors="replace")
-        request.state.form = parse_qs(body, keep_blank_values=True)
+        is_post = request.method == "POST"
+        view = (posts if is_post else views).get(scope["path"], _static)
+        body = await request.body() if is_post else b""
+        request.state.form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
         answer = await run_in_threadpool(_answer, page, view, request)
         await answer(scope, receive, send)
 
