@@ -203,6 +203,22 @@ def test_runs_are_found(tab: Tab, url: str, seen: SimpleNamespace) -> None:
         assert bool(tab.all("button", "Show")) == is_open
 
 
+def test_columns_may_have_any_name(tab: Tab, url: str, store: Store) -> None:
+    """It is shown as what does nothing, and is chosen and kept as it is."""
+    names = {"a,b": 70, "a\u202eb": 71, "a\x1b[1mb": 72, "a&b=%2C+é": 73}
+    uid = run_maker(store)("named", params=names)
+    tab.goto(f"{url}/?q=named")
+    tab.click("DisclosureTriangle", "Columns")
+    for name in "a,b", "a\\u202eb", "a\\u001b[1mb", "a&b=%2C+é":
+        tab.click("checkbox", f"params.{name}")
+    tab.follow("button", "Show")
+    for _ in range(2):
+        assert {*"70 71 72 73".split()} <= {*tab.names("cell")}
+        tab.goto(f"{url}/?q=named")
+    records = Records(*store.manager.to_read())
+    records.delete(records.run(uid))
+
+
 def test_keys_move_check_and_compare(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     tab.goto(url)
     tab.keys(*"jjjxjxjk")
@@ -235,6 +251,27 @@ def test_what_is_checked_stays_checked_below_another_filter(
     assert not tab.all("button", "Compare 2")
 
 
+def test_what_is_deleted_elsewhere_is_checked_no_more(
+    tab: Tab, url: str, seen: SimpleNamespace, store: Store
+) -> None:
+    """Neither in the table nor below another filter; an address that names it says so."""
+    records, make_run = Records(*store.manager.to_read()), run_maker(store)
+    uids = [make_run("spare"), make_run("spare")]
+    with tab.script(QUICK):
+        tab.goto(f"{url}/?q=spare")
+        tab.click("checkbox", "Check all runs of this page")
+        tab.goto(f"{url}/?q=training")
+        tab.click("checkbox", "Check all runs of this page")
+        tab.find("button", "Compare 4")
+        records.delete(records.run(uids[0]))
+        tab.find("button", "Compare 3")
+        tab.goto(url)
+        records.delete(records.run(uids[1]))
+        tab.find("button", "Compare 2")
+        tab.goto(f"{url}/compare?id={uids[0]},{seen.first},{seen.second}")
+        assert "1 of the checked runs was deleted." in tab.text("main")
+
+
 def test_all_runs_are_checked_by_page_and_by_filter(
     tab: Tab, url: str, seen: SimpleNamespace
 ) -> None:
@@ -249,6 +286,9 @@ def test_all_runs_are_checked_by_page_and_by_filter(
         assert tab.evaluate("$$('tr[data-id] input:checked').length") == 2
         tab.click("checkbox", "Check all runs of this page")
         tab.find("button", "Compare 2")
+        # How many match is counted after those that are shown.
+        tab.goto(f"{url}/?q=local")
+        tab.wait(lambda: "1–2 of 4" in tab.text("main"))
 
 
 def test_the_name_and_the_head_stay_in_view(tab: Tab, url: str, seen: SimpleNamespace) -> None:
@@ -262,6 +302,8 @@ def test_the_name_and_the_head_stay_in_view(tab: Tab, url: str, seen: SimpleName
         tab.evaluate("$('#runs .wide').scrollTo(90, 30)")
         after = [tab.evaluate(place.replace("{}", each)) for each in (name, head)]
         assert before[0][0] == after[0][0] and before[0][1] > after[0][1]
+        # A telephone shows more of a name than a letter in each line.
+        assert tab.evaluate(f"$('{name}').offsetWidth") > 110
         assert before[1][0] > after[1][0] and before[1][1] == after[1][1]
         tab.goto(f"{url}/models")
         tab.leave(lambda: tab.evaluate("history.back()"))
@@ -280,6 +322,14 @@ def test_runs_are_compared(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     assert "-split.seed: " in tab.text() and "+split.seed: " in tab.text()
     for uid in (seen.first, seen.second):
         tab.wait(lambda uid=uid: drawn(tab, f"curve.chart of run {uid[:8]}"))
+
+
+def test_an_image_that_is_none_is_said_to_be_none(tab: Tab, url: str, store: Store) -> None:
+    uid = run_maker(store)("spare", saves={"plot": (b"no image", "png")})
+    tab.goto(f"{url}/run?id={uid}")
+    tab.wait(lambda: "plot can't be shown" in tab.text("region", "Artifacts"))
+    records = Records(*store.manager.to_read())
+    records.delete(records.run(uid))
 
 
 def part_of(tab: Tab, chart: str, what: str) -> tuple[float, float]:
@@ -389,6 +439,41 @@ def test_trials_and_curves_are_drawn_on_their_pages(
         assert not tab.all("heading", "Scatter")
 
 
+def test_a_scatter_begins_with_what_most_runs_have(tab: Tab, url: str, store: Store) -> None:
+    """Other pairs may have no run in common."""
+    make_run = run_maker(store)
+    uids = [make_run("some", params={"early": n}) for n in range(2)]
+    uids += [make_run("some", params={"rate": n}, results={"loss": n}) for n in range(2)]
+    tab.goto(f"{url}/compare?id={','.join(uids)}")
+    tab.find("image", "loss over rate of 2 runs")
+    records = Records(*store.manager.to_read())
+    for uid in uids:
+        records.delete(records.run(uid))
+
+
+def test_curves_of_a_run_that_goes_on_grow(
+    tab: Tab, url: str, seen: SimpleNamespace, store: Store
+) -> None:
+    """From none on, until its end, with what the reader has chosen."""
+    lines = "$$('#curves .chart .line').map((each) => each.getAttribute('d').split('L').length)"
+    with tab.script(QUICK):
+        uid = run_maker(store)("growing", ends=False)
+        tab.goto(f"{url}/run?id={uid}")
+        tab.evaluate("window.stays = true")
+        for length in 2, 3:
+            MLRunMetricHistory("loss").save([1.0, 0.5, 0.25][:length])
+            store.manager.context.commit()
+            tab.wait(lambda length=length: tab.evaluate(lines) == [length])
+            tab.evaluate("$('#smoothing').value = 0.9")
+        MLRunMetricHistory("other").save({"train": [1, 2], "test": [2, 1]})
+        store.manager.close_run()
+        tab.find("image", "other of 2 curves")
+        assert tab.evaluate(lines) == [3, 2, 2] and tab.evaluate("$('#smoothing').value") == "0.9"
+        assert "completed" in tab.text("heading") and tab.evaluate("window.stays")
+    records = Records(*store.manager.to_read())
+    records.delete(records.run(uid))
+
+
 def test_a_run_is_read(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     """What ran, on what, with which result; what it saved; how to repeat it."""
     tab.goto(url)
@@ -495,8 +580,9 @@ def test_runs_that_go_on_are_followed(
         tab.click("DisclosureTriangle", "Abort…")
         tab.follow("button", "Abort it")
         assert [run["metadata"]["uid"] for run in seen.aborted] == [uid]
-        tab.leave(store.manager.close_run)
-        assert "completed" in tab.text("heading")
+        store.manager.close_run()
+        tab.wait(lambda: "completed" in tab.text("heading"))
+        tab.find("link", "Delete…")
 
         tab.goto(url)
         tab.evaluate("window.stays = true")

@@ -171,6 +171,8 @@ def test_an_exported_file_tells_what_a_link_would(
     assert "<bdi>31</bdi>" not in views.exported(records, runs, "here")
     one = views.exported(records, runs[1:2], "here")
     assert "<h1>1 run</h1>" in one and ">same</bdi>" in one and "What differs" not in one
+    # It is as long as it is.
+    assert re.findall('class="wide( held)?" .*label="What was recorded"', one) == [""]
 
 
 def test_of_many_runs_eight_are_beside_each_other(page: Answers, make_history: MakeHistory) -> None:

@@ -22,6 +22,8 @@ def test_the_page_is_served_until_ctrl_c(bake: Callable[..., Folder]) -> None:
         try:
             lines = iter(process.stdout.readline, "")
             url = urlsplit(json.loads(next(line for line in lines if '{"url"' in line))["url"])
+            # Nobody can open 0.0.0.0, from elsewhere.
+            assert (url.hostname == "127.0.0.1") == (status == 200) and url.hostname != "0.0.0.0"
             connection = http.client.HTTPConnection("127.0.0.1", url.port, timeout=20)
             connection.request("GET", f"{url.path}?{url.query}")
             answer = connection.getresponse()

@@ -52,6 +52,21 @@ def test_columns_are_what_many_runs_have_and_what_differs(page: Answers, make_ru
     assert told[11:] == ["rate", "depth", "seed"]
 
 
+def test_heads_tell_fields_apart(store: Store, page: Answers, make_run: MakeRun) -> None:
+    """Also those of a comparison of many runs, and of trials."""
+    uids = [make_run(params={"x": n, "y": n}, results={"x": n}) for n in range(10)]
+    run = store.manager.db.read_run(uids[0], store.project)
+    run["status"]["iterations"] = [["state", "iter", "param.x", "output.x"], ["completed", 1, 2, 3]]
+    store.manager.db.store_run(run, uids[0], store.project)
+    told = page("/?columns=params.x&columns=results.x&columns=params.y&columns=y").text
+    assert told.count('title="9"') == 3
+    told += page(f"/compare?id={','.join(uids)}").text.partition("</thead>")[0]
+    told += page(f"/trials?id={uids[0]}").text
+    heads = " ".join(re.findall('<th scope="col".*?<bdi>(.*?)</bdi>', told, re.DOTALL))
+    for names in "params.x results.x y", "results.x params.x y", "state param.x output.x":
+        assert names in heads
+
+
 def test_it_is_told_how_many_runs_match(
     store: Store, page: Answers, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,13 +201,16 @@ def test_a_token_lets_in_who_has_it(store: Store) -> None:
     page = page_of(store, token="s3cret")
     assert page("/", headers={"host": "a.example"}).status == 401
     assert page("/?token=wrong").status == 401
-    assert page("/", headers={"cookie": "kedro-mlrun-token=wrong\xe9"}).status == 401
+    assert page("/", headers={"cookie": "kedro-mlrun-token-5055=wrong\xe9"}).status == 401
     let_in = page("/?token=s3cret", headers={"host": "a.example"})
     assert (let_in.status, let_in.headers["location"]) == (303, "/")
     cookie = let_in.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
     own = {"cookie": cookie.partition(";")[0], "host": "a.example"}
     assert page("/", headers=own).status == 200
+    # Another page on the same machine has a cookie beside it.
+    other = page("/?token=s3cret", headers={"host": "a.example:81"}).headers["set-cookie"]
+    assert other.partition("=")[0] != cookie.partition("=")[0]
 
 
 @pytest.mark.parametrize("store", ["embedded"], indirect=True)

@@ -85,7 +85,7 @@ def delete(page: Page, request: Request) -> Response:
     if kept:
         head = f"Deleted {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
         message = "\n".join(["Some files stay:", *kept])
-        return page.html(request, "message.html", head=head, message=message)
+        return page.html(request, "base.html", head=head, message=message)
     return _to("/")
 
 

@@ -52,7 +52,7 @@ class Page:
             finalize=_finalized,
         )
         self.environment.filters |= FILTERS
-        self.environment.globals |= {"where": where, "changes": self.changes}
+        self.environment.globals |= {"where": where, "view": "", "changes": self.changes}
 
     def render(self, name: str, **context: Any) -> str:
         """Write a template."""

@@ -11,10 +11,11 @@ from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record, uid_of
 from . import graph, models
 from .app import Page, address, whole
-from .run import item
+from .run import charts_of, item
 
 ABOUT = ("framework", "hash", "uri", "path")
 DEPTH = 4  # runs that a lineage goes each way
+CELLS = 5_000  # of a table, which a browser shows at once
 # A page in a frame: its own scripts run in it, but reach neither this page nor any network.
 FRAME_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
@@ -44,6 +45,8 @@ def artifact(page: Page, request: Request) -> Response:
         told = item(record, records.runs_using(record))
     about = {name: told[name] for name in ABOUT if told.get(name) not in (None, "")}
     shown |= {"item": told, "about": about, "graph": _lineage(records, record)}
+    run = records.producing_run(record)
+    shown["charts"] = charts_of(run, uid_of(record)) if run else ""
     return page.html(request, "artifact.html", **shown)
 
 
@@ -51,7 +54,10 @@ def _preview(record: Record, number: int) -> Record:
     kind, found = previews.kind(record), Record(table=None, text="", problem="", number=number)
     try:
         if kind == "table":
-            found["table"] = previews.table(record, number)
+            found["table"] = table = previews.table(record, number)
+            few = CELLS // max(1, len(table["rows"]))
+            table["columns"] = table["columns"][:few]
+            table["rows"] = [row[:few] for row in table["rows"]]
         elif kind == "text":
             found["text"] = previews.text(record)
         elif kind:

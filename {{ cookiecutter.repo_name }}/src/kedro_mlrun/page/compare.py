@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import click
@@ -15,20 +16,14 @@ from starlette.responses import Response
 
 from ..records import previews, summaries
 from ..records.records import Records
-from ..records.summaries import (
-    Record,
-    artifact_key,
-    fields_of,
-    histories,
-    summary,
-    uid_of,
-)
-from ..store.fields import OWN, artifact_uid, flatten, run_title
+from ..records.summaries import Record, artifact_key, fields_of, histories, summary, uid_of
+from ..store.fields import OWN, flatten, run_title
 from .app import Page, address, whole
 from .models import versions
 from .run import item
 from .run import trials as of_search
 from .runs import MOST, row
+from .shown import heads
 
 FEW = 8  # runs that are columns, and have images and texts beside each other
 POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 30, 500  # of all metrics over steps; of a curve
@@ -37,26 +32,26 @@ ROOM, ROOM_OF_TRIALS, MODELS, POINTS_OF_FILE = 5_000_000, 60_000, 30, 5_000
 UNDRAWN = ("NaN", "Infinity", "-Infinity")  # as results that are these are recorded
 
 
-def asked(records: Records, request: Request, least: int = 1) -> list[Record]:
-    """Find the runs that an address names."""
-    uids = [uid for given in request.query_params.getlist("id") for uid in given.split(",") if uid]
-    uids = [*dict.fromkeys(uids)]
+def asked(records: Records, request: Request) -> tuple[list[Record], int]:
+    """Find the runs that an address names, and how many there are no more."""
+    given = ",".join(request.query_params.getlist("id")).split(",")
+    uids = [*filter(None, dict.fromkeys(given))]
     if len(uids) > MOST:
         raise click.UsageError(f"{len(uids)} runs are too many to compare. Check {MOST} at most.")
     found = [*records.runs_of(uids)]
-    if len(found) < least:
-        raise click.UsageError("Check two runs or more to compare them.")
-    return found
+    return found, len(uids) - len(found)
 
 
 def compare(page: Page, request: Request) -> Response:
     """Show what differs between runs."""
     records = page.records()
-    found = asked(records, request, 2)
+    found, gone = asked(records, request)
+    if len(found) < 2:  # noqa: PLR2004
+        raise click.UsageError("Check two runs or more to compare them.")
     ids, first = ",".join(map(uid_of, found)), whole(request, "first")
     link, data = (partial(address, path, id=ids) for path in ("/compare", "/compare/data"))
     shown = compared(records, found, first)
-    return page.html(request, "compare.html", link=link, charts=data(), **shown)
+    return page.html(request, "compare.html", link=link, charts=data(), gone=gone, **shown)
 
 
 def compared(
@@ -67,55 +62,44 @@ def compared(
     Eight have their images and texts beside each other, from the first on that is asked for. With
     `room`, images are part of the page, as far as they fit.
     """
-    parts, few = summaries.compare(runs, len(runs) == 1), runs[first : first + FEW]
+    (told, parts), few = _told_apart(runs, len(runs) == 1), runs[first : first + FEW]
+    shown = {"parts": parts, "columns": [*chain(*parts.values())], "first": first, "few": FEW}
+    shown["rows"] = [row(run, fields_of(of), ()) for run, of in zip(runs, told, strict=True)]
+    shown["diffs"] = [diff(runs[0], other) for other in few if other is not runs[0]]
+    return {**shown, "as_columns": len(runs) <= FEW, "images": images(records, few, room)}
+
+
+def _told_apart(runs: Sequence[Record], everything: bool = False) -> tuple[list[Record], Record]:
+    """Give summaries of runs, and what differs in parts, by names that tell it apart."""
+    parts = summaries.compare(runs, everything)
     told = parts.pop("runs")
-    return {
-        "parts": parts,
-        "columns": [each for rows in parts.values() for each in rows],
-        "rows": [row(run, fields_of(of), ()) for run, of in zip(runs, told, strict=True)],
-        "as_columns": len(runs) <= FEW,
-        "first": first,
-        "few": FEW,
-        "diffs": [diff(runs[0], other) for other in few if other is not runs[0]],
-        "images": images(records, few, room),
-    }
+    names = heads(each["field"] for each in chain(*parts.values()))
+    for each in chain(*parts.values()):
+        each["name"] = names[each["field"]]
+    return told, parts
 
 
 def of_file(page: Page, runs: Sequence[Record]) -> Record:
     """Give what an exported file tells besides, for it has no links: trials, and models."""
     records, trials, room = page.records(), dict[str, Markup](), ROOM_OF_TRIALS
     for run in runs:
-        if (run.get("status") or {}).get("iterations"):
-            text = page.render("_trials.html", **of_search(run))
+        tried = of_search(run)
+        if tried["rows"]:
+            text = page.render("_trials.html", **tried)
             room -= len(text)
             # What doesn't fit is only named.
             trials[_named(run)] = Markup(text if room > 0 else "")  # noqa: S704 - it is escaped
-    models = [
-        each
-        for run in runs
-        for each in records.artifacts_of(run, kind="model", best_iteration=True)
-    ]
-    models.sort(key=lambda each: not item(each)["tags"])  # those with an alias first
+    of = [records.artifacts_of(run, kind="model", best_iteration=True) for run in runs]
+    models = sorted(chain(*of), key=lambda each: not item(each)["tags"])  # with an alias first
     shown = versions(records, models[:MODELS])
-    heads = [*dict.fromkeys(name for each in shown for name in each["metrics"])]
-    return {"trials": trials, "models": shown, "saved": len(models), "heads": heads}
-
-
-def charts_of(page: Page, uid: str, artifact: str = "") -> str:
-    """Give the address of a run's or an artifact's charts; "" if it has no curves or trials."""
-    with suppress(Exception):  # Without charts, all else is shown.
-        [run] = page.records().runs_of([uid])
-        saved, keys = summary(run)["artifacts"], histories(summary(run))
-        of = [k for k in keys if artifact in map(artifact_uid, (saved[k], saved[f"{k}.chart"]))]
-        if of or (not artifact and (keys or run["status"].get("iterations"))):
-            return address("/compare/data", id=uid, key=of)
-    return ""
+    names = [*dict.fromkeys(name for each in shown for name in each["metrics"])]
+    return {"trials": trials, "models": shown, "saved": len(models), "heads": names}
 
 
 def data(page: Page, request: Request) -> Any:
     """Give `chart_data` as JSON, or `curves`, which take longer."""
     records, key = page.records(), request.query_params.get("key", "")
-    found = asked(records, request)
+    found, _ = asked(records, request)
     if "curves" in request.query_params:
         return curves(records, found, key)
     return chart_data([] if key else found)
@@ -127,15 +111,11 @@ def chart_data(runs: Sequence[Record]) -> Record:
     Of a search alone, that is of its trials.
     """
     what = "runs" if len(runs) > 1 else "trials"
-    compared = summaries.compare(runs if len(runs) > 1 else [*_trials(runs)])
-    about = [
-        {"uid": run["uid"], "title": run_title(run), "seconds": run["seconds"]}
-        for run in compared.pop("runs")
-    ]
-    for rows in compared.values():
-        for each in rows:
-            del each["differences"]
-            each["values"] = [None if value in UNDRAWN else value for value in each["values"]]
+    told, compared = _told_apart(runs if len(runs) > 1 else [*_trials(runs)])
+    about = [{"title": run_title(run)} | {n: run[n] for n in ("uid", "seconds")} for run in told]
+    for each in chain(*compared.values()):
+        del each["differences"]
+        each["values"] = [None if value in UNDRAWN else value for value in each["values"]]
     return {"what": what, "runs": about, **compared}
 
 
@@ -159,12 +139,8 @@ def curves(
 
     Of one run, that is of every metric that it has recorded together.
     """
-    kept = [
-        (number, saved, uri)
-        for number, run in enumerate(runs)
-        for saved, uri in histories(summary(run)).items()
-        if key in {"", saved}
-    ]
+    every = [(n, *of) for n, run in enumerate(runs) for of in histories(summary(run)).items()]
+    kept = [each for each in every if key in {"", each[1]}]
     found = dict[str, Record]()
     most = min(MOST_POINTS, max(LEAST_POINTS, points // max(1, len(kept))))
     for number, saved, uri in kept:
@@ -220,17 +196,14 @@ def diff(*runs: Record) -> Record:
         values = flatten(summary(run)["parameters"])
         plain = {name: value for name, value in values.items() if not name.startswith(OWN)}
         texts.append(yaml.safe_dump(plain, sort_keys=True, allow_unicode=True).splitlines())
-    names = [*map(_named, runs)]
-    (left, right), (old, new) = texts, names
+    (left, right), (old, new) = texts, map(_named, runs)
     lines = difflib.unified_diff(left, right, old, new, lineterm="", n=2)
-    return {"title": " → ".join(names), "lines": [(line[:1], line) for line in lines]}
+    return {"title": f"{old} → {new}", "lines": [(line[:1], line) for line in lines]}
 
 
-def images(
-    records: Records, runs: Sequence[Record], room: int | None = None
-) -> dict[str, list[tuple[int, Record]]]:
+def images(records: Records, runs: Sequence[Record], room: int | None = None) -> Record:
     """Give the images of runs by their keys, each with its run's number; see `compared`."""
-    found = dict[str, list[tuple[int, Record]]]()
+    found = Record()
     for number, run in enumerate(runs):
         for record in records.artifacts_of(run):
             if previews.kind(record) == "image":

@@ -58,10 +58,8 @@ def layers(names: Sequence[str], edges: Lines) -> tuple[list[list[Place]], Lines
         passed = [(str(start), n) for n in range(level[start] + 1, level[end])]
         lines |= dict.fromkeys(pairwise([start, *passed, end]))
         level |= {place: place[1] for place in passed}
-    found: list[list[Place]] = [[] for _ in range(max(level.values()) + 1)]
-    for place, n in level.items():
-        found[n].append(place)
-    return found, lines
+    depths = range(max(level.values()) + 1)
+    return [[place for place in level if level[place] == n] for n in depths], lines
 
 
 def _beside(places: Iterable[Place], lines: Lines) -> Any:
@@ -97,9 +95,6 @@ def drawn(boxes: Sequence[Box], edges: Lines) -> dict[str, Any]:
         turn = (y1 + y2) / 2
         line = f"M{x1:.0f} {y1}C{x1:.0f} {turn:.0f} {x2:.0f} {turn:.0f} {x2:.0f} {y2}"
         lines.append(line if isinstance(end, str) else f"{line}v{HEIGHT}")
-    return {
-        "boxes": [(box, (x[box.name] - half[box.name] - left, y[box.name])) for box in boxes],
-        "lines": lines,
-        "size": (right - left, len(rows) * STEP - STEP + HEIGHT + 8),
-        "height": HEIGHT,
-    }
+    placed = [(box, (x[box.name] - half[box.name] - left, y[box.name])) for box in boxes]
+    size = right - left, len(rows) * STEP - STEP + HEIGHT + 8
+    return {"boxes": placed, "lines": lines, "size": size, "height": HEIGHT}

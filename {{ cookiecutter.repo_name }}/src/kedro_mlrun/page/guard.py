@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from ..web import LOOPBACK
 
-COOKIE = "kedro-mlrun-token"
+COOKIE = "kedro-mlrun-token-{}"  # with a port, for browsers don't tell cookies apart by it
 LONGEST = 1_000_000  # bytes of a request
 # Nothing but what this page itself serves; no script or style in the text of a page.
 POLICY = (
@@ -31,8 +31,8 @@ HEADERS = {
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-class Guard:
-    """Lets requests through to an application that come from the page itself.
+def guarded(app: App, token: str = "") -> App:
+    """Let requests through to an application that come from the page itself.
 
     Args:
         app: the application.
@@ -40,58 +40,55 @@ class Guard:
             only what was addressed to this machine by a name that no other site can have.
     """
 
-    def __init__(self, app: App, token: str = "") -> None:
-        self.app, self.token = app, token
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer, or refuse to."""
-        request = Request(scope, receive)
-        answer: App = self._refusal(request) or self.app
-
-        async def guarded(message: Any) -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await answer(scope, receive, guarded)
+        await (_refusal(Request(scope), token) or app)(scope, receive, sent)
 
-    def _refusal(self, request: Request) -> Response | None:
-        headers = request.headers
-        if not self.token and _hostname(headers.get("host", "")) not in LOOPBACK:
-            # Another site may have let its name point here.
-            return PlainTextResponse("Open this page as http://127.0.0.1 or http://localhost.", 421)
-        if self.token and (answer := self._asked_for_token(request)):
-            return answer
-        if request.method not in {"GET", "HEAD", "POST"}:
-            return PlainTextResponse("Use GET or POST.", 405)
-        if request.method == "POST":
-            origin = urlsplit(headers.get("origin", ""))
-            if not origin.netloc or origin.netloc != headers.get("host"):
-                return PlainTextResponse("Changes are made from this page only.", 403)
-            length = headers.get("content-length", "")
-            if not length.isascii() or not length.isdigit() or int(length) > LONGEST:
-                return PlainTextResponse("The request is too large, or doesn't tell its size.", 413)
-        return None
-
-    def _asked_for_token(self, request: Request) -> Response | None:
-        if self._fits(request.query_params.get("token", "")):
-            answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
-            return answer
-        if self._fits(request.cookies.get(COOKIE, "")):
-            return None
-        return PlainTextResponse(
-            "Open the address that `kedro mlrun ui` has printed, with its token.", 401
-        )
-
-    def _fits(self, given: str) -> bool:
-        return compare_digest(given.encode(errors="replace"), self.token.encode())
+    return answer
 
 
-def _hostname(host: str) -> str:
+def _refusal(request: Request, token: str) -> Response | None:
+    headers = request.headers
+    name, port = _host(headers.get("host", ""))
+    if not token and name not in LOOPBACK:
+        # Another site may have let its name point here.
+        return PlainTextResponse("Open this page as http://127.0.0.1 or http://localhost.", 421)
+    if token and (answer := _asked_for_token(request, token, COOKIE.format(port))):
+        return answer
+    if request.method not in {"GET", "HEAD", "POST"}:
+        return PlainTextResponse("Use GET or POST.", 405)
+    if request.method == "POST":
+        origin = headers.get("origin", "").partition("://")[2]
+        if not origin or origin != headers.get("host"):
+            return PlainTextResponse("Changes are made from this page only.", 403)
+        length = headers.get("content-length", "")
+        if not length.isascii() or not length.isdigit() or int(length) > LONGEST:
+            return PlainTextResponse("The request is too large, or doesn't tell its size.", 413)
+    return None
+
+
+def _asked_for_token(request: Request, token: str, cookie: str) -> Response | None:
+    given = (request.query_params.get("token", ""), request.cookies.get(cookie, ""))
+    in_address, is_known = (
+        compare_digest(each.encode(errors="replace"), token.encode()) for each in given
+    )
+    if in_address:
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(cookie, token, httponly=True, samesite="strict")
+        return answer
+    text = "Open the address that `kedro mlrun ui` has printed, with its token."
+    return None if is_known else PlainTextResponse(text, 401)
+
+
+def _host(host: str) -> tuple[str, int | None]:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        parts = urlsplit(f"//{host}")
+        return parts.hostname or "", parts.port
     except ValueError:
-        return ""
+        return "", None

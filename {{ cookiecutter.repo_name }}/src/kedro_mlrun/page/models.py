@@ -36,11 +36,8 @@ def models(page: Page, request: Request) -> Response:
 def versions(records: Records, found: Sequence[Record]) -> list[Record]:
     """Give what is shown of versions of models: also their metrics, and where they are served."""
     metrics, using, serving = records.metrics(found), records.using(found), served(records, found)
-    return [
-        {
-            **item(record, using[uid_of(record)]),
-            "served": serving[uid_of(record)],
-            "metrics": {short_metric(name, artifact_key(record)): v for name, v in of.items()},
-        }
-        for record, of in zip(found, metrics, strict=True)
-    ]
+    shown = [item(record, using[uid_of(record)]) for record in found]
+    for told, of in zip(shown, metrics, strict=True):
+        told["served"] = serving[told["uid"]]
+        told["metrics"] = {short_metric(name, told["key"]): value for name, value in of.items()}
+    return shown

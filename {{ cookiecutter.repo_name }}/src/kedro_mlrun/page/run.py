@@ -17,6 +17,7 @@ from ..records.summaries import (
     Record,
     artifact_key,
     artifact_summary,
+    histories,
     same_in,
     search_of,
     summary,
@@ -29,7 +30,7 @@ from ..store.rows import LATEST, TERMINAL_STATES
 from ..text import MINUTE, kedro_command, took
 from . import graph
 from .app import Page, address, whole
-from .shown import SHORT
+from .shown import SHORT, heads
 
 LOG_PART = 200_000  # bytes of a log in an answer
 
@@ -56,25 +57,27 @@ def run(page: Page, request: Request) -> Response:
     items = [item(record, using[uid_of(record)]) for record in saved]
     links = {each["name"]: each["link"] for each in inputs}
     links |= {each["key"]: each["link"] for each in items}
-    return page.html(
-        request,
-        "run.html",
-        run=told,
-        title=run_title(told),
-        goes_on=told["state"] not in TERMINAL_STATES,
-        error=error,
-        traceback=traceback,
-        parameters={n: v for n, v in parameters.items() if not n.startswith(OWN)},
-        options={n.removeprefix(OWN): v for n, v in parameters.items() if n.startswith(OWN)},
-        results=flatten(told["results"]),
-        inputs=inputs,
-        items=items,
-        graph=_pipeline(told["state"], error, {artifact_key(each): each for each in saved}, links),
-        why_not=unreproducible(found),
-        again=f"{kedro_command()} mlrun reproduce {quote(told['uid'][:SHORT])}",
-        commands=_commands(told),
-        **trials(found),
-    )
+    own = {n.removeprefix(OWN): v for n, v in parameters.items() if n.startswith(OWN)}
+    given = {n: v for n, v in parameters.items() if not n.startswith(OWN)}
+    shown: Record = {"title": run_title(told), "goes_on": told["state"] not in TERMINAL_STATES}
+    shown |= {"error": error, "traceback": traceback, "parameters": given, "options": own}
+    shown |= {"results": flatten(told["results"]), "inputs": inputs, "items": items}
+    keys = {artifact_key(each): each for each in saved}
+    shown |= {"charts": charts_of(found), "graph": _pipeline(told["state"], error, keys, links)}
+    shown |= {"why_not": unreproducible(found), "commands": _commands(told), **trials(found)}
+    again = f"{kedro_command()} mlrun reproduce {quote(told['uid'][:SHORT])}"
+    return page.html(request, "run.html", run=told, again=again, **shown)
+
+
+def charts_of(run: Record, artifact: str = "") -> str:
+    """Give the address of a run's or an artifact's charts; "" where there will be none."""
+    told = summary(run)
+    uris, keys = told["artifacts"], [*histories(told)]
+    if artifact:
+        keys = [k for k in keys if artifact in map(artifact_uid, (uris[k], uris[f"{k}.chart"]))]
+    will_be = not artifact and (trials_of(run) or told["state"] not in TERMINAL_STATES)
+    query = {"id": told["uid"], "key": artifact and keys}
+    return address("/compare/data", **query) if keys or will_be else ""
 
 
 def _commands(told: Record) -> list[str]:
@@ -95,28 +98,30 @@ def trials(run: Record) -> Record:
     known, metric = [*tried[0]] if tried else [], f"output.{found.get('metric')}"
     names = sorted(known, key=lambda name: (name != metric, name != "state", name[:6] != "param."))
     same = same_in(tried) - {metric} if len(tried) > 1 else set()
-    heads = {name: name.removeprefix("param.").removeprefix("output.") for name in names}
+    told = heads(names)
     shown = [name for name in names if name not in {*same, "iter"}]
     best = found["history"][-1]["trial"] if found.get("history") else None
-    return {
-        "heads": ["trial", *map(heads.get, shown)],
-        "rows": [
-            (trial["iter"], trial["iter"] == best, [(name, trial[name]) for name in shown])
-            for trial in tried
-        ],
-        "same": [(heads[name], tried[0][name]) for name in names if name in same],
-        "of": uid_of(run),
-    }
+    rows = [(t["iter"], t["iter"] == best, [(name, t[name]) for name in shown]) for t in tried]
+    alike = [(told[name], tried[0][name]) for name in names if name in same]
+    columns = ["trial", *map(told.get, shown)]
+    return {"heads": columns, "rows": rows, "same": alike, "of": uid_of(run)}
 
 
 def item(record: Record, users: Sequence[Record] = ()) -> Record:
     """Give what is shown of an artifact's version."""
-    told = artifact_summary(record)
+    told, kind, problem = artifact_summary(record), previews.kind(record), ""
+    if kind == "image":
+        # One that is elsewhere isn't asked for, which may take its time.
+        try:
+            previews.local_path(record)
+        except Exception as error:
+            problem = str(error)
     views = {"link": "artifact"} | {name: name for name in ("preview", "image", "frame", "file")}
     return {
         **told,
         **{n: address(f"/{view}", key=told["key"], uid=told["uid"]) for n, view in views.items()},
-        "shown_as": previews.kind(record),
+        "shown_as": kind,
+        "problem": problem,
         "is_own": told["key"].startswith(OWN),
         "tags": [tag for tag in told["tags"] if tag != LATEST],
         "users": [{"uid": uid_of(user), "title": run_title(summary(user))} for user in users],

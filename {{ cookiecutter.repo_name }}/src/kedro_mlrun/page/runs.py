@@ -13,6 +13,7 @@ from ..records.summaries import ABOUT, Record, differing, fields_of, summary, tr
 from ..store.fields import moment, section
 from .app import Page, address, whole
 from .run import trials as of_search
+from .shown import heads
 
 SIZE, MOST = 100, 500  # runs in a page, and that are checked, or compared, at once
 FEW, RESULTS = 8, 5  # columns that nobody has chosen, and how many of them are results
@@ -20,12 +21,14 @@ COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
 
 
 def runs(page: Page, request: Request) -> Any:
-    """Show runs; of a part of the page that is asked for anew, the rows alone, or `all` ids."""
+    """Show runs; as a part of the page the rows alone; or give `all` ids, or those there are."""
     records, query, number = page.records(), request.query_params, whole(request, "page")
     is_part, ascending = request.url.path != "/", query.get("ascending") == "1"
     search, asked = query.get("q", ""), query.get("sort", "")
     if "all" in query:
         return [uid_of(run) for run in select(records, (), asked, ascending, MOST, search)]
+    if "id" in query:
+        return [uid_of(run) for run in records.runs_of(query.getlist("id"))]
     found, error, skip = list[Record](), "", SIZE * number
     try:
         found = select(records, (), asked, ascending, SIZE + 1, search, skip)
@@ -34,10 +37,10 @@ def runs(page: Page, request: Request) -> Any:
     fields = [fields_of(summary(run)) for run in found[:SIZE]]
     known = {name for own in fields for name in own}
     sort = full_name(asked, known) if asked else "started"
-    cookie = "columns-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
-    chosen = query.getlist("columns") or unquote(request.cookies.get(cookie, "")).split(",")
+    cookie = "shown-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
+    chosen = query.getlist("columns") or map(unquote, request.cookies.get(cookie, "").split("&"))
     chosen = [name for name in chosen if name not in {"", "auto"}]
-    columns = [full_name(name, known) for name in chosen]
+    columns = [*dict.fromkeys(full_name(name, known) for name in chosen)]
     if not columns:
         names = differing(fields)
         results = [name for name in names if name.startswith("results.")]
@@ -51,35 +54,23 @@ def runs(page: Page, request: Request) -> Any:
         return address("/", **present | {"page": number or None} | changed)
 
     end, has_more = skip + len(fields), len(found) > SIZE
-    # To count what matches would take about as long as to find it.
+    # To count what matches takes longer than to find the first, and is asked for later.
     number_of = end if not has_more else None if search else records.count()
-    total = f"more than {end:,}" if number_of is None else f"{number_of:,}"
     choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
     # Results, parameters, and labels.
     choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
-    answer = page.html(
-        request,
-        "_runs.html" if is_part else "runs.html",
-        # What is typed is often not whole yet.
-        status=400 if error and not is_part else 200,
-        search=search,
-        sort=sort,
-        asked=asked,
-        ascending=ascending,
-        number=number,
-        shown=f"{skip + 1:,}–{end:,} of {total}",
-        checks="all" if number_of and number_of <= MOST else f"the first {MOST}",
-        has_more=has_more,
-        error=error,
-        rows=[row(run, own, columns) for run, own in zip(found, fields, strict=False)],
-        columns=columns,
-        known=choosable,
-        link=link,
-    )
+    told = {"search": search, "sort": sort, "asked": asked, "ascending": ascending, "link": link}
+    told |= {"number": number, "end": f"{end:,}", "number_of": number_of, "has_more": has_more}
+    told |= {"error": error, "columns": heads(columns), "known": choosable}
+    told["rows"] = [row(run, own, columns) for run, own in zip(found, fields, strict=False)]
+    told["shown"] = f"{skip + 1:,}–{end:,} of {'' if number_of is None else f'{number_of:,}'}"
+    told["checks"] = "all" if number_of and number_of <= MOST else f"the first {MOST}"
+    # What is typed is often not whole yet.
+    status = 400 if error and not is_part else 200
+    answer = page.html(request, "_runs.html" if is_part else "runs.html", status, **told)
     if query.getlist("columns"):
-        kept = quote(",".join(chosen))
-        while len(kept) > COOKIE_SIZE:
-            kept = kept.rpartition(quote(","))[0]
+        kept = "".join(quote(name, safe="", errors="replace") + "&" for name in chosen)
+        kept = kept[:COOKIE_SIZE].rpartition("&")[0]
         answer.set_cookie(cookie, kept, max_age=10**8, samesite="strict")
     return answer
 

@@ -1,8 +1,12 @@
 """How values of records are written in a page."""
 
 import json
+import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
+from markupsafe import Markup, escape
 from rich.filesize import decimal
 
 from ..store.fields import moment
@@ -26,12 +30,26 @@ def short(value: Any) -> str:
     return f"{text[:LONG]}…" if len(text) > LONG else text
 
 
+def raw(value: Any) -> Markup:
+    """Write a form's value as it is, and not `visible`: what a browser would obey by its number."""
+    text = re.sub("[^ -~]", lambda found: f"&#{ord(found[0])};", escape(value))
+    return Markup(text)  # noqa: S704 - it is escaped
+
+
+def heads(names: Iterable[str]) -> dict[str, str]:
+    """Give names without their `params.` or so, where what is left tells them apart."""
+    ends = {name: name.partition(".")[2] or name for name in names}
+    number = Counter(ends.values())
+    return {name: end if number[end] == 1 else name for name, end in ends.items()}
+
+
 def as_json(value: Any) -> Any:
     """Copy an answer as what JSON has: other values as texts, NaN and infinity as nothing."""
     return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
 
 
 FILTERS: dict[str, Any] = {
+    "raw": raw,
     "time": time,
     "took": took,
     "short": short,

@@ -12,14 +12,13 @@ from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route, Router
 
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record
 from ..text import visible
 from . import actions, artifacts, compare, models, run, runs
 from .app import HERE, Page
-from .guard import Guard
+from .guard import App, guarded
 from .shown import as_json
 
 LOG = logging.getLogger(__name__)
@@ -50,7 +49,6 @@ VIEWS: dict[str, View] = {
     "/models": models.models,
     "/compare": compare.compare,
     "/compare/data": compare.data,
-    "/{path:path}": _static,
 }
 CHANGES: dict[str, View] = {
     "/tag": actions.tag,
@@ -65,23 +63,21 @@ def make(
     changes: Mapping[str, Callable[..., Any]] | None = None,
     where: str = "",
     token: str = "",
-) -> Guard:
-    """Make the page's ASGI application; see `Page`, and for the token `Guard`."""
+) -> App:
+    """Make the page's ASGI application; see `Page`, and for the token `guarded`."""
     page = Page(records, changes, where)
-    page.environment.globals["charts_of"] = partial(compare.charts_of, page)
+    views, posts = (VIEWS | {"/delete": actions.ask_delete}, CHANGES) if changes else (VIEWS, {})
 
-    def route(path: str, view: View, method: str = "GET") -> Route:
-        async def answer(request: Request) -> Response:
-            body = await request.body() if method == "POST" else b""
-            request.state.form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
-            return await run_in_threadpool(_answer, page, view, request)
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        is_post = request.method == "POST"
+        view = (posts if is_post else views).get(scope["path"], _static)
+        body = await request.body() if is_post else b""
+        request.state.form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+        answer = await run_in_threadpool(_answer, page, view, request)
+        await answer(scope, receive, send)
 
-        return Route(path, answer, methods=[method])
-
-    routes = [route("/delete", actions.ask_delete)] if changes else []
-    routes += [route(path, view, "POST") for path, view in CHANGES.items() if changes]
-    routes += [route(path, view) for path, view in VIEWS.items()]
-    return Guard(Router(routes, redirect_slashes=False), token)
+    return guarded(app, token)
 
 
 def _answer(page: Page, view: View, request: Request) -> Response:
@@ -100,7 +96,7 @@ def _answer(page: Page, view: View, request: Request) -> Response:
             status, message = 500, f"It failed with {type(error).__name__}. See the log."
     if request.headers.get("accept", "").startswith("application/json"):
         return JSONResponse({"error": visible(message)}, status)
-    return page.html(request, "message.html", status, head="That didn't work", message=message)
+    return page.html(request, "base.html", status, head="It didn't work", message=message)
 
 
 def exported(records: Records, found: Sequence[Record], where: str) -> str:
@@ -113,4 +109,4 @@ def exported(records: Records, found: Sequence[Record], where: str) -> str:
     parts = {name: Markup(each) for name, each in own.items()}  # noqa: S704 - own files
     page = Page(lambda: records, where=where)
     parts |= compare.compared(records, found, room=compare.ROOM) | compare.of_file(page, found)
-    return page.render("compare.html", link=None, charts="", **parts)
+    return page.render("compare.html", link=None, charts="", gone=0, **parts)

@@ -22,21 +22,14 @@ function said(value, most = 40) {
   return text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
 }
 
-// Numbers by their size, all else as texts.
-const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b
-  : whole(a).localeCompare(whole(b), "en", { numeric: true }));
-
 const place = $("#charts");
 const { url } = place.dataset;
-// When the page is left, no answer comes, and there is nothing more to do.
-const load = (address) => fetch(address).then((answer) => answer.json()).catch(() => new Promise(() => {}));
-const data = url ? await load(url) : JSON.parse($("#data").textContent);
-const { runs, what } = data;
-const names = runs.map((run) => `${said(run.title)} ${said(run.uid.slice(0, 8))}`.trim());
+// When the page is left, no answer comes, and there is nothing to do.
+const load = (address) => fetch(address).then((answer) => answer.json()).catch(() => null);
 const field = (name, values) => ({ name, field: name, values });
-const fields = [field("run", names), field("seconds", runs.map((run) => run.seconds)),
-  ...data.results, ...data.parameters, ...data.labels]; // as the page lists them
-const picked = (id) => fields[$(id).value];
+let [data, runs, what, names, fields] = [{}, [], "", [], []]; // see `update`
+const metrics = new Map();
+const picked = (id) => fields.find((each) => each.field === $(id).value) ?? fields[0];
 const drawings = [];
 
 // Tell where values are between two pixels: numbers in their distances, texts in their order.
@@ -45,7 +38,7 @@ function scale(values, from, to, many = Infinity) {
   const known = values.filter((value) => value !== null);
   const room = Math.abs(to - from) / (from < to ? 90 : 45); // how many numbers can be read
   if (!known.length || known.some((value) => typeof value !== "number")) {
-    const texts = [...new Set(known.map(whole))].sort(order);
+    const texts = [...new Set(known.map(whole))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     const places = new Map(texts.map((text, n) => [text, from + ((to - from) * (n + 0.5)) / texts.length]));
     const read = texts.filter((_, n) => n % Math.ceil(texts.length / room / 2) === 0);
     const at = (value) => places.get(whole(value));
@@ -139,8 +132,8 @@ function chart({ count, nearest, show, open = openRun, reset = () => {} }) {
     return n < 0 ? tell(element, []) : show(n, at);
   };
   const over = (event) => point(nearest(...local(element, event)), local(element, event));
-  const leave = () => point(-1);
-  Object.assign(element, { onpointermove: over, onpointerdown: over, onpointerleave: leave, onblur: leave });
+  element.onpointermove = element.onpointerdown = over;
+  element.onpointerleave = element.onblur = () => point(-1);
   element.ondblclick = reset;
   element.onclick = (event) => {
     // By a touch it is only now that something is shown.
@@ -183,13 +176,10 @@ function smooth(points, weight, unit) {
   });
 }
 
-function curves(metric) {
-  const title = said(metric.name, 80);
-  // Of a run alone, curves have names, and numbers that no run has.
-  const given = metric.curves.map((each, n) => ({ ...each,
-    ...(each.name ? { run: ~n, style: coded(n), name: said(each.name) } : { name: names[each.run] }) }));
+function curves(name) {
+  const title = said(name, 80);
   let [shown, steps, zoom, x, y, box] = [[], [], null, null, null, []];
-  const cursor = svg("path", { class: "cursor" });
+  const [cursor, legend] = [svg("path", { class: "cursor" }), html("figcaption", { class: "legend" })];
   const found = (step, height) => shown.filter(({ points }) => points[0][0] <= step && step <= points.at(-1)[0])
     .map(({ run, name, points }) => {
       const [, mean, value] = points[closest(points.map((each) => Math.abs(each[0] - step)))];
@@ -218,7 +208,12 @@ function curves(metric) {
     draw();
   });
   drawings.push(() => {
-    const along = $("#over").value;
+    const [along, metric] = [$("#over").value, metrics.get(name)];
+    // Of a run alone, curves have names, and numbers that no run has.
+    const given = metric.curves.map((each, n) => ({ ...each,
+      ...(each.name ? { run: ~n, style: coded(n), name: said(each.name) } : { name: names[each.run] }) }));
+    const keys = given.length > 1 ? given.filter((each) => each.style) : [];
+    legend.replaceChildren(title, ...keys.map((each) => key(each.style, each.name)));
     if (along !== zoom?.along) zoom = null;
     const timed = given.filter((each) => each[along]);
     box = [56, 20, element.clientWidth - 18, element.clientHeight - 38];
@@ -239,14 +234,12 @@ function curves(metric) {
       set(cursor, { d: "" }));
     element.setAttribute("aria-label", `${title} of ${shown.length} ${given[0].style ? "curves" : "runs"}`);
   });
-  const keys = given.length > 1 ? given.filter((each) => each.style) : [];
-  return html("figure", {}, html("figcaption", { class: "legend" }, title,
-    ...keys.map((each) => key(each.style, each.name))), element);
+  return html("figure", {}, legend, element);
 }
 
 // ---- Parallel coordinates.
 const [TOP, BOTTOM, NONE] = [52, 268, 290];
-const brushes = new Map(); // by field: the pixels between which its values are to be
+const brushes = new Map(); // by fields' names: the pixels between which its values are to be
 let isOut = () => false;
 
 function brush() {
@@ -261,11 +254,11 @@ function axis(field, n, isLast, scaled, ticks, element) {
   const range = svg("rect", { class: "brush", x: -8, width: 16 });
   const grip = svg("rect", { class: "grip", x: -16, y: TOP - 10, width: 32, height: NONE - TOP + 20 });
   const mark = ([from, to] = [0, 0]) => set(range, { y: from, height: to - from });
-  mark(brushes.get(field));
+  mark(brushes.get(field.field));
   drag(grip, element, ([, start], [, end], isEnd) => {
-    brushes.set(field, [Math.min(start, end), Math.max(start, end)]);
-    if (isEnd && Math.abs(start - end) < 4) brushes.delete(field);
-    mark(brushes.get(field));
+    brushes.set(field.field, [Math.min(start, end), Math.max(start, end)]);
+    if (isEnd && Math.abs(start - end) < 4) brushes.delete(field.field);
+    mark(brushes.get(field.field));
     brush();
   });
   const [x, anchor] = isLast ? [22, "end"] : [n ? 0 : -84, n ? "middle" : "start"];
@@ -288,15 +281,16 @@ function parallel(parent) {
   });
   parent.append(element);
   drawings.push(() => {
-    shown = $$("#parallel .menu input:checked").map((each) => fields[each.value]);
+    const axes = $$("#parallel .menu input:checked").map((each) => each.value);
+    for (const name of brushes.keys()) if (!axes.includes(name)) brushes.delete(name);
+    shown = fields.filter((each) => axes.includes(each.field));
     shown.sort((a, b) => data.results.includes(a) - data.results.includes(b));
-    for (const field of brushes.keys()) if (!shown.includes(field)) brushes.delete(field);
     const width = Math.max(parent.clientWidth, shown.length * 100);
     x = (n) => 86 + (n * (width - 110)) / Math.max(1, shown.length - 1);
     const scales = shown.map((field) => scale(field.values, BOTTOM, TOP, wanted("#log-parallel")));
     places = runs.map((_, run) => shown.map((field, n) => scales[n].at(field.values[run]) ?? NONE));
     isOut = (run) => shown.some((field, n) => {
-      const [from, to] = brushes.get(field) ?? [0, NONE];
+      const [from, to] = brushes.get(field.field) ?? [0, NONE];
       return places[run][n] < from || places[run][n] > to;
     });
     const marks = (n) => [...scales[n].ticks, ...(places.some((ys) => ys[n] === NONE) ? [[NONE, "none"]] : [])];
@@ -337,36 +331,63 @@ function draw() {
   brush();
 }
 
-// What is chosen at first: what differs, of the results those that sum up.
+// ---- What there is now, as the reader has chosen; at first what differs, of results what sums up.
 const varied = (list) => list.filter(({ values }) => new Set(values.filter((value) => value !== null)).size > 1);
 const isNumber = ({ values }) => values.some((value) => typeof value === "number");
 const depth = (field) => field.name.split(".").length;
-const [params, results] = [varied(data.parameters), varied(data.results).sort((a, b) => depth(a) - depth(b))];
-const first = [...params.slice(0, 5), ...results.slice(0, 4)];
-if (first.length < 2) first.push(...fields.slice(0, 2));
-fields.forEach((each, n) => {
-  const told = said(each.field, 80);
-  for (const select of $$("select.field")) select.append(new Option(told, n));
-  const box = html("input", { type: "checkbox", value: n });
-  box.checked = first.includes(each);
-  $("#parallel .menu div").append(html("label", {}, box, ` ${told}`));
-});
-$("#x").value = fields.indexOf(params.find(isNumber) ?? first[0]);
-$("#y").value = fields.indexOf(results.find(isNumber) ?? first[1]);
-$("#colour").value = runs.length > FEW ? $("#y").value : 0;
-$("#colour").closest("div").hidden = !runs.length;
+const [chosen, listed] = [new Set(), new Set()]; // what the reader has set; fields
+
+function choose() {
+  const [params, results] = [varied(data.parameters), varied(data.results).sort((a, b) => depth(a) - depth(b))];
+  const first = [...params.slice(0, 5), ...results.slice(0, 4)];
+  if (first.length < 2) first.push(...fields.slice(0, 2));
+  // The pair that most runs have both of.
+  const [xs, ys] = [params, results].map((list, n) => [...list.filter(isNumber).slice(0, 20), first[n]]);
+  const both = (a, b) => a !== b && runs.filter((_, n) => a.values[n] !== null && b.values[n] !== null).length;
+  const pairs = xs.flatMap((a) => ys.map((b) => ({ x: a.field, y: b.field, many: both(a, b) })));
+  const { x, y } = pairs.reduce((best, each) => (each.many > best.many ? each : best));
+  const starts = { x, y, colour: runs.length > FEW ? y : "run" };
+  for (const { field } of fields.filter((each) => !listed.has(each.field))) {
+    listed.add(field);
+    const [told, box] = [said(field, 80), html("input", { type: "checkbox", value: field })];
+    $("#parallel .menu div").append(html("label", {}, box, ` ${told}`));
+    for (const id in starts) $(`#${id}`).append(new Option(told, field));
+  }
+  for (const id in starts) if (!chosen.has(id)) $(`#${id}`).value = starts[id];
+  if (chosen.has("")) return;
+  for (const box of $$("#parallel .menu input")) box.checked = first.some((each) => each.field === box.value);
+}
+
+async function update() {
+  const told = url ? await load(url) : JSON.parse($("#data").textContent);
+  if (!told) return;
+  [data, runs, what] = [told, told.runs, told.what];
+  names = runs.map((run) => `${said(run.title)} ${said(run.uid.slice(0, 8))}`.trim());
+  fields = [field("run", names), field("seconds", runs.map((run) => run.seconds)),
+    ...data.results, ...data.parameters, ...data.labels]; // as the page lists them
+  choose();
+  place.hidden = false;
+  place.classList.toggle("many", runs.length > 50);
+  $("#colour").closest("div").hidden = !runs.length;
+  const [lines, points] = [$("#parallel"), $("#scatter")];
+  lines.hidden = points.hidden = fields.length < 3 || runs.length < 2;
+  if (!lines.hidden && !$(".chart", lines)) {
+    parallel($(".wide", lines));
+    scatter(points);
+  }
+  draw();
+  for (const metric of data.curves ?? await load(`${url}&curves=1`) ?? []) {
+    if (!metrics.has(metric.name)) $("#curves .side").append(curves(metric.name));
+    metrics.set(metric.name, metric);
+  }
+  const all = [...metrics.values()].flatMap((metric) => metric.curves);
+  $("#curves").hidden = !all.length;
+  $("#over").parentNode.hidden = !all.some((each) => each.time);
+  draw();
+}
+
 $("#unbrush").onclick = () => { brushes.clear(); draw(); };
-place.hidden = false;
-place.classList.toggle("many", runs.length > 50);
-place.addEventListener("input", draw);
+place.addEventListener("input", ({ target }) => { chosen.add(target.id); draw(); });
 window.addEventListener("resize", draw);
-if (fields.length > 2 && runs.length > 1) {
-  parallel($("#parallel .wide"));
-  scatter($("#scatter"));
-} else $("#parallel").hidden = $("#scatter").hidden = true;
-draw();
-const metrics = data.curves ?? await load(`${url}&curves=1`);
-$("#curves").hidden = !metrics.length;
-$("#over").parentNode.hidden = !metrics.some((metric) => metric.curves.some((each) => each.time));
-$("#curves .side").append(...metrics.map(curves));
-draw();
+let last = update();
+window.addEventListener("grown", () => { last = last.then(update, update); });

@@ -1,49 +1,54 @@
 "use strict";
 // Without this file the page works as well: it only saves loading, and lets what goes on grow.
-const EVERY = 2000;
-const FOCUSED = "a, button, input";
+const [EVERY, MOST] = [2000, 500]; // milliseconds; runs
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
-let shown = {};
-let asking = null;
+const counted = {};
+let [shown, asking] = [{}, null];
 
 const textOf = async (url) => (await fetch(url)).text();
-const say = (text) => { $("#said").textContent = text; };
+const idsAt = (url) => fetch(url).then((answer) => answer.json()).catch(() => null);
 
-// Ask for a part of a page, instead of what was asked before; if it isn't what is shown, show it.
+// Ask for a part of a page; if it isn't what is shown, and nothing else was asked since, show it.
 async function ask(url, show) {
-  asking?.abort();
-  const own = new AbortController();
-  asking = own;
-  try {
-    const headers = url === shown.url ? { "If-None-Match": shown.tag } : {};
-    const answer = await fetch(url, { headers, signal: own.signal });
-    if (answer.status !== 304) {
-      show(await answer.text());
-      shown = { url, tag: answer.headers.get("ETag") };
-    }
-    say("");
-  } catch (error) {
-    if (error.name !== "AbortError") say("The server doesn't answer.");
-  }
-  if (asking === own) asking = null;
+  const own = asking = { headers: url === shown.url ? { "If-None-Match": shown.tag } : {} };
+  const [answer, text] = await fetch(url, own).then(async (each) => [each, await each.text()]).catch(() => []);
+  if (asking !== own) return;
+  asking = null;
+  $("#said").textContent = answer ? "" : "The server doesn't answer.";
+  if (!answer || answer.status === 304) return;
+  show(text);
+  shown = { url, tag: answer.headers.get("ETag") };
 }
 
 function mark() {
   sessionStorage.checked = JSON.stringify([...checked]);
   if (!$("#chosen")) return;
-  const rows = $$("tr[data-id]");
-  for (const row of rows) $("input", row).checked = checked.has(row.dataset.id);
-  const on = $$("tr[data-id] input:checked").length;
-  const [isAll, isSome] = [on === rows.length, on > 0 && on < rows.length];
-  Object.assign($("#all"), { hidden: false, checked: isAll, indeterminate: isSome });
+  const boxes = $$("tr[data-id] input");
+  for (const box of boxes) box.checked = checked.has(box.value);
+  const [isAll, isSome] = [boxes.every((box) => box.checked), boxes.some((box) => box.checked)];
+  Object.assign($("#all"), { hidden: false, checked: isAll, indeterminate: isSome && !isAll });
   if ($("#match")) $("#match").hidden = !isAll;
   $("#none").hidden = !checked.size;
-  for (const button of $$("#chosen .bar button")) {
-    button.disabled = checked.size < (button.id === "compare" ? 2 : 1);
-  }
+  for (const each of $$("#chosen .bar button")) each.disabled = checked.size < (each.id === "compare" ? 2 : 1);
   $("#count").textContent = checked.size || "";
   grow();
+}
+
+// What was deleted elsewhere is checked no more; of what is in the table, that is seen.
+async function prune() {
+  const seen = $$("tr[data-id] input").map((box) => box.value);
+  const asked = [...checked].filter((id) => !seen.includes(id)).slice(0, MOST);
+  const there = asked.length && await idsAt(`/rows?${new URLSearchParams(asked.map((id) => ["id", id]))}`);
+  if (there) asked.filter((id) => !there.includes(id)).forEach((id) => checked.delete(id));
+  if (there) mark();
+}
+
+// How many match is asked for when the first are shown, and once.
+async function count() {
+  const [total, { all }] = [$("#total"), $("#match")?.dataset ?? {}];
+  const ids = total && await (counted[all] ??= idsAt(all));
+  if (ids) total.textContent = ids.length < MOST ? ids.length : `${MOST} or more`;
 }
 
 // How long goes on what goes on.
@@ -62,40 +67,37 @@ async function toggle(button) {
   const wasOpen = button.ariaExpanded === "true";
   button.ariaExpanded = !wasOpen;
   if (wasOpen) return row.nextElementSibling.remove();
-  const cell = `<td colspan="${row.children.length}"></td>`;
-  row.insertAdjacentHTML("afterend", `<tr class="inner">${cell}</tr>`);
-  $("td", row.nextElementSibling).innerHTML = await textOf(button.dataset.trials);
+  row.insertAdjacentHTML("afterend", `<tr class="inner"><td colspan="${row.children.length}"></td></tr>`);
+  row.nextElementSibling.cells[0].innerHTML = await textOf(button.dataset.trials);
   $$("[data-sorts]").forEach(sort);
 }
 
 const at = () => [$("#runs .wide")?.scrollLeft ?? 0, $("#runs .wide")?.scrollTop ?? 0];
 
 function showRows(text) {
-  const scrolled = at();
+  const [scrolled, focused] = [at(), $("#runs :focus")?.outerHTML];
   const opened = $$(".opens[aria-expanded=true]").map((button) => button.dataset.trials);
-  const id = document.activeElement.closest("tr[data-id]")?.dataset.id;
-  const around = () => (id ? $(`tr[data-id="${CSS.escape(id)}"]`) : $("#runs"));
-  const focused = $$(FOCUSED, around()).indexOf(document.activeElement);
   $("#runs").innerHTML = text;
   $("#runs .wide")?.scrollTo(...scrolled);
   mark();
-  if (focused >= 0 && around()) $$(FOCUSED, around())[focused]?.focus({ preventScroll: true });
+  count();
   $$(".opens").filter((button) => opened.includes(button.dataset.trials)).forEach(toggle);
+  $$("#runs :is(a, button, input)").find((each) => each.outerHTML === focused)?.focus({ preventScroll: true });
 }
 
 function showRun(text) {
-  const fresh = $("#live", new DOMParser().parseFromString(text, "text/html"));
-  // It has ended, or was deleted.
-  if (!fresh || !("live" in fresh.dataset)) return location.reload();
-  const open = $$("#live details").map((each) => each.open);
-  $("#live").innerHTML = fresh.innerHTML;
-  $$("#live details").forEach((each, n) => { each.open ||= open[n]; });
+  const fresh = $$(".live", new DOMParser().parseFromString(text, "text/html"));
+  if (!fresh.length) return location.reload(); // It was deleted.
+  const open = $$(".live details").map((each) => each.open);
+  $$(".live").forEach((each, n) => each.replaceWith(fresh[n]));
+  $$(".live details").forEach((each, n) => { each.open ||= open[n]; });
   $$("[data-sorts]").forEach(sort);
+  dispatchEvent(new Event("grown"));
 }
 
 setInterval(() => {
   if (document.hidden || asking || $("details.ask[open]")) return;
-  if ($("#runs")) ask(`/rows${location.search}`, showRows);
+  if ($("#runs")) ask(`/rows${location.search}`, showRows).then(prune);
   if ($("[data-live]")) ask(location.pathname + location.search, showRun);
 }, EVERY);
 setInterval(grow, EVERY / 2);
@@ -113,6 +115,9 @@ async function log(element, offset = 0) {
   else element.textContent ||= "This run has no log.";
 }
 
+document.addEventListener("error", ({ target }) => {
+  if (target.matches("img")) target.replaceWith(`${target.alt} can't be shown: its file is gone, or is no image.`);
+}, true);
 let waiting = 0;
 document.addEventListener("input", (event) => {
   if (event.target.id !== "q") return;
@@ -140,11 +145,7 @@ document.addEventListener("click", async ({ target }) => {
   const button = target.closest("button");
   if (button?.matches(".opens")) toggle(button);
   if (button?.id === "none") checked.clear();
-  if (button?.id === "match") {
-    const all = new URLSearchParams(location.search);
-    all.set("all", "1");
-    JSON.parse(await textOf(`/rows?${all}`)).forEach((id) => checked.add(id));
-  }
+  if (button?.id === "match") (await idsAt(button.dataset.all))?.forEach((id) => checked.add(id));
   if (button?.matches("#none, #match")) mark();
 });
 document.addEventListener("toggle", async ({ target }) => {
@@ -160,14 +161,13 @@ document.addEventListener("keydown", (event) => {
   // Keys are for the run that has the focus.
   const rows = $$("tr[data-id]");
   const at = rows.findIndex((row) => row.contains(document.activeElement));
-  const go = (n) => rows[n] && $("a", rows[n]).focus();
+  const step = { j: 1, k: -1 }[event.key];
   if (event.key === "/") {
     event.preventDefault();
     $("#q").focus();
     $("#q").select();
   }
-  if (event.key === "j") go(Math.min(at + 1, rows.length - 1));
-  if (event.key === "k") go(Math.max(at - 1, 0));
+  if (step && rows.length) $("a", rows.at(Math.min(Math.max(at + step, 0), rows.length - 1))).focus();
   if (event.key === "x" && at >= 0) $("input", rows[at]).click();
   if (event.key === "o" && at >= 0) $(".opens", rows[at])?.click();
   if (event.key === "c" && checked.size > 1) $("#compare").click();
@@ -175,7 +175,7 @@ document.addEventListener("keydown", (event) => {
 
 addEventListener("pageshow", () => {
   // After the browser has filled the form in as it has kept it.
-  if ($("#runs")) mark();
+  if ($("#runs")) [mark, prune, count].forEach((each) => each());
   $("#runs .wide")?.scrollTo(...(history.state ?? [0, 0]));
 });
 addEventListener("pagehide", () => { if ($("#runs")) history.replaceState(at(), ""); });
