@@ -181,7 +181,8 @@ def test_how_it_ends_and_begins_again(project: Folder) -> None:
         # The process that is forked ends a moment after the one that asked for it.
         while first.is_there():
             time.sleep(0.02)
-    with serving(project, "model", port, KEDRO_MLRUN_TOKEN="a") as again:
+    with serving(project, "model", port, "--host=0.0.0.0", KEDRO_MLRUN_TOKEN="a") as again:
+        assert "0.0.0.0" not in again.told["url"]  # which nobody can ask
         assert again.ask("/metadata")[0] == 401
         assert again.ask("/metadata", Authorization="Bearer a")[0] == 200
 

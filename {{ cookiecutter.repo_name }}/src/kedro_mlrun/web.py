@@ -3,12 +3,14 @@
 import signal
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import click
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN = "KEDRO_MLRUN_TOKEN"  # noqa: S105 - where a token may be
+EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what nobody can ask, and what one can
 _PORTS = 100  # that are tried
 REFUSED = (5060, 5061, 6000, *range(6665, 6670), 6697, 10080)  # by browsers, of those above 5000
 SECONDS = 60.0  # that a request has to come, and once more as many
@@ -40,6 +42,22 @@ def bound(host: str, port: int, next_free: bool) -> socket.socket:
         else:
             return found
     raise ServerError(f"No port from {port} on is free. Name another one with --port.")
+
+
+def addresses(host: str, opened: socket.socket) -> list[str]:
+    """Give the URL of a server, and one for this machine alone where it listens everywhere."""
+    own, number, *_ = opened.getsockname()
+    hosts = [_own_address(opened.family), EVERY[own]] if own in EVERY else [host]
+    return [f"http://{f'[{each}]' if ':' in each else each}:{number}" for each in hosts]
+
+
+def _own_address(family: int) -> str:
+    """Give this machine's address as others reach it, or its name."""
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asked:
+        # An address of nobody, to which nothing is sent.
+        asked.connect(("2001:db8::1" if family == socket.AF_INET6 else "198.51.100.1", 1))
+        return str(asked.getsockname()[0])
+    return socket.gethostname()
 
 
 def make_server(app: Any) -> Any:

@@ -15,7 +15,7 @@ from ..models.server import App, run
 from ..models.versions import CHAMPION
 from ..records.records import Records
 from ..runs.manager import MLRunContextManager
-from ..web import LOOPBACK, TOKEN, bound, make_server
+from ..web import LOOPBACK, TOKEN, addresses, bound, make_server
 from .base import Answer, command, tell
 
 PORT = 8000
@@ -81,12 +81,10 @@ def serve(
     app = App(followed, token or "", log, int(largest * 1_000_000))
     _ = make_server(app)
     opened = bound(host, PORT if port is None else port, port is None)
-    number = opened.getsockname()[1]
     as_json = click.get_current_context().params["as_json"]
 
     def go() -> int:
-        shown = f"[{host}]" if ":" in host else host
-        url, version = f"http://{shown}:{number}", followed.predictor.version
+        url, version = addresses(host, opened)[0], followed.predictor.version
         told = {"url": url, "model": source.name, "tag": source.tag, "version": version}
         if as_json:
             tell(json.dumps(told), err=False)

@@ -2,9 +2,7 @@
 
 import json
 import secrets
-import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,10 @@ from click import IntRange, option
 from ..records.query import select
 from ..records.records import Records
 from ..records.summaries import Record
-from ..web import LOOPBACK, TOKEN, bound, make_server, run
+from ..web import LOOPBACK, TOKEN, addresses, bound, make_server, run
 from .base import Answer, command, tell, to_read
 
 PORT = 5055
-EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what no browser opens, and what it does
 
 
 @command("ui", "kedro mlrun ui")
@@ -61,10 +58,8 @@ def ui(
     changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
     server = make_server(views.make(to_read, changes, place, token))
     opened = bound(host, PORT if port is None else port, port is None)
-    own, number, *_ = opened.getsockname()
-    hosts = [_address(opened.family), EVERY[own]] if own in EVERY else [host]
-    shown = (f"[{each}]" if ":" in each else each for each in hosts)
-    urls = [f"http://{each}:{number}/{f'?token={token}' if token else ''}" for each in shown]
+    query = f"/{f'?token={token}' if token else ''}"
+    urls = [url + query for url in addresses(host, opened)]
     told = "\nOn this machine: ".join(urls)
     text = f"Showing {place} at {told}\nTo end it: Ctrl-C"
     if click.get_current_context().params["as_json"]:
@@ -82,15 +77,6 @@ def export(records: Records, runs: Sequence[Record], file: str) -> None:
     """Write runs and their comparison to a file that needs no server."""
     views, place = _page()
     Path(file).write_text(views.exported(records, runs, place), encoding="utf-8")
-
-
-def _address(family: int) -> str:
-    """Give this machine's address as others reach it, or its name."""
-    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asked:
-        # An address of nobody, to which nothing is sent.
-        asked.connect(("2001:db8::1" if family == socket.AF_INET6 else "198.51.100.1", PORT))
-        return str(asked.getsockname()[0])
-    return socket.gethostname()
 
 
 def _page() -> tuple[Any, str]:
