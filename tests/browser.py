@@ -122,8 +122,10 @@ class Tab:
     def script(self, source: str) -> Iterator[None]:
         """Run a script in each page that is loaded meanwhile, before the page's own."""
         added = self.ask("Page.addScriptToEvaluateOnNewDocument", source=source)
-        yield
-        self.ask("Page.removeScriptToEvaluateOnNewDocument", **added)
+        try:
+            yield
+        finally:
+            self.ask("Page.removeScriptToEvaluateOnNewDocument", **added)
 
     def call(self, node: int, function: str, *arguments: Any) -> Any:
         """Call a function of JavaScript with an element as `this`."""
