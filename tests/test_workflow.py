@@ -128,11 +128,12 @@ def test_a_job_has_the_resources_of_its_group(project: Folder):
     assert second["resources"] == {**first["resources"], "limits": {"memory": "9Gi"}}
     assert (first["node_selector"], second["node_selector"]) == ({}, {"disk": "ssd"})
     table = project.run(KEDRO, "mlrun", "workflow", "--dry-run").stdout
+    least = ["cpu", "1,", "memory", "2Gi"]
     assert [line.split() for line in table.splitlines()[:8]] == [
-        ["job", "after", "nodes"],
-        ["first", "first"],
-        ["second", "first", "second"],
-        ["third", "second", "third"],
+        ["job", "after", "resources", "nodes"],
+        ["first", *least, "first"],
+        ["second", "first", *least[:3], "2Gi,", "at", "most", "memory", "9Gi", "second"],
+        ["third", "second", *least, "third"],
         [],
         ["dataset", "from", "to"],
         ["table", "first", "second"],

@@ -161,6 +161,13 @@ submit.params += [copy(given) for given in kedro_run.params if given.name in _KE
 next(given for given in submit.params if given.name == "params").callback = _params
 
 
+def _resources(spec: dict[str, Any]) -> list[str]:
+    """Give what a job gets at least and at most, as function.yaml or `jobs.overrides` has it."""
+    resources = spec.get("resources") or {}
+    parts = {"": resources.get("requests"), "at most ": resources.get("limits")}
+    return [f"{of}{n} {value}" for of, part in parts.items() for n, value in (part or {}).items()]
+
+
 def _ended(completed: bool, uid: str, records: Records) -> int:
     print_run(uid, records.project)
     return int(not completed)
@@ -218,8 +225,10 @@ def workflow(
     prepared = prepare_workflow(WorkflowParameters(names=[*names], env=env, **options), source)
     if dry_run:
         told = prepared.to_dict()
-        fields = {"job": "group", "completed by": "run", "after": "after", "nodes": "nodes"}
-        groups = tables.table(told["groups"], fields=fields)
+        rows = [{**item, "resources": _resources(item["spec"] or {})} for item in told["groups"]]
+        fields = {"job": "group", "completed by": "run"}
+        fields |= {name: name for name in ("after", "resources", "nodes")}
+        groups = tables.table(rows, fields=fields)
         of_data = tables.table(told["crossing"], fields={n: n for n in ("dataset", "from", "to")})
         end = Text(f"\nRuns would be recorded in {told['store']}. Nothing was started.")
         return Answer(told, Group(groups, Text(), of_data, end))
