@@ -203,6 +203,69 @@ def test_runs_are_found(tab: Tab, url: str, seen: SimpleNamespace) -> None:
         assert bool(tab.all("button", "Show")) == is_open
 
 
+def test_columns_are_looked_for(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    """Those that are shown are first; Escape or a click beside it closes the menu."""
+    tab.goto(f"{url}/?columns=labels.team&columns=loss")
+    tab.click("DisclosureTriangle", "Columns")
+    assert tab.names("checkbox")[:2] == ["results.loss", "labels.team"]
+    tab.click("searchbox", "Find columns")
+    tab.write("SEED")
+    boxes = (
+        "$$('.menu label').filter((each) => each.checkVisibility()).map((each) => each.innerText)"
+    )
+    assert [each.strip() for each in tab.evaluate(boxes)] == ["params.split.seed"]
+    tab.keys("Escape")
+    assert not tab.all("button", "Show")
+    tab.click("DisclosureTriangle", "Columns")
+    tab.click("searchbox", "Filter runs")
+    assert not tab.all("button", "Show")
+
+
+def test_what_was_not_answered_is_asked_for_again(
+    tab: Tab, url: str, seen: SimpleNamespace, store: Store
+) -> None:
+    """What stands in the filter, and a preview; until then, that is said."""
+
+    def network(is_there: bool) -> None:
+        speed = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        tab.ask("Network.emulateNetworkConditions", offline=not is_there, **speed)
+
+    def is_said() -> bool:
+        return "doesn't answer" in tab.evaluate("$('#said').innerText")
+
+    tab.ask("Network.enable")
+    with tab.script(QUICK):
+        tab.goto(url)
+        network(False)
+        tab.keys("/")
+        tab.write("evaluation")
+        tab.wait(is_said)
+        network(True)
+        tab.wait(lambda: tab.evaluate(ROWS) == [seen.failed])
+        assert not is_said()
+    tab.goto(f"{url}/run?id={seen.first}")
+    network(False)
+    tab.click("DisclosureTriangle", "Preview of notes")
+    tab.wait(is_said)
+    network(True)
+    tab.click("DisclosureTriangle", "Preview of notes")
+    tab.click("DisclosureTriangle", "Preview of notes")
+    tab.wait(lambda: "ends well" in tab.text("region", "Artifacts"))
+    assert not is_said()
+    # What is refused isn't shown as a part either.
+    uid, records = (
+        run_maker(store)("spare", saves={"spare": (b"x", "txt")}),
+        Records(*store.manager.to_read()),
+    )
+    tab.goto(f"{url}/run?id={uid}")
+    records.delete(records.run(uid), True)
+    tab.click("DisclosureTriangle", "Preview of spare")
+    tab.wait("$('#said').innerText.includes('There is no artifact')")
+    assert len(tab.all("navigation", "Views")) == 1
+    expected = "ERR_INTERNET_DISCONNECTED", "404"
+    tab.problems[:] = [each for each in tab.problems if not any(map(each.count, expected))]
+
+
 def test_columns_may_have_any_name(tab: Tab, url: str, store: Store) -> None:
     """It is shown as what does nothing, and is chosen and kept as it is."""
     names = {"a,b": 70, "a\u202eb": 71, "a\x1b[1mb": 72, "a&b=%2C+é": 73}
@@ -230,6 +293,10 @@ def test_keys_move_check_and_compare(tab: Tab, url: str, seen: SimpleNamespace) 
     tab.keys("j", "j")
     tab.leave(lambda: tab.keys("Enter"))
     assert "no rows" in tab.text("region", "Error")
+    # One goes on where one was.
+    tab.leave(lambda: tab.evaluate("history.back()"))
+    tab.keys("j")
+    assert tab.evaluate("document.activeElement.href").endswith(seen.second)
 
 
 def test_what_is_checked_stays_checked_below_another_filter(
@@ -396,18 +463,21 @@ def test_charts_answer(tab: Tab, url: str, seen: SimpleNamespace) -> None:
 
 
 def test_a_table_of_many_runs_is_sorted(tab: Tab, url: str, store: Store) -> None:
-    """By the head of a column, largest first; what is lacking is last, both ways."""
-    make_run, losses = run_maker(store), [0.5, None, 0.001, *range(1, 8)]
+    """By the head of a column, largest first; what is lacking or no number is last, both ways."""
+    make_run, losses = (
+        run_maker(store),
+        [0.5, None, 0.001, *range(1, 6), float("inf"), float("nan")],
+    )
     given = ({} if loss is None else {"loss": loss} for loss in losses)
     uids = [make_run("many", params={"n": n}, results=each) for n, each in enumerate(given)]
     tab.goto(f"{url}/compare?id={','.join(uids)}")
     order = "[...document.querySelectorAll('tr[data-run]')].map((row) => Number(row.dataset.run))"
-    largest_first = [9, 8, 7, 6, 5, 4, 3, 0, 2]
+    largest_first, last = [8, 7, 6, 5, 4, 3, 0, 2], [1, 9]
     tab.find("heading", "Scatter")  # The table is below it.
     tab.click("button", "loss")
-    assert tab.evaluate(order) == [*largest_first, 1]
+    assert tab.evaluate(order) == [*largest_first, *last]
     tab.click("button", "loss")
-    assert tab.evaluate(order) == [*largest_first[::-1], 1]
+    assert tab.evaluate(order) == [*largest_first[::-1], *last]
     tab.click("button", "run")
     assert {*tab.evaluate(order)} == {*range(10)} and len(tab.all("row")) == 11
     # Values over more than two decades, which is said, and can be undone.
@@ -601,18 +671,21 @@ def test_runs_are_deleted_after_a_question(
     tab.wait(lambda: "This run has no log." in tab.text("region", "Log"))
     tab.click("link", "Download its record")
     tab.wait(lambda: [*downloads.glob(f"run-{uid[:8]}*.json")])
-    tab.follow("link", "Runs")
+    # One comes back to what one has seen of the runs.
+    tab.goto(f"{url}/?q=spare&sort=name")
     tab.click("checkbox", f"Check run spare {uid[:8]}")
     tab.follow("button", "Delete…")
     assert "Delete this run?" in tab.names("heading") and uid in tab.text("main")
     tab.follow("link", "Keep")
-    assert uid in tab.evaluate(ROWS)
-    # What was checked still is.
-    tab.follow("button", "Delete…")
+    assert tab.evaluate(ROWS) == [uid]
+    # What was checked still is, and the table is the same after a look at the run.
+    assert tab.all("button", "Uncheck all")
+    tab.follow("link", f"spare {uid[:8]}")
+    tab.follow("link", "Delete…")
     tab.click("checkbox", "Also delete what they saved: records and files")
     tab.follow("button", "Delete")
-    assert uid not in tab.evaluate(ROWS)
-    assert not tab.all("button", "Uncheck all")
+    assert tab.evaluate("location.search") == "?q=spare&sort=name"
+    assert uid not in tab.evaluate(ROWS) and not tab.all("button", "Uncheck all")
 
 
 def test_read_only_changes_nothing(tab: Tab, store: Store, seen: SimpleNamespace) -> None:

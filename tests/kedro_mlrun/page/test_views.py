@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import mlrun
@@ -455,3 +456,33 @@ def test_files_that_are_elsewhere_are_fetched_once(store: Store, page: Answers) 
     assert "far away" in page(run.links("/preview?key=far")[0]).words
     assert page(run.links("/artifact?key=far")[0].replace("artifact", "file", 1)).text == "far away"
     assert "is not fetched" in page(run.links("/preview?key=web")[0]).words
+
+
+def test_one_is_led_back(page: Answers, make_run: MakeRun) -> None:
+    """From what is refused to where one was on this page; from a deletion to what one has seen."""
+    uid = make_run()
+    for referer, back in (
+        ("http://127.0.0.1:5055/artifact?key=a%20b&uid=c", "/artifact?key=a%20b&uid=c"),
+        ("http://127.0.0.1:5055//evil.example/", "/evil.example/"),
+        ("http://evil.example/artifact", "/"),
+    ):
+        refused = page("/promote", {"key": "a b", "uid": "c"}, headers={"referer": referer})
+        assert refused.status == 404 and refused.links("/")[-1] == back
+    for back, place in (
+        ("/?q=x&page=2", "/?q=x&page=2"),
+        ("/run?id=x", "/?"),
+    ):
+        asked = page(f"/delete?id={uid}", headers={"referer": f"http://127.0.0.1:5055{back}"})
+        query = unescape(asked.text.partition('name="query" value="')[2].partition('"')[0])
+        assert page("/delete", {"query": query}).headers["location"] == place
+        assert back in asked.links("/")
+
+
+def test_models_begin_with_what_tells_versions_apart(store: Store, page: Answers) -> None:
+    """Then their metrics, those of the test first."""
+    store.manager.open_run("training")
+    MLRunModel("forest").save(LogisticRegression())
+    store.manager.context.log_results({"forest.train.auc": 1, "forest.test.auc": 0.5})
+    store.manager.close_run()
+    heads = re.findall("<th scope=.col.*?<bdi>(.*?)</bdi>", page("/models").text)
+    assert heads == ["version", "aliases", "run", "saved", "used by", "test.auc", "train.auc"]

@@ -45,10 +45,8 @@ def promote(page: Page, request: Request) -> Response:
     alias, reason, force = (_given(request, name) for name in ("alias", "reason", "force"))
     uri, config = artifact_uri(found), page.changes["config"]()
     told = promotions.promote(page.records(), uri, config, alias, reason, force == "1")
-    if told is None:
-        raise click.ClickException(f"It is {alias} already.")
-    if told["state"] == "error":
-        raise click.ClickException(promotions.sentence(told))
+    if told is None or told["state"] == "error":
+        raise click.ClickException(promotions.sentence(told) if told else f"It is {alias} already.")
     return answer
 
 
@@ -82,11 +80,12 @@ def delete(page: Page, request: Request) -> Response:
     for run in runs:
         told = records.delete(run, _given(request, "artifacts") == "1")
         kept += [str(item["reason"]) for item in told["kept"]]
+    back = f"/?{_given(request, 'query')}"
     if kept:
         head = f"Deleted {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
         message = "\n".join(["Some files stay:", *kept])
-        return page.html(request, "base.html", head=head, message=message)
-    return _to("/")
+        return page.html(request, "base.html", head=head, message=message, back=back)
+    return RedirectResponse(back, 303)
 
 
 def download(page: Page, request: Request) -> Response:

@@ -1,6 +1,7 @@
 """What the views have in common: how a page and its addresses are written."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,10 @@ from ..text import visible
 from .shown import FILTERS
 
 HERE = Path(__file__).parent
-DIGITS = 15  # of a number that is asked for
 
 
 def _finalized(value: Any) -> Any:
-    if isinstance(value, Markup):
-        return value
-    return "" if value is None else visible(str(value))
+    return value if isinstance(value, Markup) else visible("" if value is None else str(value))
 
 
 class Page:
@@ -43,14 +41,10 @@ class Page:
     ) -> None:
         self.records, self.changes = records, changes or {}
         # Every text is `visible`, and none is HTML.
-        self.environment = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=_finalized,
-        )
+        self.environment = Environment(autoescape=True, undefined=StrictUndefined)
+        self.environment.loader = FileSystemLoader(HERE / "templates")
+        self.environment.trim_blocks = self.environment.lstrip_blocks = True
+        self.environment.finalize = _finalized
         self.environment.filters |= FILTERS
         self.environment.globals |= {"where": where, "view": "", "changes": self.changes}
 
@@ -60,7 +54,9 @@ class Page:
 
     def html(self, request: Request, name: str, status: int = 200, **context: Any) -> Response:
         """Answer with a template; with nothing if the browser has the very same."""
-        text = self.render(name, **context)
+        own = f"//{request.headers.get('host')}/"  # another site is not led back to
+        back = "/" + request.headers.get("referer", "").partition(own)[2].lstrip("/\\")
+        text = self.render(name, **{"back": back, **context})
         headers = {"etag": f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
@@ -69,8 +65,8 @@ class Page:
 
 def whole(request: Request, name: str) -> int:
     """Read a whole number of an address; 0 for what is none."""
-    text = request.query_params.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else 0
+    found = re.fullmatch("[0-9]{1,15}", request.query_params.get(name, ""))
+    return int(found[0]) if found else 0
 
 
 def address(path: str, **query: Any) -> str:

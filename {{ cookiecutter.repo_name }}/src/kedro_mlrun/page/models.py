@@ -29,6 +29,7 @@ def models(page: Page, request: Request) -> Response:
     for name, same in groupby(versions(records, found), lambda each: each["key"]):
         rows = sorted(same, key=lambda each: (CHAMPION not in each["tags"], not each["tags"]))
         heads = [*dict.fromkeys(metric for row in rows for metric in row["metrics"])]
+        heads.sort(key=lambda name: not name.startswith("test."))
         groups.append({"key": name, "rows": rows, "heads": heads})
     return page.html(request, "models.html", groups=groups, moves=moves[:SIZE])
 

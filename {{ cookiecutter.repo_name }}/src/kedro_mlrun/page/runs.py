@@ -1,6 +1,7 @@
 """The table of runs."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, unquote
@@ -17,7 +18,8 @@ from .shown import heads
 
 SIZE, MOST = 100, 500  # runs in a page, and that are checked, or compared, at once
 FEW, RESULTS = 8, 5  # columns that nobody has chosen, and how many of them are results
-COOKIE_SIZE = 3_500  # characters, of which browsers keep 4,096
+ROOM = 3_500  # characters of a cookie, of which browsers keep 4,096
+LABELS = "labels.git-commit", "labels.workflow"  # that have columns of their own
 
 
 def runs(page: Page, request: Request) -> Any:
@@ -37,17 +39,13 @@ def runs(page: Page, request: Request) -> Any:
     fields = [fields_of(summary(run)) for run in found[:SIZE]]
     known = {name for own in fields for name in own}
     sort = full_name(asked, known) if asked else "started"
-    cookie = "shown-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
-    chosen = query.getlist("columns") or map(unquote, request.cookies.get(cookie, "").split("&"))
-    chosen = [name for name in chosen if name not in {"", "auto"}]
-    columns = [*dict.fromkeys(full_name(name, known) for name in chosen)]
-    if not columns:
-        names = differing(fields)
-        results = [name for name in names if name.startswith("results.")]
-        params = names[: min(len(names) - len(results), FEW - min(len(results), RESULTS))]
-        # Results first, for these are what one looks for.
-        columns = [*results[: FEW - len(params)], *params]
-        columns = columns if sort in {*columns, *ABOUT} else [sort, *columns][:FEW]
+    cookie = "columns-" + hashlib.sha256(records.project.encode()).hexdigest()[:8]
+    kept = request.cookies.get(cookie, "auto").split("&")
+    chosen = query.getlist("columns") or [*map(unquote, kept)]
+    columns = [*dict.fromkeys(full_name(name, known) for name in chosen if name)]
+    if "auto" in chosen:
+        columns = telling(fields)
+        columns = columns if sort in {*columns, *ABOUT, *LABELS} else [sort, *columns][:FEW]
 
     def link(**changed: object) -> str:
         present = {"q": search, "sort": asked, "ascending": "1" if ascending else None}
@@ -57,38 +55,47 @@ def runs(page: Page, request: Request) -> Any:
     # To count what matches takes longer than to find the first, and is asked for later.
     number_of = end if not has_more else None if search else records.count()
     choosable = [] if is_part else sorted((known | records.run_fields()) - {*ABOUT})
-    # Results, parameters, and labels.
-    choosable.sort(key=lambda name: name.partition(".")[0], reverse=True)
+    # Those that are shown, then results, parameters, and labels.
+    choosable.sort(key=lambda name: (name in columns, name.partition(".")[0]), reverse=True)
     told = {"search": search, "sort": sort, "asked": asked, "ascending": ascending, "link": link}
     told |= {"number": number, "end": f"{end:,}", "number_of": number_of, "has_more": has_more}
-    told |= {"error": error, "columns": heads(columns), "known": choosable}
+    keep = "".join(quote(name, safe="", errors="replace") + "&" for name in chosen)
+    told |= {"error": error, "cut": len(keep) > ROOM, "columns": heads(columns), "known": choosable}
     told["rows"] = [row(run, own, columns) for run, own in zip(found, fields, strict=False)]
     told["shown"] = f"{skip + 1:,}–{end:,} of {'' if number_of is None else f'{number_of:,}'}"
     told["checks"] = "all" if number_of and number_of <= MOST else f"the first {MOST}"
     # What is typed is often not whole yet.
     status = 400 if error and not is_part else 200
     answer = page.html(request, "_runs.html" if is_part else "runs.html", status, **told)
-    if query.getlist("columns"):
-        kept = "".join(quote(name, safe="", errors="replace") + "&" for name in chosen)
-        kept = kept[:COOKIE_SIZE].rpartition("&")[0]
-        answer.set_cookie(cookie, kept, max_age=10**8, samesite="strict")
+    # Not by what asks again and again: another window may have chosen since.
+    if query.getlist("columns") and not is_part:
+        keep = keep[:ROOM].rpartition("&")[0]
+        answer.set_cookie(cookie, keep, max_age=10**8, samesite="strict")
     return answer
+
+
+def telling(fields: Sequence[Record]) -> list[str]:
+    """Choose columns: results first, for these are what one looks for, of each group in turn."""
+    names, turns, results = differing(fields), Counter[str](), dict[str, tuple[bool, int]]()
+    for name in filter(lambda each: each.startswith("results."), names):
+        group = name.rpartition(".")[0]  # such as test.forest; what sums up is in none
+        is_rare = 10 * sum(name in own for own in fields) < len(fields)
+        results[name] = is_rare, turns[group]
+        turns[group] += group != "results"
+    params = names[: min(len(names) - len(results), FEW - min(len(results), RESULTS))]
+    return [*sorted(results, key=results.__getitem__)[: FEW - len(params)], *params]
 
 
 def row(run: Record, fields: Record, columns: Sequence[str]) -> Record:
     """Give what a line of the table shows of a run."""
     told, labels = summary(run), section(run, "metadata", "labels")
     commit, began = str(labels.get("git-commit") or ""), moment(told["start_time"])
-    return {
-        **told,
-        "title": fields["name"],
-        "commit": commit[:8] + ("*" if labels.get("git-dirty") == "true" and commit else ""),
-        "chain": labels.get("workflow"),
-        "since": began.timestamp() if began and not told["end_time"] else None,
-        "trials": len(trials_of(run)),
-        "problem": (told["error"] or "").partition("\n")[0],
-        "values": [value_of(fields, name) for name in columns],
-    }
+    told["commit"] = commit[:8] + ("*" if labels.get("git-dirty") == "true" and commit else "")
+    told["since"] = began.timestamp() if began and not told["end_time"] else None
+    told["problem"] = (told["error"] or "").partition("\n")[0]
+    told["values"] = [value_of(fields, name) for name in columns]
+    about = {"title": fields["name"], "chain": labels.get("workflow")}
+    return told | about | {"trials": len(trials_of(run))}
 
 
 def trials(page: Page, request: Request) -> Any:

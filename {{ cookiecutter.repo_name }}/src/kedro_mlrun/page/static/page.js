@@ -4,19 +4,27 @@ const [EVERY, MOST] = [2000, 500]; // milliseconds; runs
 // Runs, also on other pages and below other filters.
 const checked = new Set(JSON.parse(sessionStorage.checked ?? "[]"));
 const counted = {};
-let [shown, asking] = [{}, null];
+let [shown, asking, waiting] = [{}, null, 0];
 
-const textOf = async (url) => (await fetch(url)).text();
-const idsAt = (url) => fetch(url).then((answer) => answer.json()).catch(() => null);
+// Give an answer and its text; of what went wrong none, which is said.
+async function get(url, headers = {}) {
+  const asked = fetch(url, { headers: { Accept: "application/json", ...headers } });
+  const [answer, text = ""] = await asked.then(async (each) => [each, await each.text()]).catch(() => []);
+  const isFine = answer?.ok || answer?.status === 304;
+  const problem = () => (text.startsWith("{") ? JSON.parse(text).error : text);
+  $("#said").textContent = isFine ? "" : problem() || "The server doesn't answer.";
+  return [answer, isFine ? text : ""];
+}
+const idsAt = async (url) => JSON.parse((await get(url))[1] || null);
 
 // Ask for a part of a page; if it isn't what is shown, and nothing else was asked since, show it.
 async function ask(url, show) {
-  const own = asking = { headers: url === shown.url ? { "If-None-Match": shown.tag } : {} };
-  const [answer, text] = await fetch(url, own).then(async (each) => [each, await each.text()]).catch(() => []);
+  const own = asking = url === shown.url ? { "If-None-Match": shown.tag } : {};
+  const [answer, text] = await get(url, own);
   if (asking !== own) return;
   asking = null;
-  $("#said").textContent = answer ? "" : "The server doesn't answer.";
-  if (!answer || answer.status === 304) return;
+  if (answer?.status === 404) location.reload(); // It was deleted.
+  if (!text) return;
   show(text);
   shown = { url, tag: answer.headers.get("ETag") };
 }
@@ -24,6 +32,7 @@ async function ask(url, show) {
 function mark() {
   sessionStorage.checked = JSON.stringify([...checked]);
   if (!$("#chosen")) return;
+  sessionStorage.list = location.search.slice(1);
   const boxes = $$("tr[data-id] input");
   for (const box of boxes) box.checked = checked.has(box.value);
   const [isAll, isSome] = [boxes.every((box) => box.checked), boxes.some((box) => box.checked)];
@@ -37,8 +46,7 @@ function mark() {
 
 // What was deleted elsewhere is checked no more; of what is in the table, that is seen.
 async function prune() {
-  const seen = $$("tr[data-id] input").map((box) => box.value);
-  const asked = [...checked].filter((id) => !seen.includes(id)).slice(0, MOST);
+  const asked = [...checked].filter((id) => !$(`[data-id="${CSS.escape(id)}"]`)).slice(0, MOST);
   const there = asked.length && await idsAt(`/rows?${new URLSearchParams(asked.map((id) => ["id", id]))}`);
   if (there) asked.filter((id) => !there.includes(id)).forEach((id) => checked.delete(id));
   if (there) mark();
@@ -49,15 +57,15 @@ async function count() {
   const [total, { all }] = [$("#total"), $("#match")?.dataset ?? {}];
   const ids = total && await (counted[all] ??= idsAt(all));
   if (ids) total.textContent = ids.length < MOST ? ids.length : `${MOST} or more`;
+  else delete counted[all];
 }
 
 // How long goes on what goes on.
 function grow() {
   for (const each of $$("[data-since]")) {
     const seconds = Math.max(0, Date.now() / 1000 - each.dataset.since);
-    const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
-    const clock = parts.map((part, n) => String(part).padStart(n && 2, "0")).join(":");
-    each.textContent = `${seconds < 60 ? `${parts[2]} s` : clock}…`;
+    const clock = Math.floor(seconds / 3600) + new Date(1000 * seconds).toISOString().slice(13, 19);
+    each.textContent = `${seconds < 60 ? `${Math.floor(seconds)} s` : clock}…`;
   }
 }
 
@@ -68,17 +76,18 @@ async function toggle(button) {
   button.ariaExpanded = !wasOpen;
   if (wasOpen) return row.nextElementSibling.remove();
   row.insertAdjacentHTML("afterend", `<tr class="inner"><td colspan="${row.children.length}"></td></tr>`);
-  row.nextElementSibling.cells[0].innerHTML = await textOf(button.dataset.trials);
+  row.nextElementSibling.cells[0].innerHTML = (await get(button.dataset.trials))[1];
   $$("[data-sorts]").forEach(sort);
 }
 
-const at = () => [$("#runs .wide")?.scrollLeft ?? 0, $("#runs .wide")?.scrollTop ?? 0];
+// Where one is in the table.
+const at = () => [$("#runs .wide")?.scrollLeft ?? 0, $("#runs .wide")?.scrollTop ?? 0, $("#runs :focus")?.href];
 
 function showRows(text) {
-  const [scrolled, focused] = [at(), $("#runs :focus")?.outerHTML];
+  const [place, focused] = [at(), $("#runs :focus")?.outerHTML];
   const opened = $$(".opens[aria-expanded=true]").map((button) => button.dataset.trials);
   $("#runs").innerHTML = text;
-  $("#runs .wide")?.scrollTo(...scrolled);
+  $("#runs .wide")?.scrollTo(...place);
   mark();
   count();
   $$(".opens").filter((button) => opened.includes(button.dataset.trials)).forEach(toggle);
@@ -87,7 +96,6 @@ function showRows(text) {
 
 function showRun(text) {
   const fresh = $$(".live", new DOMParser().parseFromString(text, "text/html"));
-  if (!fresh.length) return location.reload(); // It was deleted.
   const open = $$(".live details").map((each) => each.open);
   $$(".live").forEach((each, n) => each.replaceWith(fresh[n]));
   $$(".live details").forEach((each, n) => { each.open ||= open[n]; });
@@ -104,30 +112,28 @@ setInterval(grow, EVERY / 2);
 
 async function log(element, offset = 0) {
   if (!offset) element.textContent = "";
-  const headers = { Accept: "application/json" };
-  const told = await fetch(`${element.dataset.log}&offset=${offset}`, { headers })
-    .then((answer) => answer.json()).catch(() => ({ text: "", offset, state: "running" }));
+  const [answer, text] = await get(`${element.dataset.log}&offset=${offset}`);
+  const told = text ? JSON.parse(text) : { text: "", offset, state: answer ? "" : "running" };
   const atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 4;
-  element.append(told.error ?? told.text);
+  element.append(told.text);
   if (atEnd) element.scrollTop = element.scrollHeight;
   const goesOn = ["running", "pending", "created"].includes(told.state);
   if (told.more || goesOn) setTimeout(log, told.more ? 0 : EVERY / 2, element, told.offset);
-  else element.textContent ||= "This run has no log.";
+  else if (text) element.textContent ||= "This run has no log.";
 }
 
 document.addEventListener("error", ({ target }) => {
   if (target.matches("img")) target.replaceWith(`${target.alt} can't be shown: its file is gone, or is no image.`);
 }, true);
-let waiting = 0;
-document.addEventListener("input", (event) => {
-  if (event.target.id !== "q") return;
+document.addEventListener("input", ({ target }) => {
+  const labels = target.matches(".menu [type=search]") ? $$("label", target.parentElement) : [];
+  for (const each of labels) each.hidden = !each.textContent.toLowerCase().includes(target.value.toLowerCase());
+  if (target.id !== "q") return;
   clearTimeout(waiting);
   waiting = setTimeout(() => {
-    const query = `?${new URLSearchParams(new FormData($("#filter")))}`;
-    ask(`/rows${query}`, (text) => {
-      showRows(text);
-      history.replaceState(null, "", `/${query}`);
-    });
+    // What isn't answered now is asked for again.
+    history.replaceState(null, "", `/?${new URLSearchParams(new FormData($("#filter")))}`);
+    ask(`/rows${location.search}`, showRows);
   }, 150);
 });
 document.addEventListener("change", ({ target }) => {
@@ -143,20 +149,23 @@ document.addEventListener("formdata", ({ target, formData }) => {
 });
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("button");
+  closeMenus(target);
   if (button?.matches(".opens")) toggle(button);
   if (button?.id === "none") checked.clear();
   if (button?.id === "match") (await idsAt(button.dataset.all))?.forEach((id) => checked.add(id));
   if (button?.matches("#none, #match")) mark();
 });
 document.addEventListener("toggle", async ({ target }) => {
-  const { part } = target.dataset;
-  if (!target.open || !part) return;
-  delete target.dataset.part;
-  target.insertAdjacentHTML("beforeend", await textOf(part));
+  const { open, dataset } = target;
+  const [, text] = open && dataset.part ? await get(dataset.part) : [];
+  if (text && dataset.part) target.insertAdjacentHTML("beforeend", text);
+  if (text) delete dataset.part;
 }, true);
+const closeMenus = (target) => $$(".menu[open]").forEach((each) => { each.open = each.contains(target); });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape" && typing) event.target.blur();
+  if (event.key === "Escape") closeMenus();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("#runs")) return;
   // Keys are for the run that has the focus.
   const rows = $$("tr[data-id]");
@@ -176,13 +185,16 @@ document.addEventListener("keydown", (event) => {
 addEventListener("pageshow", () => {
   // After the browser has filled the form in as it has kept it.
   if ($("#runs")) [mark, prune, count].forEach((each) => each());
-  $("#runs .wide")?.scrollTo(...(history.state ?? [0, 0]));
+  const place = history.state ?? [0, 0];
+  $("#runs .wide")?.scrollTo(...place);
+  $$("#runs a").find((each) => each.href === place[2])?.focus({ preventScroll: true });
 });
 addEventListener("pagehide", () => { if ($("#runs")) history.replaceState(at(), ""); });
 document.addEventListener("submit", ({ target }) => {
   // What is typed is shown without another page.
   if (target.id === "columns") target.elements.q.value = $("#q").value;
   if (target.matches('[action="/delete"]')) {
+    $("[name=query]", target).value ||= sessionStorage.list ?? "";
     $$("[name=id]", target).forEach(({ value }) => checked.delete(value));
     mark();
   }
