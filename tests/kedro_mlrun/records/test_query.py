@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from contextlib import closing, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -263,6 +263,7 @@ def test_times_are_those_of_this_machine(
         start, end = (
             datetime(2026, 11, 27, 13, minute, second).astimezone() for second in (30, 30 + minute)
         )
+        end += timedelta(milliseconds=minute)
         times = {"start_time": start.isoformat(), "end_time": end.isoformat()}
         run = {"status": {"state": "completed", **times}}
         db.write_run(run, f"iris-{minute}", "iris", 0)
@@ -282,6 +283,11 @@ def test_times_are_those_of_this_machine(
             "took >= 1": [2, 1],
             "took < 2s": [1, 0],
             "took > 0.03m": [2],
+            "took>0.03 m name = x": [],
+            "took > 0.03 m started > 2026": [2],
+            "took = '1.0 s'": [1],
+            "took != 1": [2, 0],
+            f"started > {elsewhere.replace('T', ' ')}": [2],
         }.items():
             assert chosen(records, search=search) == [f"iris-{n}" for n in found], search
     monkeypatch.undo()

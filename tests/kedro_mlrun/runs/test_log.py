@@ -1,5 +1,6 @@
 """A run's log: what was logged while it went on."""
 
+import json
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ from kedro.pipeline import node, pipeline
 from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 
 from kedro_mlrun.runs import log as run_log
+from kedro_mlrun.runs.workers import VARIABLE
 
 LOG = logging.getLogger("iris.train")
 BARRIER = threading.Barrier(2, timeout=60)
@@ -177,6 +179,8 @@ def test_workers_are_heard_at_once_and_in_order(
 
     def read() -> None:
         wait_for("turn 6")
+        for *_, folder in json.loads(os.environ[VARIABLE]).values():
+            Path(folder, "1.log").write_text('[1, "cut by a full di[1, ""]\n[1, "whole"]\n')
         while "turn 5" not in "".join(logs(embedded, "turns")):
             time.sleep(0.05)
         (tmp_path / "read").touch()
@@ -189,6 +193,7 @@ def test_workers_are_heard_at_once_and_in_order(
         *((str(turn), "") for turn in range(6)),
         ("", "*****"),
     ]
+    assert "whole" in log and "cut by" not in log
 
 
 def test_a_job_has_what_it_prints_alone(embedded: Store, run: Run) -> None:

@@ -135,9 +135,11 @@ def test_a_search_has_a_log(project: Folder, jobs: str) -> None:
     parameters = project.path / "conf" / "base" / "parameters.yml"
     secret = "{db: {password: hunter2}, "
     parameters.write_text(secret + parameters.read_text().removeprefix("{"))
-    warn = "import logging; logging.getLogger('shop').warning('with hunter2: %s', model.x)"
+    own = "logging.getLogger('breast_cancer.shop').info('with hunter2: %s', model.x)"
     registry = project.path / "src" / "breast_cancer" / "pipeline_registry.py"
-    registry.write_text(REGISTRY.replace('count("train")', f'count("train"); {warn}'))
+    registry.write_text(
+        REGISTRY.replace('count("train")', f'count("train"); import logging; {own}')
+    )
     grid = ("--sampler", "grid", "--set", "model.x=choice(0.2, 0.95, 0.4, 0.3)")
     printed = project.run(
         *(KEDRO, "mlrun", "search", "--json", "--jobs", jobs, *grid),
@@ -145,7 +147,7 @@ def test_a_search_has_a_log(project: Folder, jobs: str) -> None:
     )
     log = project.run(KEDRO, "mlrun", "logs", "last").stdout
     told = re.findall(r"(?m)^Trial .*$", printed.stderr)
-    assert re.findall("INFO kedro_mlrun.search.runner: (Trial .*)", log) == told
+    assert re.findall(r"INFO kedro_mlrun.search.runner: (Trial \d of .*)", log) == told
     assert sorted(re.sub(r"\(\S+ s\)", "(s)", line) for line in told) == [
         "Trial 1 of 6 (s): validation.score -0.0100, the best so far",
         "Trial 2 of 6 (s): failed: ValueError: x is too large",
@@ -153,8 +155,9 @@ def test_a_search_has_a_log(project: Folder, jobs: str) -> None:
         "Trial 4 of 6 (s): validation.score 0.0000, the best so far",
     ]
     # With two jobs, the first trial runs in another process than the rest, and the best again.
-    warned = re.findall(r"WARNING shop: Trial (\d): with \*+: (\S+)", log)
-    assert {("1", "0.2"), ("2", "0.95"), ("3", "0.4"), ("4", "0.3")} == {*warned}
+    trained = re.findall(r"INFO breast_cancer.shop: Trial (\d): with \*+: (\S+)", log)
+    assert {("1", "0.2"), ("2", "0.95"), ("3", "0.4"), ("4", "0.3")} == {*trained}
+    assert ("Trial 4, the best, is run again" in log) == (jobs == "2")
     assert json.loads(printed.stdout)["best_iteration"] == 4
     assert "hunter2" not in printed.stderr
 

@@ -32,7 +32,7 @@ from .summaries import ABOUT, Record, fields_of, summary, uid_of
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _COMPARED = (
     r"""("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(==?|!=|<=|>=|<|>)\s*"""
-    r"""("[^"]*"|'[^']*'|\d{4}-\d\d-\d\d \d\d:[\d:.]+|[^\s"'=<>]+)"""
+    r"""("[^"]*"|'[^']*'|\d{4}-\d\d-\d\d \d\d:[-+\d:.Z]+|[\d.]+ (?:s|min|m|h)\b|[^\s"'=<>]+)"""
 )
 _CONDITION = re.compile(rf"\s*{_COMPARED}(?:\s+and\s+(?=\S)|\s*$)", re.IGNORECASE)
 _SEARCHED = re.compile(rf"""\s*(?:{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+))""")
@@ -58,6 +58,8 @@ class Condition(NamedTuple):
             shown = start.astimezone().isoformat(" ")
             is_it = start == _time(text) or shown.startswith(text.replace("T", " "))
             return bool(compare(is_it, True) if is_equal else compare(start, _time(text)))
+        if name == "took" and is_equal and value is not None:
+            return bool(compare(number in {value, round(value, 1)}, True))  # as it is shown
         if isinstance(value, int | float) and not isinstance(value, bool) and number is not None:
             return bool(compare(value, number))
         if isinstance(value, bool):
@@ -116,7 +118,7 @@ def _condition(field: str, comparison: str, value: str) -> Condition:
     if field == "started":
         _time(plain)
         number = None
-    elif field == "took" and (parts := re.fullmatch(r"([\d.]*\d)([a-z]+)", plain)):
+    elif field == "took" and (parts := re.fullmatch(r"([\d.]*\d) ?([a-z]+)", plain)):
         number = (_number(parts[1]) or 0) * _UNITS.get(parts[2], float("nan"))
     elif re.fullmatch(r"\d*,\d+|[\d.,]+%", value):
         raise RecordNotFoundError(

@@ -119,6 +119,12 @@ def of_thread() -> list[RunLog]:
     return [each for each in _open() if each._has_thread()]
 
 
+def note(name: str, text: str) -> None:
+    """Write a line to the logs of the runs that this thread is of, and nowhere else."""
+    for each in of_thread():
+        each.handle(logging.LogRecord(name, logging.INFO, "", 0, text, None, None))
+
+
 def take_thread(run_id: str | None) -> None:
     """Tell whose node a thread runs, if that is one of a runner's pool."""
     here, logs = threading.get_ident(), _open()

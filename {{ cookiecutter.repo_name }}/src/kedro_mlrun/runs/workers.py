@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,7 +104,8 @@ def lines(uid: str, known: dict[str, int]) -> Iterator[Line]:
             for line in opened:
                 if line.endswith(b"\n"):
                     known[path.name] += len(line)
-                    yield json.loads(line)
+                    with suppress(ValueError):  # of one that was cut on a full disk
+                        yield json.loads(line)
 
 
 def forget(uid: str) -> None:

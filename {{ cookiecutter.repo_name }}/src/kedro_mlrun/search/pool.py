@@ -1,5 +1,6 @@
 """Trials in several processes at once."""
 
+import logging
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 import cloudpickle
 from joblib.externals.loky import ProcessPoolExecutor
+from kedro.framework import project
 
 from ..runs import log, workers
 from ..secrets import known as secrets
@@ -32,7 +34,9 @@ def run_side_by_side(prepared: Prepared, asked: Iterator[Asked], jobs: int) -> I
         file = Path(folder, "prepared.pkl")
         file.write_bytes(cloudpickle.dumps(prepared))
         # Of processes that aren't forked, for libraries such as OpenMP have threads by now.
-        pool = ProcessPoolExecutor(jobs, initializer=_obey, initargs=(os.getpid(),))
+        name = project.PACKAGE_NAME
+        given = (os.getpid(), name, logging.getLogger(name).level)
+        pool = ProcessPoolExecutor(jobs, initializer=_obey, initargs=given)
         try:
             while True:
                 for each in islice(asked, jobs - len(waiting)):
@@ -45,8 +49,8 @@ def run_side_by_side(prepared: Prepared, asked: Iterator[Asked], jobs: int) -> I
             pool.shutdown(kill_workers=True)
 
 
-def _obey(parent: int) -> None:
-    """Log to the parent's run, leave Ctrl-C to it, and end with it: loky's would wait for ever."""
+def _obey(parent: int, package: str | None, level: int) -> None:
+    """Log as the parent does, leave Ctrl-C to it, and end with it: loky's would wait for ever."""
 
     def end_with_it() -> None:
         while os.getppid() == parent:
@@ -56,6 +60,7 @@ def _obey(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=end_with_it, daemon=True).start()
     os.dup2(2, 1)  # what nodes print is no part of a command's answer
+    logging.getLogger(package).setLevel(level)
     if run := workers.announced():
         log.of_worker(os.getpid(), run.uid)
 

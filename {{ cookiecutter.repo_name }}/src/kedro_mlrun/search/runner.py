@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ..datasets.result import PATHS, MLRunResult
 from ..project import config_loader, current_project
 from ..runs.dataset import run_dataset
-from ..runs.log import of_thread
+from ..runs.log import note
 from ..runs.manager import MLRunContextManager
 from ..runs.open_runs import take_back
 from ..store.fields import BEFORE, SEARCH, moment
@@ -229,6 +229,8 @@ class _Trials:
     def made_by(self, trial: Trial) -> Values:
         """Give what the best trial has made; one of another process is run once more."""
         if trial.number not in self._made:
+            told = f"Trial {trial.number}, the best, is run again: another process has run it."
+            note(__name__, told)
             again, self._made[trial.number] = self._run_one(trial.number, trial.params)
             if again.error:
                 raise SearchError(
@@ -317,8 +319,7 @@ def _progress(config: SearchConfig, study: Study) -> Iterator[Any]:
             start = moment(trial.started)
             seconds = f" ({took((datetime.now(UTC) - start).total_seconds())})" if start else ""
             line = f"Trial {trial.number} of {config.trials}{seconds}: {what}"
-            for each in of_thread():
-                each.handle(LOG.makeRecord(LOG.name, logging.INFO, "", 0, line, (), None))
+            note(__name__, line)
             if trial.error or bar.disable:
                 console.print(line)
 

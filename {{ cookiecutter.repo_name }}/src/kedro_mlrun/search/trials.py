@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -29,6 +30,7 @@ Steps = dict[int, float]  # the metric after each step of a trial, or what it mu
 Asked = tuple[int, Params, Steps]  # a trial's number, and what it is to be
 STEPS = f"{TRIAL}.steps"  # an annotation of an iteration
 STARTUP = 5  # trials that have to end before one is pruned, as of Optuna's MedianPruner
+EVERY, SHARE = 2, 0.05  # seconds until the table is written anew, and the share of time for that
 ASKED = 5  # times that Optuna is asked for what was not tried yet
 
 
@@ -146,6 +148,7 @@ class Recorder:
     def __init__(self, context: Context, config: SearchConfig, catalog: Any = None) -> None:
         self._context, self._config, self._catalog = context, config, catalog
         self._store, self._of_run = MLRunContextManager().store, (context._uid, context.project)
+        self._write_again = time.monotonic() + EVERY
 
     def trials(self) -> list[Trial]:
         """Give the trials that are recorded, in order."""
@@ -182,6 +185,11 @@ class Recorder:
         self._store.store_run(record, *self._of_run, iter=trial.number)
         if is_best:
             self._say_best(trial)
+        if (start := time.monotonic()) > self._write_again:
+            self._write_table()
+            # Of very many trials less often, for each time it has all of them.
+            took = time.monotonic() - start
+            self._write_again = start + max(EVERY, took / SHARE)
 
     def _keep(self, trial: Trial, record: Record) -> Record:
         """Record what a trial has made as artifacts of its iteration, and give their URIs."""
@@ -202,19 +210,25 @@ class Recorder:
 
     def sum_up(self, study: Study) -> None:
         """Record the table of all trials as MLRun does, the best one, and what counts."""
-        table = self._table()
-        if table.empty:
+        if not self._write_table():
             return
-        # Not all trials have all parameters, and JSON has no NaN.
-        rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
-        uid, project = self._of_run
-        # Not by MLRun's context, which takes seconds to import, and may be stopped by Ctrl-C.
-        self._store.update_run({"status.iterations": [[*table.columns], *rows]}, uid, project)
         if study.best:
             # A search that goes on may have been killed before it could say so.
             self._say_best(study.best)
         self._context.set_annotation(IMPORTANCE, json.dumps(study.importance()))
         self._context.commit()
+
+    def _write_table(self) -> bool:
+        """Record the table of the trials so far, if there are any."""
+        table = self._table()
+        if table.empty:
+            return False
+        # Not all trials have all parameters, and JSON has no NaN.
+        rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+        uid, project = self._of_run
+        # Not by MLRun's context, which takes seconds to import, and may be stopped by Ctrl-C.
+        self._store.update_run({"status.iterations": [[*table.columns], *rows]}, uid, project)
+        return True
 
     def draw(self, study: Study) -> None:
         """Record the charts: that which MLRun makes of a sweep, the history, and what counts.
