@@ -321,22 +321,25 @@ def test_promotions_are_no_runs_to_compare(
         done = CliRunner().invoke(cli.mlrun_group, ["ui", f"--export={file}", *words])
         assert done.exit_code == 0, done.output
         text = file.read_text(encoding="utf-8")
-        assert "<h1>1 run</h1>" in text and found[:8] in text
+        shown = re.findall(r"<tr data-run=.*?<code>(\w+)</code>", text, re.DOTALL)
+        assert shown[0] == found[:8] and "<h1>1 run</h1>" in text
     told = page(f"/compare/data?id={','.join([newest, *uids])}").json()
     assert [run["uid"] for run in told["runs"]] == uids
     compared = page(f"/compare?id={','.join([newest, *uids])}")
     assert newest[:8] in compared.words and compared.text.count('<details class="diff"') == 1
 
 
-def test_what_the_command_cant_do_is_said_before(store: Store, tmp_path: Path) -> None:
+def test_what_the_command_cant_do_is_said_before(
+    store: Store, make_run: MakeRun, tmp_path: Path
+) -> None:
+    make_run()
     for words, told in {
         ("--where=a = 1",): "add --export FILE.html",
         ("--last=5",): "add --export FILE.html",
         (f"--export={tmp_path}/none/a.html",): "There is no folder",
     }.items():
-        store.manager.open_run("training")
-        store.manager.close_run()
-        done = CliRunner().invoke(cli.mlrun_group, ["ui", *words])
+        # Nobody can listen at that address, so that no server is started.
+        done = CliRunner().invoke(cli.mlrun_group, ["ui", "--host=203.0.113.1", *words])
         assert done.exit_code == 2 and told in done.output, done.output
 
 
