@@ -769,3 +769,61 @@ def test_every_view_is_accessible(
                 for each in told["violations"]
             ]
     assert found == []
+
+
+def test_a_comparison_shows_all_that_differs(tab: Tab, url: str, store: Store) -> None:
+    """Without a box to scroll in; ticks that are close to each other are told apart."""
+    make_run = run_maker(store)
+    given = [{f"a.long.name.{n}": n + auc for n in range(60)} for auc in (0.1, 0.2)]
+    given = [each | {"auc": auc} for each, auc in zip(given, (0.99995, 0.99999), strict=True)]
+    uids = [make_run("some", params={"n": n}, results=each) for n, each in enumerate(given)]
+    tab.goto(f"{url}/compare?id={','.join(uids)}")
+    assert (
+        tab.evaluate(
+            "(({ scrollHeight, clientHeight }) => scrollHeight - clientHeight)($('.held'))"
+        )
+        == 0
+    )
+    tab.find("image", "auc over n of 2 runs")
+    ticks = "$$('#scatter text[text-anchor=end]:not(.name)').map((each) => each.textContent)"
+    texts = tab.evaluate(ticks)
+    assert "0.99996" in texts and len(texts) == len({*texts}) > 3
+    records = Records(*store.manager.to_read())
+    for uid in uids:
+        records.delete(records.run(uid))
+
+
+def test_what_is_set_in_charts_is_there_again(tab: Tab, url: str, seen: SimpleNamespace) -> None:
+    """After a reload, and on the way back."""
+    places = [f"{url}/compare?id={seen.first},{seen.second}", f"{url}/models"]
+    tab.goto(places[0])
+    tab.find("image", "loss over split.seed of 2 runs")
+    for id, value in ("x", "results.loss"), ("colour", "params.split.seed"), ("smoothing", "0.5"):
+        tab.evaluate(f"$('#{id}').value = '{value}'")
+        tab.evaluate(f"$('#{id}').dispatchEvent(new Event('input', {{ bubbles: true }}))")
+    tab.click("checkbox", "Log scale")
+    tab.click("DisclosureTriangle", "Axes")
+    tab.click("checkbox", "results.loss")
+    set_now = "$$('#charts :is(select, input)').map((each) => each.checked ?? each.value).join()"
+    before = tab.evaluate(set_now), tab.evaluate("$('#smoothing').value")
+    for action in "location.reload()", "location = '/models'", "history.back()":
+        tab.leave(lambda action=action: tab.evaluate(action))
+    tab.find("image", "loss over loss of 2 runs")
+    assert (tab.evaluate(set_now), tab.evaluate("$('#smoothing').value")) == before
+
+
+def test_a_search_is_drawn_by_its_metric(tab: Tab, url: str, store: Store) -> None:
+    """Which comes first, wherever its trials have it."""
+    uid = run_maker(store)("search")
+    run = store.manager.db.read_run(uid, store.project)
+    asked = {"config": {"metric": "test.forest.auc", "direction": "maximize"}}
+    run["metadata"]["annotations"] = {"kedro.search": json.dumps(asked)}
+    outputs = [f"output.{name}" for name in (*"abcde", "test.forest.auc")]
+    trials = [["completed", n, n, *[n / 4] * len(outputs)] for n in (1, 2)]
+    run["status"]["iterations"] = [["state", "iter", "param.depth", *outputs], *trials]
+    store.manager.db.store_run(run, uid, store.project)
+    tab.goto(f"{url}/run?id={uid}")
+    tab.find("image", "test.forest.auc over depth of 2 trials")
+    assert "test.forest.auc" in tab.text("region", "Parallel coordinates")
+    records = Records(*store.manager.to_read())
+    records.delete(records.run(uid))

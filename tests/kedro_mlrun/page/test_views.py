@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from helpers import PROJECT, ROOT, Store
 from sklearn.linear_model import LogisticRegression
 
-from kedro_mlrun import MLRunDataframeDataset, MLRunMetricHistory, MLRunModel
+from kedro_mlrun import MLRunDataframeDataset, MLRunMetricHistory, MLRunModel, MLRunResult
 from kedro_mlrun.commands import cli
 from kedro_mlrun.models.prediction import Answer
 from kedro_mlrun.models.requests import RequestLog
@@ -119,6 +119,50 @@ def test_a_graph_tells_how_each_node_went(store: Store, page: Answers, make_run:
     assert not {"failed", "result", "run"} & {*done.split()} and "score" in done
 
 
+def test_a_graph_tells_which_node_runs(store: Store, page: Answers, make_run: MakeRun) -> None:
+    """Where nodes run one after another, and it is the turn of one whose outputs are recorded."""
+    names, params = ["load", "split", "train", "score"], {"kedro.runner": "SequentialRunner"}
+    nodes = [
+        {"name": name, "inputs": [f"d{n}"], "outputs": [f"d{n + 1}"]}
+        for n, name in enumerate(names)
+    ]
+    saves = {"kedro.pipeline": (json.dumps({"nodes": nodes}), "json")}
+    failed = make_run(params=params, saves=saves, error="Node 'load': ValueError: no rows")
+    told = nodes_of(page(f"/run?id={failed}").text)
+    assert told == "load ✕ failed split not run train not run score not run"
+    saves["kedro.catalog"] = ("{d2: {key: d2}, d3: {key: d3}, d4: {key: d4}}", "yaml")
+    for runner, runs in (("SequentialRunner", "running"), ("ThreadRunner", "no result")):
+        uid = make_run(params={"kedro.runner": runner}, saves=saves, ends=False)
+        # Nobody knows what became of d1, which is in no catalog.
+        told = nodes_of(page(f"/run?id={uid}").text)
+        assert told == " ".join(f"{name} no result" for name in names)
+        # A result is no artifact, and may have other names than its dataset.
+        MLRunResult("d2", flatten=True).save({"auc": 0.5})
+        told = nodes_of(page(f"/run?id={uid}").text)
+        assert told == f"load split train {runs} score no result"
+        store.manager.close_run()
+
+
+def test_values_are_shown_whole(page: Answers, make_run: MakeRun) -> None:
+    """A long text with its lines; None and an empty text, which differ from what is lacking."""
+    prompt = "".join(f"Line {n} of it.\n" for n in range(40))
+    first = make_run(params={"prompt": prompt, "none": None, "empty": ""})
+    run = page(f"/run?id={first}")
+    assert prompt in run.text and 'empty ""' in run.words and "none —" in run.words
+    second = make_run(params={"none": 1, "empty": 1, "lacking": 1})
+    table = page(f"/compare?id={first},{second}").words.partition("as a text")[0]
+    assert 'empty "" 1' in table and "none — 1" in table and "lacking 1" in table
+
+
+def test_what_was_in_no_commit_is_said(page: Answers, make_run: MakeRun) -> None:
+    """Of a run in any state, once."""
+    labels = {"git-commit": "c0ffee", "git-dirty": "true"}
+    for state in {"error": "Node 'a': no"}, {}, {"ends": False}:
+        repeated = page(f"/run?id={make_run(labels=labels, **state)}").words
+        assert repeated.count("in no commit") == 1
+    assert "in no commit" not in page(f"/run?id={make_run(labels={'git-commit': 'c'})}").words
+
+
 @pytest.mark.parametrize("store", ["embedded"], indirect=True)
 def test_what_is_damaged_leaves_all_else(store: Store, page: Answers, make_run: MakeRun) -> None:
     """Whatever of a run can't be read."""
@@ -169,7 +213,8 @@ def test_a_run_that_goes_on_grows_and_a_deleted_one_goes(
     """The page asks for its rows again, and is told nothing while nothing has changed."""
     uid = make_run(ends=False)
     first = page("/rows")
-    assert 'data-state="running"' in first.text and "data-live" in page(f"/run?id={uid}").text
+    run = page(f"/run?id={uid}").text
+    assert 'data-state="running"' in first.text and "data-live" in run and "data-since" in run
     same = page("/rows", headers={"if-none-match": first.headers["etag"]})
     assert (same.status, same.body) == (304, b"")
     store.manager.context.log_result("auc", 0.75)
@@ -221,7 +266,8 @@ def test_runs_are_compared(store: Store, page: Answers, make_run: MakeRun) -> No
         text = views.exported(records_of(store), [records_of(store).run(uids[9])], "here")
         for told in (page(shown).text, page(f"/run?id={uids[9]}").text, text):
             assert "chart.png does not exist" in told and "<img" not in told
-    assert page(f"/compare?id={uids[0]}").status == 400
+    refused = page(f"/compare?id={uids[0]},{'0' * 32}")
+    assert refused.status == 400 and "1 of these runs is deleted. Check two" in refused.words
     # The larger of these is best, the smaller, and of the last nobody knows.
     values = {"neg_log_loss": -1.0, "fit.latency": 2.0, "of.rows": 3, "score_time": 0.5}
     values |= {"rank_test_score": 1, "std_test_score": 0.25, "accuracy_drop": 0.1, "logloss": 0.5}
@@ -250,6 +296,54 @@ def test_runs_are_written_to_one_file(
     assert refused.exit_code == 2 and "No run matches." in refused.output
 
 
+def test_compared_numbers_differ_as_they_are_shown(page: Answers, make_run: MakeRun) -> None:
+    """Those of a row have as many digits as that needs; what explains results comes first."""
+    both = [make_run(params={"n": auc}, results={"auc": auc}) for auc in (0.99996, 1.0)]
+    told = page(f"/compare?id={','.join(both)}").words.partition("as a text")[0]
+    assert "n 0.99996 1 +" in told and "auc 0.99996 best: 1 +" in told
+    assert told.index("parameters") < told.index("results")
+    assert told.count("differences are to this one") == 1
+
+
+def test_promotions_are_no_runs_to_compare(
+    store: Store, page: Answers, make_run: MakeRun, tmp_path: Path
+) -> None:
+    """A file has none unless nothing else matches; beside runs, one has no charts and no diff."""
+    uids = [make_run(params={"seed": seed}, results={"auc": seed / 4}) for seed in (1, 2)]
+    store.manager.open_run("training")
+    MLRunModel("forest").save(LogisticRegression())
+    store.manager.close_run()
+    [version] = records_of(store).artifacts("forest")
+    form = {"key": "forest", "uid": uid_of(version), "alias": "champion"}
+    assert page("/promote", form).status == 303
+    newest, trained, *_ = map(uid_of, records_of(store).runs())
+    file = tmp_path / "runs.html"
+    for words, found in (["--last=1"], trained), (["--where=name = promote"], newest):
+        done = CliRunner().invoke(cli.mlrun_group, ["ui", f"--export={file}", *words])
+        assert done.exit_code == 0, done.output
+        text = file.read_text(encoding="utf-8")
+        shown = re.findall(r"<tr data-run=.*?<code>(\w+)</code>", text, re.DOTALL)
+        assert shown[0] == found[:8] and "<h1>1 run</h1>" in text
+    told = page(f"/compare/data?id={','.join([newest, *uids])}").json()
+    assert [run["uid"] for run in told["runs"]] == uids
+    compared = page(f"/compare?id={','.join([newest, *uids])}")
+    assert newest[:8] in compared.words and compared.text.count('<details class="diff"') == 1
+
+
+def test_what_the_command_cant_do_is_said_before(
+    store: Store, make_run: MakeRun, tmp_path: Path
+) -> None:
+    make_run()
+    for words, told in {
+        ("--where=a = 1",): "add --export FILE.html",
+        ("--last=5",): "add --export FILE.html",
+        (f"--export={tmp_path}/none/a.html",): "There is no folder",
+    }.items():
+        # Nobody can listen at that address, so that no server is started.
+        done = CliRunner().invoke(cli.mlrun_group, ["ui", "--host=203.0.113.1", *words])
+        assert done.exit_code == 2 and told in done.output, done.output
+
+
 def test_tables_are_shown_by_page(store: Store, page: Answers) -> None:
     """Of Parquet and CSV, a hundred rows at once."""
     store.manager.open_run("tables")
@@ -262,7 +356,8 @@ def test_tables_are_shown_by_page(store: Store, page: Answers) -> None:
         first, last = page(link), page(f"{link}&page=2")
         assert "v99" in first.words and "v100" not in first.words and "<b>" in first.words
         assert "v249" in last.words and "v199" not in last.words and "201–250" in last.words
-        assert "v250" not in page(f"{link}&page=3").words
+        beyond = page(f"{link}&page=99")
+        assert "No rows" in beyond.words and link in beyond.links("/artifact")
         assert "index" not in first.words
     # An index that says more than the number of a row is shown, of a range, too.
     days = pd.DataFrame({"x": [7, 8]}, index=pd.date_range("2026-01-01", periods=2, name="day"))
@@ -410,6 +505,15 @@ def test_graphs_have_layers() -> None:
     assert [{*row} for row in rows] == [{"a"}, {"b", "x", ("a", 1)}, {"c"}]
     rows, _ = graph.layers("ab", [("a", "b"), ("b", "a")])
     assert sorted(sum(rows, [])) == ["a", "b"]
+
+
+def test_labels_of_a_graph_are_cut_apart() -> None:
+    """What would be cut to the same text has all of its own."""
+    names = [f"random_forest_{part}_prediction" for part in ("test", "training", "validation")]
+    other = "xgboost_of_another_kind_prediction"
+    told = graph.drawn([graph.Box(name, "data", name) for name in [*names, other]], [])
+    texts = [box.text for box, _ in told["boxes"]]
+    assert texts == [*names, "xgboost_of_a…_prediction"]
 
 
 def test_no_line_of_a_graph_runs_behind_a_box() -> None:

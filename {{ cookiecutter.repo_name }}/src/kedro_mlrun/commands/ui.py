@@ -10,7 +10,7 @@ import click
 from click import IntRange, option
 
 from ..records.query import select
-from ..records.records import Records
+from ..records.records import Records, is_promotion
 from ..records.summaries import Record
 from ..web import LOOPBACK, TOKEN, addresses, bound, make_server, run
 from .base import Answer, command, tell, to_read
@@ -30,7 +30,7 @@ PORT = 5055
     type=click.Path(dir_okay=False, writable=True),
     help="Write runs and their comparison to this file, and start no server.",
 )
-@option("--last", type=IntRange(1, 500), default=100, help="With --export: so many runs, or 100.")
+@option("--last", type=IntRange(1, 500), help="With --export: so many runs, or 100.")
 @option("--where", multiple=True, metavar="CONDITION", help="With --export: as for `runs`.")
 def ui(
     records: Records,
@@ -39,7 +39,7 @@ def ui(
     token: str | None,
     read_only: bool,
     to_file: str | None,
-    last: int,
+    last: int | None,
     where: Sequence[str],
 ) -> Answer | Callable[[], int]:
     """Show runs, artifacts and models in a browser, until Ctrl-C.
@@ -48,11 +48,16 @@ def ui(
     printed.
     """
     if to_file:
-        runs = select(records, where, limit=last)
+        last = last or 100
+        found = select(records, where, limit=2 * last + 100)
+        # Promotions are a model's history, and no runs to compare.
+        runs = ([run for run in found if not is_promotion(run)] or found)[:last]
         if not runs:
             raise click.UsageError("No run matches. To list all: kedro mlrun runs")
         export(records, runs, to_file)
         return Answer({"file": to_file, "runs": len(runs)}, to_file)
+    if where or last:
+        raise click.UsageError("--where and --last are for a file: add --export FILE.html.")
     views, place = _page()
     token = token or ("" if host in LOOPBACK else secrets.token_urlsafe(24))
     changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
@@ -76,7 +81,10 @@ def ui(
 def export(records: Records, runs: Sequence[Record], file: str) -> None:
     """Write runs and their comparison to a file that needs no server."""
     views, place = _page()
-    Path(file).write_text(views.exported(records, runs, place), encoding="utf-8")
+    if not (folder := Path(file).parent).is_dir():
+        raise click.UsageError(f"There is no folder {folder}. Make it, or name another one.")
+    text = views.exported(records, sorted(runs, key=is_promotion), place)
+    Path(file).write_text(text, encoding="utf-8")
 
 
 def _page() -> tuple[Any, str]:

@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import Any
 
 import click
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..records import previews, summaries
-from ..records.records import Records
+from ..records.records import Records, is_promotion
 from ..records.summaries import Record, artifact_key, fields_of, histories, summary, uid_of
 from ..store.fields import OWN, flatten, run_title
 from .app import Page, address, whole
@@ -23,7 +23,7 @@ from .models import versions
 from .run import item
 from .run import trials as of_search
 from .runs import MOST, row
-from .shown import heads
+from .shown import apart, heads
 
 FEW = 8  # runs that are columns, and have images and texts beside each other
 POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 30, 500  # of all metrics over steps; of a curve
@@ -38,7 +38,8 @@ def asked(records: Records, request: Request) -> tuple[list[Record], int]:
     uids = [*filter(None, dict.fromkeys(given))]
     if len(uids) > MOST:
         raise click.UsageError(f"{len(uids)} runs are too many to compare. Check {MOST} at most.")
-    found = [*records.runs_of(uids)]
+    # Promotions, which have other parameters, come last, so that no run is compared with them.
+    found = sorted(records.runs_of(uids), key=is_promotion)
     return found, len(uids) - len(found)
 
 
@@ -47,7 +48,8 @@ def compare(page: Page, request: Request) -> Response:
     records = page.records()
     found, gone = asked(records, request)
     if len(found) < 2:  # noqa: PLR2004
-        raise click.UsageError("Check two runs or more to compare them.")
+        deleted = f"{gone} of these runs {'is' if gone == 1 else 'are'} deleted. " if gone else ""
+        raise click.UsageError(f"{deleted}Check two runs or more to compare them.")
     ids, first = ",".join(map(uid_of, found)), whole(request, "first")
     link, data = (partial(address, path, id=ids) for path in ("/compare", "/compare/data"))
     shown = compared(records, found, first)
@@ -65,17 +67,18 @@ def compared(
     (told, parts), few = _told_apart(runs, len(runs) == 1), runs[first : first + FEW]
     shown = {"parts": parts, "columns": [*chain(*parts.values())], "first": first, "few": FEW}
     shown["rows"] = [row(run, fields_of(of), ()) for run, of in zip(runs, told, strict=True)]
-    shown["diffs"] = [diff(runs[0], other) for other in few if other is not runs[0]]
+    shown["diffs"] = [diff(runs[0], o) for o in few if o is not runs[0] and not is_promotion(o)]
     return {**shown, "as_columns": len(runs) <= FEW, "images": images(records, few, room)}
 
 
 def _told_apart(runs: Sequence[Record], everything: bool = False) -> tuple[list[Record], Record]:
-    """Give summaries of runs, and what differs in parts, by names that tell it apart."""
+    """Give summaries of runs, and what differs in parts, by names and texts that tell it apart."""
     parts = summaries.compare(runs, everything)
     told = parts.pop("runs")
-    names = heads(each["field"] for each in chain(*parts.values()))
+    names, fields = heads(each["field"] for each in chain(*parts.values())), [*map(fields_of, told)]
     for each in chain(*parts.values()):
-        each["name"] = names[each["field"]]
+        each["name"], texts = names[each["field"]], zip(fields, apart(each["values"]), strict=True)
+        each["texts"] = [text if each["field"] in own else "" for own, text in texts]
     return told, parts
 
 
@@ -108,28 +111,30 @@ def data(page: Page, request: Request) -> Any:
 def chart_data(runs: Sequence[Record]) -> Record:
     """Give what charts are drawn from: runs, and each field's values in their order.
 
-    Of a search alone, that is of its trials.
+    Of a search alone, that is of its trials, and its metric is told.
     """
     what = "runs" if len(runs) > 1 else "trials"
-    told, compared = _told_apart(runs if len(runs) > 1 else [*_trials(runs)])
+    runs = [*filterfalse(is_promotion, runs)] or runs
+    told, compared = _told_apart([*_trials(runs)] if what == "trials" else runs)
+    columns = of_search(runs[0])["heads"] if what == "trials" and runs else []
     about = [{"title": run_title(run)} | {n: run[n] for n in ("uid", "seconds")} for run in told]
     for each in chain(*compared.values()):
-        del each["differences"]
+        del each["differences"], each["texts"]
         each["values"] = [None if value in UNDRAWN else value for value in each["values"]]
-    return {"what": what, "runs": about, **compared}
+    return {"what": what, "metric": columns[1:2], "runs": about, **compared}
 
 
 def _trials(runs: Iterable[Record]) -> Iterator[Record]:
     """Give what searches have tried as runs."""
     for run in runs:
         for trial in summaries.trials_of(run):
-            parts: dict[str, Record] = {"param": {}, "output": {}}
-            for name, value in trial.items():
-                kind, _, rest = name.partition(".")
-                parts.get(kind, {})[rest] = value
+            param, output = (
+                {name.removeprefix(kind): trial[name] for name in trial if name.startswith(kind)}
+                for kind in ("param.", "output.")
+            )
             about = {"name": f"trial {trial['iter']}", "labels": {"state": trial.get("state")}}
-            status = {"results": parts["output"], "state": trial.get("state")}
-            yield {"metadata": about, "spec": {"parameters": parts["param"]}, "status": status}
+            status = {"results": output, "state": trial.get("state")}
+            yield {"metadata": about, "spec": {"parameters": param}, "status": status}
 
 
 def curves(

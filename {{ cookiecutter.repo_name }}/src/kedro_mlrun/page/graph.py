@@ -1,5 +1,6 @@
 """Graphs as SVG: what follows from what, from top to bottom."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
@@ -22,12 +23,13 @@ class Box(NamedTuple):
     note: str = ""
     link: str = ""
     share: float = 0.0
+    longest: int = LONGEST  # letters of its label
 
     @property
     def text(self) -> str:
         """Cut a long label in the middle, for names differ in their ends."""
-        text, half = self.label, LONGEST // 2
-        return text if len(text) <= LONGEST else f"{text[:half]}…{text[1 - half :]}"
+        text, half = self.label, self.longest // 2
+        return text if len(text) <= self.longest else f"{text[:half]}…{text[1 - half :]}"
 
     @property
     def width(self) -> int:
@@ -36,10 +38,7 @@ class Box(NamedTuple):
 
 
 def layers(names: Sequence[str], edges: Lines) -> tuple[list[list[Place]], Lines]:
-    """Put names into layers so that edges lead down, and cut edges so that they pass each layer.
-
-    Those of a circle come last.
-    """
+    """Put names into layers, those of a circle last, and cut edges so that they pass each layer."""
     before, after = _beside(names, edges)
     sorter, level, depth = TopologicalSorter(before), dict[Place, int](), 0
     with suppress(CycleError):
@@ -73,6 +72,9 @@ def _beside(places: Iterable[Place], lines: Lines) -> Any:
 
 def drawn(boxes: Sequence[Box], edges: Lines) -> dict[str, Any]:
     """Give boxes and lines with their places, for a template to draw."""
+    # Labels that would be cut to the same stay whole.
+    number = Counter(text for text, _ in {(box.text, box.label) for box in boxes})
+    boxes = [b._replace(longest=len(b.label)) if number[b.text] > 1 else b for b in boxes]
     rows, parts = layers([box.name for box in boxes], edges)
     y = {place: n * STEP + 4 for n, row in enumerate(rows) for place in row}
     x = {place: 100.0 * n for row in rows for n, place in enumerate(row)}  # of the middle

@@ -8,30 +8,21 @@ from contextlib import suppress
 from shlex import quote
 from typing import Any
 
+import yaml
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..records import previews
+from ..records import previews, summaries
 from ..records.records import RecordNotFoundError, Records
-from ..records.summaries import (
-    Record,
-    artifact_key,
-    artifact_summary,
-    histories,
-    same_in,
-    search_of,
-    summary,
-    trials_of,
-    uid_of,
-    unreproducible,
-)
-from ..store.fields import OWN, artifact_uid, flatten, run_title
+from ..records.summaries import Record, artifact_key, artifact_summary, summary, uid_of
+from ..store.fields import OWN, artifact_uid, flatten, run_title, section
 from ..store.rows import LATEST, TERMINAL_STATES
 from ..text import MINUTE, kedro_command, took
 from . import graph
 from .app import Page, address, whole
 from .shown import SHORT, heads
 
+RESULT = "kedro-mlrun.result."  # begins the annotations that MLRunResult has for its keys
 LOG_PART = 200_000  # bytes of a log in an answer
 
 
@@ -63,19 +54,19 @@ def run(page: Page, request: Request) -> Response:
     shown |= {"error": error, "traceback": traceback, "parameters": given, "options": own}
     shown |= {"results": flatten(told["results"]), "inputs": inputs, "items": items}
     keys = {artifact_key(each): each for each in saved}
-    shown |= {"charts": charts_of(found), "graph": _pipeline(told["state"], error, keys, links)}
-    shown |= {"why_not": unreproducible(found), "commands": _commands(told), **trials(found)}
+    shown |= {"charts": charts_of(found), "graph": _pipeline(found, keys, links)}
+    shown |= {"why_not": summaries.unreproducible(found), "commands": _commands(told)}
     again = f"{kedro_command()} mlrun reproduce {quote(told['uid'][:SHORT])}"
-    return page.html(request, "run.html", run=told, again=again, **shown)
+    return page.html(request, "run.html", run=told, again=again, **shown, **trials(found))
 
 
 def charts_of(run: Record, artifact: str = "") -> str:
     """Give the address of a run's or an artifact's charts; "" where there will be none."""
     told = summary(run)
-    uris, keys = told["artifacts"], [*histories(told)]
+    uris, keys = told["artifacts"], [*summaries.histories(told)]
     if artifact:
         keys = [k for k in keys if artifact in map(artifact_uid, (uris[k], uris[f"{k}.chart"]))]
-    will_be = not artifact and (trials_of(run) or told["state"] not in TERMINAL_STATES)
+    will_be = not artifact and (summaries.trials_of(run) or told["state"] not in TERMINAL_STATES)
     query = {"id": told["uid"], "key": artifact and keys}
     return address("/compare/data", **query) if keys or will_be else ""
 
@@ -90,14 +81,14 @@ def _commands(told: Record) -> list[str]:
 
 def trials(run: Record) -> Record:
     """Give what a search has tried, its metric first, and apart what is the same in all trials."""
-    tried, found = trials_of(run), Record()
+    tried, found = summaries.trials_of(run), Record()
     with suppress(Exception):  # Its record is damaged.
-        found = search_of(run)
+        found = summaries.search_of(run)
     for trial in tried if found else ():
         trial["state"] = "pruned" if trial["state"] == "aborted" else trial["state"]
     known, metric = [*tried[0]] if tried else [], f"output.{found.get('metric')}"
     names = sorted(known, key=lambda name: (name != metric, name != "state", name[:6] != "param."))
-    same = same_in(tried) - {metric} if len(tried) > 1 else set()
+    same = summaries.same_in(tried) - {metric} if len(tried) > 1 else set()
     told = heads(names)
     shown = [name for name in names if name not in {*same, "iter"}]
     best = found["history"][-1]["trial"] if found.get("history") else None
@@ -136,21 +127,24 @@ def _input(records: Records, name: str, uri: Any) -> Record:
     return {"name": name, "uri": uri, "link": "", "run": ""}
 
 
-def _pipeline(
-    state: str, error: str, saved: Mapping[str, Record], links: Mapping[str, str]
-) -> dict[str, Any] | None:
+def _pipeline(run: Record, saved: Record, links: Mapping[str, str]) -> Record | None:
     """Draw a run's pipeline, with how each node went, as far as that is recorded."""
+    told, notes = summary(run), section(run, "metadata", "annotations")
+    state, error = told["state"], told["error"] or ""
     # What is damaged or lacks some of it has no graph, and all else is shown.
     with suppress(Exception):
         file = previews.local_file(saved[f"{OWN}pipeline"])
         nodes, ended = json.loads(file.read_bytes())["nodes"], state == "completed"
-        seconds, made = _seconds(saved, ended), {*saved}
+        seconds, made = _seconds(saved, ended), {*saved, *(n.removeprefix(RESULT) for n in notes)}
+        in_turn = flatten(told["parameters"]).get(f"{OWN}runner") == "SequentialRunner"
+        goes_on = in_turn and state not in TERMINAL_STATES and f"{OWN}catalog" in saved
+        catalog = yaml.safe_load(previews.text(saved[f"{OWN}catalog"])) if goes_on else {}
         undone = "no result" if seconds is None or state == "aborted" else "not run"
         if seconds is None:
-            # A node has run if something came of it, or if all have.
+            # A node has run if something came of it, or in turn of a later one, or if all have.
             seconds = {}
             for node in reversed(nodes):
-                if ended or not made.isdisjoint(_data(node, "outputs")):
+                if ended or (in_turn and seconds) or made & {*_data(node, "outputs")}:
                     seconds[str(node["name"])] = 0
                     made.update(_data(node, "inputs"))
         longest = max(filter(None, seconds.values()), default=1)
@@ -162,8 +156,12 @@ def _pipeline(
             name, time, link = f"node {title}", seconds.get(title), ""
             if f"'{title}'" in failed:
                 kind, note, link = "node failed", "✕ failed", "#error"
+                undone = "not run" if in_turn else undone
             elif time is None:
                 kind, note = "node undone", "no result" if title in seconds else undone
+                if any(catalog.get(key, {}).get("key") == key for key in _data(node, "outputs")):
+                    kind, note = "node this", "running"
+                catalog = {}  # What comes after it doesn't run yet.
             else:
                 kind, note = "node", f"{time:.2f} s" if 0 < time < MINUTE else took(time or None)
             boxes[name] = graph.Box(name, kind, title, note, link, (time or 0) / longest)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -30,6 +30,15 @@ def short(value: Any) -> str:
     return f"{text[:LONG]}…" if len(text) > LONG else text
 
 
+def apart(values: Sequence[Any]) -> list[str]:
+    """Write all of each value; numbers have as many digits as tell them apart."""
+    texts, number = [shown(v) or '""' for v in values], len({*map(repr, values)})
+    for digits in range(5, 18):
+        if len({*texts}) < number:
+            texts = [f"{v:.{digits}g}" if type(v) is float else shown(v) or '""' for v in values]
+    return texts
+
+
 def raw(value: Any) -> Markup:
     """Write a form's value as it is, and not `visible`: what a browser would obey by its number."""
     text = re.sub("[^ -~]", lambda found: f"&#{ord(found[0])};", escape(value))
@@ -53,6 +62,8 @@ FILTERS: dict[str, Any] = {
     "time": time,
     "took": took,
     "short": short,
+    "since": lambda value: moment(value).timestamp(),  # type: ignore[union-attr]
+    "told": lambda value: apart([value])[0],
     "size": lambda number: decimal(number) if isinstance(number, int) else "",
     "short_id": lambda uid: str(uid)[:SHORT],
 }

@@ -1,7 +1,6 @@
 // Charts of compared runs, of one run's metrics over steps, and of a search's trials: from what the
 // page is asked for, or an exported file has in it.
 const FEW = 8; // runs, or texts, that have a colour of their own
-const DASHES = ["none", "7 3", "2 3", "9 3 2 3"];
 
 function set(element, attributes, ...inner) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -14,9 +13,8 @@ const svg = (tag, ...rest) => set(document.createElementNS("http://www.w3.org/20
 // What would turn a text round, or can't be seen, is written as its number.
 const whole = (value) => (typeof value === "string" ? value : JSON.stringify(value))
   .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (letter) => `\\u${letter.codePointAt(0).toString(16)}`);
-function said(value, most = 40) {
-  // So that 123456.1 is told from 123456.8.
-  const digits = Math.abs(value) < 1e4 ? 5 : 8;
+// So many digits, that 123456.1 is told from 123456.8.
+function said(value, most = 40, digits = Math.abs(value) < 1e4 ? 5 : 8) {
   if (typeof value === "number") return String(Number.isSafeInteger(value) ? value : +value.toPrecision(digits));
   const text = value === null ? "none" : whole(value);
   return text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
@@ -27,7 +25,7 @@ const { url } = place.dataset;
 // When the page is left, no answer comes, and there is nothing to do.
 const load = (address) => fetch(address).then((answer) => answer.json()).catch(() => null);
 const field = (name, values) => ({ name, field: name, values });
-let [data, runs, what, names, fields] = [{}, [], "", [], []]; // see `update`
+let [data, runs, what, names, fields] = [{}, [], "", [], [field("run", [])]]; // see `update`
 const metrics = new Map();
 const picked = (id) => fields.find((each) => each.field === $(id).value) ?? fields[0];
 const drawings = [];
@@ -45,8 +43,7 @@ function scale(values, from, to, many = Infinity) {
     return { at, texts, ticks: read.map((text) => [at(text), said(text, 14)]) };
   }
   let [low, high] = [Math.min, Math.max].map((pick) => known.reduce((a, b) => pick(a, b)));
-  const around = Math.abs(low / 2) || 1;
-  if (low === high) [low, high] = [low - around, high + around];
+  if (low === high) [low, high] = [low, high].map((end, n) => end + (n - 0.5) * (Math.abs(end) || 2));
   const isLog = low > 0 && high / low >= many;
   const [along, back] = isLog ? [Math.log10, (value) => 10 ** value] : [Number, Number];
   const [first, last] = [along(low), along(high)];
@@ -59,11 +56,12 @@ function scale(values, from, to, many = Infinity) {
   const ticks = [];
   for (let n = Math.ceil(start / step); n * step <= end; n += 1) ticks.push(inPowers ? back(n * step) : n * step);
   const valueAt = (pixel) => back(first + (pixel - from) / unit);
-  return { at, valueAt, isLog, ends: [low, high], ticks: ticks.map((n) => [at(n), said(n)]) };
+  // Which have as many digits as tell them apart.
+  const digits = inPowers ? 5 : 1 + Math.ceil(Math.log10(Math.max(-low, high) / step));
+  return { at, valueAt, isLog, ends: [low, high], ticks: ticks.map((n) => [at(n), said(n, 40, digits)]) };
 }
 
-const DECADES = 100;
-const wanted = (id, many = DECADES) => ($(id).checked ? many : Infinity);
+const wanted = (id, many = 100) => ($(id).checked ? many : Infinity);
 const label = (name, { isLog }, most) => said(name, most) + (isLog ? " (log)" : "");
 const text = (x, y, anchor, inner, kind = "") => svg("text", { x, y, "text-anchor": anchor, class: kind }, inner);
 function axes(x, y, [left, top, right, bottom], xName, yName = "") {
@@ -75,18 +73,15 @@ function axes(x, y, [left, top, right, bottom], xName, yName = "") {
 
 // A run's colour: a text has one of a few, a number is between two.
 let look = () => ({});
-const coded = (n) => ({ stroke: `var(--c${n % FEW})`, "stroke-dasharray": DASHES[n % DASHES.length] });
+const coded = (n) => ({ stroke: `var(--c${n % FEW})`, "stroke-dasharray": ["none", "7 3", "2 3", "9 3 2 3"][n % 4] });
 const key = (style, told) => html("span", {},
   svg("svg", { width: 26, height: 8, "aria-hidden": true }, svg("path", { class: "line", d: "M0,4H26", ...style })), ` ${told}`);
 function recolour() {
   const { values } = picked("#colour");
-  const { at, ends, texts, isLog } = scale(values, 0, 100, DECADES);
-  const styled = (value) => {
-    if (value === null) return { stroke: "var(--dim)" };
-    return texts ? coded(texts.indexOf(whole(value)))
-      : { stroke: `color-mix(in oklab, var(--high) ${at(value).toFixed()}%, var(--low))` };
-  };
-  look = (run) => styled(values[run]);
+  const { at, ends, texts, isLog } = scale(values, 0, 100, 100);
+  const mixed = (value) => ({ stroke: `color-mix(in oklab, var(--high) ${at(value).toFixed()}%, var(--low))` });
+  const styled = (value) => (texts ? coded(texts.indexOf(whole(value))) : mixed(value));
+  look = (run) => (values[run] === null ? { stroke: "var(--dim)" } : styled(values[run]));
   $("#legend").replaceChildren(...(texts?.slice(0, FEW) ?? ends).map((value) => key(styled(value), said(value))),
     isLog ? "(log)" : "", texts?.length > FEW ? `… of ${texts.length}` : "");
 }
@@ -110,19 +105,12 @@ const facts = (run, chosen) => [names[run], ...[...new Set(chosen)].filter((fiel
   .map((field) => `${said(field.name)}: ${said(field.values[run])}`)];
 
 function openRun(run, event) {
-  const target = event.ctrlKey || event.metaKey ? "_blank" : "_self";
   if (what === "trials") return; // which have no page
-  if (url) window.open(`/run?id=${encodeURIComponent(runs[run].uid)}`, target);
+  if (url) window.open(`/run?id=${encodeURIComponent(runs[run].uid)}`, event.ctrlKey || event.metaKey ? "_blank" : "_self");
   else set($(`tr[data-run="${run}"]`), { tabindex: -1 }).focus(); // nor has a file
 }
-function local(element, event) {
-  const box = element.getBoundingClientRect();
-  return [event.clientX - box.left, event.clientY - box.top];
-}
-function closest(distances, most = Infinity) {
-  const least = distances.reduce((a, b) => Math.min(a, b), most);
-  return least < most ? distances.indexOf(least) : -1;
-}
+const local = (element, event, { left, top } = element.getBoundingClientRect()) => [event.clientX - left, event.clientY - top];
+const closest = (distances, most = Infinity) => distances.indexOf(distances.reduce((a, b) => Math.min(a, b), most));
 
 function chart({ count, nearest, show, open = openRun, reset = () => {} }) {
   const element = svg("svg", { role: "img", tabindex: 0, class: "chart" });
@@ -131,8 +119,7 @@ function chart({ count, nearest, show, open = openRun, reset = () => {} }) {
     now = n;
     return n < 0 ? tell(element, []) : show(n, at);
   };
-  const over = (event) => point(nearest(...local(element, event)), local(element, event));
-  element.onpointermove = element.onpointerdown = over;
+  element.onpointermove = element.onpointerdown = (event) => point(nearest(...local(element, event)), local(element, event));
   element.onpointerleave = element.onblur = () => point(-1);
   element.ondblclick = reset;
   element.onclick = (event) => {
@@ -159,10 +146,7 @@ function drag(element, within, moved) {
     element.setPointerCapture(event.pointerId);
   });
   element.addEventListener("pointermove", (event) => { if (start) moved(start, local(within, event), false); });
-  element.addEventListener("lostpointercapture", (event) => {
-    moved(start, local(within, event), true);
-    start = null;
-  });
+  element.addEventListener("lostpointercapture", (event) => { moved(start, local(within, event), true); start = null; });
 }
 
 // ---- Metrics over steps.
@@ -245,8 +229,7 @@ let isOut = () => false;
 function brush() {
   const out = runs.map((_, run) => isOut(run));
   for (const each of $$("[data-run]")) each.classList.toggle("out", out[each.dataset.run] ?? false);
-  const inside = out.filter((each) => !each).length;
-  $("#brushed").textContent = brushes.size ? `${inside} of ${runs.length} ${what}` : "";
+  $("#brushed").textContent = brushes.size ? `${out.filter((each) => !each).length} of ${runs.length} ${what}` : "";
   $("#unbrush").hidden = !brushes.size;
 }
 
@@ -325,37 +308,33 @@ function scatter(parent) {
   });
 }
 
-function draw() {
-  recolour();
-  for (const each of drawings) each();
-  brush();
-}
+const draw = () => [recolour, ...drawings, brush].forEach((each) => each());
 
 // ---- What there is now, as the reader has chosen; at first what differs, of results what sums up.
 const varied = (list) => list.filter(({ values }) => new Set(values.filter((value) => value !== null)).size > 1);
-const isNumber = ({ values }) => values.some((value) => typeof value === "number");
-const depth = (field) => field.name.split(".").length;
-const [chosen, listed] = [new Set(), new Set()]; // what the reader has set; fields
+const depth = ({ name }) => (data.metric.includes(name) ? 0 : name.split(".").length);
+const way = ({ type }) => (type === "checkbox" ? "checked" : "value");
+const [kept, listed] = [history.state?.charts ?? {}, new Set()]; // what the reader has set; fields
 
 function choose() {
   const [params, results] = [varied(data.parameters), varied(data.results).sort((a, b) => depth(a) - depth(b))];
   const first = [...params.slice(0, 5), ...results.slice(0, 4)];
   if (first.length < 2) first.push(...fields.slice(0, 2));
   // The pair that most runs have both of.
-  const [xs, ys] = [params, results].map((list, n) => [...list.filter(isNumber).slice(0, 20), first[n]]);
+  const [xs, ys] = [params, results].map((list, n) => [...list.filter(({ values }) => values.some(Number.isFinite)).slice(0, 20), first[n]]);
   const both = (a, b) => a !== b && runs.filter((_, n) => a.values[n] !== null && b.values[n] !== null).length;
   const pairs = xs.flatMap((a) => ys.map((b) => ({ x: a.field, y: b.field, many: both(a, b) })));
   const { x, y } = pairs.reduce((best, each) => (each.many > best.many ? each : best));
   const starts = { x, y, colour: runs.length > FEW ? y : "run" };
   for (const { field } of fields.filter((each) => !listed.has(each.field))) {
     listed.add(field);
-    const [told, box] = [said(field, 80), html("input", { type: "checkbox", value: field })];
+    // On the way back, the browser would give other boxes what these were.
+    const [told, box] = [said(field, 80), html("input", { type: "checkbox", value: field, autocomplete: "off" })];
     $("#parallel .menu div").append(html("label", {}, box, ` ${told}`));
     for (const id in starts) $(`#${id}`).append(new Option(told, field));
   }
-  for (const id in starts) if (!chosen.has(id)) $(`#${id}`).value = starts[id];
-  if (chosen.has("")) return;
-  for (const box of $$("#parallel .menu input")) box.checked = first.some((each) => each.field === box.value);
+  for (const each of $$(":is(input, select)[id]", place)) each[way(each)] = kept[each.id] ?? starts[each.id] ?? each[way(each)];
+  for (const box of $$("#parallel .menu input")) box.checked = (kept.axes ?? first.map((each) => each.field)).includes(box.value);
 }
 
 async function update() {
@@ -387,7 +366,12 @@ async function update() {
 }
 
 $("#unbrush").onclick = () => { brushes.clear(); draw(); };
-place.addEventListener("input", ({ target }) => { chosen.add(target.id); draw(); });
+// What the reader sets is there again when the page is.
+place.addEventListener("input", ({ target }) => {
+  kept[target.id || "axes"] = target.id ? target[way(target)] : $$("#parallel .menu :checked").map((each) => each.value);
+  history.replaceState({ charts: kept }, "");
+  draw();
+});
 window.addEventListener("resize", draw);
 let last = update();
 window.addEventListener("grown", () => { last = last.then(update, update); });
