@@ -168,6 +168,17 @@ def test_it_is_a_dataset_and_a_chart(embedded: Store) -> None:
     assert list(datasets.MLRunDataframeDataset(key="loss").load()) == ["train", "test"]
 
 
+def test_a_time_is_no_metric(embedded: Store) -> None:
+    """It comes back, and has no line in the chart."""
+    frame = pd.DataFrame({"loss": [3.0, 2.0], "time": pd.to_datetime(["2026-11-27", "2026-11-28"])})
+    charts = list[bytes]()
+    for data in (frame, frame[["loss"]]):
+        History(key="loss").save(data)
+        pd.testing.assert_frame_equal(History(key="loss").load(), data)
+        charts.append(datasets.MLRunAbstractDataset(key="loss.chart").load())
+    assert charts[0] == charts[1]
+
+
 def test_every_version_stays(embedded: Store) -> None:
     """Law 2: a second save of a run, and those of other runs, have their own table and chart."""
     uids = []

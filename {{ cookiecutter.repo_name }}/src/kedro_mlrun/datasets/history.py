@@ -36,7 +36,8 @@ class MLRunMetricHistory(MLRunDataframeDataset):
     frame whose index is the step; loading gives back the same. The artifact is a table with a row
     for each step. The chart is a PNG file, an artifact of its own under the key `<key>.chart`. Its
     axes are labelled by the names of the frame's index and columns
-    (`frame.rename_axis(columns="log loss")`).
+    (`frame.rename_axis(columns="log loss")`). One that is called `time` is no metric: it tells when
+    each step was, in seconds or as times, and `kedro mlrun ui` draws the others over it as well.
 
     Args:
         key: as for `MLRunAbstractDataset`, and so are `load_args`, `version` and `metadata`.
@@ -59,7 +60,7 @@ class MLRunMetricHistory(MLRunDataframeDataset):
     @contextmanager
     def _written(self, context: Any, data: Any) -> Iterator[Callable[[], Any]]:
         frame, image = _to_frame(data), b""
-        frame.astype("float64")  # which fails where values are no numbers
+        _metrics(frame).astype("float64")  # which fails where values are no numbers
         try:
             image = draw_lines(frame, self.key)
         except Exception as error:
@@ -141,6 +142,10 @@ def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
     return [None if name == "none" else TYPES[name](value) for name, value in pairs]
 
 
+def _metrics(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(columns="time", errors="ignore")
+
+
 def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
     """Draw a line for each column over the index, through all values that are finite, as PNG."""
     try:
@@ -148,7 +153,7 @@ def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
         from matplotlib import ticker
     except ImportError:
         raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
-    frame = frame.sort_index()
+    frame = _metrics(frame).sort_index()
     # The warnings are about letters that the font lacks. Matplotlib's own settings stay as they
     # are, for a node in another thread may be drawing, too.
     with DRAWING, warnings.catch_warnings(action="ignore", category=UserWarning):
