@@ -7,6 +7,7 @@ from collections.abc import Callable
 import click
 from click import option
 
+from ..jobs import deploy as deployment
 from ..jobs.function import SubmitError, on_cluster
 from ..models.following import Followed, Source, follow
 from ..models.prediction import ModelSource
@@ -53,12 +54,10 @@ def serve(
         raise click.UsageError("Name one thing to serve: MODEL, MODEL:TAG, or --pipeline NAME.")
     key, _, tag = str(model).partition(":")
     if deploy:
-        from ..jobs.deploy import deploy as deployed
-
         if not pipeline and on_cluster():
             ModelSource(key, tag or CHAMPION).version()  # or there is none
         env = click.get_current_context().params["env"]
-        name, url = deployed(key, tag or CHAMPION, pipeline, env)
+        name, url = deployment.deploy(key, tag or CHAMPION, pipeline, env)
         return Answer({"function": name, "url": url}, f"Function {name} serves it at {url}")
     if pipeline and shadow:
         raise click.UsageError("A model has a shadow, and a pipeline none: leave out --shadow.")
@@ -121,8 +120,6 @@ def monitor(_records: Records, model: str, minutes: int) -> Answer:
     That is for `kedro mlrun serve MODEL --deploy`. On the embedded store, the pipeline `monitoring`
     compares new rows, or recorded requests, with those that the model was trained on.
     """
-    from ..jobs.deploy import monitor as monitored
-
     key, _, tag = model.partition(":")
     if not on_cluster():
         raise SubmitError(
@@ -135,6 +132,7 @@ def monitor(_records: Records, model: str, minutes: int) -> Answer:
             f"{key} has no statistics of its training set, which MLRun compares with. "
             "Name its training_set in save_args of its catalog entry, and train it again."
         )
-    name = monitored(key, tag or CHAMPION, minutes, click.get_current_context().params["env"])
+    env = click.get_current_context().params["env"]
+    name = deployment.monitor(key, tag or CHAMPION, minutes, env)
     told = f"MLRun monitors {key}, which function {name} serves. Its UI shows drift and requests."
     return Answer({"function": name}, told)
