@@ -94,12 +94,11 @@ def start(
         # The job alone gets its secrets.
         public = {name: value for name, value in spec.items() if name != "secret_sources"}
         db.store_run(run | {"spec": public, "status": {"state": "pending"}}, uid, project)
-        place = {"url": url, "number": number, "project": project, "uid": uid}
+        limit = MLRunContextManager().jobs.at_once
         # One that another job has started would wait for that, which waits for it.
-        at_once = (
-            sys.maxsize if PARENT in metadata["labels"] else MLRunContextManager().jobs.at_once
-        )
-        job = {**place, "at_once": at_once, **_job(run, function)}
+        at_once = sys.maxsize if PARENT in metadata["labels"] else limit
+        job = {"url": url, "number": number, "project": project, "uid": uid, "at_once": at_once}
+        job |= _job(run, function)
         # MLRun takes its task from the environment.
         job |= {"task": None} if by_mlrun else {"task": run, "env": {}}
         # Neither by the command line nor by a file, where others could read it.
