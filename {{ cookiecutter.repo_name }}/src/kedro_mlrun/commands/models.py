@@ -69,8 +69,7 @@ def rollback(records: Records, model: str | None, alias: str, reason: str) -> An
     a key, may be left out if only one model was ever given the alias.
     """
     if model is None:
-        given = (row for row in promotions.history(records) if row["to"] == alias)
-        keys = sorted({row["model"] for row in given})
+        keys = sorted({row["model"] for row in promotions.history(records) if row["to"] == alias})
         if len(keys) != 1:
             which = f"There are {', '.join(keys)}" if keys else f"None was ever {alias}"
             raise click.UsageError(f"Name the model to roll back. {which}.")

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 
 import click
-from click import option
+from click import FloatRange, IntRange, argument, option
 
 from ..jobs import deploy as deployment
 from ..jobs.function import SubmitError, on_cluster
@@ -23,16 +23,14 @@ PORT = 8000
 
 
 @command("serve", "kedro mlrun serve xgboost_model:champion")
-@click.argument("model", required=False, metavar="[MODEL[:TAG]]")
+@argument("model", required=False, metavar="[MODEL[:TAG]]")
 @option("--pipeline", "-p", help="Serve a pipeline: its rows come with each request.")
 @option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@option(
-    "--port", type=click.IntRange(0, 65535), help=f"The port; by default a free one from {PORT}."
-)
+@option("--port", type=IntRange(0, 65535), help=f"The port; by default a free one from {PORT}.")
 @option("--token", envvar=TOKEN, help=f"What requests must bring. Same as {TOKEN}.")
 @option("--shadow", metavar="TAG", help="Record how the model with this tag would have answered.")
 @option("--deploy", is_flag=True, help="Serve it on the cluster of the MLRun API, by nuclio.")
-@option("--largest", type=click.FloatRange(0, min_open=True), default=10.0, help="MB of a request.")
+@option("--largest", type=FloatRange(0, min_open=True), default=10.0, help="MB of a request.")
 def serve(
     _records: Records,
     model: str | None,
@@ -106,10 +104,10 @@ def serve(
 
 
 @command("monitor", "kedro mlrun monitor model:champion")
-@click.argument("model", metavar="MODEL[:TAG]")
+@argument("model", metavar="MODEL[:TAG]")
 @option(
     "--minutes",
-    type=click.IntRange(10),
+    type=IntRange(10),
     default=10,
     show_default=True,
     help="How often MLRun looks; of a project that is monitored already, this stays as it is.",

@@ -46,8 +46,7 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
     if not check:
         # So that the update can be looked at, and undone.
         otherwise = "The project must be in a git repository: git init, git add ., git commit."
-        changed = _git(folder, "status", "--porcelain", "--", ".", otherwise=otherwise)
-        if changed:
+        if changed := _git(folder, "status", "--porcelain", "--", ".", otherwise=otherwise):
             raise ClickException(
                 f"Some changes are not committed:\n{changed}\nCommit or stash them, and try again."
             )
