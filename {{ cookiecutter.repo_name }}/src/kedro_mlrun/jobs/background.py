@@ -115,15 +115,13 @@ def _job(run: Record, function: Record) -> Record:
         "origin-file": build.get("origin_filename"),
     }
     given = [f"--{name}={value}" for name, value in options.items() if value]
+    code = build.get("functionSourceCode") or ""
     command = filter(None, [spec.get("command"), *(spec.get("args") or [])])
     return {
         "source": _absolute(build["source"]) if build.get("source") else "",
         "workdir": spec.get("workdir") or "",
         "arguments": ["--from-env", *given, *command],
-        "env": {
-            "MLRUN_EXEC_CONFIG": json.dumps(run),
-            "MLRUN_EXEC_CODE": build.get("functionSourceCode") or "",
-        },
+        "env": {"MLRUN_EXEC_CONFIG": json.dumps(run), "MLRUN_EXEC_CODE": code},
     }
 
 
@@ -187,10 +185,8 @@ def abort(db: Any, run: Record, reason: str) -> None:
 
 def abort_jobs_of(db: Any, uid: str, project: str, reason: str) -> None:
     """Abort the jobs that a run has started, and that go on."""
-    found = db.list_runs(
-        project=project, labels=[f"{PARENT}={uid}"], states=GOING_ON, start_time_from=LONG_AGO
-    )
-    for run in found:
+    going_on = {"states": GOING_ON, "start_time_from": LONG_AGO}
+    for run in db.list_runs(project=project, labels=[f"{PARENT}={uid}"], **going_on):
         if run["status"].get("state") not in GOING_ON:
             continue  # before 1.10, MLRun's API lists all
         if isinstance(db, Store):
