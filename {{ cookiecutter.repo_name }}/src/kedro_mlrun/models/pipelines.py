@@ -88,9 +88,8 @@ class PipelineSource:
         datasets = {each: innermost(self.catalog.get(each)) for each in inputs}
         self._models = {n: each for n, each in datasets.items() if isinstance(each, MLRunModel)}
         free = [each for each in inputs if each not in {*self.parameters, *self._models}]
-        others = free
-        if len(free) > 1:
-            others = [each for each in free if not isinstance(datasets[each], RunDataset)]
+        unrecorded = [each for each in free if not isinstance(datasets[each], RunDataset)]
+        others = free if len(free) == 1 else unrecorded
         if len(others) != 1:
             raise ModelError(
                 f"Pipeline '{name}' must have one input whose rows a request can bring, beside "

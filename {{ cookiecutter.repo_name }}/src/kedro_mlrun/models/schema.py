@@ -93,8 +93,7 @@ class Rows:
             numbers = np.concatenate([part.numbers for part in parts if part.numbers is not None])
             return cls(first.names, first.kinds, numbers=numbers)
         each = zip(*(part.lists() for part in parts), strict=True)
-        columns: list[Sequence[Any]] = [[*chain(*values)] for values in each]
-        return cls(first.names, first.kinds, columns)
+        return cls(first.names, first.kinds, [[*chain(*values)] for values in each])
 
     def lists(self) -> list[Sequence[Any]]:
         """Give the columns, each as a list."""
