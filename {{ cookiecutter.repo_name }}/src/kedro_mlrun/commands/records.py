@@ -239,9 +239,8 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
     back, on = (records.lineage(start, depth, back) for back in (True, False))
     came_from = tables.lineage_tree("[bold]came from", back)
     came_of = tables.lineage_tree(f"[bold]{'saved' if on['type'] == 'run' else 'used by'}", on)
-    upstream, parts = back.pop("follows"), [came_from]
-    if on["follows"]:
-        parts.append(came_of)
+    upstream = back.pop("follows")
+    parts = [came_from, came_of] if on["follows"] else [came_from]
     data = {**back, "upstream": upstream, "downstream": on["follows"]}
     return Answer(data, Group(tables.node_text(back), *parts))
 
