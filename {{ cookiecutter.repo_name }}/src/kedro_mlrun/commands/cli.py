@@ -124,9 +124,8 @@ def run(chain_id: str | None, verbose: bool, **options: Any) -> Any:
         by_kedro = raised_in.startswith(("kedro.framework.", "kedro.pipeline."))
         if isinstance(exc, ImportError) and by_kedro and not exc.__cause__:
             # Kedro looks for a module of a pipeline's name.
-            raise click.UsageError(
-                visible(f"{exc} To list all pipelines: kedro registry list")
-            ) from None
+            hint = "To list all pipelines: kedro registry list"
+            raise click.UsageError(visible(f"{exc} {hint}")) from None
         if isinstance(exc, ParameterValidationError) or (isinstance(exc, ValueError) and by_kedro):
             raise click.UsageError(visible(plain_refusal(str(exc)))) from None
         raise

@@ -2,7 +2,7 @@
 
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from copy import copy
 from functools import partial
@@ -70,17 +70,13 @@ def _params(context: Any, given: Any, value: str) -> Any:
 
 def _notifications(context: Any, given: Any, values: Sequence[str]) -> list[Any]:
     """Read KIND, or KIND:NAME=VALUE, with commas between several."""
-    parts = [text.partition(":") for text in values]
     return [
         (NOTIFICATIONS.convert(kind, given, context), _pairs(context, given, [rest]))
-        for kind, _, rest in parts
+        for kind, _, rest in (text.partition(":") for text in values)
     ]
 
 
-@command(
-    "submit",
-    "kedro mlrun submit --pipelines training --params split.test_size=0.3 --watch",
-)
+@command("submit", "kedro mlrun submit --pipelines training --params split.test_size=0.3 --watch")
 @option(
     *("--inputs", "-i"),
     multiple=True,
@@ -275,12 +271,17 @@ def logs(records: Records, which: str, follow: bool) -> Answer | Callable[[], in
 def abort(records: Records, which: str) -> Answer:
     """Abort a job that is waiting or running."""
     run = records.run(which)
-    name, uid, state = run["metadata"]["name"], run["metadata"]["uid"], run["status"]["state"]
+    abort_unended(run, "kedro mlrun abort")
+    name, uid = run["metadata"]["name"], run["metadata"]["uid"]
+    return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
+
+
+def abort_unended(run: Mapping[str, Any], by: str) -> None:
+    """Abort a run, or refuse it if the run has ended."""
+    uid, state = run["metadata"]["uid"], run["status"]["state"]
     if state in TERMINAL_STATES:
         raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
-    reason = "It was aborted by kedro mlrun abort."
-    background.abort(MLRunContextManager().db, dict(run), reason)
-    return Answer({"uid": uid, "state": "aborted"}, f"Aborted run '{name}' {uid}.")
+    background.abort(MLRunContextManager().db, dict(run), f"It was aborted by {by}.")
 
 
 @command("schedules", "kedro mlrun schedules --remove training")
@@ -348,8 +349,7 @@ def doctor(of_store: bool) -> Answer:
 
 
 def _of_store() -> Answer:
-    path = embedded_store()
-    if not path.is_file():
+    if not (path := embedded_store()).is_file():
         raise click.ClickException(f"There is no store {path} yet. To make one: kedro run")
     try:
         readable, problems = rescue.examine(path)

@@ -7,8 +7,10 @@ import click
 from click import argument, option
 from rich.console import Group, RenderableType
 
+from ..models import promote as promotions
 from ..records.records import Records
 from ..records.summaries import Record
+from ..runs.manager import MLRunContextManager
 from ..text import shown
 from . import tables
 from .base import Answer, command
@@ -32,23 +34,17 @@ def promote(records: Records, model: str, alias: str, reason: str, force: bool) 
     now, on rows of the test set that neither was trained on. A run named `promote` records that,
     refusals too.
     """
-    from ..models.promote import MEANWHILE, sentence
-    from ..models.promote import promote as promote_model
-    from ..runs.manager import MLRunContextManager
-
     config = MLRunContextManager().models
-    told = promote_model(records, model, config, alias, reason, force)
+    told = promotions.promote(records, model, config, alias, reason, force)
     if told is None:
         return Answer({"moved": False}, f"'{model}' is {alias} already.")
     if told["state"] == "error":
-        advice = (
-            "Try again." if MEANWHILE in told["error"] else "To promote it nevertheless: --force"
-        )
-        return Answer(told, _metrics(told), error=f"{sentence(told)} {advice}")
-    note = (
-        "" if config.gates else "No gates are set in `models` of mlrun.yml, so nothing is judged."
-    )
-    return Answer(told, Group(_metrics(told), sentence(told)), note)
+        again = promotions.MEANWHILE in told["error"]
+        advice = "Try again." if again else "To promote it nevertheless: --force"
+        return Answer(told, _metrics(told), error=f"{promotions.sentence(told)} {advice}")
+    ungated = "No gates are set in `models` of mlrun.yml, so nothing is judged."
+    view = Group(_metrics(told), promotions.sentence(told))
+    return Answer(told, view, "" if config.gates else ungated)
 
 
 def _metrics(told: Record) -> RenderableType:
@@ -72,27 +68,23 @@ def rollback(records: Records, model: str | None, alias: str, reason: str) -> An
     Each rollback goes one version further back. It is recorded as a run; no gate is asked. MODEL,
     a key, may be left out if only one model was ever given the alias.
     """
-    from ..models.promote import history, rollback, sentence
-
     if model is None:
-        keys = sorted({row["model"] for row in history(records) if row["to"] == alias})
+        keys = sorted({row["model"] for row in promotions.history(records) if row["to"] == alias})
         if len(keys) != 1:
             which = f"There are {', '.join(keys)}" if keys else f"None was ever {alias}"
             raise click.UsageError(f"Name the model to roll back. {which}.")
         [model] = keys
-    told = rollback(records, model, alias, reason)
+    told = promotions.rollback(records, model, alias, reason)
     if told["state"] == "error":
-        return Answer(told, error=f"{sentence(told)} Try again.")
-    return Answer(told, sentence(told))
+        return Answer(told, error=f"{promotions.sentence(told)} Try again.")
+    return Answer(told, promotions.sentence(told))
 
 
 @command("history", "kedro mlrun history xgboost_model")
 @argument("model", required=False)
 def history(records: Records, model: str | None) -> Answer:
     """List promotions and rollbacks, newest first, with those that were refused."""
-    from ..models.promote import history
-
-    told = history(records, model or "")
+    told = promotions.history(records, model or "")
     if not told:
         what = model or f"a model of project '{records.project}'"
         how = f"kedro mlrun promote {model or 'MODEL'}"
@@ -111,15 +103,13 @@ def _history_table(told: Sequence[Record], width: int) -> RenderableType:
         first = {"run": row["uid"], "started": row["started"], "who": row["who"]}
         first |= {"action": row["action"], "alias": f"{row['model']}:{row['to']}", **runs}
         first |= {"state": f"{row['state']} (moved)" if killed else row["state"]}
-        last = {"forced": "yes" if row["force"] else None}
-        rows.append(
-            (first, _results(row), last | {name: row[name] for name in ("reason", "error")})
-        )
+        forced = "yes" if row["force"] else None
+        last = {"forced": forced, "reason": row["reason"], "error": row["error"]}
+        rows.append((first, _results(row), last))
     if len({first["alias"] for first, _, _ in rows}) == 1:
         for first, _, _ in rows:
             del first["alias"]
-    names = dict.fromkeys(name for _, results, _ in rows for name in results)
-    empty = dict.fromkeys(names)
+    empty = dict.fromkeys(name for _, results, _ in rows for name in results)
     return tables.table([{**first, **empty, **of, **last} for first, of, last in rows], width)
 
 

@@ -14,10 +14,12 @@ import click
 from click import Choice, IntRange, argument, option
 from rich.console import Group
 
-from ..records import summaries
+from ..models import promote
+from ..records import previews, summaries
 from ..records.query import check_fields, select
 from ..records.records import LAST, RecordNotFoundError, Records, is_promotion
 from ..records.summaries import Record, artifact_summary, named_run, summary, uid_of
+from ..runs.manager import MLRunContextManager
 from ..store.rows import TERMINAL_STATES
 from ..text import visible
 from . import tables
@@ -44,8 +46,6 @@ _KEY = option("--key", "-k", default="", help="Only artifacts with this key.")
 _TAG = option("--tag", "-t", default="", help="Only versions with this tag.")
 _ITERATIONS = option("--iterations", is_flag=True, help="Of a search, those of all its trials.")
 _LIMIT = option("--limit", "-n", type=IntRange(1), default=20, help="How many, by default 20.")
-
-
 _WHERE = option(
     "--where",
     multiple=True,
@@ -81,8 +81,7 @@ def runs(records: Records, columns: str | None, **filters: Any) -> Answer:
     if found:
         first = _names(filters["sort"])
         return Answer(found, partial(tables.runs_table, found, columns=chosen, first=first))
-    some = any(filters[name] for name in {*filters} - {"limit", "sort"})
-    if some:
+    if any(filters[name] for name in {*filters} - {"limit", "sort"}):
         return _none(records, "run")
     return Answer([], note=f"Project '{records.project}' has no runs yet. To make one: kedro run")
 
@@ -98,8 +97,6 @@ def _names(text: str) -> list[str]:
 
 def _kept(columns: str | None) -> str:
     """Keep the columns that are chosen beside the embedded store, or give those kept there."""
-    from ..runs.manager import MLRunContextManager
-
     store = Path(MLRunContextManager().embedded_store.removeprefix("sqlite:///"))
     file = store.with_name("columns")
     # A folder that can't be written to is no reason to list no runs.
@@ -213,10 +210,8 @@ def open(records: Records, which: str, view: bool) -> Answer:
 
     If the output is no terminal, or is JSON, the path is printed only.
     """
-    from ..records.previews import local_path
-
     record = records.artifact(which)
-    found, path = artifact_summary(record), local_path(record)
+    found, path = artifact_summary(record), previews.local_path(record)
     as_json = click.get_current_context().params["as_json"]
     # A server has a terminal, but nothing that could show a window.
     has_desktop = os.name == "nt" or sys.platform == "darwin" or _DISPLAYS & os.environ.keys()
@@ -244,9 +239,8 @@ def lineage(records: Records, which: str, depth: int) -> Answer:
     back, on = (records.lineage(start, depth, back) for back in (True, False))
     came_from = tables.lineage_tree("[bold]came from", back)
     came_of = tables.lineage_tree(f"[bold]{'saved' if on['type'] == 'run' else 'used by'}", on)
-    upstream, parts = back.pop("follows"), [came_from]
-    if on["follows"]:
-        parts.append(came_of)
+    upstream = back.pop("follows")
+    parts = [came_from, came_of] if on["follows"] else [came_from]
     data = {**back, "upstream": upstream, "downstream": on["follows"]}
     return Answer(data, Group(tables.node_text(back), *parts))
 
@@ -260,8 +254,6 @@ def tag(records: Records, which: str, name: str) -> Answer:
     A tag names one version of a key: other versions lose it. A model's alias, such as
     champion, is given by `promote`.
     """
-    from ..models import promote
-
     found = records.artifact(which)
     promote.tag(records, found, name)
     tagged = artifact_summary(records.artifact(f"{found['spec']['db_key']}:{name}"))
@@ -331,8 +323,8 @@ def _with_artifacts(records: Records, run: Record, others: Collection[str]) -> s
     saved = records.artifacts_of(run)
     for loss in records.losses(run, saved, others):
         tell(f"Warning: {loss}")
-    keys = ", ".join(dict.fromkeys(map(summaries.artifact_key, saved)))
-    return f" with {len(saved)} artifacts ({keys})"
+    keys = dict.fromkeys(map(summaries.artifact_key, saved))
+    return f" with {len(saved)} artifacts ({', '.join(keys)})"
 
 
 @command("push", "kedro mlrun push last")
@@ -344,7 +336,6 @@ def push(records: Records, which: Sequence[str]) -> Answer:
     RUN, all runs are sent that this API doesn't have yet. Sending a run twice makes no second copy.
     """
     from ..api.push import push as push_runs
-    from ..runs.manager import MLRunContextManager
     from ..store.db import LocalRunDB
 
     manager = MLRunContextManager()

@@ -91,12 +91,9 @@ def search(records: Records, sets: dict[str, str], **options: Any) -> Answer:
     values = flatten(config.values(best.params)) if best else {}
     told = {"uid": found.uid, "trials": found.trials, "best_iteration": best and best.number}
     told |= {"metric": config.metric, "value": best and best.value, "parameters": values}
-    parts: list[Any] = [
-        Text(f"Best of all trials ({found.trials}): {config.metric} {shown(told['value'])}"),
-        pairs(*values.items()),
-        Text(f"To run it again{_again(found, values)}"),
-    ]
-    return Answer(told, Group(*parts))
+    head = Text(f"Best of all trials ({found.trials}): {config.metric} {shown(told['value'])}")
+    again = Text(f"To run it again{_again(found, values)}")
+    return Answer(told, Group(head, pairs(*values.items()), again))
 
 
 def _again(found: Search, values: dict[str, Any]) -> str:

@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Callable
 
 import click
-from click import option
+from click import FloatRange, IntRange, argument, option
 
+from ..jobs import deploy as deployment
 from ..jobs.function import SubmitError, on_cluster
 from ..models.following import Followed, Source, follow
 from ..models.prediction import ModelSource
@@ -22,16 +23,14 @@ PORT = 8000
 
 
 @command("serve", "kedro mlrun serve xgboost_model:champion")
-@click.argument("model", required=False, metavar="[MODEL[:TAG]]")
+@argument("model", required=False, metavar="[MODEL[:TAG]]")
 @option("--pipeline", "-p", help="Serve a pipeline: its rows come with each request.")
 @option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@option(
-    "--port", type=click.IntRange(0, 65535), help=f"The port; by default a free one from {PORT}."
-)
+@option("--port", type=IntRange(0, 65535), help=f"The port; by default a free one from {PORT}.")
 @option("--token", envvar=TOKEN, help=f"What requests must bring. Same as {TOKEN}.")
 @option("--shadow", metavar="TAG", help="Record how the model with this tag would have answered.")
 @option("--deploy", is_flag=True, help="Serve it on the cluster of the MLRun API, by nuclio.")
-@option("--largest", type=click.FloatRange(0, min_open=True), default=10.0, help="MB of a request.")
+@option("--largest", type=FloatRange(0, min_open=True), default=10.0, help="MB of a request.")
 def serve(
     _records: Records,
     model: str | None,
@@ -53,12 +52,10 @@ def serve(
         raise click.UsageError("Name one thing to serve: MODEL, MODEL:TAG, or --pipeline NAME.")
     key, _, tag = str(model).partition(":")
     if deploy:
-        from ..jobs.deploy import deploy as deployed
-
         if not pipeline and on_cluster():
             ModelSource(key, tag or CHAMPION).version()  # or there is none
         env = click.get_current_context().params["env"]
-        name, url = deployed(key, tag or CHAMPION, pipeline, env)
+        name, url = deployment.deploy(key, tag or CHAMPION, pipeline, env)
         return Answer({"function": name, "url": url}, f"Function {name} serves it at {url}")
     if pipeline and shadow:
         raise click.UsageError("A model has a shadow, and a pipeline none: leave out --shadow.")
@@ -107,10 +104,10 @@ def serve(
 
 
 @command("monitor", "kedro mlrun monitor model:champion")
-@click.argument("model", metavar="MODEL[:TAG]")
+@argument("model", metavar="MODEL[:TAG]")
 @option(
     "--minutes",
-    type=click.IntRange(10),
+    type=IntRange(10),
     default=10,
     show_default=True,
     help="How often MLRun looks; of a project that is monitored already, this stays as it is.",
@@ -121,8 +118,6 @@ def monitor(_records: Records, model: str, minutes: int) -> Answer:
     That is for `kedro mlrun serve MODEL --deploy`. On the embedded store, the pipeline `monitoring`
     compares new rows, or recorded requests, with those that the model was trained on.
     """
-    from ..jobs.deploy import monitor as monitored
-
     key, _, tag = model.partition(":")
     if not on_cluster():
         raise SubmitError(
@@ -135,6 +130,7 @@ def monitor(_records: Records, model: str, minutes: int) -> Answer:
             f"{key} has no statistics of its training set, which MLRun compares with. "
             "Name its training_set in save_args of its catalog entry, and train it again."
         )
-    name = monitored(key, tag or CHAMPION, minutes, click.get_current_context().params["env"])
+    env = click.get_current_context().params["env"]
+    name = deployment.monitor(key, tag or CHAMPION, minutes, env)
     told = f"MLRun monitors {key}, which function {name} serves. Its UI shows drift and requests."
     return Answer({"function": name}, told)

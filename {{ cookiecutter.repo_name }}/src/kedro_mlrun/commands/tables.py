@@ -29,15 +29,13 @@ Columns = dict[str, list[Text]]
 
 
 def table(
-    rows: Sequence[Mapping[str, Any]],
-    width: int = NO_LIMIT,
-    fields: Mapping[str, str] | None = None,
+    rows: Sequence[Record], width: int = NO_LIMIT, fields: Mapping[str, str] | None = None
 ) -> Table:
     """Show the fields of rows below their heads; a column without any value is left out."""
     return _grid(_columns(rows, width, fields or {name: name for name in rows[0]}))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], width: int, fields: Mapping[str, str]) -> Columns:
+def _columns(rows: Sequence[Record], width: int, fields: Mapping[str, str]) -> Columns:
     columns = {head: [cell(head, row[fields[head]], width) for row in rows] for head in fields}
     return {head: cells for head, cells in columns.items() if any(cells)}
 

@@ -12,6 +12,7 @@ from click import IntRange, option
 from ..records.query import select
 from ..records.records import Records, is_promotion
 from ..records.summaries import Record
+from ..runs.manager import MLRunContextManager
 from ..web import LOOPBACK, TOKEN, addresses, bound, make_server, run
 from .base import Answer, command, tell, to_read
 
@@ -60,8 +61,8 @@ def ui(
         raise click.UsageError("--where and --last are for a file: add --export FILE.html.")
     views, place = _page()
     token = token or ("" if host in LOOPBACK else secrets.token_urlsafe(24))
-    changes: dict[str, Any] | None = None if read_only else {"config": _config, "abort": _abort}
-    server = make_server(views.make(to_read, changes, place, token))
+    changes = {"config": lambda: MLRunContextManager().models, "abort": _abort}
+    server = make_server(views.make(to_read, None if read_only else changes, place, token))
     opened = bound(host, PORT if port is None else port, port is None)
     query = f"/{f'?token={token}' if token else ''}"
     urls = [url + query for url in addresses(host, opened)]
@@ -95,23 +96,10 @@ def _page() -> tuple[Any, str]:
         raise click.ClickException(
             f"The page needs {error.name}. Install it: pip install jinja2 starlette uvicorn"
         ) from None
-    from ..runs.manager import MLRunContextManager
-
     return views, MLRunContextManager().location
 
 
-def _config() -> Any:
-    from ..runs.manager import MLRunContextManager
-
-    return MLRunContextManager().models
-
-
 def _abort(run: Any) -> None:
-    from ..jobs import background
-    from ..runs.manager import MLRunContextManager
-    from ..store.rows import TERMINAL_STATES
+    from .jobs import abort_unended
 
-    uid, state = run["metadata"]["uid"], run["status"]["state"]
-    if state in TERMINAL_STATES:
-        raise click.ClickException(f"Run {uid} has ended: it is {state}. Nothing was done.")
-    background.abort(MLRunContextManager().db, dict(run), "It was aborted by kedro mlrun ui.")
+    abort_unended(run, "kedro mlrun ui")

@@ -94,12 +94,11 @@ def start(
         # The job alone gets its secrets.
         public = {name: value for name, value in spec.items() if name != "secret_sources"}
         db.store_run(run | {"spec": public, "status": {"state": "pending"}}, uid, project)
-        place = {"url": url, "number": number, "project": project, "uid": uid}
+        limit = MLRunContextManager().jobs.at_once
         # One that another job has started would wait for that, which waits for it.
-        at_once = (
-            sys.maxsize if PARENT in metadata["labels"] else MLRunContextManager().jobs.at_once
-        )
-        job = {**place, "at_once": at_once, **_job(run, function)}
+        at_once = sys.maxsize if PARENT in metadata["labels"] else limit
+        job = {"url": url, "number": number, "project": project, "uid": uid, "at_once": at_once}
+        job |= _job(run, function)
         # MLRun takes its task from the environment.
         job |= {"task": None} if by_mlrun else {"task": run, "env": {}}
         # Neither by the command line nor by a file, where others could read it.
@@ -116,15 +115,13 @@ def _job(run: Record, function: Record) -> Record:
         "origin-file": build.get("origin_filename"),
     }
     given = [f"--{name}={value}" for name, value in options.items() if value]
+    code = build.get("functionSourceCode") or ""
     command = filter(None, [spec.get("command"), *(spec.get("args") or [])])
     return {
         "source": _absolute(build["source"]) if build.get("source") else "",
         "workdir": spec.get("workdir") or "",
         "arguments": ["--from-env", *given, *command],
-        "env": {
-            "MLRUN_EXEC_CONFIG": json.dumps(run),
-            "MLRUN_EXEC_CODE": build.get("functionSourceCode") or "",
-        },
+        "env": {"MLRUN_EXEC_CONFIG": json.dumps(run), "MLRUN_EXEC_CODE": code},
     }
 
 
@@ -188,10 +185,8 @@ def abort(db: Any, run: Record, reason: str) -> None:
 
 def abort_jobs_of(db: Any, uid: str, project: str, reason: str) -> None:
     """Abort the jobs that a run has started, and that go on."""
-    found = db.list_runs(
-        project=project, labels=[f"{PARENT}={uid}"], states=GOING_ON, start_time_from=LONG_AGO
-    )
-    for run in found:
+    going_on = {"states": GOING_ON, "start_time_from": LONG_AGO}
+    for run in db.list_runs(project=project, labels=[f"{PARENT}={uid}"], **going_on):
         if run["status"].get("state") not in GOING_ON:
             continue  # before 1.10, MLRun's API lists all
         if isinstance(db, Store):

@@ -142,9 +142,8 @@ def check_artifact_path(function: "mlrun.runtimes.KubejobRuntime") -> str:
     path = path.removeprefix("file://")
     # A cluster may mount more than a function tells.
     by_cluster = storage.auto_mount_params or storage.auto_mount_type not in {"auto", "none", ""}
-    if on_cluster() and not (
-        "://" in path or by_cluster or on_volume(function.spec.volume_mounts, path)
-    ):
+    is_seen = "://" in path or by_cluster or on_volume(function.spec.volume_mounts, path)
+    if on_cluster() and not is_seen:
         raise SubmitError(
             f"{path} is a folder of this machine, which no job on the cluster sees. Set "
             "artifact_path in mlrun.yml to a URL such as s3://bucket/path, or mount a volume there "

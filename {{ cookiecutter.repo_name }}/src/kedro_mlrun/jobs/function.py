@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import click
 import yaml
@@ -15,6 +15,7 @@ from ..text import nearest
 from .parameters import JobError
 
 FILE = "function.yaml"
+Function: TypeAlias = "mlrun.runtimes.KubejobRuntime"
 # MLRun makes others such names, or refuses them.
 PLAIN_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -63,7 +64,7 @@ def on_cluster() -> bool:
     return loaded is not None and str(loaded.mlconf.dbpath).startswith("http")
 
 
-def load_function(folder: Path) -> "mlrun.runtimes.KubejobRuntime":
+def load_function(folder: Path) -> Function:
     """Make MLRun's function of what `read_function` reads."""
     function = mlrun.new_function(runtime=read_function(folder))
     function.metadata.project = mlrun.mlconf.active_project

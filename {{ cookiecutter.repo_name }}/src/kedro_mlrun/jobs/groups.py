@@ -93,15 +93,12 @@ def grouped(
             f"The groups need each other's data, so that none can run first: {', '.join(made)}. "
             "Put the nodes that lie between them into one group, or into groups of their own."
         ) from None
-    return [
-        Group(
-            name,
-            parts[name],
-            {"pipeline": [name]} if by_pipeline else {"pipeline": named, "nodes": nodes[name]},
-            tuple(other for other in order if other in needs[name]),
-        )
-        for name in order
-    ]
+    groups = []
+    for name in order:
+        told = {"pipeline": [name]} if by_pipeline else {"pipeline": named, "nodes": nodes[name]}
+        after = tuple(other for other in order if other in needs[name])
+        groups.append(Group(name, parts[name], told, after))
+    return groups
 
 
 def crossing(parts: Parts) -> list[dict[str, Any]]:

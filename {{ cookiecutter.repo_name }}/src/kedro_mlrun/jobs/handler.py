@@ -53,12 +53,8 @@ def run(context: "mlrun.MLClientCtx") -> None:
         try:
             check_names(job.nested, loader)
             with in_chain(job.chain_id or context.labels.get("workflow")), session:
-                session.run(
-                    pipeline_names=job.pipeline or None,
-                    runner=runner(job.runner),
-                    load_versions=job.load_versions,
-                    **job.filters,
-                )
+                which = {"pipeline_names": job.pipeline or None, **job.filters}
+                session.run(runner=runner(job.runner), load_versions=job.load_versions, **which)
         except Exception as error:
             if manager.recorded_error is not error:
                 raise

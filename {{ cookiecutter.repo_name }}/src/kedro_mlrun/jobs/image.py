@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..lazy import mlrun
 from ..runs.manager import MLRunContextManager
-from .function import SubmitError, on_cluster
+from .function import Function, SubmitError, on_cluster
 from .source import Archive, upload
 
 LOCK = "requirements.lock"
@@ -36,10 +36,7 @@ def is_stock(image: str) -> bool:
 
 
 def build(
-    function: "mlrun.runtimes.KubejobRuntime",
-    project_path: Path,
-    again: bool = False,
-    code: Archive | None = None,
+    function: Function, project_path: Path, again: bool = False, code: Archive | None = None
 ) -> str:
     """Have MLRun build an image on the function's own, print the log, and give the image's name.
 
@@ -73,9 +70,7 @@ def build(
     return image
 
 
-def built_image(
-    function: "mlrun.runtimes.KubejobRuntime", project_path: Path, code: Archive | None = None
-) -> str | None:
+def built_image(function: Function, project_path: Path, code: Archive | None = None) -> str | None:
     """Find the image that MLRun has built for the present requirements.lock, and this code."""
     builder = _builder(function, project_path, code)
     db, metadata = mlrun.get_run_db(), builder.metadata
@@ -88,9 +83,7 @@ def built_image(
     return str(builder.spec.build.image) if builder.status.state == "ready" else None
 
 
-def usable(
-    function: "mlrun.runtimes.KubejobRuntime", project_path: Path, code: Archive | None = None
-) -> str:
+def usable(function: Function, project_path: Path, code: Archive | None = None) -> str:
     """Give the image that a job can run in on a cluster: the function's, or what is built on it.
 
     With `code`, one that has it.
@@ -109,9 +102,7 @@ def usable(
     return image
 
 
-def _builder(
-    function: "mlrun.runtimes.KubejobRuntime", project_path: Path, code: Archive | None
-) -> "mlrun.runtimes.KubejobRuntime":
+def _builder(function: Function, project_path: Path, code: Archive | None) -> Function:
     """Make the function that MLRun builds.
 
     It is another one than that of the jobs, whose record each submission writes anew, and has a tag

@@ -131,11 +131,8 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Show what would be sent: `store`, `function`, `task`, and the `source`'s archive."""
-        shown: dict[str, Any] = {
-            "store": MLRunContextManager().location,
-            "function": self.function,
-            "task": self.task,
-        }
+        shown: dict[str, Any] = {"store": MLRunContextManager().location}
+        shown |= {"function": self.function, "task": self.task}
         if archive := self.project.archive:
             shown["source"] = {"digest": archive.digest, "size": len(archive.content)}
             shown["source"] |= {"files": archive.files, "left_out": archive.left_out}
@@ -151,14 +148,12 @@ def project_for(parameters: JobParameters, source: str | None) -> Iterator[Proje
     # With an API it is made here where there is none of its name.
     _, name = MLRunContextManager().to_read()
     with secrets.given_later(source is not None and on_cluster()):
-        folder, env = current_project(), parameters.env
-        check_names(parameters.nested, config_loader(folder, env))
+        folder, env, values = current_project(), parameters.env, parameters.nested
+        check_names(values, config_loader(folder, env))
         from kedro.framework.session import KedroSession
         from kedro.validation.exceptions import ParameterValidationError
 
-        session = KedroSession.create(
-            folder, env=env, runtime_params=parameters.nested, save_on_close=False
-        )
+        session = KedroSession.create(folder, env=env, runtime_params=values, save_on_close=False)
         context = session.load_context()
         try:
             # Reading them validates them.
@@ -184,8 +179,8 @@ def make_plan(
     """
     from kedro.framework.project import pipelines
 
-    chain = {"chain_id": parameters.chain_id or chain_id() or None}
-    parameters = parameters.model_copy(update=chain)
+    chain = parameters.chain_id or chain_id() or None
+    parameters = parameters.model_copy(update={"chain_id": chain})
     named = parameters.pipeline or [DEFAULT]
     pipeline = together(pipelines, named, **parameters.filters)
     overrides = _overrides(pipelines, pipeline, [group] if group else named)
@@ -198,7 +193,11 @@ def make_plan(
         source, subfolder = git_source(project.folder)
         spec["workdir"] = "/".join(filter(None, (subfolder, spec.get("workdir"))))
     title = "-".join(part.strip("_") for part in ran(parameters.pipeline, pipeline))
-    names = {"name": run_name(name or title), "project": project.name, "uid": uuid.uuid4().hex}
+    names = {
+        "name": run_name(name or group or title),
+        "project": project.name,
+        "uid": uuid.uuid4().hex,
+    }
     task = {
         # Where the job runs there is no repository.
         "metadata": {**names, "labels": git_labels(project.folder), "annotations": {}},

@@ -21,6 +21,7 @@ from .plan import Plan
 from .source import upload
 
 HANDLER = f"{handler.__name__}.run"
+Kinds = Sequence[tuple[str, Mapping[str, str]]]
 
 
 def run_here(plan: Plan) -> bool:
@@ -50,12 +51,7 @@ class _RefusedError(BaseException):
     """The run database refuses a job; MLRun's launcher would only log any other error."""
 
 
-def submit(
-    plan: Plan,
-    schedule: str | None = None,
-    retry: int = 0,
-    notify: Sequence[tuple[str, Mapping[str, str]]] = (),
-) -> None:
+def submit(plan: Plan, schedule: str | None = None, retry: int = 0, notify: Kinds = ()) -> None:
     """Send a job; each run of a schedule gets an id of its own.
 
     An MLRun API runs it on its cluster, the embedded store in a process of its own. `notify` are
@@ -109,21 +105,15 @@ def _recorded(plan: Plan, kind: str = "") -> tuple[Record, Record]:
     return run, function
 
 
-def _launch(
-    plan: Plan, schedule: str | None, retry: int, notify: Sequence[tuple[str, Mapping[str, str]]]
-) -> None:
+def _launch(plan: Plan, schedule: str | None, retry: int, notify: Kinds) -> None:
     """Send a job by MLRun's launcher."""
+    ended = {"when": ["completed", "error", "aborted"], "message": "The run has ended"}
     notifications = [
-        mlrun.model.Notification(
-            kind=kind,
-            name=kind,
-            when=["completed", "error", "aborted"],
-            message="The run has ended",
-            # MLRun keeps these in a secret of the cluster, for they may be a webhook's address.
-            secret_params=dict(params),
-        )
+        # MLRun keeps these in a secret of the cluster, for they may be a webhook's address.
+        mlrun.model.Notification(kind=kind, name=kind, secret_params=dict(params), **ended)
         for kind, params in notify
     ]
+    retries = mlrun.model.Retry(count=retry) if retry else None
     _ = MLRunContextManager().project
     db, function = MLRunContextManager().run_db, mlrun.new_function(runtime=plan.function)
     _quiet()
@@ -137,13 +127,8 @@ def _launch(
 
     db.submit_job = heard
     try:
-        function.run(
-            plan.task,
-            watch=False,
-            schedule=schedule,
-            retry=mlrun.model.Retry(count=retry) if retry else None,
-            notifications=notifications or None,
-        )
+        how = {"schedule": schedule, "retry": retries, "notifications": notifications or None}
+        function.run(plan.task, watch=False, **how)
     except _RefusedError as error:
         raise SubmitError(
             f"MLRun didn't take the job: {error}. Fix that, or ask who runs the MLRun API."

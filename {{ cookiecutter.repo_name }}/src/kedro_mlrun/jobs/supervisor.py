@@ -75,8 +75,7 @@ def _abort_lost_jobs(store: JobQueue, parent: str, project: str) -> None:
 
     Those are jobs whose supervisors had just begun, or hadn't been told yet what to do.
     """
-    labels = [f"{PARENT}={parent}"]
-    for run in store.find_runs(project=project, labels=labels, states=GOING_ON):
+    for run in store.find_runs(project=project, labels=[f"{PARENT}={parent}"], states=GOING_ON):
         uid = run["metadata"]["uid"]
         if (reason := lost(run)) and not store.job_is_alive(uid, project):
             store.end_run(uid, project, "aborted", reason)

@@ -62,21 +62,14 @@ class Workflow:
         """Show what would be started, and what crosses from job to job."""
         parts = {group.name: group.part for group in self.groups}
         specs = {name: plan.function["spec"] for name, plan in self.jobs.items()}
-        return {
-            "store": MLRunContextManager().location,
-            "workflow": self.id or None,
-            "groups": [
-                {
-                    "group": group.name,
-                    "nodes": [node.name for node in group.part.nodes],
-                    "after": list(group.after),
-                    "spec": specs.get(group.name),
-                    "run": self.done.get(group.name),
-                }
-                for group in self.groups
-            ],
-            "crossing": crossing(parts),
-        }
+        groups = [
+            {"group": name, "nodes": [node.name for node in group.part.nodes]}
+            | {"after": [*group.after], "spec": specs.get(name), "run": self.done.get(name)}
+            for group in self.groups
+            for name in [group.name]
+        ]
+        told = {"store": MLRunContextManager().location, "workflow": self.id or None}
+        return {**told, "groups": groups, "crossing": crossing(parts)}
 
 
 def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -> Workflow:
@@ -100,14 +93,12 @@ def prepare_workflow(told: WorkflowParameters, source: str | None = "archive") -
         groups = grouped(pipelines, told.names, told.group_by or "pipeline")
         done = _done(str(told.resume), groups, earlier) if earlier else {}
         plans, parts = dict[str, Plan](), {group.name: group.part for group in groups}
-        for group in groups:
-            job, lost = common.model_copy(update=group.told), told.allow_lost
-            plans[group.name] = make_plan(
-                project, job, name=group.name, group=group.name, allow_lost=lost
-            )
         what = told.model_dump(include={"names", "group_by", "env", "params"})
-        for plan in plans.values():
+        for group in groups:
+            job = common.model_copy(update=group.told)
+            plan = make_plan(project, job, group=group.name, allow_lost=told.allow_lost)
             plan.task["metadata"]["annotations"][TOLD] = json.dumps(what, default=str)
+            plans[group.name] = plan
         jobs = {name: check(plan, parts) for name, plan in plans.items() if name not in done}
     return Workflow(groups, jobs, told, chain or chain_id(), done)
 
@@ -206,12 +197,11 @@ def _run_remote(workflow: Workflow, watch: bool) -> None:
             "MLRUN_DBPATH to the address of one, and put kedro_mlrun there with kedro mlrun init "
             "--vendor, or use --engine local."
         )
+    name, path = plan.project.name, file.relative_to(folder).as_posix()
     # Of this folder, for the runner gets the workflow's file by its path in the project.
-    project = mlrun.load_project(
-        str(folder), name=plan.project.name, save=False, allow_cross_project=True
-    )
-    engine, image, path = "remote:local", plan.function["spec"]["image"], file.relative_to(folder)
-    project.set_workflow("main", path.as_posix(), engine=engine, handler="pipeline", image=image)
+    project = mlrun.load_project(str(folder), name=name, save=False, allow_cross_project=True)
+    engine, image = "remote:local", plan.function["spec"]["image"]
+    project.set_workflow("main", path, engine=engine, handler="pipeline", image=image)
     url = upload(archive, MLRunContextManager().artifact_path)
     workflow.id = workflow.id or uuid.uuid4().hex
     told = workflow.told.model_copy(update={"archive": url, "chain_id": workflow.id})

@@ -112,11 +112,9 @@ def _answer(model: Any) -> Quick | None:
 
 
 def _probabilities(model: Any) -> Step | None:
-    if _is(model, "sklearn.RandomForestClassifier", "sklearn.ExtraTreesClassifier"):
-        if model.n_outputs_ != 1:
-            return None
-        classes = int(model.n_classes_)
-        return _forest(model, lambda found: found[:, :classes])
+    forests = "sklearn.RandomForestClassifier", "sklearn.ExtraTreesClassifier"
+    if _is(model, *forests) and model.n_outputs_ == 1:
+        return _forest(model, lambda found: found[:, : model.n_classes_])
     if _is(model, "xgboost.XGBClassifier") and (values := _booster(model)):
         if model.n_classes_ != 2 or model.objective != "binary:logistic":  # noqa: PLR2004
             return values if model.objective == "multi:softprob" else None

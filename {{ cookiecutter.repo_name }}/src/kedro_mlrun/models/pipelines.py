@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from kedro.pipeline import Pipeline
 from ..datasets.model import MLRunModel
 from ..project import config_loader, current_project
 from ..runs.dataset import RunDataset, innermost
+from ..store.rows import Record
 from ..text import nearest
 from .prediction import Answer, present_store, refusal
 from .schema import Rows, Schema
@@ -35,11 +36,7 @@ class PipelinePredictor:
     classes: Sequence[Any] = ()
 
     def __init__(
-        self,
-        source: "PipelineSource",
-        loaded: Mapping[str, Any],
-        version: str,
-        spec: Mapping[str, Any],
+        self, source: "PipelineSource", loaded: Record, version: str, spec: Record
     ) -> None:
         self.name, self.version, self._source, self._loaded = source.name, version, source, loaded
         self.schema = Schema(spec, is_strict=False)
@@ -91,9 +88,8 @@ class PipelineSource:
         datasets = {each: innermost(self.catalog.get(each)) for each in inputs}
         self._models = {n: each for n, each in datasets.items() if isinstance(each, MLRunModel)}
         free = [each for each in inputs if each not in {*self.parameters, *self._models}]
-        others = free
-        if len(free) > 1:
-            others = [each for each in free if not isinstance(datasets[each], RunDataset)]
+        unrecorded = [each for each in free if not isinstance(datasets[each], RunDataset)]
+        others = free if len(free) == 1 else unrecorded
         if len(others) != 1:
             raise ModelError(
                 f"Pipeline '{name}' must have one input whose rows a request can bring, beside "

@@ -35,8 +35,7 @@ class Answer:
     def part(self, start: int, stop: int, ignored: Sequence[str]) -> "Answer":
         """Give the answer to some of the rows."""
         told = None if self.probabilities is None else self.probabilities[start:stop]
-        outputs = self.outputs[start:stop]
-        return replace(self, outputs=outputs, probabilities=told, ignored=ignored)
+        return replace(self, outputs=self.outputs[start:stop], probabilities=told, ignored=ignored)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -140,8 +139,7 @@ class Predictor:
         if self._named:
             outputs = [self._named[output] for output in outputs]
         told = told if isinstance(told, np.ndarray) and told.ndim == MATRIX else None
-        output = self.schema.output
-        return Answer(outputs, told, self.classes, self.version, rows.ignored, output)
+        return Answer(outputs, told, self.classes, self.version, rows.ignored, self.schema.output)
 
 
 def first_line(error: Exception) -> str:

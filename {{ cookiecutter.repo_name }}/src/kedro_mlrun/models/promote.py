@@ -93,14 +93,15 @@ class Move:
         records, before = self._records, uid_of(self.previous) if self.previous else ""
         if isinstance(records.db, Store):
             return records.db.move_tag(self.candidate, records.project, self.alias, before)
-        if self._holder() != before:
+        if _held_by(records, self.key, self.alias) != before:
             return False
         records.tag(self.candidate, self.alias)
-        return self._holder() == uid_of(self.candidate)
+        return _held_by(records, self.key, self.alias) == uid_of(self.candidate)
 
-    def _holder(self) -> str:
-        found = holder(self._records, self.key, self.alias)
-        return uid_of(found) if found else ""
+
+def _held_by(records: Records, key: str, alias: str) -> str:
+    found = holder(records, key, alias)
+    return uid_of(found) if found else ""
 
 
 def promote(
@@ -220,8 +221,7 @@ def history(records: Records, key: str = "") -> list[Record]:
         place, mine = (row["model"], row["to"]), artifact_uid(of.get("uri"))
         if not row["moved"] and row["state"] != "error":
             if place not in after:
-                found = holder(records, *place)
-                after[place] = uid_of(found) if found else ""
+                after[place] = _held_by(records, *place)
             row["moved"] = after[place] == mine
         if row["moved"]:
             after[place] = artifact_uid(row["previous"]["uri"]) if row["previous"] else ""

@@ -117,16 +117,11 @@ def openapi(predictor: "Predicting") -> dict[str, Any]:
         if kind == "time":
             columns[name]["format"] = "date-time"
     row = {"type": "object", "properties": columns, "required": [*columns]}
-    answer = {
-        "type": "object",
-        "properties": {
-            "model_name": {"type": "string"},
-            "model_version": {"type": "string"},
-            "outputs": {"type": "array", "description": f"{schema.output} of each row"},
-            "classes": {"type": "array"},
-            "probabilities": {"type": "array", "items": {"type": "array"}},
-        },
-    }
+    text, array = {"type": "string"}, {"type": "array"}
+    outputs = array | {"description": f"{schema.output} of each row"}
+    told: dict[str, Any] = {"model_name": text, "model_version": text, "outputs": outputs}
+    told |= {"classes": array, "probabilities": array | {"items": array}}
+    answer = {"type": "object", "properties": told}
     inputs = {"anyOf": [{"$ref": "#/components/schemas/Row"}, {"type": "array"}]}
     rows = {"type": "array", "items": inputs, "minItems": 1}
     body = {"anyOf": [rows, {"type": "object", "properties": {"inputs": rows}}]}
@@ -140,7 +135,7 @@ def openapi(predictor: "Predicting") -> dict[str, Any]:
 
     responses = {"200": response("The answer to each row", "Answer")}
     responses |= {str(status): response(what, "Error") for status, what in errors.items()}
-    content = {"application/json": given, "text/csv": {"schema": {"type": "string"}}}
+    content = {"application/json": given, "text/csv": {"schema": text}}
     predict = {"summary": "Predict", "requestBody": {"required": True, "content": content}}
     posts = {"/predict": "MLRun's rows, plain rows, or CSV"}
     posts |= {f"{model}/predict": posts["/predict"], f"{model}/infer": "The same, and tensors"}
@@ -154,7 +149,7 @@ def openapi(predictor: "Predicting") -> dict[str, Any]:
         for path, what in posts.items()
     }
     paths |= {path: {"get": {"summary": what, "responses": ok}} for path, what in gets.items()}
-    error = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    error = {"type": "object", "properties": {"error": text}, "required": ["error"]}
     return {
         "openapi": "3.1.0",
         "info": {"title": predictor.name, "version": predictor.version},

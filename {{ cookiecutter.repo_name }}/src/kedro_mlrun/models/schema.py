@@ -28,9 +28,8 @@ TYPES: dict[str, set[type]] = {
 }
 # The Open Inference Protocol's types of tensors.
 DATATYPES = {"BOOL": "?", "FP16": "f2", "FP32": "f4", "FP64": "f8", "BYTES": "O"}
-DATATYPES |= {
-    f"{'U' * (sign == 'u')}INT{8 * n}": f"{sign}{n}" for sign in "iu" for n in (1, 2, 4, 8)
-}
+DATATYPES |= {f"INT{8 * n}": f"i{n}" for n in (1, 2, 4, 8)}
+DATATYPES |= {f"UINT{8 * n}": f"u{n}" for n in (1, 2, 4, 8)}
 MATRIX = 2  # dimensions
 EXACT = 2**53  # below it, each whole number is a float
 # What pandas reads as missing, so that a CSV means here what it means to a pipeline.
@@ -80,10 +79,8 @@ class Rows:
         for name, kind, values in zip(self.names, self.kinds, self.columns, strict=True):
             is_whole = kind == "whole number" and None not in values
             dtype: Any = "int64" if is_whole else "float64" if kind in NUMERIC[:2] else None
-            if kind == "time":
-                made[name] = _times(values)
-            else:
-                made[name] = pd.Series(values, dtype=dtype or (object if kind == "text" else None))
+            dtype = object if kind == "text" else dtype
+            made[name] = _times(values) if kind == "time" else pd.Series(values, dtype=dtype)
         return pd.DataFrame(made)
 
     @classmethod
@@ -96,8 +93,7 @@ class Rows:
             numbers = np.concatenate([part.numbers for part in parts if part.numbers is not None])
             return cls(first.names, first.kinds, numbers=numbers)
         each = zip(*(part.lists() for part in parts), strict=True)
-        columns: list[Sequence[Any]] = [[*chain(*values)] for values in each]
-        return cls(first.names, first.kinds, columns)
+        return cls(first.names, first.kinds, [[*chain(*values)] for values in each])
 
     def lists(self) -> list[Sequence[Any]]:
         """Give the columns, each as a list."""

@@ -111,8 +111,7 @@ def _answers(predictor: Any, batch: list[Any]) -> list[Any]:
         return [answer.part(*each, part.ignored) for each, part in zip(spans, parts, strict=True)]
     except Exception as error:
         # One of them may be at fault, and the others are not to suffer from it.
-        alone = len(batch) == 1
-        return [error] if alone else [_answers(predictor, [each])[0] for each in batch]
+        return [error] if len(batch) == 1 else [_answers(predictor, [each])[0] for each in batch]
 
 
 def _settle(batch: list[Any], answers: list[Any]) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from os.path import relpath
 from pathlib import Path
+from textwrap import indent
 from typing import Any, NamedTuple
 
 import click
@@ -26,6 +27,7 @@ SERIES = re.compile(r"(^|[._])(y|target|label)s?(_[^.]*)?$")
 KEPT = {"versioned", "metadata", "validator"}
 # Lines of an entry, with the deeper lines, or the list, below them.
 _OF_THE_FILE = r"(?m)^( +)(?:filepath|save_args) *:.*\n?(?:\1[ -].*\n?)*"
+_TYPE = r"(?m)^( +)type *: *[^\s#]+"
 
 
 class Edit(NamedTuple):
@@ -109,35 +111,31 @@ def catalog_edits(texts: Mapping[str, str], pipelines: Mapping[str, Any]) -> lis
                 continue
             # Comments and order stay.
             new = re.sub(_OF_THE_FILE, "", found[0])
-            new = re.sub(
-                r"(?m)^( +)type *: *[^\s#]+",
-                lambda line: "\n".join(line[1] + each for each in own),  # noqa: B023
-                new,
-            )
+            new = re.sub(_TYPE, lambda line: indent(own, line[1]), new)  # noqa: B023
             edit = Edit(file, found[0], new)
             kept = {key: entry[key] for key in entry if key in KEPT}
-            wanted = {**catalog, name: kept | yaml.safe_load("\n".join(own))}
+            wanted = {**catalog, name: kept | yaml.safe_load(own)}
             # Not where an anchor, or another way to write it, makes the edit change more or less.
             if yaml.safe_load(edit.apply(text)) == wanted:
                 edits.append(edit)
     return edits
 
 
-def _own(name: str, entry: Any) -> list[str]:
+def _own(name: str, entry: Any) -> str:
     """Give an entry's new type, and what it needs beside it; nothing for one that stays."""
     if not isinstance(entry, dict) or entry.keys() - KEPT - {"type", "filepath", "save_args"}:
-        return []
+        return ""
     path = str(entry.get("filepath"))
     match str(entry.get("type")).removeprefix("kedro_datasets."):
         case _ if "://" in path or "@" in name or SERIES.search(name):
-            return []
+            return ""
         case "pandas.CSVDataset" | "pandas.ParquetDataset":
-            return ["type: kedro_mlrun.MLRunDataframeDataset"]
+            return "type: kedro_mlrun.MLRunDataframeDataset"
         case "json.JSONDataset" | "yaml.YAMLDataset" if METRICS.search(name):
-            return ["type: kedro_mlrun.MLRunResult", "flatten: true"]
+            return "type: kedro_mlrun.MLRunResult\nflatten: true"
         case "pickle.PickleDataset" if MODEL.search(name) or "models/" in path:
-            return ["type: kedro_mlrun.MLRunModel"]
-    return []
+            return "type: kedro_mlrun.MLRunModel"
+    return ""
 
 
 def write(project: Path, edits: Sequence[Edit]) -> None:

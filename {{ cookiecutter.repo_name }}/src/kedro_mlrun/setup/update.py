@@ -46,8 +46,7 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
     if not check:
         # So that the update can be looked at, and undone.
         otherwise = "The project must be in a git repository: git init, git add ., git commit."
-        changed = _git(folder, "status", "--porcelain", "--", ".", otherwise=otherwise)
-        if changed:
+        if changed := _git(folder, "status", "--porcelain", "--", ".", otherwise=otherwise):
             raise ClickException(
                 f"Some changes are not committed:\n{changed}\nCommit or stash them, and try again."
             )
@@ -67,8 +66,7 @@ def update(folder: Path, to: str = "", check: bool = False) -> Update:
         (new / STATE).write_text(f"{json.dumps(state, indent=2)}\n", encoding="utf-8")
         merge, patch = work / "merge", f"kedro_mlrun-{before}.patch"
         conflicts = _merge(merge, base, new, folder, f"starter-{after}")
-        ours = ("base", "yours", "--", PACKAGE)
-        _git(merge, "diff", "--binary", f"--output={merge / patch}", *ours)
+        _git(merge, "diff", "--binary", f"--output={merge / patch}", "base", "yours", "--", PACKAGE)
         if not (merge / PACKAGE).is_dir() or not (merge / patch).stat().st_size:
             (merge / patch).unlink()
             patch = ""
@@ -90,8 +88,7 @@ def _commits(source: Path, origin: str, commit: str, to: str) -> tuple[str, str]
     is_clone = bool(to) and (folder / "cookiecutter.json").is_file()
     address = str(folder) if is_clone else origin
     otherwise = f"{address} can't be cloned. Use --to PATH, or correct `template` in {STATE}."
-    clone = ("clone", "--quiet", "--no-checkout", address, str(source))
-    _git(source.parent, *clone, otherwise=otherwise)
+    _git(source.parent, "clone", "-q", "--no-checkout", address, str(source), otherwise=otherwise)
     tags = _git(source, "tag", "--list", "v[0-9]*", "--sort=-v:refname").split()
     # Without a release, the newest commit; v1.0.0rc1 is for those who ask for it.
     releases = [tag for tag in tags if re.fullmatch(r"v[\d.]+", tag)]
