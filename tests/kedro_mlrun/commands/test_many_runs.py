@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import shutil
 import sys
 from collections.abc import Iterator
@@ -418,6 +419,8 @@ def in_terminal(*arguments: str) -> str:
     """Run a command in a forked process whose output is a terminal, and give what it prints."""
     process, terminal = pty.fork()
     if not process:
+        # The end of a shell would end what it has opened; this one ends at once.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             sys.stdout = sys.__stdout__ = os.fdopen(1, "w")
             sys.stderr = sys.__stderr__ = os.fdopen(2, "w")

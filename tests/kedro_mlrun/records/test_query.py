@@ -238,6 +238,18 @@ def test_a_filter_finds_what_pages_and_terminals_show(tmp_path: Path) -> None:
     assert "" not in both(db)[0].run_fields()
 
 
+def test_a_damaged_text_does_not_keep_others_from_being_found(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, as a disk may make them."""
+    db = LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
+    run = {"parameters": {"x": "größer"}, "results": {}, "later": {}, "state": "completed"}
+    with db.transaction():
+        store_runs(db, "iris", [run, {**run, "parameters": {"x": "b"}}])
+        damaged = "UPDATE run_values SET value = CAST(x'FF62' AS TEXT) WHERE value = 'b'"
+        assert db.connection.execute(damaged).rowcount == 1
+    assert chosen(Records(db, "iris"), search="GRÖSSER") == []
+    assert chosen(Records(db, "iris"), search="GRÖß") == ["iris-0"]
+
+
 def test_what_is_no_number_comes_last(tmp_path: Path) -> None:
     """Also the other way round: a loss of NaN is not the smallest, and Infinity is a number."""
     db = LocalRunDB(f"sqlite:///{tmp_path}/mlrun.db").connect()
@@ -286,6 +298,9 @@ def test_times_are_those_of_this_machine(
             "took>0.03 m name = x": [],
             "took > 0.03 m started > 2026": [2],
             "took = '1.0 s'": [1],
+            "took < 0:00:02": [1, 0],
+            "started = 2026-11-27 13": [2, 1, 0],
+            "took > 1 and started > 2025": [2, 1],
             "took != 1": [2, 0],
             f"started > {elsewhere.replace('T', ' ')}": [2],
         }.items():
@@ -301,12 +316,15 @@ def test_times_are_those_of_this_machine(
         ("not x = 1", "is no condition"),
         ("x in (1, 2)", "is no condition"),
         ("x && y", "is no condition"),
+        ("x = 1 || y", "is no condition"),
         ("name ~ train", "is no condition"),
         ("auc > 0,5", "'0,5' is no number"),
         ("auc > 50%", "'50%' is no number"),
         ("started > yesterday", "'yesterday' is no time"),
         ("took > long", "'long' is no duration"),
         ("took > 3x", "'3x' is no duration"),
+        ("took > 1.2.3s", "'1.2.3s' is no duration"),
+        ("started = 20261127", "'20261127' is no time"),
     ],
 )
 def test_what_a_filter_cannot_say_is_refused(text: str, why: str) -> None:
@@ -316,5 +334,6 @@ def test_what_a_filter_cannot_say_is_refused(text: str, why: str) -> None:
 
 
 def test_words_may_be_of_any_kind() -> None:
-    """What would be refused beside a condition is a word without one."""
+    """What would be refused beside a condition is a word without one; space doesn't count."""
+    assert searched("~/data hello!" + " " * 100_000) == [Word("~/data"), Word("hello!")]
     assert searched("this or that") == [Word("this"), Word("or"), Word("that")]

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 from click import IntRange, option
@@ -64,7 +65,7 @@ def ui(
     changes = {"config": lambda: MLRunContextManager().models, "abort": _abort}
     server = make_server(views.make(to_read, None if read_only else changes, place, token))
     opened = bound(host, PORT if port is None else port, port is None)
-    query = f"/{f'?token={token}' if token else ''}"
+    query = f"/?{urlencode({'token': token})}" if token else "/"
     urls = [url + query for url in addresses(host, opened)]
     told = "\nOn this machine: ".join(urls)
     text = f"Showing {place} at {told}\nTo end it: Ctrl-C"

@@ -18,6 +18,7 @@ from ..records import previews, summaries
 from ..records.records import Records, is_promotion
 from ..records.summaries import Record, artifact_key, fields_of, histories, summary, uid_of
 from ..store.fields import OWN, flatten, run_title
+from ..store.values import INFINITE
 from .app import Page, address, whole
 from .models import versions
 from .run import item
@@ -29,7 +30,6 @@ FEW = 8  # runs that are columns, and have images and texts beside each other
 POINTS, LEAST_POINTS, MOST_POINTS = 20_000, 30, 500  # of all metrics over steps; of a curve
 # What an exported file has at most: characters of all images, and of all trials; versions; points.
 ROOM, ROOM_OF_TRIALS, MODELS, POINTS_OF_FILE = 5_000_000, 60_000, 30, 5_000
-UNDRAWN = ("NaN", "Infinity", "-Infinity")  # as results that are these are recorded
 
 
 def asked(records: Records, request: Request) -> tuple[list[Record], int]:
@@ -120,7 +120,7 @@ def chart_data(runs: Sequence[Record]) -> Record:
     about = [{"title": run_title(run)} | {n: run[n] for n in ("uid", "seconds")} for run in told]
     for each in chain(*compared.values()):
         del each["differences"], each["texts"]
-        each["values"] = [None if value in UNDRAWN else value for value in each["values"]]
+        each["values"] = [None if value in INFINITE else value for value in each["values"]]
     return {"what": what, "metric": columns[1:2], "runs": about, **compared}
 
 
@@ -147,10 +147,9 @@ def curves(
     every = [(n, *of) for n, run in enumerate(runs) for of in histories(summary(run)).items()]
     kept = [each for each in every if key in {"", each[1]}]
     found = dict[str, Record]()
-    most = min(MOST_POINTS, max(LEAST_POINTS, points // max(1, len(kept))))
     for number, saved, uri in kept:
         with suppress(Exception):  # Without a file that is gone, all else is shown.
-            for part, over, curve in _history(records.artifact(str(uri)), most):
+            for part, over, curve in _history(records.artifact(str(uri)), points // len(kept)):
                 name = f"{saved}.{part}" if part else saved
                 if len(runs) == 1:
                     name, curve["name"] = saved, part or saved
@@ -159,8 +158,11 @@ def curves(
     return [*found.values()]
 
 
-def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
-    """Read a metric history: each curve's name, if there are several; what it is over; points."""
+def _history(record: Record, points: int) -> Iterator[tuple[str, str, Record]]:
+    """Read a metric history: each curve's name, if there are several; what it is over; points.
+
+    It is given about so many points in all.
+    """
     import numpy as np
     import pandas as pd
     import pyarrow.parquet as pq
@@ -173,12 +175,14 @@ def _history(record: Record, most: int) -> Iterator[tuple[str, str, Record]]:
             frame = opened.read(use_threads=False).to_pandas()
     steps, times = frame.index.to_series(), frame.pop("time") if "time" in frame else None
     times = steps if times is None and steps.dtype.kind in "mM" else times
+    most = min(MOST_POINTS, max(LEAST_POINTS, points // max(1, len(frame.columns))))
     if times is not None:
+        times = pd.to_datetime(times) if times.dtype == object else times  # of a CSV
         times = times - times.iloc[0]
         times = (times.dt.total_seconds() if times.dtype.kind == "m" else times).tolist()
     xs = steps.tolist() if steps.dtype.kind in "iuf" else [*range(len(frame))]
     for name, column in frame.items():
-        ys = column.to_numpy(float, na_value=np.nan)
+        ys = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
         kept = [*np.flatnonzero(np.isfinite(ys))]
         if len(kept) > most:
             # Of each part its extremes, so that no spike is lost.

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -74,13 +74,13 @@ def _refusal(request: Request, token: str) -> Response | None:
 
 
 def _asked_for_token(request: Request, token: str, cookie: str) -> Response | None:
-    given = (request.query_params.get("token", ""), request.cookies.get(cookie, ""))
+    given = (request.query_params.get("token", ""), unquote(request.cookies.get(cookie, "")))
     in_address, is_known = (
         compare_digest(each.encode(errors="replace"), token.encode()) for each in given
     )
     if in_address:
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(cookie, token, httponly=True, samesite="strict")
+        answer.set_cookie(cookie, quote(token, safe=""), httponly=True, samesite="strict")
         return answer
     text = "Open the address that `kedro mlrun ui` has printed, with its token."
     return None if is_known else PlainTextResponse(text, 401)

@@ -44,7 +44,7 @@ def runs(page: Page, request: Request) -> Any:
     chosen = query.getlist("columns") or [*map(unquote, kept)]
     columns = [*dict.fromkeys(full_name(name, known) for name in chosen if name)]
     if "auto" in chosen:
-        columns = telling(fields)
+        chosen, columns = ["auto"], telling(fields)
         columns = columns if sort in {*columns, *ABOUT, *LABELS} else [sort, *columns][:FEW]
 
     def link(**changed: object) -> str:
@@ -59,6 +59,7 @@ def runs(page: Page, request: Request) -> Any:
     choosable.sort(key=lambda name: (name in columns, name.partition(".")[0]), reverse=True)
     told = {"search": search, "sort": sort, "asked": asked, "ascending": ascending, "link": link}
     told |= {"number": number, "end": f"{end:,}", "number_of": number_of, "has_more": has_more}
+    told["counts"] = end < MOST  # or more are known already than will be counted
     keep = "".join(quote(name, safe="", errors="replace") + "&" for name in chosen)
     told |= {"error": error, "cut": len(keep) > ROOM, "columns": heads(columns), "known": choosable}
     told["rows"] = [row(run, own, columns) for run, own in zip(found, fields, strict=False)]

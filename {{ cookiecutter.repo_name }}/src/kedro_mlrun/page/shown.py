@@ -33,9 +33,9 @@ def short(value: Any) -> str:
 def apart(values: Sequence[Any]) -> list[str]:
     """Write all of each value; numbers have as many digits as tell them apart."""
     texts, number = [shown(v) or '""' for v in values], len({*map(repr, values)})
-    for digits in range(5, 18):
+    for form in (*(f"{{:.{digits}g}}" for digits in range(5, 17)), "{!r}"):
         if len({*texts}) < number:
-            texts = [f"{v:.{digits}g}" if type(v) is float else shown(v) or '""' for v in values]
+            texts = [form.format(v) if type(v) is float else shown(v) or '""' for v in values]
     return texts
 
 

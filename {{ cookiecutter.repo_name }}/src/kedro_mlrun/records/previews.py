@@ -86,7 +86,7 @@ def _fetched(url: str) -> Path:
     """Bring a file here, once: what is recorded doesn't change."""
     name = hashlib.sha256(url.encode(errors="replace")).hexdigest()
     file = Path(_folder().name, name, PurePosixPath(url).name)
-    file.parent.mkdir()
+    file.parent.mkdir(exist_ok=True)  # of a try that failed
     mlrun.get_dataitem(url).download(str(file))
     return file
 

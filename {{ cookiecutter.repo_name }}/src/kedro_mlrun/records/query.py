@@ -31,14 +31,16 @@ from .summaries import ABOUT, Record, fields_of, summary, uid_of
 
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _COMPARED = (
-    r"""("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(==?|!=|<=|>=|<|>)\s*"""
-    r"""("[^"]*"|'[^']*'|\d{4}-\d\d-\d\d \d\d:[-+\d:.Z]+|[\d.]+ (?:s|min|m|h)\b|[^\s"'=<>]+)"""
+    r"""("[^"]+"|'[^']+'|[^\s=!<>"']+)\s*(==?|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'=<>]+)"""
 )
 _CONDITION = re.compile(rf"\s*{_COMPARED}(?:\s+and\s+(?=\S)|\s*$)", re.IGNORECASE)
-_SEARCHED = re.compile(rf"""\s*(?:{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+))""")
-_OTHERS = {"or", "not", "in", "&&"}  # beside signs; words as well, if nothing else is a condition
+_SEARCHED = re.compile(rf"""{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+)""")
+# What means something in other languages than this one; words where there is no condition.
+_OTHERS = {"or", "not", "in", "&&", "||", "~"}
 _PREFIXES = ("", "params.", "results.", "labels.")
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DAY = re.compile(r"(\bstarted\s*[=<>!]+\s*\d{4}-\d\d-\d\d) (?=\d)")
+_NUMBER = re.compile(r"(\btook\s*[=<>!]+\s*[\d.]+) (?=(?:s|m|min|h|d)\b)")
 
 
 class Condition(NamedTuple):
@@ -59,7 +61,8 @@ class Condition(NamedTuple):
             is_it = start == _time(text) or shown.startswith(text.replace("T", " "))
             return bool(compare(is_it, True) if is_equal else compare(start, _time(text)))
         if name == "took" and is_equal and value is not None:
-            return bool(compare(number in {value, round(value, 1)}, True))  # as it is shown
+            shown = round(value, 1) if value < _UNITS["m"] else round(value)
+            return bool(compare(number in {value, shown}, True))
         if isinstance(value, int | float) and not isinstance(value, bool) and number is not None:
             return bool(compare(value, number))
         if isinstance(value, bool):
@@ -99,17 +102,22 @@ class Word(NamedTuple):
 
 def searched(text: str) -> list[Condition | Word]:
     """Read what a person looks for: conditions, and words or "quoted words", all of which hold."""
-    found = list[Condition | Word]()
+    found, text = list[Condition | Word](), _joined(text)
     for *compared, quoted, word in _SEARCHED.findall(text):
         if compared[1]:
             found.append(_condition(*compared))
         elif quoted:
             found.append(Word(quoted))
-        elif {*word} & {*"=<>!~|"} or (word.lower() in _OTHERS and {*text} & {*"=<>(&"}):
+        elif {*word} & {*"=<>"} or (word.lower() in _OTHERS and {*text} & {*"=<>(&|~"}):
             conditions([text])  # which says what one is
         elif word.lower() != "and":
             found.append(Word(word))
     return found
+
+
+def _joined(text: str) -> str:
+    """Take the space out of what is one value: a time, a duration with its unit."""
+    return _NUMBER.sub(r"\1", _DAY.sub(r"\1T", text))
 
 
 def _condition(field: str, comparison: str, value: str) -> Condition:
@@ -119,19 +127,25 @@ def _condition(field: str, comparison: str, value: str) -> Condition:
         _time(plain)
         number = None
     elif field == "took" and (parts := re.fullmatch(r"([\d.]*\d) ?([a-z]+)", plain)):
-        number = (_number(parts[1]) or 0) * _UNITS.get(parts[2], float("nan"))
+        number, unit = _number(parts[1]), _UNITS.get(parts[2])
+        number = None if number is None or unit is None else number * unit
+    elif field == "took" and re.fullmatch(r"\d+(:\d\d){1,2}", plain):
+        # As tables show a long one.
+        number = sum(int(part) * 60**n for n, part in enumerate(reversed(plain.split(":"))))
     elif re.fullmatch(r"\d*,\d+|[\d.,]+%", value):
         raise RecordNotFoundError(
             f"'{value}' is no number. Write one such as 0.5, or quote a text."
         )
     if field == "took" and (number is None or isnan(number)):
-        raise RecordNotFoundError(f"'{plain}' is no duration. Write seconds, or 90s, 5m or 2h.")
+        raise RecordNotFoundError(f"'{plain}' is no duration. Write seconds, or 5m or 1:30:00.")
     return Condition(field, comparison, plain, number)
 
 
 def _time(text: str) -> datetime:
     """Read a time of this machine's zone, or with a zone of its own; of a year, its first day."""
     try:
+        if not re.match(r"\d{4}(-|$)", text):
+            raise ValueError
         is_whole = not re.fullmatch(r"\d{4}(-\d\d)?", text)
         return datetime.fromisoformat(text if is_whole else f"{text}-01-01"[:10]).astimezone()
     except (ValueError, OverflowError):
@@ -143,7 +157,7 @@ def _time(text: str) -> datetime:
 def conditions(texts: Iterable[str]) -> list[Condition]:
     """Read `FIELD OPERATOR VALUE`, several with `and`; all of them have to hold."""
     found = []
-    for text in texts:
+    for text in map(_joined, texts):
         end = 0
         while end < len(text) or not text:
             if not (part := _CONDITION.match(text, end)):

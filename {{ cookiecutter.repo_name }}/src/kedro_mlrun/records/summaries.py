@@ -36,9 +36,8 @@ ABOUT = {"id": "uid", "name": "name", "state": "state", "started": "start_time",
 ALWAYS = ("labels.process", "labels.session")  # differ, and tell nothing
 # What the last part of a result's name says of which value is best; of others nobody knows.
 SMALL = "loss error rmse mse mae mape brier perplexity regret seconds ms latency deviance fpr fnr"
-SMALL += (
-    " nll ece wer cer distance time std rank davies drop gap logloss mlogloss merror rmsle mphe"
-)
+SMALL += " nll ece wer cer distance time std rank davies"
+SMALL += " drop gap logloss mlogloss merror rmsle mphe"
 LARGE = "accuracy precision recall f1 auc ap map score r2 iou dice ndcg kappa mcc specificity"
 LARGE += " sensitivity likelihood skill aucpr"
 
@@ -234,16 +233,18 @@ def compare(runs: Sequence[Mapping[str, Any]], everything: bool = False) -> Reco
     what doesn't differ is listed, too, and what only Kedro calls a parameter.
     """
     compared: Record = {"runs": [*map(summary, runs)]}
-    compared |= {title: [] for title in ("results", "parameters", "labels")}
-    told = [
-        run_fields(run["parameters"], run["results"], run["labels"]) for run in compared["runs"]
-    ]
+    compared |= {part: [] for part in ("results", "parameters", "labels")}
+    parts = itemgetter("parameters", "results", "labels")
+    told = [run_fields(*parts(run)) for run in compared["runs"]]
+    # A promotion has others than the runs that one compares.
+    plain = [n for n, each in enumerate(told) if f"labels.{PROMOTION}" not in each]
+    plain = plain if len(plain) > 1 else [*range(len(told))]
     for field in dict.fromkeys(name for each in told for name in each):
         part, _, name = field.partition(".")
         values = [each.get(field) for each in told]
         is_own = name.startswith(OWN) or field in ALWAYS
         # As texts, for NaN isn't equal to itself, and True is to 1.
-        if everything or (not is_own and len({*map(repr, values)}) > 1):
+        if everything or (not is_own and len({repr(values[n]) for n in plain}) > 1):
             row: Record = {"name": name, "field": field, "values": values}
             row["differences"] = [_difference(value, values[0]) for value in values]
             row["best"] = _best(name, values) if part == "results" else None

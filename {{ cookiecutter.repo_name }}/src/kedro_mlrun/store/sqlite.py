@@ -338,7 +338,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
     connection.row_factory, connection.text_factory = sqlite3.Row, _text
     # SQLite's own `lower`, which is faster, is that of ASCII.
-    connection.create_function("lower_all", 1, str.lower, deterministic=True)
+    lower = "lower_all", 1, lambda text: str(text, errors="replace").lower()  # may be damaged
+    connection.create_function(*lower, deterministic=True)
     return connection
 
 

@@ -20,12 +20,8 @@ LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
 # As SQLite sorts values of any type.
 NUMBER, TEXT, NOTHING = "value < ''", "value >= '' AND value < x''", "value >= x''"
 INFINITE = ("NaN", "Infinity", "-Infinity")  # as results that are these are recorded
-WORDS = (
-    "true",
-    "false",
-    "nan",
-    *INFINITE,
-)  # which may be True, False and NaN, and are no texts then
+# Which may be True, False, NaN and infinity, and are no texts then.
+WORDS = ("true", "false", "nan", *INFINITE)
 SHORTENED = ("id", "labels.git-commit")  # of which people see the beginning
 ERROR = ""  # is the name of what a run has failed with, for no field has that
 
@@ -125,16 +121,18 @@ def timed(comparison: str, bound: datetime | float) -> Matching:
 
 def containing(text: str) -> Matching:
     """Find runs with a text in their name, id, state, error or another short text."""
-    names, lower = "SELECT id FROM value_names", "lower" if text.isascii() else "lower_all"
+    names = "SELECT id FROM value_names"
+    lower = "lower({})" if text.isascii() else "lower_all(CAST({} AS BLOB))"
+    value, name = map(lower.format, ("value", "name"))
     text = text.lower()
     # A column of `runs` in each query, for an index has it.
     return " UNION ALL ".join(
         [
             "SELECT owner FROM run_values WHERE name = 0",
             f"SELECT owner FROM run_values WHERE name IN ({names}) AND {TEXT}"  # noqa: S608
-            f" AND instr({lower}(value), ?)",
-            *(f"SELECT id FROM runs WHERE instr({name}, ?)" for name in ("state", "uid")),  # noqa: S608
-            f"SELECT id FROM runs WHERE instr({lower}(name), ?)",  # noqa: S608
+            f" AND instr({value}, ?)",
+            *(f"SELECT id FROM runs WHERE instr({each}, ?)" for each in ("state", "uid")),  # noqa: S608
+            f"SELECT id FROM runs WHERE instr({name}, ?)",  # noqa: S608
         ]
         # A name of several pipelines is shown with a plus.
     ), [text, text, text, text.replace("+", "-")]

@@ -187,7 +187,7 @@ function curves(name) {
   drag(element, element, ([start], [end], isEnd) => {
     const [from, to] = [Math.min(start, end), Math.max(start, end)];
     cursor.setAttribute("d", `M${from},${box[1]}H${to}V${box[3]}H${from}Z`);
-    if (!isEnd || to - from < 8) return;
+    if (!isEnd || to - from < 8 || !x.valueAt) return;
     zoom = { along: $("#over").value, from: x.valueAt(from), to: x.valueAt(to) };
     draw();
   });
@@ -203,10 +203,10 @@ function curves(name) {
     box = [56, 20, element.clientWidth - 18, element.clientHeight - 38];
     const isSeen = ([at]) => !zoom || (zoom.from <= at && at <= zoom.to);
     const all = timed.flatMap((each) => each[along]).filter((at) => at !== null);
-    const unit = (Math.max(...all) - Math.min(...all)) / 100 || 1;
+    const [low, high] = scale(all, 0, 1).ends ?? [0, 100];
     shown = timed.map((each) => {
       const points = each.y.map((value, n) => [each[along][n], value]).filter(([at]) => at !== null);
-      return { ...each, points: smooth(points, Number($("#smoothing").value), unit).filter(isSeen) };
+      return { ...each, points: smooth(points, Number($("#smoothing").value), (high - low) / 100).filter(isSeen) };
     }).filter((each) => each.points.length);
     const points = shown.flatMap((each) => each.points);
     steps = [...new Set(points.map((point) => point[0]))].sort((a, b) => a - b);
@@ -311,17 +311,22 @@ function scatter(parent) {
 const draw = () => [recolour, ...drawings, brush].forEach((each) => each());
 
 // ---- What there is now, as the reader has chosen; at first what differs, of results what sums up.
-const varied = (list) => list.filter(({ values }) => new Set(values.filter((value) => value !== null)).size > 1);
+const has = ({ values }) => values.filter((value) => value !== null);
+const varied = (list) => list.filter((each) => new Set(has(each).map((value) => JSON.stringify(value))).size > 1);
+const isRare = (each) => 2 * has(each).length < runs.length;
 const depth = ({ name }) => (data.metric.includes(name) ? 0 : name.split(".").length);
 const way = ({ type }) => (type === "checkbox" ? "checked" : "value");
 const [kept, listed] = [history.state?.charts ?? {}, new Set()]; // what the reader has set; fields
 
 function choose() {
-  const [params, results] = [varied(data.parameters), varied(data.results).sort((a, b) => depth(a) - depth(b))];
+  const [params, results] = [varied(data.parameters), varied(data.results).sort((a, b) => isRare(a) - isRare(b) || depth(a) - depth(b))];
   const first = [...params.slice(0, 5), ...results.slice(0, 4)];
   if (first.length < 2) first.push(...fields.slice(0, 2));
   // The pair that most runs have both of.
-  const [xs, ys] = [params, results].map((list, n) => [...list.filter(({ values }) => values.some(Number.isFinite)).slice(0, 20), first[n]]);
+  const [xs, ys] = [params, results].map((list, n) => {
+    const numbers = list.filter(({ values }) => values.some(Number.isFinite)).slice(0, 20);
+    return numbers.length ? numbers : [first[n]];
+  });
   const both = (a, b) => a !== b && runs.filter((_, n) => a.values[n] !== null && b.values[n] !== null).length;
   const pairs = xs.flatMap((a) => ys.map((b) => ({ x: a.field, y: b.field, many: both(a, b) })));
   const { x, y } = pairs.reduce((best, each) => (each.many > best.many ? each : best));
@@ -373,5 +378,6 @@ place.addEventListener("input", ({ target }) => {
   draw();
 });
 window.addEventListener("resize", draw);
+window.addEventListener("hashchange", () => history.replaceState({ charts: kept }, ""));
 let last = update();
 window.addEventListener("grown", () => { last = last.then(update, update); });

@@ -96,10 +96,16 @@ function showRows(text) {
 
 function showRun(text) {
   const fresh = $$(".live", new DOMParser().parseFromString(text, "text/html"));
-  const open = $$(".live details").map((each) => each.open);
+  const places = () => $$(".live :is(details, .wide)");
+  const named = (each) => each.ariaLabel ?? $("summary", each).textContent;
+  const kept = new Map(places().map((each) => [named(each), [each.open, each.scrollLeft, each.scrollTop]]));
   $$(".live").forEach((each, n) => each.replaceWith(fresh[n]));
-  $$(".live details").forEach((each, n) => { each.open ||= open[n]; });
   $$("[data-sorts]").forEach(sort);
+  for (const each of places()) {
+    const [open, ...place] = kept.get(named(each)) ?? [];
+    each.open ||= open;
+    each.scrollTo(...place);
+  }
   dispatchEvent(new Event("grown"));
 }
 
@@ -164,7 +170,8 @@ document.addEventListener("toggle", async ({ target }) => {
 const closeMenus = (target) => $$(".menu[open]").forEach((each) => { each.open = each.contains(target); });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
-  if (event.key === "Escape" && typing) event.target.blur();
+  // First the browser empties a box that is searched with.
+  if (event.key === "Escape" && typing) setTimeout(() => event.target.blur());
   if (event.key === "Escape") closeMenus();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("#runs")) return;
   // Keys are for the run that has the focus.
