@@ -3,8 +3,8 @@
 import json
 import os
 import pty
-import signal
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path

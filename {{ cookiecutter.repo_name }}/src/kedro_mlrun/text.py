@@ -80,10 +80,8 @@ def shown(value: Any) -> str:
     if value is None:
         return "—"
     if isinstance(value, float) and math.isfinite(value):
-        size = abs(value)
-        if size >= 1e6:  # noqa: PLR2004
-            return f"{value:.12g}"
-        return f"{value:.4f}" if size == 0 or size >= 1e-3 else f"{value:.4g}"  # noqa: PLR2004
+        is_usual = value == 0 or 1e-3 <= abs(value) < 1e6  # noqa: PLR2004
+        return f"{value:.4f}" if is_usual else f"{value:.{12 if abs(value) > 1 else 4}g}"
     return str(value)
 
 

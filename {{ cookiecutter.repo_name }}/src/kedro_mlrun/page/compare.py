@@ -159,10 +159,7 @@ def curves(
 
 
 def _history(record: Record, points: int) -> Iterator[tuple[str, str, Record]]:
-    """Read a metric history: each curve's name, if there are several; what it is over; points.
-
-    It is given about so many points in all.
-    """
+    """Read a metric history, about so many points: each curve's name, what it is over, points."""
     import numpy as np
     import pandas as pd
     import pyarrow.parquet as pq

@@ -35,8 +35,7 @@ _COMPARED = (
 )
 _CONDITION = re.compile(rf"\s*{_COMPARED}(?:\s+and\s+(?=\S)|\s*$)", re.IGNORECASE)
 _SEARCHED = re.compile(rf"""{_COMPARED}(?=\s|$)|"([^"]+)"|(\S+)""")
-# What means something in other languages than this one; words where there is no condition.
-_OTHERS = {"or", "not", "in", "&&", "||", "~"}
+_OTHERS = {"or", "not", "in", "&&", "||", "~"}  # of other languages; words without a condition
 _PREFIXES = ("", "params.", "results.", "labels.")
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DAY = re.compile(r"(\bstarted\s*[=<>!]+\s*\d{4}-\d\d-\d\d) (?=\d)")
@@ -133,9 +132,7 @@ def _condition(field: str, comparison: str, value: str) -> Condition:
         # As tables show a long one.
         number = sum(int(part) * 60**n for n, part in enumerate(reversed(plain.split(":"))))
     elif re.fullmatch(r"\d*,\d+|[\d.,]+%", value):
-        raise RecordNotFoundError(
-            f"'{value}' is no number. Write one such as 0.5, or quote a text."
-        )
+        raise RecordNotFoundError(f"'{value}' is no number. Write 0.5, or a text in quotes.")
     if field == "took" and (number is None or isnan(number)):
         raise RecordNotFoundError(f"'{plain}' is no duration. Write seconds, or 5m or 1:30:00.")
     return Condition(field, comparison, plain, number)

@@ -188,8 +188,7 @@ class Recorder:
         if (start := time.monotonic()) > self._write_again:
             self._write_table()
             # Of very many trials less often, for each time it has all of them.
-            took = time.monotonic() - start
-            self._write_again = start + max(EVERY, took / SHARE)
+            self._write_again = start + max(EVERY, (time.monotonic() - start) / SHARE)
 
     def _keep(self, trial: Trial, record: Record) -> Record:
         """Record what a trial has made as artifacts of its iteration, and give their URIs."""

@@ -337,9 +337,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         uri, BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
     )
     connection.row_factory, connection.text_factory = sqlite3.Row, _text
-    # SQLite's own `lower`, which is faster, is that of ASCII.
-    lower = "lower_all", 1, lambda text: str(text, errors="replace").lower()  # may be damaged
-    connection.create_function(*lower, deterministic=True)
+    # SQLite's own `lower`, which is faster, is that of ASCII; and a text may be damaged.
+    connection.create_function("lower_all", 1, lambda text: _text(text).lower())
     return connection
 
 

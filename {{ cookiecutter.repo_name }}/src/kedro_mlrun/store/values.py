@@ -109,22 +109,20 @@ def equal(field: str, text: str) -> Matching:
 def timed(comparison: str, bound: datetime | float) -> Matching:
     """Find runs that began before or after a time, or may have taken less or more than seconds."""
     # What is before the mark is the place that a run has among others.
-    value = own = "substr(start_time, instr(start_time, '~') + 1)"
+    value, bounds = "substr(start_time, instr(start_time, '~') + 1)", list[Any]()
     if isinstance(bound, datetime):
-        limit: Any = bound.astimezone(UTC).isoformat(timespec="microseconds")
+        bounds = [bound.astimezone(UTC).isoformat(timespec="microseconds")]
     else:
-        value = f"coalesce((julianday(end_time) - julianday({own})) * 86400, ?)"
-        limit = bound + (ROUNDED if "<" in comparison else -ROUNDED)
-    values = [limit] if value == own else [bound, limit]
-    return f"SELECT id AS owner FROM runs WHERE {value} {comparison} ?", values  # noqa: S608
+        value = f"coalesce((julianday(end_time) - julianday({value})) * 86400, ?)"
+        bounds = [bound, bound + (ROUNDED if "<" in comparison else -ROUNDED)]
+    return f"SELECT id AS owner FROM runs WHERE {value} {comparison} ?", bounds  # noqa: S608
 
 
 def containing(text: str) -> Matching:
     """Find runs with a text in their name, id, state, error or another short text."""
-    names = "SELECT id FROM value_names"
+    names, text = "SELECT id FROM value_names", text.lower()
     lower = "lower({})" if text.isascii() else "lower_all(CAST({} AS BLOB))"
     value, name = map(lower.format, ("value", "name"))
-    text = text.lower()
     # A column of `runs` in each query, for an index has it.
     return " UNION ALL ".join(
         [
