@@ -205,7 +205,7 @@ def test_runs_are_found(tab: Tab, url: str, seen: SimpleNamespace) -> None:
 
 def test_columns_are_looked_for(tab: Tab, url: str, seen: SimpleNamespace) -> None:
     """Those that are shown are first; Escape or a click beside it closes the menu."""
-    tab.goto(f"{url}/?columns=labels.team&columns=loss")
+    tab.goto(f"{url}/?q=training&columns=labels.team&columns=loss")
     tab.click("DisclosureTriangle", "Columns")
     assert tab.names("checkbox")[:2] == ["results.loss", "labels.team"]
     tab.click("searchbox", "Find columns")
@@ -213,12 +213,21 @@ def test_columns_are_looked_for(tab: Tab, url: str, seen: SimpleNamespace) -> No
     boxes = (
         "$$('.menu label').filter((each) => each.checkVisibility()).map((each) => each.innerText)"
     )
+    tab.keys("Enter")
     assert [each.strip() for each in tab.evaluate(boxes)] == ["params.split.seed"]
     tab.keys("Escape")
     assert not tab.all("button", "Show")
     tab.click("DisclosureTriangle", "Columns")
+    assert len(tab.evaluate(boxes)) > 2
     tab.click("searchbox", "Filter runs")
     assert not tab.all("button", "Show")
+    tab.keys("Escape")
+    tab.wait(lambda: len(tab.evaluate(ROWS)) > 2)
+    tab.write("training")
+    tab.wait(lambda: len(tab.evaluate(ROWS)) == 2)
+    tab.click("DisclosureTriangle", "Columns")
+    tab.follow("button", "What differs")
+    assert "q=training" in tab.evaluate("location.search") and len(tab.evaluate(ROWS)) == 2
 
 
 def test_what_was_not_answered_is_asked_for_again(
@@ -513,12 +522,17 @@ def test_a_scatter_begins_with_what_most_runs_have(tab: Tab, url: str, store: St
     """Other pairs may have no run in common."""
     make_run = run_maker(store)
     uids = [make_run("some", params={"early": n}) for n in range(2)]
-    uids += [make_run("some", params={"rate": n}, results={"loss": n}) for n in range(2)]
+    made = [make_run("some", params={"rate": n}, results={"loss": n}) for n in range(2)]
+    # One that failed has parameters, and no result; and what is the same in all is no choice.
+    uids += [*made, make_run("some", params={"rate": 3, "of": 1, "list": []}, error="no")]
     tab.goto(f"{url}/compare?id={','.join(uids)}")
     tab.find("image", "loss over rate of 2 runs")
     records = Records(*store.manager.to_read())
     for uid in uids:
         records.delete(records.run(uid))
+
+
+OPENED = "$$('.live details[open] > summary').map((each) => each.textContent)"
 
 
 def test_curves_of_a_run_that_goes_on_grow(
@@ -535,9 +549,13 @@ def test_curves_of_a_run_that_goes_on_grow(
             store.manager.context.commit()
             tab.wait(lambda length=length: tab.evaluate(lines) == [length])
             tab.evaluate("$('#smoothing').value = 0.9")
+            tab.evaluate("$('.live details').open = true")
+        opened = tab.evaluate(OPENED)
         MLRunMetricHistory("other").save({"train": [1, 2], "test": [2, 1]})
         store.manager.close_run()
         tab.find("image", "other of 2 curves")
+        # Also where others have come before it.
+        assert opened == tab.evaluate(OPENED) != []
         assert tab.evaluate(lines) == [3, 2, 2] and tab.evaluate("$('#smoothing').value") == "0.9"
         assert "completed" in tab.text("heading") and tab.evaluate("window.stays")
     records = Records(*store.manager.to_read())

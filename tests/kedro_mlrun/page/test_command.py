@@ -17,7 +17,8 @@ def test_the_page_is_served_until_ctrl_c(bake: Callable[..., Folder]) -> None:
     """Here without a token, elsewhere with one."""
     project = bake()
     streams: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    for words, status in ([], 200), (["--host=0.0.0.0", "--read-only"], 303):
+    elsewhere = ["--host=0.0.0.0", "--token=a+b&c#ключ", "--read-only"]
+    for words, status in ([], 200), (elsewhere, 303):
         process = project.start("mlrun", "ui", "--json", *words, **streams)
         try:
             lines = iter(process.stdout.readline, "")
@@ -28,7 +29,10 @@ def test_the_page_is_served_until_ctrl_c(bake: Callable[..., Folder]) -> None:
             connection.request("GET", f"{url.path}?{url.query}")
             answer = connection.getresponse()
             assert answer.status == status
-            assert "There are no runs yet" in answer.read().decode() or status != 200
+            text, cookie = answer.read().decode(), str(answer.getheader("set-cookie"))
+            connection.request("GET", "/", headers={"cookie": cookie.partition(";")[0]})
+            text += connection.getresponse().read().decode()
+            assert "There are no runs yet" in text
             process.send_signal(signal.SIGINT)
             # Not even a connection that is left open keeps it.
             assert (process.wait(timeout=20), process.stderr.read()) == (0, "")

@@ -185,6 +185,12 @@ def test_runs_are_compared():
     assert compared["labels"] == []
     names = [row["field"] for row in summaries.compare(runs, everything=True)["parameters"]]
     assert {"params.same", "params.kedro.command"} <= {*names}
+    # A promotion has other fields, and adds no row.
+    labels = {"promotion": "model"}
+    promotion = {"metadata": {"labels": labels}, "spec": {"parameters": {"to": "champion"}}}
+    beside = summaries.compare([*runs, promotion])
+    assert [row["name"] for row in beside["parameters"]] == [*found]
+    assert [row["name"] for row in beside["results"]] == ["loss"]
 
 
 # ---- artifacts

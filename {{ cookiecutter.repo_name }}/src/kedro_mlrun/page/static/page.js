@@ -170,8 +170,12 @@ document.addEventListener("toggle", async ({ target }) => {
 const closeMenus = (target) => $$(".menu[open]").forEach((each) => { each.open = each.contains(target); });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
-  // First the browser empties a box that is searched with.
-  if (event.key === "Escape" && typing) setTimeout(() => event.target.blur());
+  if (event.key === "Escape" && event.target.type === "search") {
+    // The browser itself would empty it without an event, for it has no focus then.
+    event.target.value = "";
+    event.target.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+  if (event.key === "Escape" && typing) event.target.blur();
   if (event.key === "Escape") closeMenus();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("#runs")) return;
   // Keys are for the run that has the focus.
