@@ -73,10 +73,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Write a parameter or a result: at most four digits after the point, a dash for None.
-
-    Large numbers have all of twelve digits, for they may be ids or times.
-    """
+    """Write a parameter or result: four digits after the point, or twelve in all; None as a dash."""
     if value is None:
         return "—"
     if isinstance(value, float) and math.isfinite(value):

@@ -129,7 +129,6 @@ def _condition(field: str, comparison: str, value: str) -> Condition:
         number, unit = _number(parts[1]), _UNITS.get(parts[2])
         number = None if number is None or unit is None else number * unit
     elif field == "took" and re.fullmatch(r"\d+(:\d\d){1,2}", plain):
-        # As tables show a long one.
         number = sum(int(part) * 60**n for n, part in enumerate(reversed(plain.split(":"))))
     elif re.fullmatch(r"\d*,\d+|[\d.,]+%", value):
         raise RecordNotFoundError(f"'{value}' is no number. Write 0.5, or a text in quotes.")

@@ -34,9 +34,10 @@ def run_side_by_side(prepared: Prepared, asked: Iterator[Asked], jobs: int) -> I
         file = Path(folder, "prepared.pkl")
         file.write_bytes(cloudpickle.dumps(prepared))
         # Of processes that aren't forked, for libraries such as OpenMP have threads by now.
-        name = project.PACKAGE_NAME
-        given = (os.getpid(), name, logging.getLogger(name).level)
-        pool = ProcessPoolExecutor(jobs, initializer=_obey, initargs=given)
+        own = logging.getLogger(project.PACKAGE_NAME)
+        pool = ProcessPoolExecutor(
+            jobs, initializer=_obey, initargs=(os.getpid(), own.name, own.level)
+        )
         try:
             while True:
                 for each in islice(asked, jobs - len(waiting)):
@@ -49,7 +50,7 @@ def run_side_by_side(prepared: Prepared, asked: Iterator[Asked], jobs: int) -> I
             pool.shutdown(kill_workers=True)
 
 
-def _obey(parent: int, package: str | None, level: int) -> None:
+def _obey(parent: int, package: str, level: int) -> None:
     """Log as the parent does, leave Ctrl-C to it, and end with it: loky's would wait for ever."""
 
     def end_with_it() -> None:

@@ -323,10 +323,8 @@ function choose() {
   const first = [...params.slice(0, 5), ...results.slice(0, 4)];
   if (first.length < 2) first.push(...fields.slice(0, 2));
   // The pair that most runs have both of.
-  const [xs, ys] = [params, results].map((list, n) => {
-    const numbers = list.filter(({ values }) => values.some(Number.isFinite)).slice(0, 20);
-    return numbers.length ? numbers : [first[n]];
-  });
+  const numbers = (list) => list.filter(({ values }) => values.some(Number.isFinite)).slice(0, 20);
+  const [xs, ys] = [params, results].map((list, n) => [numbers(list), [first[n]]].find((each) => each.length));
   const both = (a, b) => a !== b && runs.filter((_, n) => a.values[n] !== null && b.values[n] !== null).length;
   const pairs = xs.flatMap((a) => ys.map((b) => ({ x: a.field, y: b.field, many: both(a, b) })));
   const { x, y } = pairs.reduce((best, each) => (each.many > best.many ? each : best));
