@@ -73,7 +73,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Write a parameter or result: four digits after the point, or twelve in all; None as a dash."""
+    """Write a parameter or result: four digits after the point, or twelve in all; — for None."""
     if value is None:
         return "—"
     if isinstance(value, float) and math.isfinite(value):
