@@ -549,7 +549,9 @@ def test_curves_of_a_run_that_goes_on_grow(
             store.manager.context.commit()
             tab.wait(lambda length=length: tab.evaluate(lines) == [length])
             tab.evaluate("$('#smoothing').value = 0.9")
-            tab.evaluate("$('.live details').open = true")
+            # Not the question whether to abort it, while which nothing grows.
+            tab.wait("$('.live details:not(.ask)') !== null")
+            tab.evaluate("$('.live details:not(.ask)').open = true")
         opened = tab.evaluate(OPENED)
         MLRunMetricHistory("other").save({"train": [1, 2], "test": [2, 1]})
         store.manager.close_run()
