@@ -60,9 +60,10 @@ class MLRunMetricHistory(MLRunDataframeDataset):
     @contextmanager
     def _written(self, context: Any, data: Any) -> Iterator[Callable[[], Any]]:
         frame, image = _to_frame(data), b""
-        _metrics(frame).astype("float64")  # which fails where values are no numbers
+        metrics = frame.drop(columns="time", errors="ignore")
+        metrics.astype("float64")  # which fails where values are no numbers
         try:
-            image = draw_lines(frame, self.key)
+            image = draw_lines(metrics, self.key)
         except Exception as error:
             message = "'%s' is recorded without a chart, which can't be drawn: %s"
             logging.getLogger(__name__).warning(message, self.key, error)
@@ -142,10 +143,6 @@ def _restored(column: pd.Series | pd.Index, types: list[Any]) -> list[Any]:
     return [None if name == "none" else TYPES[name](value) for name, value in pairs]
 
 
-def _metrics(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.drop(columns="time", errors="ignore")
-
-
 def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
     """Draw a line for each column over the index, through all values that are finite, as PNG."""
     try:
@@ -153,7 +150,7 @@ def draw_lines(frame: pd.DataFrame, title: str) -> bytes:
         from matplotlib import ticker
     except ImportError:
         raise DatasetError("its chart needs Matplotlib: pip install matplotlib") from None
-    frame = _metrics(frame).sort_index()
+    frame = frame.sort_index()
     # The warnings are about letters that the font lacks. Matplotlib's own settings stay as they
     # are, for a node in another thread may be drawing, too.
     with DRAWING, warnings.catch_warnings(action="ignore", category=UserWarning):

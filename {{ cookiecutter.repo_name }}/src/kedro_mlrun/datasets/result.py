@@ -16,15 +16,11 @@ from kedro.io import DatasetError, Version
 from ..runs.manager import MLRunContextManager
 from ..store.context import RunContext
 from ..store.errors import is_not_found, not_found
-from ..store.fields import LONG_AGO, leaves
+from ..store.fields import LONG_AGO, NOT_FINITE, PATHS, leaves
 from ..store.store import Store
 from .abstract import MLRunAbstractDataset
 from .versions import whole_id
 
-# How annotations begin that tell where each flattened result stood in the nested dict.
-PATHS = "kedro-mlrun.result."
-# JSON has no such numbers, and MLRun's API gives null for them. The texts are json.dumps's.
-NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 PAGE = 50  # runs that are looked at in one go
 LONGEST_INTEGER = 2**63 - 1
 

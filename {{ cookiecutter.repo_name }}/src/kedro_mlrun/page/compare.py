@@ -17,8 +17,7 @@ from starlette.responses import Response
 from ..records import previews, summaries
 from ..records.records import Records, is_promotion
 from ..records.summaries import Record, artifact_key, fields_of, histories, summary, uid_of
-from ..store.fields import OWN, flatten, run_title
-from ..store.values import INFINITE
+from ..store.fields import NOT_FINITE, OWN, flatten, run_title
 from .app import Page, address, whole
 from .models import versions
 from .run import item
@@ -116,12 +115,14 @@ def chart_data(runs: Sequence[Record]) -> Record:
     what = "runs" if len(runs) > 1 else "trials"
     runs = [*filterfalse(is_promotion, runs)] or runs
     told, compared = _told_apart([*_trials(runs)] if what == "trials" else runs)
-    columns = of_search(runs[0])["heads"] if what == "trials" and runs else []
+    metric = ""
+    with suppress(Exception):  # It is no search, or its record is damaged.
+        metric = f"results.{summaries.search_of(runs[0])['metric']}" if what == "trials" else ""
     about = [{"title": run_title(run)} | {n: run[n] for n in ("uid", "seconds")} for run in told]
     for each in chain(*compared.values()):
         del each["differences"], each["texts"]
-        each["values"] = [None if value in INFINITE else value for value in each["values"]]
-    return {"what": what, "metric": columns[1:2], "runs": about, **compared}
+        each["values"] = [None if value in NOT_FINITE else value for value in each["values"]]
+    return {"what": what, "metric": metric, "runs": about, **compared}
 
 
 def _trials(runs: Iterable[Record]) -> Iterator[Record]:

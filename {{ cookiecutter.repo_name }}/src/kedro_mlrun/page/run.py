@@ -15,14 +15,13 @@ from starlette.responses import Response
 from ..records import previews, summaries
 from ..records.records import RecordNotFoundError, Records
 from ..records.summaries import Record, artifact_key, artifact_summary, summary, uid_of
-from ..store.fields import OWN, artifact_uid, flatten, run_title, section
+from ..store.fields import OWN, PATHS, artifact_uid, flatten, run_title, section
 from ..store.rows import LATEST, TERMINAL_STATES
 from ..text import MINUTE, kedro_command, took
 from . import graph
 from .app import Page, address, whole
 from .shown import SHORT, heads
 
-RESULT = "kedro-mlrun.result."  # begins the annotations that MLRunResult has for its keys
 LOG_PART = 200_000  # bytes of a log in an answer
 
 
@@ -135,7 +134,7 @@ def _pipeline(run: Record, saved: Record, links: Mapping[str, str]) -> Record | 
     with suppress(Exception):
         file = previews.local_file(saved[f"{OWN}pipeline"])
         nodes, ended = json.loads(file.read_bytes())["nodes"], state == "completed"
-        seconds, made = _seconds(saved, ended), {*saved, *(n.removeprefix(RESULT) for n in notes)}
+        seconds, made = _seconds(saved, ended), {*saved, *(n.removeprefix(PATHS) for n in notes)}
         in_turn = flatten(told["parameters"]).get(f"{OWN}runner") == "SequentialRunner"
         goes_on = in_turn and state not in TERMINAL_STATES and f"{OWN}catalog" in saved
         catalog = yaml.safe_load(previews.text(saved[f"{OWN}catalog"])) if goes_on else {}

@@ -9,11 +9,10 @@ from math import isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
-from ..store.fields import moment
+from ..store.fields import NOT_FINITE, moment
 from ..store.values import (
     COLUMNS,
     ERROR,
-    INFINITE,
     LONGEST,
     SHORTENED,
     WORDS,
@@ -43,22 +42,28 @@ _NUMBER = re.compile(r"(\btook\s*[=<>!]+\s*[\d.]+) (?=(?:s|m|min|h|d)\b)")
 
 
 class Condition(NamedTuple):
-    """A field of a run, a comparison, and what to compare with, which in quotes is no number."""
+    """A field of a run, a comparison, and what to compare with, which in quotes is no number.
+
+    `time` is that of a condition on when a run began.
+    """
 
     field: str
     comparison: str
     text: str
     number: float | None
+    time: datetime | None
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Compare as numbers where both are, else as texts; what a run lacks never holds."""
         name, compare = full_name(self.field, fields), _OPERATORS[self.comparison]
         value, is_equal = fields.get(name), self.comparison in {"=", "!="}
         text, number = self.text, self.number
-        if name == "started" and (start := moment(value)):
+        if self.time and (start := moment(value)):
+            if not is_equal:
+                return bool(compare(start, self.time))
             shown = start.astimezone().isoformat(" ")
-            is_it = start == _time(text) or shown.startswith(text.replace("T", " "))
-            return bool(compare(is_it, True) if is_equal else compare(start, _time(text)))
+            is_it = start == self.time or shown.startswith(text.replace("T", " "))
+            return bool(compare(is_it, True))
         if name == "took" and is_equal and value is not None:
             shown = round(value, 1) if value < _UNITS["m"] else round(value)
             return bool(compare(number in {value, shown}, True))
@@ -77,8 +82,7 @@ class Condition(NamedTuple):
         if self.comparison == "=" and self.field in COLUMNS and is_text(self.text):
             return [equal(self.field, self.text)]
         if self.field in {"started", "took"} and self.comparison not in {"=", "!="}:
-            bound = _time(self.text) if self.number is None else self.number
-            return [timed(self.comparison, bound)]
+            return [timed(self.comparison, self.time or self.number or 0)]
         number = _number(self.text) if self.comparison == "=" else self.number
         return [comparing(names, *self[1:3], number) for names in _indexed(self.field)]
 
@@ -122,10 +126,8 @@ def _joined(text: str) -> str:
 def _condition(field: str, comparison: str, value: str) -> Condition:
     field, plain = (text.strip("\"'") for text in (field, value))
     comparison, number = "=" if comparison == "==" else comparison, _number(value)
-    if field == "started":
-        _time(plain)
-        number = None
-    elif field == "took" and (parts := re.fullmatch(r"([\d.]*\d) ?([a-z]+)", plain)):
+    time = _time(plain) if field == "started" else None
+    if field == "took" and (parts := re.fullmatch(r"([\d.]*\d) ?([a-z]+)", plain)):
         number, unit = _number(parts[1]), _UNITS.get(parts[2])
         number = None if number is None or unit is None else number * unit
     elif field == "took" and re.fullmatch(r"\d+(:\d\d){1,2}", plain):
@@ -134,7 +136,7 @@ def _condition(field: str, comparison: str, value: str) -> Condition:
         raise RecordNotFoundError(f"'{value}' is no number. Write 0.5, or a text in quotes.")
     if field == "took" and (number is None or isnan(number)):
         raise RecordNotFoundError(f"'{plain}' is no duration. Write seconds, or 5m or 1:30:00.")
-    return Condition(field, comparison, plain, number)
+    return Condition(field, comparison, plain, number, time)
 
 
 def _time(text: str) -> datetime:
@@ -291,7 +293,7 @@ def _number(text: str) -> float | None:
 
 
 def _rank(value: Any) -> tuple[Any, ...]:
-    if value in INFINITE:
+    if value in NOT_FINITE:
         value = float(value)
     if isinstance(value, int | float):
         return () if isnan(value) else (1, value)

@@ -19,13 +19,13 @@ from kedro.runner import SequentialRunner, Task
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ..datasets.result import PATHS, MLRunResult
+from ..datasets.result import MLRunResult
 from ..project import config_loader, current_project
 from ..runs.dataset import run_dataset
 from ..runs.log import note
 from ..runs.manager import MLRunContextManager
 from ..runs.open_runs import take_back
-from ..store.fields import BEFORE, SEARCH, moment
+from ..store.fields import BEFORE, PATHS, SEARCH, moment
 from ..text import plain_refusal, shown, took, visible
 from .config import SearchConfig, SearchError
 from .metric import no_metric

@@ -21,6 +21,10 @@ SWEEP = "kedro.sweep"  # and of MLRun's own sweep, what the best of it is chosen
 MADE_OF = "kedro.made-of"
 # The label of a run that gave a model's version an alias, or was to: the model's key.
 PROMOTION = "promotion"
+# How annotations begin that tell where each flattened result stood in the nested dict.
+PATHS = "kedro-mlrun.result."
+# JSON has no such numbers, and MLRun's API gives null for them. The texts are json.dumps's.
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 # The annotation of a run that a new job goes on with: what its record had before.
 BEFORE = "kedro.before"
 # The label of runs that another run has started as jobs, with its id; MLRun has none for that, but

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from .fields import TERMINAL_STATES, as_json, failure, run_fields, run_name, section
+from .fields import NOT_FINITE, TERMINAL_STATES, as_json, failure, run_fields, run_name, section
 
 LONGEST, LONGEST_ERROR = 100, 1_000  # characters of a text that is kept, and of an error
 ROUNDED = 0.01  # seconds by which SQLite's days are inexact
@@ -19,9 +19,8 @@ LOOK = "INSERT OR IGNORE INTO run_values SELECT id, 0, NULL FROM runs WHERE "
 
 # As SQLite sorts values of any type.
 NUMBER, TEXT, NOTHING = "value < ''", "value >= '' AND value < x''", "value >= x''"
-INFINITE = ("NaN", "Infinity", "-Infinity")  # as results that are these are recorded
 # Which may be True, False, NaN and infinity, and are no texts then.
-WORDS = ("true", "false", "nan", *INFINITE)
+WORDS = ("true", "false", "nan", *NOT_FINITE)
 SHORTENED = ("id", "labels.git-commit")  # of which people see the beginning
 ERROR = ""  # is the name of what a run has failed with, for no field has that
 

@@ -314,7 +314,7 @@ const draw = () => [recolour, ...drawings, brush].forEach((each) => each());
 const has = ({ values }) => values.filter((value) => value !== null);
 const varied = (list) => list.filter((each) => new Set(has(each).map((value) => JSON.stringify(value))).size > 1);
 const isRare = (each) => 2 * has(each).length < runs.length;
-const depth = ({ name }) => (data.metric.includes(name) ? 0 : name.split(".").length);
+const depth = ({ name, field }) => (field === data.metric ? 0 : name.split(".").length);
 const way = ({ type }) => (type === "checkbox" ? "checked" : "value");
 const [kept, listed] = [history.state?.charts ?? {}, new Set()]; // what the reader has set; fields
 
